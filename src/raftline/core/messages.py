@@ -1,0 +1,167 @@
+"""Everything one replica says to another: one tagged union, immutable, with the reply tied to its request.
+
+Requests carry the sender's term. Replies carry the replier's term *and* the term and position of the request they
+answer, so that a late reply can never be taken for the answer to something else (requirements E1 to E4).
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from raftline.core.entries import Entry
+from raftline.core.ids import Index, Term
+from raftline.core.membership import Membership
+
+__all__ = [
+    "AppendReply",
+    "AppendRequest",
+    "ForwardReply",
+    "ForwardRequest",
+    "Message",
+    "ReadIndexReply",
+    "ReadIndexRequest",
+    "SnapshotReply",
+    "SnapshotRequest",
+    "TimeoutNow",
+    "VoteReply",
+    "VoteRequest",
+]
+
+
+class VoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="V"):
+    """RequestVote (§5.2, §5.4); with `pre_vote` a question that changes nothing (thesis 9.6)."""
+
+    term: Term
+    """The candidate's term; for a pre-vote the term it *would* start."""
+    last_index: Index
+    last_term: Term
+    pre_vote: bool = False
+    transfer: bool = False
+    """The old leader asked for this election, so leader stickiness does not apply (thesis 3.10)."""
+    bootstrap: bool = False
+    """A majority of the candidate's voters, itself included, has never stored anything (see docs/rules.md, C14)."""
+
+
+class VoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="v"):
+    """Answer to `VoteRequest`."""
+
+    term: Term
+    request_term: Term
+    granted: bool
+    pre_vote: bool = False
+    unestablished: bool = False
+    """The voter's data directory is new: it may be a first start, or a lost disk."""
+
+
+class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="A"):
+    """AppendEntries (§5.3); heartbeat, log probe, entries and commit index in one."""
+
+    term: Term
+    prev_index: Index
+    prev_term: Term
+    entries: tuple[Entry, ...]
+    commit: Index
+    round: int = 0
+    """Number of the latest leadership check (§8); echoed, it proves that this leader still led when it was sent."""
+    digest_index: Index = 0
+    digest: int = 0
+    """Rolling hash of commands and results applied up to `digest_index`; 0 where there is none to compare."""
+
+
+class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a"):
+    """Answer to `AppendRequest`; on refusal it carries enough to skip a whole term (§5.3, B22 to B24)."""
+
+    term: Term
+    request_term: Term
+    success: bool
+    prev_index: Index
+    """The request's."""
+    match_index: Index
+    """On success prev_index + len(entries) of the request (B20); on refusal 0."""
+    conflict_index: Index = 0
+    conflict_term: Term = 0
+    round: int = 0
+    """The request's."""
+
+
+class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):
+    """InstallSnapshot (§7): bytes `[offset, offset + len(data))` of the snapshot file that replaces the log up to `index`."""
+
+    term: Term
+    index: Index
+    snapshot_term: Term
+    membership: Membership
+    offset: int
+    data: bytes
+    done: bool
+    round: int = 0
+
+
+class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="s"):
+    """Answer to `SnapshotRequest`."""
+
+    term: Term
+    request_term: Term
+    index: Index
+    """The request's."""
+    next_offset: int
+    """Where the follower wants to go on; meaningless once `installed`."""
+    installed: bool
+    """The follower holds everything up to `index`, from this snapshot or already before it."""
+    round: int = 0
+
+
+class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="R"):
+    """A follower asks the leader up to where it must have applied before it may answer reads (thesis 6.4)."""
+
+    term: Term
+    read_id: int
+
+
+class ReadIndexReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="r"):
+    """Answer to `ReadIndexRequest`; `index` is None when the replier cannot lead the read."""
+
+    term: Term
+    read_id: int
+    index: Index | None
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="T"):
+    """The leader asks its successor to start an election at once (thesis 3.10)."""
+
+    term: Term
+
+
+class ForwardRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="F"):
+    """A follower passes clients' commands on to the leader; no part of Raft, it rides on the same connection."""
+
+    request_id: int
+    commands: tuple[bytes, ...]
+
+
+class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="f"):
+    """Results of forwarded commands, in order; each is (status, value).
+
+    status 0: value is the result. 1: the machine's `apply` raised, value is the text. 2: not appended here, value is
+    the leader's id if known. 3: lost, the index went to another term. 4: overloaded. 5: stopped or stepped down, the
+    command may still take effect.
+    """
+
+    request_id: int
+    results: tuple[tuple[int, bytes], ...]
+
+
+Message: TypeAlias = (
+    VoteRequest
+    | VoteReply
+    | AppendRequest
+    | AppendReply
+    | SnapshotRequest
+    | SnapshotReply
+    | ReadIndexRequest
+    | ReadIndexReply
+    | TimeoutNow
+    | ForwardRequest
+    | ForwardReply
+)
+"""What travels between nodes; on the wire a MessagePack array whose first element is the tag."""

@@ -1,0 +1,128 @@
+"""The exception tree. Three branches that never mix: whose fault it is decides what the caller does next.
+
+RaftlineError
+├── CallerError                the caller's mistake: correct the call, do not retry it as it is
+│   ├── ConfigError            a setting, argument or address that cannot be used
+│   └── TooLarge               a command or value above a configured limit
+├── OperatingError             the world's trouble: disk, peers, load; retry as `may_take_effect` allows
+│   ├── ProposalError
+│   │   ├── NotLeader          this node does not lead; `leader_address` says who does, if known
+│   │   ├── ProposalLost       the index went to another term's entry: the command did not and will not take effect
+│   │   ├── Overloaded         refused before the command entered the log
+│   │   ├── Timeout            no answer in time
+│   │   └── Stopped            the node stops, or stopped leading, before the outcome was known
+│   ├── ApplyError             the state machine's `apply` or `read` raised; the same on every replica
+│   ├── StorageError           a write, fsync or full disk; the node stops
+│   │   ├── CorruptLog         damage that is no torn tail: file, offset and reason are named
+│   │   └── DirectoryInUse     another process holds the data directory
+│   └── PeerError              a peer that cannot be talked to (wrong cluster, version, frame)
+└── SafetyViolation            a promise of Raft was broken: a bug, or a state machine that is not deterministic
+    └── Diverged               this replica's state machine is not the same as the leader's
+"""
+
+__all__ = [
+    "ApplyError",
+    "CallerError",
+    "ConfigError",
+    "CorruptLog",
+    "DirectoryInUse",
+    "Diverged",
+    "NotLeader",
+    "OperatingError",
+    "Overloaded",
+    "PeerError",
+    "ProposalError",
+    "ProposalLost",
+    "RaftlineError",
+    "SafetyViolation",
+    "Stopped",
+    "StorageError",
+    "Timeout",
+    "TooLarge",
+]
+
+
+class RaftlineError(Exception):
+    """Root of everything raftline raises on purpose."""
+
+
+class CallerError(RaftlineError):
+    """The caller's mistake; nothing was changed by it."""
+
+
+class ConfigError(CallerError):
+    """A setting, argument or address that cannot be used."""
+
+
+class TooLarge(CallerError):
+    """A command, key or value above a configured limit."""
+
+
+class OperatingError(RaftlineError):
+    """Trouble with the disk, the peers or the load."""
+
+
+class ProposalError(OperatingError):
+    """A proposal or read without a result; `may_take_effect` says whether the command can still be applied."""
+
+    may_take_effect: bool = False
+
+
+class NotLeader(ProposalError):
+    """This node does not lead; `leader_id` and `leader_address` say who does, None while nobody is known."""
+
+    def __init__(self, leader_id: str | None = None, leader_address: str | None = None) -> None:
+        where = f"ask {leader_id} at {leader_address}" if leader_id else "no leader is known, try again shortly"
+        super().__init__(f"this node does not lead the group: {where}")
+        self.leader_id = leader_id
+        self.leader_address = leader_address
+
+
+class ProposalLost(ProposalError):
+    """Another term's entry stands at the proposal's index: the command did not and will not take effect."""
+
+
+class Overloaded(ProposalError):
+    """Too many proposals wait; refused before the command entered the log."""
+
+
+class Timeout(ProposalError):  # noqa: N818  the field's word
+    """No outcome in time; a command that was proposed may still take effect."""
+
+    def __init__(self, message: str, *, may_take_effect: bool = True) -> None:
+        super().__init__(message)
+        self.may_take_effect = may_take_effect
+
+
+class Stopped(ProposalError):
+    """The node stops, or lost its leadership, before the outcome was known; the command may still take effect."""
+
+    may_take_effect = True
+
+
+class ApplyError(OperatingError):
+    """The state machine raised while applying; every replica recorded the same."""
+
+
+class StorageError(OperatingError):
+    """A write or fsync failed; the node stops, because what is on disk is no longer known."""
+
+
+class CorruptLog(StorageError):
+    """Damage that a crash cannot explain; names file, offset and reason."""
+
+
+class DirectoryInUse(StorageError):
+    """Another process holds the data directory."""
+
+
+class PeerError(OperatingError):
+    """A peer that cannot be talked to."""
+
+
+class SafetyViolation(RaftlineError):
+    """A promise of Raft was broken; the node must not go on."""
+
+
+class Diverged(SafetyViolation):
+    """This replica's state machine is not the same as the leader's at the same index."""

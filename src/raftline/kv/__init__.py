@@ -1,0 +1,1 @@
+"""The Redis-protocol key/value store."""

@@ -1,0 +1,1 @@
+"""Decides whether a recorded history is linearizable. Pure, usable on any history."""

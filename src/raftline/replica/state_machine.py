@@ -1,0 +1,61 @@
+"""What a user replicates: a deterministic state machine, fed in log order by exactly one applier (G1, F8).
+
+The same commands give the same state and the same results on every replica: no clock, no randomness, no iteration
+over sets, nothing from outside. Time comes in with the command. What differs is found by the digest (see replica).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+
+__all__ = ["StateMachine"]
+
+
+class StateMachine(ABC):
+    """Subclass this; only `apply`, `snapshot` and `restore` are needed.
+
+    A large machine overrides `restore_begin`, `restore_chunk` and `restore_end` instead of `restore`, and yields many
+    chunks from `snapshot`: the node works through them one at a time between turns of its loop.
+    """
+
+    @abstractmethod
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
+        """Carry out `command`, which stands at `index` of the log, and return its result.
+
+        `time_ms` is the leader's clock when it proposed, never going back from one command to the next. An exception
+        is the command's result, the same on every replica: whatever was changed before it was raised stays changed.
+        """
+
+    def read(self, query: bytes, time_ms: int) -> bytes:
+        """Answer `query` from the state as it is, changing nothing; `time_ms` is this node's wall clock."""
+        raise NotImplementedError("this state machine answers no queries: override read()")
+
+    @abstractmethod
+    def snapshot(self) -> Iterable[bytes]:
+        """Return the state as of this call, in chunks of at most 1 MiB each.
+
+        Chunks are fetched between later calls of `apply`, so an iterator that reads live data must shield itself.
+        """
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state by the one whose `snapshot` gave `chunks`, in the same pieces and order."""
+        raise NotImplementedError("override restore(), or restore_begin(), restore_chunk() and restore_end()")
+
+    def restore_begin(self) -> None:
+        """Get ready for the chunks of a snapshot; the state as it is may be given up."""
+        self._restoring: list[bytes] = []
+
+    def restore_chunk(self, chunk: bytes) -> None:
+        """Take one chunk, exactly as `snapshot` gave it."""
+        self._restoring.append(chunk)
+
+    def restore_end(self) -> None:
+        """Finish: from here on the state is the snapshot's."""
+        chunks, self._restoring = self._restoring, []
+        self.restore(_once(chunks))
+
+
+def _once(chunks: list[bytes]) -> Iterator[bytes]:
+    """Yield each chunk and let go of it."""
+    chunks.reverse()
+    while chunks:
+        yield chunks.pop()

@@ -1,0 +1,1 @@
+"""The only folder that owns tasks, threads and clocks."""

@@ -1,0 +1,51 @@
+"""What the runtime asks of the world, as protocols: clock, disk thread, transport, files.
+
+Production and simulator give different objects for exactly these and for the event loop; everything above runs
+unchanged on both.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.core.messages import Message
+
+__all__ = ["Clock", "DiskThread", "Transport"]
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Wall-clock time; monotonic time comes from the event loop (`loop.time()`)."""
+
+    def wall_ms(self) -> int:
+        """Return milliseconds since 1970."""
+
+
+class DiskThread(Protocol):
+    """Runs blocking work one piece at a time, in the order given, off the event loop."""
+
+    def submit(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Run `work`, then call `done` on the event loop with its result or the exception it raised."""
+
+    def close(self) -> None:
+        """Finish what was submitted, then stop; nothing may be submitted afterwards."""
+
+
+class Transport(Protocol):
+    """Carries messages to peers; may lose, delay, repeat and reorder them, never alters them."""
+
+    def send(self, to: NodeId, group: GroupId, message: Message) -> None:
+        """Queue `message`; never waits. A message for a stranger, or for a peer whose queue is full, is dropped."""
+
+    def flush(self) -> None:
+        """Hand everything queued in this turn to the network, one write per peer."""
+
+    def set_peers(self, addresses: dict[NodeId, str]) -> None:
+        """Replace the set of peers: id → `host:port@busport`."""
+
+    async def start(self, on_message: Callable[[NodeId, GroupId, Message], None]) -> None:
+        """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`."""
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening."""

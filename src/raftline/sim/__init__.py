@@ -1,0 +1,1 @@
+"""The code that ships, under virtual time and injected faults."""
