@@ -85,7 +85,7 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):
-    """InstallSnapshot (§7): bytes `[offset, offset + len(data))` of the snapshot file that replaces the log up to `index`."""
+    """InstallSnapshot (§7): bytes `[offset, offset + len(data))` of the snapshot that covers the log up to `index`."""
 
     term: Term
     index: Index

@@ -1,0 +1,57 @@
+"""The core's settings: durations in seconds, sizes in bytes, nothing about disks or sockets."""
+
+import msgspec
+
+from raftline.errors import ConfigError
+
+__all__ = ["CoreConfig"]
+
+
+class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How one replica behaves; every member of a group should use the same."""
+
+    heartbeat_interval_s: float = 0.075
+    """A leader that has nothing to send says so this often (A22)."""
+    election_timeout_s: tuple[float, float] = (0.4, 0.8)
+    """`[low, high)` from which each timeout is drawn anew (A6, A7)."""
+    pre_vote: bool = True
+    """Ask before starting an election, and keep to a leader heard from within `low` (thesis 9.6, K2)."""
+    check_quorum: bool = True
+    """A leader that hears no majority for `high` steps down."""
+    noop: bool = True
+    """Open each term with an empty entry, so that older entries commit and reads can start (§8, L47)."""
+    guard_lost_disk: bool = True
+    """A voter whose directory is empty votes only in a first start, or once it has caught up (C14)."""
+    append_bytes_max: int = 1 << 20
+    """Most payload bytes in one AppendEntries (one entry may be larger)."""
+    append_entries_max: int = 8192
+    """Most entries in one AppendEntries."""
+    probe_bytes_max: int = 64 << 10
+    """Most payload bytes sent to a follower whose log is not known to match yet."""
+    inflight_messages_max: int = 16
+    """Most unanswered AppendEntries with entries per follower."""
+    inflight_bytes_max: int = 8 << 20
+    """Most unanswered payload bytes per follower."""
+    snapshot_chunk_bytes: int = 1 << 20
+    """Size of the pieces in which a snapshot travels."""
+    snapshot_retry_s: float = 1.0
+    """A chunk without an answer is sent again after this long."""
+
+    def check(self) -> "CoreConfig":
+        """Return self, or raise `ConfigError` naming the setting that cannot work."""
+        low, high = self.election_timeout_s
+        if not self.heartbeat_interval_s > 0:
+            raise ConfigError(f"heartbeat_interval_s must be above 0, not {self.heartbeat_interval_s}")
+        if not low < high:
+            raise ConfigError(f"election_timeout_s must be a range [low, high) with low < high, not [{low}, {high})")
+        if low < 2 * self.heartbeat_interval_s:
+            raise ConfigError(
+                f"election_timeout_s starts at {low}, which is less than two heartbeats of "
+                f"{self.heartbeat_interval_s} s: one lost heartbeat would cause an election; raise it"
+            )
+        if self.guard_lost_disk and not self.pre_vote:
+            raise ConfigError("guard_lost_disk needs pre_vote: switch both on, or both off")
+        for name in ("append_bytes_max", "append_entries_max", "inflight_messages_max", "inflight_bytes_max"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        return self

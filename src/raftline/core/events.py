@@ -1,0 +1,112 @@
+"""Every input of the core is one of these: messages, a timer that is due, proposals, and what the world finished.
+
+Completed work (persisted, stored, applied) comes in as an event too: the core never waits and never calls out.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from raftline.core.entries import SnapshotMeta
+from raftline.core.ids import Index, NodeId
+from raftline.core.membership import Membership
+from raftline.core.messages import Message
+
+__all__ = [
+    "Applied",
+    "ChunkRead",
+    "ChunkStored",
+    "Event",
+    "MembershipProposed",
+    "Persisted",
+    "Proposed",
+    "ReadRequested",
+    "Received",
+    "SnapshotTaken",
+    "TimerDue",
+]
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """A message arrived; `sender` is who the connection says it is."""
+
+    sender: NodeId
+    message: Message
+
+
+class TimerDue(msgspec.Struct, frozen=True, gc=False):
+    """`next_deadline` may have passed; whether it really has is checked again (A24)."""
+
+
+class Proposed(msgspec.Struct, frozen=True, gc=False):
+    """Clients' commands, to be appended together in this order."""
+
+    commands: tuple[bytes, ...]
+    time_ms: int = 0
+
+
+class MembershipProposed(msgspec.Struct, frozen=True, gc=False):
+    """A new membership, to be appended as one entry."""
+
+    membership: Membership
+
+
+class ReadRequested(msgspec.Struct, frozen=True, gc=False):
+    """Somebody wants to read; the answer comes as a `ReadOutcome` with the same id."""
+
+    read_id: int
+
+
+class Persisted(msgspec.Struct, frozen=True, gc=False):
+    """Everything that the `Ready` of this number, and every one before it, asked to persist is on disk."""
+
+    number: int
+
+
+class Applied(msgspec.Struct, frozen=True, gc=False):
+    """The state machine reached `index`; `digest` is the rolling hash there."""
+
+    index: Index
+    digest: int = 0
+
+
+class SnapshotTaken(msgspec.Struct, frozen=True, gc=False):
+    """A snapshot of the state machine is on disk; the log may be dropped up to `compact_to` <= `meta.index`."""
+
+    meta: SnapshotMeta
+    compact_to: Index
+
+
+class ChunkRead(msgspec.Struct, frozen=True, gc=False):
+    """The bytes that `ChunkWanted` asked for; `meta` is of the snapshot they really come from."""
+
+    to: NodeId
+    meta: SnapshotMeta
+    offset: int
+    data: bytes
+    done: bool
+
+
+class ChunkStored(msgspec.Struct, frozen=True, gc=False):
+    """A received chunk is in the file; with `complete` the whole snapshot is checked, renamed and durable.
+
+    `next_offset` 0 with `complete` False says that the file was damaged or another one, and to start over.
+    """
+
+    meta: SnapshotMeta
+    next_offset: int
+    complete: bool
+
+
+Event: TypeAlias = (
+    Received
+    | TimerDue
+    | Proposed
+    | MembershipProposed
+    | ReadRequested
+    | Persisted
+    | Applied
+    | SnapshotTaken
+    | ChunkRead
+    | ChunkStored
+)

@@ -1,0 +1,108 @@
+"""What a follower does with AppendEntries (§5.3): the log check, conflicts, the commit index, one honest answer.
+
+A heartbeat takes exactly the same path (B3). Nothing the leader did not verify is acknowledged or committed (B9).
+"""
+
+from raftline.core.ids import Index, NodeId
+from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.state import RaftState
+from raftline.core.transitions import append_entries, hear_leader
+
+__all__ = ["is_well_formed", "on_append_request", "refuse_append"]
+
+
+def is_well_formed(request: AppendRequest) -> bool:
+    """Check what the handler relies on: contiguous from prev_index + 1, terms never falling nor above the sender's."""
+    entries = request.entries
+    if not entries:
+        return request.prev_index >= 0
+    term = request.prev_term
+    index = request.prev_index
+    for entry in entries:
+        index += 1
+        if entry.index != index or entry.term < term:
+            return False
+        term = entry.term
+    return term <= request.term
+
+
+def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) -> str | None:
+    """Take over what follows the common prefix, then acknowledge exactly what this request verified (B2 to B9)."""
+    assert request.term == state.term, "the term rule comes first"
+    hear_leader(state, sender)
+    log = state.log
+    if request.prev_index >= log.base_index and log.term_at(request.prev_index) != request.prev_term:
+        _refuse_conflict(state, sender, request)
+        return None
+    match_index = request.prev_index + len(request.entries)
+    _take_entries(state, request)
+    commit = min(request.commit, match_index)
+    state.commit = max(state.commit, commit)
+    if not state.established and commit and log.term_at(commit) == state.term:
+        # Everything committed before this leader, and up to now, is in this log: it may vote again (C14).
+        state.established = True
+        state.hard_state_changed = True
+    state.send(
+        sender,
+        AppendReply(state.term, request.term, True, request.prev_index, match_index, round=request.round),  # noqa: FBT003
+    )
+    return None
+
+
+def refuse_append(state: RaftState, sender: NodeId, request: AppendRequest) -> None:
+    """Answer a deposed leader with the present term; its entries are not looked at (E6, L42)."""
+    reply = AppendReply(state.term, request.term, False, request.prev_index, 0, round=request.round)  # noqa: FBT003
+    state.send(sender, reply)
+
+
+def _take_entries(state: RaftState, request: AppendRequest) -> None:
+    """Append what is new; cut only at a real conflict (B6 to B8); skip what a snapshot covers (D14)."""
+    log = state.log
+    entries = request.entries
+    if not entries:
+        return
+    if request.prev_index == log.last_index:
+        append_entries(state, list(entries))
+        return
+    for position, entry in enumerate(entries):
+        if entry.index <= log.base_index:
+            continue
+        term = log.term_at(entry.index)
+        if term == entry.term:
+            continue
+        if term is not None:
+            _cut_from(state, entry.index)
+        append_entries(state, list(entries[position:]))
+        return
+
+
+def _cut_from(state: RaftState, index: Index) -> None:
+    """Drop the conflicting tail, here and in every cursor that pointed into it."""
+    state.log.cut_from(index, state.commit)
+    state.configuration.on_cut(index)
+    state.log_epoch += 1
+    state.handed_to_disk = min(state.handed_to_disk, index - 1)
+    state.persisted = min(state.persisted, index - 1)
+
+
+def _refuse_conflict(state: RaftState, sender: NodeId, request: AppendRequest) -> None:
+    """Say where to look next: a whole term is skipped at a time (B22, B23)."""
+    log = state.log
+    if request.prev_index > log.last_index:
+        conflict_index, conflict_term = log.last_index + 1, 0
+    else:
+        conflict_term = log.entry(request.prev_index).term if request.prev_index > log.base_index else 0
+        conflict_index = log.first_index_of_term_at(request.prev_index) if conflict_term else log.base_index + 1
+    state.send(
+        sender,
+        AppendReply(
+            term=state.term,
+            request_term=request.term,
+            success=False,
+            prev_index=request.prev_index,
+            match_index=0,
+            conflict_index=conflict_index,
+            conflict_term=conflict_term,
+            round=request.round,
+        ),
+    )

@@ -1,0 +1,126 @@
+"""The log in memory: the entries behind the last compaction, by their real index (D4).
+
+All access goes through the offset; position and index never mix. It refuses to know what is committed, except as a
+bound below which nothing may be cut (B17).
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from raftline.core.entries import Entry
+from raftline.core.ids import Index, Term
+from raftline.errors import SafetyViolation
+
+__all__ = ["Log"]
+
+
+def _term_of(entry: Entry) -> Term:
+    return entry.term
+
+
+class Log:
+    """Entries `(base_index, last_index]`; `(base_index, base_term)` is the sentinel (D5).
+
+    Invariants: indices are contiguous, terms never fall, `size_bytes` is the payload of what is held.
+    """
+
+    __slots__ = ("_entries", "base_index", "base_term", "last_index", "last_term", "size_bytes")
+
+    def __init__(self, base_index: Index = 0, base_term: Term = 0, entries: Sequence[Entry] = ()) -> None:
+        self.base_index = base_index
+        self.base_term = base_term
+        self._entries: list[Entry] = []
+        self.last_index = base_index
+        self.last_term = base_term
+        self.size_bytes = 0
+        self.append(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add `entries` behind the end; the first must follow directly."""
+        if not entries:
+            return
+        assert entries[0].index == self.last_index + 1, "a log has no gaps"
+        self._entries.extend(entries)
+        self.last_index = entries[-1].index
+        self.last_term = entries[-1].term
+        self.size_bytes += sum([len(entry.data) for entry in entries])
+        assert self.last_index == self.base_index + len(self._entries), "indices are contiguous"
+
+    def term_at(self, index: Index) -> Term | None:
+        """Return the term of the entry at `index`, the sentinel included; None outside the log."""
+        if index == self.base_index:
+            return self.base_term
+        if self.base_index < index <= self.last_index:
+            return self._entries[index - self.base_index - 1].term
+        return None
+
+    def entry(self, index: Index) -> Entry:
+        """Return the entry at `index`, which must be held."""
+        assert self.base_index < index <= self.last_index, "the entry is held"
+        return self._entries[index - self.base_index - 1]
+
+    def slice(self, low: Index, high: Index) -> list[Entry]:
+        """Return the entries `[low, high)`, all of them held."""
+        assert self.base_index < low <= high <= self.last_index + 1, "the range is held"
+        return self._entries[low - self.base_index - 1 : high - self.base_index - 1]
+
+    def batch(self, low: Index, bytes_max: int, entries_max: int) -> tuple[Entry, ...]:
+        """Return entries from `low` on: at least one if there is any, else as many as fit both limits."""
+        entries = self.slice(low, min(low + entries_max, self.last_index + 1))
+        total = 0
+        for position, entry in enumerate(entries):
+            total += len(entry.data) + 16
+            if total > bytes_max and position:
+                return tuple(entries[:position])
+        return tuple(entries)
+
+    def cut_from(self, index: Index, committed: Index) -> None:
+        """Drop `index` and everything behind it (B7); cutting what is committed is a broken promise (B17)."""
+        if index <= committed:
+            raise SafetyViolation(f"entry {index} is committed (up to {committed}) and must not be cut")
+        position = index - self.base_index - 1
+        assert 0 <= position <= len(self._entries), "the cut lies inside the log"
+        self.size_bytes -= sum([len(entry.data) for entry in self._entries[position:]])
+        del self._entries[position:]
+        self.last_index = index - 1
+        self.last_term = self._entries[-1].term if self._entries else self.base_term
+
+    def compact_to(self, index: Index) -> None:
+        """Let go of everything up to and including `index`, keeping its term as the sentinel (D1, D16)."""
+        if index <= self.base_index:
+            return
+        term = self.term_at(index)
+        assert term is not None, "only what is held can be compacted"
+        position = index - self.base_index
+        self.size_bytes -= sum([len(entry.data) for entry in self._entries[:position]])
+        del self._entries[:position]
+        self.base_index = index
+        self.base_term = term
+
+    def restart_at(self, index: Index, term: Term) -> None:
+        """Give up every entry: a snapshot up to `(index, term)` stands for the log now (D10)."""
+        self._entries = []
+        self.size_bytes = 0
+        self.base_index = self.last_index = index
+        self.base_term = self.last_term = term
+
+    def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
+        """Say whether a log that ends in these is at least as up to date as this one (§5.4.1, A13)."""
+        return last_term > self.last_term or (last_term == self.last_term and last_index >= self.last_index)
+
+    def first_index_of_term_at(self, index: Index) -> Index:
+        """Return the first index held of the term that stands at `index`, never below the base + 1 (B23, D19)."""
+        term = self.entry(index).term
+        return self.base_index + 1 + bisect_left(self._entries, term, key=_term_of)
+
+    def last_index_of_term(self, term: Term) -> Index | None:
+        """Return the last index of `term`, the sentinel included, or None where the log has no such term (B24)."""
+        position = bisect_right(self._entries, term, key=_term_of)
+        if position and self._entries[position - 1].term == term:
+            return self.base_index + position
+        if self.base_term == term and self.base_index:
+            return self.base_index
+        return None

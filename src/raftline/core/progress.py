@@ -1,0 +1,138 @@
+"""What the leader knows of one follower: the only place where probe, replicate and snapshot change into each other.
+
+`match_index` is measured and only rises; `next_index` is a guess (B19). Callers report what happened (`on_accepted`,
+`on_refused`, ...) and never set a field. The picture of the three modes is in docs/log-positions.md.
+"""
+
+from collections import deque
+from enum import IntEnum
+
+from raftline.core.ids import Index
+
+__all__ = ["Mode", "PeerProgress"]
+
+
+class Mode(IntEnum):
+    """How the leader sends to a follower."""
+
+    PROBE = 0
+    """One message at a time, until one is accepted."""
+    REPLICATE = 1
+    """Pipelined: `next_index` runs ahead of the answers, bounded by the window."""
+    SNAPSHOT = 2
+    """The entries it needs are gone; chunks of a snapshot go one at a time."""
+
+
+class PeerProgress:
+    """One follower as its leader sees it, for one term.
+
+    Invariants: match_index < next_index; match_index never falls; the window is empty outside REPLICATE.
+    """
+
+    __slots__ = (
+        "_inflight",
+        "acked_round",
+        "heard_at",
+        "inflight_bytes",
+        "match_index",
+        "mode",
+        "next_index",
+        "probing",
+        "sent_at",
+        "sent_round",
+        "snapshot_asked_at",
+        "snapshot_index",
+        "snapshot_offset",
+    )
+
+    def __init__(self, next_index: Index, now: float) -> None:
+        self.mode = Mode.PROBE
+        self.match_index: Index = 0
+        self.next_index = next_index
+        self.probing = False
+        self.heard_at = now
+        self.sent_at = float("-inf")
+        self.sent_round = 0
+        self.acked_round = 0
+        self.snapshot_index: Index = 0
+        self.snapshot_offset = 0
+        self.snapshot_asked_at = float("-inf")
+        self._inflight: deque[tuple[Index, int]] = deque()
+        self.inflight_bytes = 0
+
+    @property
+    def inflight_messages(self) -> int:
+        """Return how many AppendEntries with entries wait for an answer."""
+        return len(self._inflight)
+
+    def on_sent(self, last_index: Index, size_bytes: int, now: float, round_: int) -> None:
+        """Note an AppendEntries whose last entry is `last_index` (`next_index - 1` if it had none)."""
+        self.sent_at = now
+        self.sent_round = round_
+        if self.mode is Mode.PROBE:
+            self.probing = True
+        elif self.mode is Mode.REPLICATE and last_index >= self.next_index:
+            self.next_index = last_index + 1
+            self._inflight.append((last_index, size_bytes))
+            self.inflight_bytes += size_bytes
+
+    def on_heard(self, now: float, round_: int) -> None:
+        """Note that the follower answered in this term: it accepts this leader."""
+        self.heard_at = now
+        self.acked_round = max(self.acked_round, round_)
+
+    def on_accepted(self, match_index: Index, base_index: Index) -> None:
+        """Note that the follower's log matches up to `match_index` (B20, E3); opens the pipeline.
+
+        A follower that reaches `base_index`, the end of what this leader compacted, needs no snapshot (any more).
+        """
+        self.match_index = max(self.match_index, match_index)
+        if self.mode is Mode.PROBE or (self.mode is Mode.SNAPSHOT and self.match_index >= base_index):
+            self._become_replicate()
+        self.next_index = max(self.next_index, self.match_index + 1)
+        while self._inflight and self._inflight[0][0] <= self.match_index:
+            self.inflight_bytes -= self._inflight.popleft()[1]
+
+    def is_stale_refusal(self, prev_index: Index) -> bool:
+        """Say whether a refusal of `prev_index` is of an earlier probe and must not undo progress (E4)."""
+        if self.mode is Mode.SNAPSHOT or prev_index <= self.match_index:
+            return True
+        return prev_index != self.next_index - 1 if self.mode is Mode.PROBE else prev_index >= self.next_index
+
+    def on_refused(self, next_index: Index) -> None:
+        """Note that the logs differ at the last probe: go on at `next_index`, one message at a time."""
+        self._clear_window()
+        self.mode = Mode.PROBE
+        self.probing = False
+        self.next_index = max(min(next_index, self.next_index), self.match_index + 1)
+
+    def on_heartbeat_due(self) -> None:
+        """Note that an unanswered probe may be repeated: it, or its answer, may be lost."""
+        self.probing = False
+
+    def become_snapshot(self, index: Index) -> None:
+        """Switch to sending the snapshot at `index` from its beginning."""
+        self._clear_window()
+        self.mode = Mode.SNAPSHOT
+        self.snapshot_index = index
+        self.snapshot_offset = 0
+        self.snapshot_asked_at = float("-inf")
+
+    def on_chunk_asked(self, now: float) -> None:
+        """Note that the next chunk is being read or sent."""
+        self.snapshot_asked_at = now
+
+    def on_chunk_accepted(self, next_offset: int) -> None:
+        """Note where the follower wants to go on; the next chunk is due at once."""
+        self.snapshot_offset = next_offset
+        self.snapshot_asked_at = float("-inf")
+
+    def _become_replicate(self) -> None:
+        self._clear_window()
+        self.mode = Mode.REPLICATE
+        self.probing = False
+        self.next_index = self.match_index + 1
+
+    def _clear_window(self) -> None:
+        self._inflight.clear()
+        self.inflight_bytes = 0

@@ -1,0 +1,300 @@
+"""The consensus core in two verbs: `step(event, now)` takes any input, `take_ready()` says what to do about it.
+
+Term gate → table → rules. No clock, no I/O, no globals: the same events at the same times, with the same random
+source, give the same outputs. Whoever drives it keeps the order that `Ready` asks for.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raftline.core import replication, rules, snapshots, transitions
+from raftline.core.config import CoreConfig
+from raftline.core.configuration import encode_membership
+from raftline.core.election import believes_in_leader
+from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
+from raftline.core.events import (
+    Applied,
+    ChunkRead,
+    ChunkStored,
+    Event,
+    MembershipProposed,
+    Persisted,
+    Proposed,
+    ReadRequested,
+    Received,
+    SnapshotTaken,
+    TimerDue,
+)
+from raftline.core.following import is_well_formed, refuse_append
+from raftline.core.ids import Index, NodeId, Term
+from raftline.core.membership import Membership
+from raftline.core.messages import (
+    AppendReply,
+    AppendRequest,
+    Message,
+    ReadIndexReply,
+    ReadIndexRequest,
+    SnapshotReply,
+    SnapshotRequest,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
+from raftline.core.read_index import on_read_requested, plan_read_request, read_deadline, refuse_read
+from raftline.core.ready import Outgoing, Ready
+from raftline.core.roles import HANDLED, IGNORED, IMPOSSIBLE
+from raftline.core.state import RaftState, RandomSource, Role
+from raftline.errors import SafetyViolation
+
+__all__ = ["Raft"]
+
+_INFINITY = float("inf")
+
+
+class Raft:
+    """One replica's consensus; not thread-safe, and never blocks.
+
+    `hard_state`, `snapshot` and `entries` are what the disk gave back (C8), all empty for a new directory;
+    `membership` is the first one, used until a snapshot or an entry names another.
+    """
+
+    def __init__(
+        self,
+        me: NodeId,
+        membership: Membership,
+        *,
+        random: RandomSource,
+        now: float,
+        config: CoreConfig | None = None,
+        hard_state: HardState | None = None,
+        snapshot: SnapshotMeta | None = None,
+        entries: Sequence[Entry] = (),
+    ) -> None:
+        config = (config or CoreConfig()).check()
+        if hard_state is None:
+            hard_state = HardState(established=not config.guard_lost_disk)
+        state = RaftState(me, config, random, hard_state, snapshot or SnapshotMeta(), list(entries), membership, now)
+        self.state = state
+        if state.membership.voters == (me,):
+            state.election_deadline = now  # nobody else to wait for
+        else:
+            state.restart_election_timer()
+
+    @property
+    def role(self) -> Role:
+        """Return what this replica takes itself for."""
+        return self.state.role
+
+    @property
+    def term(self) -> Term:
+        """Return the current term."""
+        return self.state.term
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Return the leader of this term, as far as known."""
+        return self.state.leader
+
+    @property
+    def is_leader(self) -> bool:
+        """Say whether this replica leads its term."""
+        return self.state.role is Role.LEADER
+
+    @property
+    def next_deadline(self) -> float:
+        """Return when `TimerDue` is needed next, in the caller's monotonic seconds; infinity for never."""
+        state = self.state
+        if state.role is not Role.LEADER:
+            deadline = state.election_deadline if state.membership.is_voter(state.me) else _INFINITY
+            return min(deadline, read_deadline(state))
+        return replication.heartbeat_deadline(state)
+
+    def step(self, event: Event, now: float) -> Index:
+        """Take one event in; return the index of a proposal's first command, 0 for anything else or if refused.
+
+        Raises `SafetyViolation` when a promise of Raft turns out to be broken; the replica must not go on then.
+        """
+        state = self.state
+        state.now = now
+        result = 0
+        if type(event) is Received:
+            self.receive(event.sender, event.message)
+        elif type(event) is Proposed:
+            result = self._propose(event)
+        else:
+            _OTHER[type(event)](state, event)
+            if type(event) is MembershipProposed and state.role is Role.LEADER:
+                result = state.log.last_index
+        rules.conclude(state)
+        return result
+
+    def receive(self, sender: NodeId, message: Message) -> str | None:
+        """Pass a message through the term gate and the table; return why it was ignored, None if it was not."""
+        state = self.state
+        if isinstance(message, AppendRequest) and not is_well_formed(message):
+            return "malformed"
+        reason = _gate(state, sender, message)
+        if reason is not None:
+            return reason
+        key = (state.role, type(message))
+        handler = HANDLED.get(key)
+        if handler is not None:
+            return handler(state, sender, message)
+        if key in IMPOSSIBLE:
+            raise SafetyViolation(f"{state.me}, {state.role.value} of term {state.term}, got {message!r} from {sender}")
+        return IGNORED[key]
+
+    def take_ready(self) -> Ready | None:
+        """Return everything to do since the last call, None if there is nothing."""
+        state = self.state
+        leading = state.role is Role.LEADER
+        appends = replication.plan_appends(state) if leading else []
+        if leading:
+            state.chunks_wanted += snapshots.plan_chunks(state)
+        elif (question := plan_read_request(state)) is not None:
+            state.out.append(question)
+        entries: tuple[Entry, ...] = ()
+        if state.handed_to_disk < state.log.last_index:
+            low = max(state.handed_to_disk, state.log.base_index) + 1
+            entries = tuple(state.log.slice(low, state.log.last_index + 1)) if low <= state.log.last_index else ()
+        committed: tuple[Entry, ...] = ()
+        if state.handed_out < state.commit:
+            committed = tuple(state.log.slice(state.handed_out + 1, state.commit + 1))
+        if not (entries or committed or appends or state.out or state.hard_state_changed or self._has_news()):
+            return None
+        return self._hand_out(entries, committed, appends)
+
+    def _has_news(self) -> bool:
+        state = self.state
+        return bool(
+            state.read_outcomes
+            or state.chunks_wanted
+            or state.chunks_received
+            or state.reset is not None
+            or state.install is not None
+        )
+
+    def _hand_out(self, entries: tuple[Entry, ...], committed: tuple[Entry, ...], appends: list[Outgoing]) -> Ready:
+        """Move what is pending into one `Ready`, and remember what its batch will make durable."""
+        state = self.state
+        state.ready_number += 1
+        after = state.out
+        hard_state = None
+        if state.hard_state_changed:
+            hard_state = HardState(state.term, state.vote, state.established)
+        if hard_state is not None or state.persisted_term != state.term:
+            # A term is said to nobody before it is on disk, not even by its leader (C2).
+            after = after + appends
+            appends = []
+        ready = Ready(
+            number=state.ready_number,
+            reset=state.reset,
+            hard_state=hard_state,
+            entries=entries,
+            messages=tuple(appends),
+            messages_after_persist=tuple(after),
+            install=state.install,
+            committed=committed,
+            reads=tuple(state.read_outcomes),
+            chunks_wanted=tuple(state.chunks_wanted),
+            chunks_received=tuple(state.chunks_received),
+        )
+        state.handed_to_disk = state.log.last_index
+        state.handed_out = max(state.handed_out, state.commit)
+        if ready.must_persist:
+            state.unpersisted.append((ready.number, state.log.last_index, state.log_epoch, state.term))
+        state.hard_state_changed = False
+        state.reset = state.install = None
+        state.out = []
+        state.read_outcomes = []
+        state.chunks_wanted = []
+        state.chunks_received = []
+        return ready
+
+    def _propose(self, event: Proposed) -> Index:
+        """Append clients' commands to the leader's own log (B1); consecutive indices (B33)."""
+        state = self.state
+        if state.role is not Role.LEADER:
+            return 0
+        first = state.log.last_index + 1
+        term = state.term
+        time_ms = event.time_ms
+        state.log.append([Entry(first + n, term, data, 0, time_ms) for n, data in enumerate(event.commands)])
+        return first
+
+
+def _gate(state: RaftState, sender: NodeId, message: Any) -> str | None:
+    """Apply the term rule before everything else (§5.1, A8), and drop replies to another term's requests (E1)."""
+    kind = type(message)
+    if kind is VoteRequest and not message.transfer and message.term > state.term and believes_in_leader(state):
+        if not message.pre_vote:
+            return "a leader was heard just now (§6)"
+    elif message.term > state.term and not (kind is VoteRequest and message.pre_vote):
+        leader = sender if kind is AppendRequest or kind is SnapshotRequest else None
+        transitions.become_follower(state, message.term, leader)
+    if kind is AppendReply or kind is SnapshotReply or kind is VoteReply:
+        asked = state.term + 1 if kind is VoteReply and message.pre_vote else state.term
+        if message.request_term != asked or message.term < state.term:
+            return "answers a request of another term"
+    elif message.term < state.term:
+        return _refuse_old_term(state, sender, message)
+    return None
+
+
+def _refuse_old_term(state: RaftState, sender: NodeId, message: Any) -> str:
+    """Answer an outdated request with the present term and no other effect (A3, A14, E6)."""
+    kind = type(message)
+    if kind is AppendRequest:
+        refuse_append(state, sender, message)
+    elif kind is SnapshotRequest:
+        snapshots.refuse_snapshot(state, sender, message)
+    elif kind is VoteRequest:
+        reply = VoteReply(
+            state.term, message.term, granted=False, pre_vote=message.pre_vote, unestablished=state.is_blank
+        )
+        state.send(sender, reply)
+    elif kind is ReadIndexRequest:
+        refuse_read(state, sender, message)
+    else:
+        assert kind is ReadIndexReply or kind is TimeoutNow, "every kind of message is known"
+    return "of an old term"
+
+
+def _on_timer(state: RaftState, _event: TimerDue) -> None:
+    rules.on_timer(state)
+
+
+def _on_membership_proposed(state: RaftState, event: MembershipProposed) -> None:
+    if state.role is Role.LEADER:
+        data = encode_membership(event.membership)
+        entry = Entry(state.log.last_index + 1, state.term, data, KIND_MEMBERSHIP)
+        transitions.append_entries(state, [entry])
+
+
+def _on_persisted(state: RaftState, event: Persisted) -> None:
+    """Count for oneself only what is on disk, and only if it was not cut meanwhile (thesis 10.2.1)."""
+    while state.unpersisted and state.unpersisted[0][0] <= event.number:
+        _, last_index, epoch, term = state.unpersisted.popleft()
+        state.persisted_term = term
+        if epoch == state.log_epoch and last_index > state.persisted:
+            state.persisted = last_index
+            state.must_recount = True
+
+
+def _on_applied(state: RaftState, event: Applied) -> None:
+    assert event.index <= state.commit, "only what is committed is applied"
+    state.applied = max(state.applied, event.index)
+    state.digest_index = event.index
+    state.digest = event.digest
+
+
+_OTHER: dict[type, Callable[[RaftState, Any], object]] = {
+    TimerDue: _on_timer,
+    MembershipProposed: _on_membership_proposed,
+    ReadRequested: on_read_requested,
+    Persisted: _on_persisted,
+    Applied: _on_applied,
+    SnapshotTaken: snapshots.on_snapshot_taken,
+    ChunkRead: snapshots.on_chunk_read,
+    ChunkStored: snapshots.on_chunk_stored,
+}

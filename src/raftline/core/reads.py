@@ -1,0 +1,62 @@
+"""Linearizable reads without writing to the log: ReadIndex (§8, thesis 6.4).
+
+The leader notes its commit index, proves by one round of messages that it still leads, and only then lets the reads
+go. All reads that wait share one round. Followers ask the leader, all their waiting reads in one request.
+"""
+
+from collections import deque
+
+import msgspec
+
+from raftline.core.ids import Index, NodeId
+
+__all__ = ["PendingRead", "Reads"]
+
+
+class PendingRead(msgspec.Struct, frozen=True, gc=False):
+    """A read that waits at the leader; `origin` is the follower that asked, None for this node itself."""
+
+    origin: NodeId | None
+    read_id: int
+
+
+class Reads:
+    """Reads that wait, by where they stand.
+
+    Invariants: rounds in `confirming` rise; `asked` is the id of the request under way, 0 if there is none.
+    """
+
+    __slots__ = ("asked", "asked_at", "asked_reads", "confirming", "next_ask", "round", "waiting")
+
+    def __init__(self) -> None:
+        self.round = 0
+        self.waiting: list[PendingRead] = []
+        self.confirming: deque[tuple[int, Index, list[PendingRead]]] = deque()
+        self.asked = 0
+        self.asked_at = float("-inf")
+        self.asked_reads: list[PendingRead] = []
+        self.next_ask = 0
+
+    def start_round(self, commit: Index) -> None:
+        """Give every waiting read the present commit index and the number of a new round."""
+        self.round += 1
+        self.confirming.append((self.round, commit, self.waiting))
+        self.waiting = []
+
+    def take_confirmed(self, round_: int) -> list[tuple[PendingRead, Index]]:
+        """Return the reads whose round, or a later one, a quorum has answered."""
+        confirmed: list[tuple[PendingRead, Index]] = []
+        while self.confirming and self.confirming[0][0] <= round_:
+            _, index, reads = self.confirming.popleft()
+            confirmed.extend((read, index) for read in reads)
+        return confirmed
+
+    def take_all(self) -> list[PendingRead]:
+        """Return every read that waits anywhere, and forget it: leadership changed."""
+        reads = [read for _, _, batch in self.confirming for read in batch]
+        reads += self.asked_reads + self.waiting
+        self.confirming.clear()
+        self.asked = 0
+        self.asked_reads = []
+        self.waiting = []
+        return reads

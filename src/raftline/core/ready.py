@@ -1,0 +1,70 @@
+"""What the core wants done, as one frozen value; each field says what must come before it (etcd/raft's `Ready`).
+
+Order: persist `reset`, `hard_state` and `entries` in one batch, beside it send `messages`; when the batch, and every
+batch before it, is on disk, send `messages_after_persist` and report `Persisted`. `install` comes before `committed`.
+"""
+
+import msgspec
+
+from raftline.core.entries import Entry, HardState, SnapshotMeta
+from raftline.core.ids import Index, NodeId
+from raftline.core.messages import Message, SnapshotRequest
+
+__all__ = ["ChunkReceived", "ChunkWanted", "Outgoing", "ReadOutcome", "Ready"]
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """A message and whom it is for."""
+
+    to: NodeId
+    message: Message
+
+
+class ReadOutcome(msgspec.Struct, frozen=True, gc=False):
+    """A read may be answered once `index` is applied; None: nobody can vouch for it, ask again or give up."""
+
+    read_id: int
+    index: Index | None
+
+
+class ChunkWanted(msgspec.Struct, frozen=True, gc=False):
+    """Read bytes of the latest snapshot from `offset` for a follower and report `ChunkRead`."""
+
+    to: NodeId
+    index: Index
+    offset: int
+
+
+class ChunkReceived(msgspec.Struct, frozen=True, gc=False):
+    """Write a chunk that the leader sent and report `ChunkStored`."""
+
+    meta: SnapshotMeta
+    request: SnapshotRequest
+
+
+class Ready(msgspec.Struct, frozen=True, gc=False):
+    """One turn's worth of work."""
+
+    number: int
+    """Counts up; `Persisted` reports it once the batch is on disk."""
+    reset: SnapshotMeta | None = None
+    """The log starts anew behind this installed snapshot; before `entries`."""
+    hard_state: HardState | None = None
+    entries: tuple[Entry, ...] = ()
+    """To append; if the first one's index is not behind the end, it replaces everything from there on."""
+    messages: tuple[Outgoing, ...] = ()
+    """May leave at once: they depend on nothing that is not on disk yet (thesis 10.2.1)."""
+    messages_after_persist: tuple[Outgoing, ...] = ()
+    """Votes, acknowledgements, terms: only after this batch and all before it are on disk (C2)."""
+    install: SnapshotMeta | None = None
+    """Replace the state machine by this stored snapshot, then go on with `committed` (D11)."""
+    committed: tuple[Entry, ...] = ()
+    """To apply, in order, each once (F8)."""
+    reads: tuple[ReadOutcome, ...] = ()
+    chunks_wanted: tuple[ChunkWanted, ...] = ()
+    chunks_received: tuple[ChunkReceived, ...] = ()
+
+    @property
+    def must_persist(self) -> bool:
+        """Say whether anything has to reach the disk."""
+        return bool(self.entries) or self.hard_state is not None or self.reset is not None

@@ -1,0 +1,112 @@
+"""The leader's side of AppendEntries (§5.3): what is due to whom, worked out once per turn, and the answers.
+
+Nobody sends AppendEntries by hand. `plan_appends` looks at progress, log, heartbeats and read rounds and makes at
+most what each follower's window allows; followers at the same position share one message, encoded once.
+"""
+
+from raftline.core.entries import Entry
+from raftline.core.ids import Index, NodeId
+from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.progress import Mode, PeerProgress
+from raftline.core.ready import Outgoing
+from raftline.core.state import RaftState
+
+__all__ = ["heartbeat_deadline", "on_append_reply", "plan_appends"]
+
+_Cache = dict[tuple[Index, int], tuple[AppendRequest, int]]
+
+
+def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str | None:
+    """Learn from an answer of this term (E1): progress only forwards, refusals only of the present probe (E4)."""
+    progress = state.progress.get(sender)
+    if progress is None:
+        return "not a member"
+    progress.on_heard(state.now, reply.round)
+    state.must_recount = True
+    if reply.success:
+        assert reply.match_index <= state.log.last_index, "a follower can only match what this leader sent"
+        progress.on_accepted(reply.match_index, state.log.base_index)
+        return None
+    if progress.is_stale_refusal(reply.prev_index):
+        return "refuses an earlier probe"
+    progress.on_refused(_next_index_after(state, reply))
+    return None
+
+
+def plan_appends(state: RaftState) -> list[Outgoing]:
+    """Return every AppendEntries that is due now and note it as sent."""
+    planned: list[Outgoing] = []
+    cache: _Cache = {}
+    for node, progress in state.progress.items():
+        if progress.mode is not Mode.SNAPSHOT and progress.next_index <= state.log.base_index:
+            progress.become_snapshot(state.snapshot.index)
+        heartbeat = state.must_announce or state.now >= progress.sent_at + state.config.heartbeat_interval_s
+        if heartbeat:
+            progress.on_heartbeat_due()
+        must_say = heartbeat or progress.sent_round < state.reads.round
+        while True:
+            wanted = _bytes_allowed(state, progress)
+            if not wanted and not must_say:
+                break
+            request, size_bytes = _request(state, progress, wanted, cache)
+            planned.append(Outgoing(node, request))
+            progress.on_sent(request.prev_index + len(request.entries), size_bytes, state.now, state.reads.round)
+            must_say = False
+            if not wanted or progress.mode is not Mode.REPLICATE:
+                break
+    state.must_announce = False
+    return planned
+
+
+def heartbeat_deadline(state: RaftState) -> float:
+    """Return when the first follower has heard nothing for a heartbeat interval; infinity without followers."""
+    sent = [progress.sent_at for progress in state.progress.values()]
+    return min(sent) + state.config.heartbeat_interval_s if sent else float("inf")
+
+
+def _bytes_allowed(state: RaftState, progress: PeerProgress) -> int:
+    """Return how many payload bytes may go to a follower now; 0: nothing to send, or its window is full."""
+    if progress.next_index > state.log.last_index:
+        return 0
+    config = state.config
+    if progress.mode is Mode.PROBE:
+        return 0 if progress.probing else config.probe_bytes_max
+    if progress.mode is Mode.SNAPSHOT or progress.inflight_messages >= config.inflight_messages_max:
+        return 0
+    return min(config.append_bytes_max, config.inflight_bytes_max - progress.inflight_bytes)
+
+
+def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _Cache) -> tuple[AppendRequest, int]:
+    """Build, or take from this turn's cache, the message for a follower's position; and its payload size."""
+    log = state.log
+    next_index = log.base_index + 1 if progress.mode is Mode.SNAPSHOT else progress.next_index
+    bytes_max = max(bytes_max, 0)
+    found = cache.get((next_index, bytes_max))
+    if found is not None:
+        return found
+    entries: tuple[Entry, ...] = ()
+    if bytes_max and next_index <= log.last_index:
+        entries = log.batch(next_index, bytes_max, state.config.append_entries_max)
+    prev_term = log.term_at(next_index - 1)
+    assert prev_term is not None, "the entry before the next one, or the sentinel, is held (B31)"
+    request = AppendRequest(
+        term=state.term,
+        prev_index=next_index - 1,
+        prev_term=prev_term,
+        entries=entries,
+        commit=state.commit,
+        round=state.reads.round,
+        digest_index=state.digest_index,
+        digest=state.digest,
+    )
+    cache[next_index, bytes_max] = request, sum([len(entry.data) for entry in entries])
+    return cache[next_index, bytes_max]
+
+
+def _next_index_after(state: RaftState, reply: AppendReply) -> Index:
+    """Return where to go on after a conflict: behind my last entry of its term, or where it says (B24, L26)."""
+    if reply.conflict_term:
+        last = state.log.last_index_of_term(reply.conflict_term)
+        if last is not None:
+            return min(last + 1, reply.prev_index)
+    return max(1, min(reply.conflict_index, reply.prev_index))

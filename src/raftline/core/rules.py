@@ -1,0 +1,85 @@
+"""The paper's "Rules for Servers": the conclusions drawn from recorded facts, after every event.
+
+Handlers never commit, elect or step down by themselves; each rule below is one sentence of Figure 2 or of the thesis.
+"""
+
+from raftline.core.quorum import agreed, has_quorum
+from raftline.core.read_index import conclude_reads, start_round_if_due
+from raftline.core.state import RaftState, Role
+from raftline.core.transitions import become_candidate, become_follower, become_leader, become_pre_candidate
+
+__all__ = ["conclude", "on_timer"]
+
+
+def on_timer(state: RaftState) -> None:
+    """Rules that follow from time alone; the deadline is checked again (A24)."""
+    if state.role is Role.LEADER:
+        _step_down_without_quorum(state)
+    elif state.now >= state.election_deadline and state.membership.is_voter(state.me):
+        _start_election(state)
+
+
+def conclude(state: RaftState) -> None:
+    """Draw every conclusion that the facts allow now."""
+    if state.role is Role.PRE_CANDIDATE or state.role is Role.CANDIDATE:
+        _count_votes(state)
+    if state.role is Role.LEADER:
+        if state.must_recount:
+            _advance_commit(state)
+        if state.reads.waiting and start_round_if_due(state):
+            state.must_recount = True
+        if state.must_recount:
+            _confirm_reads(state)
+        state.must_recount = False
+
+
+def _start_election(state: RaftState) -> None:
+    """Election timeout elapses: start an election (§5.2), or ask first (thesis 9.6)."""
+    if state.config.pre_vote or not state.established:
+        become_pre_candidate(state)
+    else:
+        become_candidate(state)
+
+
+def _count_votes(state: RaftState) -> None:
+    """Votes from a majority: become leader; from a pre-vote: start the real election (A16, A18)."""
+    granted = [node for node, yes in state.votes.items() if yes]
+    if not has_quorum(state.membership, granted):
+        return
+    if state.role is Role.CANDIDATE:
+        become_leader(state)
+        return
+    bootstrap = state.is_blank and has_quorum(state.membership, state.blank_peers)
+    if state.established or bootstrap:
+        become_candidate(state, bootstrap=bootstrap)
+        conclude(state)
+
+
+def _advance_commit(state: RaftState) -> None:
+    """A majority stores an entry of my own term: it and all before it are committed (§5.4.2, B11)."""
+    stored = {node: progress.match_index for node, progress in state.progress.items()}
+    stored[state.me] = state.persisted
+    index = agreed(state.membership, stored)
+    if index > state.commit and state.log.term_at(index) == state.term:
+        state.commit = index
+
+
+def _confirm_reads(state: RaftState) -> None:
+    """A majority answered in this term after the read came in: this leader was not deposed before it (§8)."""
+    if not state.reads.confirming:
+        return
+    answered = {node: progress.acked_round for node, progress in state.progress.items()}
+    answered[state.me] = state.reads.round
+    conclude_reads(state, agreed(state.membership, answered))
+    if state.reads.waiting:
+        start_round_if_due(state)
+
+
+def _step_down_without_quorum(state: RaftState) -> None:
+    """No majority was heard for a whole election timeout: stop leading, so that clients get an error (thesis 6.2)."""
+    if not state.config.check_quorum:
+        return
+    oldest = state.now - state.config.election_timeout_s[1]
+    heard = [node for node, progress in state.progress.items() if progress.heard_at >= oldest]
+    if not has_quorum(state.membership, [*heard, state.me]):
+        become_follower(state, state.term, None)

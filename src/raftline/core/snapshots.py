@@ -1,0 +1,162 @@
+"""Snapshots in pieces (§7): who needs which chunk, and what happens when the last one is stored.
+
+The core moves no snapshot bytes by itself: it asks the runtime to read (`ChunkWanted`) or to write (`ChunkReceived`)
+and hears of the outcome as an event. A snapshot moves a replica only forward (D9).
+"""
+
+from raftline.core.entries import SnapshotMeta
+from raftline.core.events import ChunkRead, ChunkStored, SnapshotTaken
+from raftline.core.ids import NodeId
+from raftline.core.messages import SnapshotReply, SnapshotRequest
+from raftline.core.progress import Mode
+from raftline.core.ready import ChunkReceived, ChunkWanted
+from raftline.core.state import RaftState, Role
+from raftline.core.transitions import hear_leader
+
+__all__ = [
+    "on_chunk_read",
+    "on_chunk_stored",
+    "on_snapshot_reply",
+    "on_snapshot_request",
+    "on_snapshot_taken",
+    "plan_chunks",
+    "refuse_snapshot",
+]
+
+
+def on_snapshot_taken(state: RaftState, event: SnapshotTaken) -> str | None:
+    """Remember the newest snapshot and let go of the log before it (D1); an older one is useless (D3)."""
+    if event.meta.index <= state.snapshot.index:
+        return "older than the snapshot at hand"
+    assert event.meta.index <= state.commit, "only what is committed can be in a snapshot (D3)"
+    assert event.compact_to <= event.meta.index, "only what the snapshot covers can be dropped"
+    state.snapshot = event.meta
+    state.log.compact_to(event.compact_to)
+    state.configuration.on_compacted(state.log.base_index)
+    return None
+
+
+def plan_chunks(state: RaftState) -> list[ChunkWanted]:
+    """Return the next chunk for each follower that is being sent a snapshot and waits for one."""
+    wanted: list[ChunkWanted] = []
+    for node, progress in state.progress.items():
+        if progress.mode is Mode.SNAPSHOT and state.now >= progress.snapshot_asked_at + state.config.snapshot_retry_s:
+            wanted.append(ChunkWanted(node, progress.snapshot_index, progress.snapshot_offset))
+            progress.on_chunk_asked(state.now)
+    return wanted
+
+
+def on_chunk_read(state: RaftState, event: ChunkRead) -> str | None:
+    """Send the chunk if the follower still waits for it; a newer snapshot starts from its beginning."""
+    progress = state.progress.get(event.to)
+    if state.role is not Role.LEADER or progress is None or progress.mode is not Mode.SNAPSHOT:
+        return "nobody waits for it"
+    if event.meta.index != progress.snapshot_index:
+        if event.offset:
+            progress.become_snapshot(event.meta.index)
+            return "the snapshot was replaced meanwhile"
+        progress.become_snapshot(event.meta.index)
+    if event.offset != progress.snapshot_offset:
+        return "the follower is elsewhere"
+    progress.on_chunk_asked(state.now)
+    request = SnapshotRequest(
+        term=state.term,
+        index=event.meta.index,
+        snapshot_term=event.meta.term,
+        membership=event.meta.membership,
+        offset=event.offset,
+        data=event.data,
+        done=event.done,
+        round=state.reads.round,
+    )
+    state.send(event.to, request)
+    return None
+
+
+def on_snapshot_request(state: RaftState, sender: NodeId, request: SnapshotRequest) -> str | None:
+    """Take the next chunk, say which one is wanted, or that nothing is needed (D8, D9)."""
+    assert request.term == state.term, "the term rule comes first"
+    hear_leader(state, sender)
+    if request.index <= state.commit:
+        _reply(state, sender, request, request.offset, installed=True)
+        return "everything in it is committed here already"
+    expected = state.storing
+    if expected is None or expected[:2] != (request.index, request.snapshot_term):
+        if request.offset:
+            _reply(state, sender, request, 0, installed=False)
+            return "the beginning of this snapshot is missing"
+        expected = (request.index, request.snapshot_term, 0)
+    if request.offset != expected[2]:
+        _reply(state, sender, request, max(expected[2], 0), installed=False)
+        return "not the chunk that is wanted next"
+    # Until the chunk is stored nothing else of this snapshot is wanted: -1 matches no offset.
+    state.storing = (request.index, request.snapshot_term, -1)
+    meta = SnapshotMeta(request.index, request.snapshot_term, request.membership)
+    state.chunks_received.append(ChunkReceived(meta, request))
+    return None
+
+
+def on_chunk_stored(state: RaftState, event: ChunkStored) -> str | None:
+    """Ask for the next chunk, or install the complete snapshot (D10 to D12)."""
+    meta = event.meta
+    if state.storing is None or state.storing[:2] != (meta.index, meta.term):
+        return "given up meanwhile"
+    state.storing = None if event.complete else (meta.index, meta.term, event.next_offset)
+    if event.complete and meta.index > state.commit:
+        _install(state, meta)
+    if state.leader is not None and state.role is Role.FOLLOWER:
+        state.send(
+            state.leader,
+            SnapshotReply(state.term, state.term, meta.index, event.next_offset, installed=event.complete),
+        )
+    return None
+
+
+def on_snapshot_reply(state: RaftState, sender: NodeId, reply: SnapshotReply) -> str | None:
+    """Go on with the next chunk, or with the log behind the snapshot (D15)."""
+    progress = state.progress.get(sender)
+    if progress is None:
+        return "not a member"
+    progress.on_heard(state.now, reply.round)
+    state.must_recount = True
+    if reply.installed:
+        progress.on_accepted(reply.index, state.log.base_index)
+        return None
+    if progress.mode is not Mode.SNAPSHOT or reply.index != progress.snapshot_index:
+        return "of another snapshot"
+    progress.on_chunk_accepted(reply.next_offset)
+    return None
+
+
+def refuse_snapshot(state: RaftState, sender: NodeId, request: SnapshotRequest) -> None:
+    """Answer a deposed leader with the present term."""
+    state.send(
+        sender,
+        SnapshotReply(state.term, request.term, request.index, request.offset, installed=False, round=request.round),
+    )
+
+
+def _install(state: RaftState, meta: SnapshotMeta) -> None:
+    """Let the snapshot stand for the log; keep what follows it only if the log agrees at its end (D10)."""
+    log = state.log
+    if log.term_at(meta.index) == meta.term:
+        log.compact_to(meta.index)
+        state.configuration.on_compacted(meta.index)
+    else:
+        log.restart_at(meta.index, meta.term)
+        state.configuration.restart_at(meta.index, meta.membership)
+        state.log_epoch += 1
+        state.reset = meta
+        state.handed_to_disk = meta.index
+        state.persisted = meta.index
+    state.snapshot = meta
+    state.commit = meta.index
+    state.handed_out = meta.index
+    state.install = meta
+
+
+def _reply(state: RaftState, to: NodeId, request: SnapshotRequest, next_offset: int, *, installed: bool) -> None:
+    reply = SnapshotReply(
+        state.term, request.term, request.index, next_offset, installed=installed, round=request.round
+    )
+    state.send(to, reply)

@@ -1,0 +1,166 @@
+"""The state of one replica, its fields grouped as in the paper's Figure 2, and what it wants done next.
+
+Handlers record facts here, `rules` concludes, `Raft.take_ready` hands out. Nothing here decides anything.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Protocol
+
+from raftline.core.config import CoreConfig
+from raftline.core.configuration import Configuration
+from raftline.core.entries import Entry, HardState, SnapshotMeta
+from raftline.core.ids import Index, NodeId, Term
+from raftline.core.log import Log
+from raftline.core.membership import Membership
+from raftline.core.messages import Message
+from raftline.core.progress import PeerProgress
+from raftline.core.reads import Reads
+from raftline.core.ready import ChunkReceived, ChunkWanted, Outgoing, ReadOutcome
+
+__all__ = ["RaftState", "RandomSource", "Role"]
+
+
+class Role(Enum):
+    """What a replica takes itself for (§5.1); a pre-candidate asks before it raises its term (thesis 9.6)."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class RandomSource(Protocol):
+    """Where election timeouts come from: `random.Random`, or a simulator's stream."""
+
+    def random(self) -> float:
+        """Return a number in `[0, 1)`."""
+
+
+class RaftState:
+    """Everything that one replica knows; changed only by the core's handlers, transitions and rules."""
+
+    __slots__ = (
+        "applied",
+        "blank_peers",
+        "chunks_received",
+        "chunks_wanted",
+        "commit",
+        "config",
+        "configuration",
+        "digest",
+        "digest_index",
+        "election_deadline",
+        "established",
+        "handed_out",
+        "handed_to_disk",
+        "hard_state_changed",
+        "install",
+        "leader",
+        "leader_heard_at",
+        "log",
+        "log_epoch",
+        "me",
+        "must_announce",
+        "must_recount",
+        "now",
+        "out",
+        "persisted",
+        "persisted_term",
+        "progress",
+        "random",
+        "read_outcomes",
+        "reads",
+        "ready_number",
+        "reset",
+        "role",
+        "snapshot",
+        "storing",
+        "term",
+        "unpersisted",
+        "vote",
+        "votes",
+    )
+
+    def __init__(
+        self,
+        me: NodeId,
+        config: CoreConfig,
+        random: RandomSource,
+        hard_state: HardState,
+        snapshot: SnapshotMeta,
+        entries: list[Entry],
+        membership: Membership,
+        now: float,
+    ) -> None:
+        self.me = me
+        self.config = config
+        self.random = random
+        self.now = now
+
+        # Persistent on all servers (Figure 2), and its image on disk.
+        self.term: Term = hard_state.term
+        self.vote: NodeId | None = hard_state.vote
+        self.established = hard_state.established
+        self.log = Log(snapshot.index, snapshot.term, entries)
+        self.snapshot = snapshot
+        known = snapshot.membership if snapshot.membership.voters else membership
+        self.configuration = Configuration(snapshot.index, known, entries)
+
+        # What is on disk, and what is on its way there.
+        self.hard_state_changed = False
+        self.reset: SnapshotMeta | None = None
+        self.handed_to_disk: Index = self.log.last_index
+        self.persisted: Index = self.log.last_index
+        self.persisted_term: Term = self.term
+        self.unpersisted: deque[tuple[int, Index, int, Term]] = deque()
+        self.log_epoch = 0
+        self.ready_number = 0
+
+        # Volatile on all servers: restart means the snapshot is all that is known to be committed (C12).
+        self.commit: Index = snapshot.index
+        self.handed_out: Index = snapshot.index
+        self.applied: Index = snapshot.index
+        self.digest_index: Index = 0
+        self.digest = 0
+        self.role = Role.FOLLOWER
+        self.leader: NodeId | None = None
+        self.leader_heard_at = float("-inf")
+        self.election_deadline = float("inf")
+        self.votes: dict[NodeId, bool] = {}
+        self.blank_peers: set[NodeId] = set()
+
+        # Volatile on leaders, made anew with each term won.
+        self.progress: dict[NodeId, PeerProgress] = {}
+        self.must_announce = False
+        self.must_recount = False
+
+        # Reads, and a snapshot that is coming in: (index, term, next offset).
+        self.reads = Reads()
+        self.storing: tuple[Index, Term, int] | None = None
+
+        # What the next `Ready` carries.
+        self.out: list[Outgoing] = []
+        self.install: SnapshotMeta | None = None
+        self.read_outcomes: list[ReadOutcome] = []
+        self.chunks_wanted: list[ChunkWanted] = []
+        self.chunks_received: list[ChunkReceived] = []
+
+    @property
+    def membership(self) -> Membership:
+        """Return the membership in force (§6)."""
+        return self.configuration.current
+
+    @property
+    def is_blank(self) -> bool:
+        """Say whether this log never held anything, so that nothing acknowledged can be missing from it."""
+        return self.log.last_index == 0
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """Queue a message that leaves once everything recorded so far is on disk."""
+        self.out.append(Outgoing(to, message))
+
+    def restart_election_timer(self) -> None:
+        """Draw a new timeout; called for exactly the three events of A2, and by a leader that steps down."""
+        low, high = self.config.election_timeout_s
+        self.election_deadline = self.now + low + (high - low) * self.random.random()

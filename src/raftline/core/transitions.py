@@ -1,0 +1,145 @@
+"""The changes of role: `become_*`, each in one piece (F2), in the words of §5.1 and §5.2.
+
+A transition changes state and queues what must be said; it decides nothing about when it is called.
+"""
+
+from raftline.core.entries import KIND_NOOP, Entry
+from raftline.core.ids import NodeId, Term
+from raftline.core.messages import ReadIndexReply, VoteRequest
+from raftline.core.progress import PeerProgress
+from raftline.core.ready import ReadOutcome
+from raftline.core.state import RaftState, Role
+from raftline.errors import SafetyViolation
+
+__all__ = [
+    "append_entries",
+    "become_candidate",
+    "become_follower",
+    "become_leader",
+    "become_pre_candidate",
+    "fail_reads",
+    "hear_leader",
+    "sync_progress",
+]
+
+
+def become_follower(state: RaftState, term: Term, leader: NodeId | None) -> None:
+    """Step down to, or stay, follower in `term`; the vote goes only with the old term (A12)."""
+    if term < state.term:
+        raise SafetyViolation(f"{state.me} would go back from term {state.term} to {term}")
+    was_leader = state.role is Role.LEADER
+    if term > state.term:
+        state.term = term
+        state.vote = None
+        state.hard_state_changed = True
+    elif was_leader and leader is not None:
+        raise SafetyViolation(f"{state.me} leads term {term} and {leader} claims to lead it too")
+    if state.leader != leader or was_leader:
+        fail_reads(state)
+    state.role = Role.FOLLOWER
+    state.leader = leader
+    state.votes = {}
+    state.blank_peers = set()
+    if was_leader:
+        state.progress = {}
+        state.must_announce = False
+        state.chunks_wanted.clear()
+        state.restart_election_timer()  # a leader has no election timer running (A10)
+
+
+def hear_leader(state: RaftState, leader: NodeId) -> None:
+    """Note a valid message of this term's leader: the timer restarts (A2), a candidate gives up (A20)."""
+    if state.role is not Role.FOLLOWER or state.leader != leader:
+        if state.role is Role.FOLLOWER and state.leader is not None:
+            raise SafetyViolation(f"{state.leader} and {leader} both claim to lead term {state.term}")
+        become_follower(state, state.term, leader)
+    state.leader_heard_at = state.now
+    state.restart_election_timer()
+
+
+def become_pre_candidate(state: RaftState) -> None:
+    """Ask whether an election could be won, changing nothing that others see (thesis 9.6)."""
+    fail_reads(state)
+    state.role = Role.PRE_CANDIDATE
+    state.leader = None
+    state.votes = {state.me: True}
+    state.blank_peers = {state.me} if state.is_blank else set()
+    state.restart_election_timer()
+    request = VoteRequest(
+        term=state.term + 1,
+        last_index=state.log.last_index,
+        last_term=state.log.last_term,
+        pre_vote=True,
+        bootstrap=state.is_blank,
+    )
+    _ask_voters(state, request)
+
+
+def become_candidate(state: RaftState, *, transfer: bool = False, bootstrap: bool = False) -> None:
+    """Start an election in one step: term, own vote, timer, requests fixed here and now (A1, E11)."""
+    assert state.role is not Role.LEADER, "a leader does not run against itself (A23)"
+    fail_reads(state)
+    state.role = Role.CANDIDATE
+    state.leader = None
+    state.term += 1
+    state.vote = state.me
+    state.established = state.established or bootstrap
+    state.hard_state_changed = True
+    state.votes = {state.me: True}
+    state.restart_election_timer()
+    request = VoteRequest(
+        term=state.term,
+        last_index=state.log.last_index,
+        last_term=state.log.last_term,
+        transfer=transfer,
+        bootstrap=bootstrap,
+    )
+    _ask_voters(state, request)
+
+
+def become_leader(state: RaftState) -> None:
+    """Take over: fresh progress for everybody (B19), a no-op if configured, and an announcement at once (A19)."""
+    assert state.role is Role.CANDIDATE, "only a candidate wins, and once (A18)"
+    assert state.vote == state.me, "a winner voted for itself"
+    state.role = Role.LEADER
+    state.leader = state.me
+    state.votes = {}
+    state.blank_peers = set()
+    state.progress = {}
+    state.storing = None
+    sync_progress(state)
+    state.must_announce = True
+    state.must_recount = True
+    if state.config.noop:
+        append_entries(state, [Entry(state.log.last_index + 1, state.term, b"", KIND_NOOP)])
+
+
+def append_entries(state: RaftState, entries: list[Entry]) -> None:
+    """Put entries behind the log's end; a membership among them takes effect now (§6)."""
+    state.log.append(entries)
+    if state.configuration.on_appended(entries) and state.role is Role.LEADER:
+        sync_progress(state)
+
+
+def sync_progress(state: RaftState) -> None:
+    """Keep progress for exactly the other members; a newcomer is probed from the log's end."""
+    others = [node for node in state.membership.everyone() if node != state.me]
+    state.progress = {
+        node: state.progress.get(node) or PeerProgress(state.log.last_index + 1, state.now) for node in others
+    }
+    state.must_recount = True
+
+
+def fail_reads(state: RaftState) -> None:
+    """Answer every read that waits with "ask again": whoever was to vouch for it no longer can."""
+    for read in state.reads.take_all():
+        if read.origin is None:
+            state.read_outcomes.append(ReadOutcome(read.read_id, None))
+        else:
+            state.send(read.origin, ReadIndexReply(state.term, read.read_id, None))
+
+
+def _ask_voters(state: RaftState, request: VoteRequest) -> None:
+    for node in state.membership.everyone():
+        if node != state.me and state.membership.is_voter(node):
+            state.send(node, request)
