@@ -1,0 +1,286 @@
+"""The way out to one peer: dials, says who it is, queues what is to be sent, and dials again when the link broke.
+
+Messages wait only while the link is open or an attempt to open it runs; between attempts they are dropped, because
+by then Raft has something newer to say. What waits is bounded in bytes. It refuses to know what a message means.
+"""
+
+import asyncio
+import enum
+import random
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from raftline.core.ids import NodeId
+from raftline.errors import PeerError
+from raftline.transport.address import Address
+from raftline.transport.codec import HANDSHAKE_BYTES_MAX, PROTOCOL_VERSION, Codec, Hello, Refusal, Welcome
+from raftline.transport.connection import Connection
+from raftline.transport.notices import Notices
+from raftline.transport.settings import TransportSettings
+from raftline.transport.status import PeerStatus, Traffic
+
+__all__ = ["LinkContext", "LinkState", "PeerLink"]
+
+_ATTEMPTS_AFTER_REFUSAL: Final = 16
+"""A refusal is a wrong setting, which a quick retry does not cure."""
+
+
+class LinkState(enum.Enum):
+    """Where a link is on its way."""
+
+    WAITING = "waiting"
+    """Down; the next attempt is due after the backoff."""
+    DIALLING = "dialling"
+    """Connecting, or connected and waiting for the peer's welcome."""
+    OPEN = "open"
+    """What is flushed goes out."""
+    CLOSED = "closed"
+    """Closed for good."""
+
+
+class LinkContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What all links of one node share."""
+
+    node_id: NodeId
+    cluster_id: str
+    settings: TransportSettings
+    codec: Codec
+    random_source: random.Random
+    """Spreads the attempts of several nodes to connect."""
+    notices: Notices
+    on_connection: Callable[[NodeId, bool], None]
+    """Called when a link opens (True) and when an open one breaks (False)."""
+
+
+class PeerLink:
+    """The link to one peer.
+
+    Invariants: `queued_bytes` is the sum of what is queued; the queue is empty while WAITING or CLOSED; queue and
+    connection buffer together hold at most `queue_bytes` and one write buffer.
+    """
+
+    def __init__(self, peer_id: NodeId, address: Address, context: LinkContext) -> None:
+        self.peer_id = peer_id
+        self.address = address
+        self.traffic = Traffic()
+        """What arrived from this peer, over the connections that it made."""
+        self._context = context
+        self._settings = context.settings
+        self._loop = asyncio.get_running_loop()
+        self._state = LinkState.WAITING
+        self._connection: _Dialled | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._attempts = 0
+        self._opened_s = 0.0
+        self._trouble = ""
+        self._queue: list[bytearray] = []
+        self._queue_bytes = 0
+        self._dropped = 0
+        self._opened_times = 0
+        self._sent_messages = 0
+        self._sent_bytes = 0
+
+    @property
+    def state(self) -> LinkState:
+        """Where the link is on its way."""
+        return self._state
+
+    def accepts(self) -> bool:
+        """Say whether a message could be queued now; if not, it counts as dropped."""
+        if self._state is LinkState.OPEN or self._state is LinkState.DIALLING:
+            return True
+        self._dropped += 1
+        return False
+
+    def queue(self, frame: bytearray) -> None:
+        """Queue `frame` until the next flush, or drop it if the peer does not keep up; never waits."""
+        waiting = self._queue_bytes + len(frame)
+        connection = self._connection
+        if connection is not None and connection.paused:
+            waiting += connection.backlog_bytes
+        if waiting > self._settings.queue_bytes:
+            self._dropped += 1
+            return
+        self._queue.append(frame)
+        self._queue_bytes += len(frame)
+
+    def drop_one(self) -> None:
+        """Count a message that could not be queued."""
+        self._dropped += 1
+
+    def flush(self) -> None:
+        """Hand what is queued to the network in one write, unless the connection asked to hold back."""
+        connection = self._connection
+        if self._state is not LinkState.OPEN or connection is None or connection.paused or not self._queue:
+            return
+        queue = self._queue
+        self._sent_messages += len(queue)
+        self._sent_bytes += self._queue_bytes
+        self._queue = []
+        self._queue_bytes = 0
+        connection.write(queue[0] if len(queue) == 1 else b"".join(queue))
+
+    def tick(self) -> None:
+        """Give a sign of life and count the peer's silence."""
+        if self._connection is not None:
+            self._connection.tick()
+
+    def dial(self) -> None:
+        """Try to connect now, unless the link is up or an attempt runs."""
+        if self._state is not LinkState.WAITING:
+            return
+        self._cancel_retry()
+        self._state = LinkState.DIALLING
+        self._dialling = self._loop.create_task(self._connect(), name=f"raftline dial {self.peer_id}")
+
+    async def close(self) -> None:
+        """Send what is queued as far as the network takes it, then close for good."""
+        self.flush()
+        self._state = LinkState.CLOSED
+        self._cancel_retry()
+        self._drop_queue()
+        if self._connection is not None:
+            self._connection.end("this node stops or the peer was removed")
+        if self._dialling is not None and not self._dialling.done():
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling])
+        if self._connection is not None:
+            await self._connection.gone
+
+    def status(self) -> PeerStatus:
+        """Return the link's state and counters."""
+        connection = self._connection
+        return PeerStatus(
+            connected=self._state is LinkState.OPEN,
+            address=self.address.bus,
+            queued_bytes=self._queue_bytes + (connection.backlog_bytes if connection is not None else 0),
+            dropped_messages=self._dropped,
+            reconnects=max(0, self._opened_times - 1),
+            sent_messages=self._sent_messages,
+            sent_bytes=self._sent_bytes,
+            received_messages=self.traffic.received_messages,
+            received_bytes=self.traffic.received_bytes,
+            last_trouble=self._trouble,
+        )
+
+    async def _connect(self) -> None:
+        """Make the TCP connection; the handshake goes on in `_Dialled`."""
+        seconds = self._settings.connect_timeout_s
+        try:
+            async with asyncio.timeout(seconds):
+                await self._loop.create_connection(
+                    lambda: _Dialled(self, self._context), self.address.host, self.address.bus_port
+                )
+        except TimeoutError:
+            self._on_no_connection(f"no connection within {seconds:g} s")
+        except (OSError, UnicodeError) as error:
+            self._on_no_connection(f"cannot connect: {error}")
+
+    def _on_no_connection(self, reason: str) -> None:
+        """Handle a failed attempt; one that was cut off after it connected ends as a connection does."""
+        if self._state is LinkState.DIALLING and self._connection is None:
+            self._on_down(None, reason)
+
+    def on_connected(self, connection: "_Dialled") -> None:
+        """Say who we are."""
+        context = self._context
+        if self._state is not LinkState.DIALLING:
+            connection.end("no longer wanted")
+            return
+        self._connection = connection
+        hello = Hello(PROTOCOL_VERSION, context.cluster_id, context.node_id, self.peer_id)
+        connection.write(context.codec.opening(hello))
+
+    def on_welcome(self, connection: "_Dialled", welcome: Welcome) -> None:
+        """Open the link: the peer knows us, and is the one that we meant."""
+        if welcome.node_id != self.peer_id:
+            raise PeerError(f"{connection.remote} is {welcome.node_id!r}, not {self.peer_id!r}: check the address")
+        connection.become_identified(HANDSHAKE_BYTES_MAX)
+        self._state = LinkState.OPEN
+        self._opened_s = self._loop.time()
+        self._opened_times += 1
+        self._context.notices.info("peer connected", peer=self.peer_id, address=self.address.bus)
+        self._context.on_connection(self.peer_id, True)  # noqa: FBT003  a callback has no keywords
+        self.flush()
+
+    def on_refusal(self, connection: "_Dialled", refusal: Refusal) -> None:
+        """Note why the peer does not want us, and give it time."""
+        self._attempts = _ATTEMPTS_AFTER_REFUSAL
+        connection.end(f"the peer refused: {refusal.reason}")
+
+    def on_connection_ended(self, connection: "_Dialled", reason: str) -> None:
+        """Handle the end of the connection that carried the link."""
+        if connection is self._connection:
+            self._on_down(connection, reason)
+
+    def _on_down(self, connection: "_Dialled | None", reason: str) -> None:
+        """Drop what waited and try again later."""
+        was_open = self._state is LinkState.OPEN
+        if connection is self._connection:
+            self._connection = None
+        if self._state is LinkState.CLOSED:
+            return
+        self._state = LinkState.WAITING
+        self._trouble = reason
+        self._drop_queue()
+        if was_open and self._loop.time() - self._opened_s > 2 * self._settings.backoff_s_max:
+            self._attempts = 0
+        self._retry = self._loop.call_later(self._backoff_s(), self.dial)
+        self._context.notices.warn(
+            ("link", self.peer_id, reason), "peer lost" if was_open else "peer not reached",
+            peer=self.peer_id, address=self.address.bus, reason=reason,
+        )  # fmt: skip
+        if was_open:
+            self._context.on_connection(self.peer_id, False)  # noqa: FBT003  a callback has no keywords
+
+    def _backoff_s(self) -> float:
+        """Return the wait before the next attempt: doubled each time, and spread over its upper half."""
+        longest = min(self._settings.backoff_s_max, self._settings.backoff_s_min * 2.0**self._attempts)
+        self._attempts = min(self._attempts + 1, _ATTEMPTS_AFTER_REFUSAL)
+        return longest * (0.5 + self._context.random_source.random() / 2)
+
+    def _drop_queue(self) -> None:
+        self._dropped += len(self._queue)
+        self._queue = []
+        self._queue_bytes = 0
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+
+class _Dialled(Connection):
+    """The connection that carries a link."""
+
+    def __init__(self, link: PeerLink, context: LinkContext) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(loop, context.settings, context.codec)
+        self._link = link
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done once the connection is closed."""
+
+    def on_opened(self) -> None:
+        self._link.on_connected(self)
+
+    def on_frame(self, payload: memoryview) -> None:
+        frame = self.codec.decode_dialled(payload)
+        if isinstance(frame, Refusal):
+            self._link.on_refusal(self, frame)
+        elif isinstance(frame, Welcome):
+            if self.identified:
+                raise PeerError("a second welcome")
+            self._link.on_welcome(self, frame)
+        elif not self.identified:
+            raise PeerError("a ping instead of a welcome")
+
+    def on_writable(self) -> None:
+        self._link.flush()
+
+    def on_ended(self, reason: str) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._link.on_connection_ended(self, reason)

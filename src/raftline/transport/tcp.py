@@ -1,0 +1,193 @@
+"""The production transport: each node dials each peer and sends over that connection; what it accepted it only reads.
+
+`send` queues, `flush` joins a turn's messages into one write per peer, and everything else happens in callbacks: no
+task or future per message, no lock, no wait. It refuses to know Raft; whether a message is sensible is the core's
+question.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import structlog
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.core.messages import Message
+from raftline.errors import ConfigError
+from raftline.transport.address import Address, parse_address
+from raftline.transport.codec import Codec
+from raftline.transport.frame import HEADER_BYTES
+from raftline.transport.listener import Listener, ListenerContext
+from raftline.transport.notices import Log, Notices
+from raftline.transport.peer_link import LinkContext, PeerLink
+from raftline.transport.settings import TransportSettings
+from raftline.transport.status import PeerStatus, Traffic
+
+__all__ = ["TcpTransport"]
+
+_NAME_BYTES_MAX = 200
+
+
+class TcpTransport:
+    """Implements `runtime.ports.Transport` over TCP, on uvloop or plain asyncio; all calls from the loop's thread.
+
+    Invariants: one link per peer that was set; `_unflushed` holds every link that was given something since the last
+    flush; nothing is delivered after `stop`.
+    """
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        cluster_id: str,
+        listen: tuple[str, int],
+        *,
+        settings: TransportSettings | None = None,
+        random_source: random.Random | None = None,
+        on_connection: Callable[[NodeId, bool], None] | None = None,
+        log: Log | None = None,
+    ) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        `listen` is (host, port) for peers, port 0 for one of the kernel's choice; raises ConfigError for names that do
+        not fit the handshake. `on_connection(peer, up)` hears of each link that opened or broke.
+        """
+        for what, name in (("node id", node_id), ("cluster id", cluster_id)):
+            if not 0 < len(name.encode()) <= _NAME_BYTES_MAX:
+                raise ConfigError(f"the {what} {name[:80]!r} must have 1 to {_NAME_BYTES_MAX} bytes")
+        self.node_id = node_id
+        self.cluster_id = cluster_id
+        self.settings = settings or TransportSettings()
+        self._listen = listen
+        self._random = random_source or random.Random()  # noqa: S311  spreads retries, guards nothing
+        self._on_connection = on_connection or (lambda _peer, _up: None)
+        self._log: Log = log or structlog.get_logger("raftline.transport")
+        self._codec = Codec()
+        self._addresses: dict[NodeId, Address] = {}
+        self._links: dict[NodeId, PeerLink] = {}
+        self._unflushed: dict[PeerLink, None] = {}
+        self._listener: Listener | None = None
+        self._context: LinkContext | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The port that peers connect to; only after `start`."""
+        assert self._listener is not None, "the transport has not started"
+        return self._listener.port
+
+    @property
+    def refused_connections(self) -> int:
+        """Connections that were closed because of what came over them, or did not come."""
+        return 0 if self._listener is None else self._listener.refused
+
+    @property
+    def unidentified_connections(self) -> int:
+        """Connections that have not said yet who they are."""
+        return 0 if self._listener is None else self._listener.unidentified
+
+    def status(self) -> dict[NodeId, PeerStatus]:
+        """Return state and counters of each peer."""
+        return {peer: link.status() for peer, link in sorted(self._links.items())}
+
+    def send(self, to: NodeId, group: GroupId, message: Message) -> None:
+        """Queue `message` for the next flush; dropped for a stranger, a peer that is away, and a full queue."""
+        link = self._links.get(to)
+        if link is None or not link.accepts():
+            return
+        frame = self._codec.frame_of(group, message)
+        if len(frame) - HEADER_BYTES > self.settings.max_frame_bytes:
+            link.drop_one()
+            assert self._context is not None
+            self._context.notices.warn(
+                ("too long", to), "message dropped: longer than a frame may be", peer=to,
+                kind=type(message).__name__, size=len(frame), size_max=self.settings.max_frame_bytes,
+            )  # fmt: skip
+            return
+        link.queue(frame)
+        self._unflushed[link] = None
+
+    def flush(self) -> None:
+        """Hand everything queued in this turn to the network, one write per peer."""
+        for link in self._unflushed:
+            link.flush()
+        self._unflushed.clear()
+        self._codec.forget()
+
+    def set_peers(self, addresses: dict[NodeId, str]) -> None:
+        """Replace the set of peers, id → `host:port@busport`; raises ConfigError before anything is changed.
+
+        This node's own id is skipped. A peer whose address changed gets a new link.
+        """
+        parsed = {peer: parse_address(text) for peer, text in addresses.items() if peer != self.node_id}
+        self._addresses = parsed
+        if self._context is None:
+            return
+        for peer, link in list(self._links.items()):
+            if parsed.get(peer) != link.address:
+                del self._links[peer]
+                self._unflushed.pop(link, None)
+                task = asyncio.get_running_loop().create_task(link.close(), name=f"raftline close {peer}")
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        for peer, address in parsed.items():
+            if peer not in self._links:
+                self._links[peer] = link = PeerLink(peer, address, self._context)
+                link.dial()
+        assert self._listener is not None
+        self._listener.recount()
+
+    async def start(self, on_message: Callable[[NodeId, GroupId, Message], None]) -> None:
+        """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`.
+
+        Raises ConfigError if the address cannot be listened on.
+        """
+        assert self._context is None, "a transport starts once"
+        loop = asyncio.get_running_loop()
+        notices = Notices(self._log, loop.time)
+        listener = Listener(
+            *self._listen,
+            ListenerContext(
+                node_id=self.node_id, cluster_id=self.cluster_id, settings=self.settings, codec=self._codec,
+                notices=notices, on_message=on_message, on_identified=self._on_identified, traffic_of=self._traffic_of,
+            ),
+        )  # fmt: skip
+        await listener.start()
+        self._listener = listener
+        self._context = LinkContext(
+            node_id=self.node_id, cluster_id=self.cluster_id, settings=self.settings, codec=self._codec,
+            random_source=self._random, notices=notices, on_connection=self._on_connection,
+        )  # fmt: skip
+        self.set_peers({peer: str(address) for peer, address in self._addresses.items()})
+        self._ticker = loop.call_later(self.settings.ping_interval_s, self._tick)
+
+    async def stop(self) -> None:
+        """Send what is queued as far as the network takes it, close every connection and stop listening."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        links, self._links = list(self._links.values()), {}
+        self._unflushed.clear()
+        self._codec.forget()
+        closing = [link.close() for link in links]
+        if self._listener is not None:
+            closing.append(self._listener.stop())
+        await asyncio.gather(*closing, *self._closing)
+
+    def _tick(self) -> None:
+        """Let every connection give a sign of life; runs once per ping interval."""
+        assert self._listener is not None
+        for link in self._links.values():
+            link.tick()
+        self._listener.tick()
+        self._ticker = asyncio.get_running_loop().call_later(self.settings.ping_interval_s, self._tick)
+
+    def _on_identified(self, node: NodeId) -> None:
+        """Dial a peer at once that has just dialled us: it is back."""
+        link = self._links.get(node)
+        if link is not None:
+            link.dial()
+
+    def _traffic_of(self, node: NodeId) -> Traffic:
+        """Return the counters of a peer; a node that is no peer is counted nowhere."""
+        link = self._links.get(node)
+        return link.traffic if link is not None else Traffic()
