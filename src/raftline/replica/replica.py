@@ -1,0 +1,232 @@
+"""One member of a group: the core, the state machine, the sessions and the callers who wait.
+
+Pure like the core: it is told what happened and what time it is, and hands out the core's `Ready` enriched with
+nothing; entries wait here until the driver lets some of them be applied, so that long work is done in slices.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import msgspec
+
+from raftline.core.entries import KIND_COMMAND, Entry, SnapshotMeta
+from raftline.core.events import Applied, Event, Proposed, Received
+from raftline.core.ids import Index
+from raftline.core.messages import AppendRequest
+from raftline.core.raft import Raft
+from raftline.core.ready import Ready
+from raftline.errors import ApplyError
+from raftline.replica.commands import OPEN_SESSION, PLAIN, SESSION_HEADER
+from raftline.replica.digest import Digest
+from raftline.replica.sessions import Session, Sessions
+from raftline.replica.state_machine import StateMachine
+from raftline.replica.waiters import Done, Waiters
+
+__all__ = ["Replica"]
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True):
+    """First chunk of every snapshot: what belongs to the replica itself."""
+
+    digest: int
+    time_ms: int
+    sessions: list[tuple[int, Session]]
+
+
+_encode_header = msgspec.msgpack.Encoder().encode
+_decode_header = msgspec.msgpack.Decoder(_Header).decode
+
+
+class Replica:
+    """Applies what the core committed, exactly once and in order, and answers whoever proposed it.
+
+    Invariants: `applied` <= the core's commit index; while a snapshot is being restored nothing is applied.
+    """
+
+    __slots__ = (
+        "_to_apply",
+        "applied",
+        "applied_term",
+        "apply_errors",
+        "core",
+        "digest",
+        "machine",
+        "restoring",
+        "sessions",
+        "time_ms",
+        "waiters",
+    )
+
+    def __init__(self, core: Raft, machine: StateMachine, sessions: Sessions | None = None) -> None:
+        self.core = core
+        self.machine = machine
+        self.sessions = sessions or Sessions()
+        self.waiters = Waiters()
+        self.digest = Digest(core.state.snapshot.index)
+        self.applied: Index = core.state.snapshot.index
+        self.applied_term = core.state.snapshot.term
+        self.time_ms = 0
+        self.apply_errors = 0
+        self.restoring: SnapshotMeta | None = None
+        self._to_apply: deque[Entry] = deque()
+
+    @property
+    def has_work(self) -> bool:
+        """Say whether committed entries wait to be applied and may be."""
+        return bool(self._to_apply) and self.restoring is None
+
+    def step(self, event: Event, now: float) -> None:
+        """Pass an event to the core; compare the leader's digest if one came along.
+
+        Raises `Diverged` if the state machine turns out to differ from the leader's.
+        """
+        core = self.core
+        core.step(event, now)
+        if type(event) is Received:
+            message = event.message
+            if (
+                type(message) is AppendRequest
+                and message.digest_index
+                and event.sender == core.leader
+                and message.term == core.term
+                and self.restoring is None
+            ):
+                self.digest.compare(message.digest_index, message.digest)
+
+    def propose(self, commands: Sequence[bytes], dones: Sequence[Done], now: float, time_ms: int) -> bool:
+        """Append wrapped commands as leader; each `done` is called once its entry's fate is known.
+
+        Returns False, with nothing changed, if this replica does not lead.
+        """
+        first = self.core.step(Proposed(tuple(commands), time_ms), now)
+        if not first:
+            return False
+        term = self.core.term
+        add = self.waiters.add
+        for index, done in enumerate(dones, first):
+            add(index, term, done)
+        return True
+
+    def take_ready(self) -> Ready | None:
+        """Return the core's next `Ready`; committed entries are queued here, an installed snapshot blocks them."""
+        ready = self.core.take_ready()
+        if ready is not None:
+            if ready.install is not None:
+                self._to_apply.clear()
+                self.restoring = ready.install
+            if ready.committed:
+                self._to_apply.extend(ready.committed)
+        return ready
+
+    def apply_some(self, count_max: int, now: float) -> int:
+        """Apply up to `count_max` committed entries and tell the core; return how many were applied.
+
+        Raises `Diverged` if a result differs from the leader's.
+        """
+        if self.restoring is not None:
+            return 0
+        queue = self._to_apply
+        count = min(count_max, len(queue))
+        for _ in range(count):
+            entry = queue.popleft()
+            assert entry.index == self.applied + 1, "entries are applied in order, each once (F8)"
+            self._apply(entry)
+        if count:
+            self.core.step(Applied(self.applied, self.digest.value), now)
+        return count
+
+    def restore_begin(self, meta: SnapshotMeta) -> None:
+        """Start to replace the state machine by the snapshot `meta`; its chunks follow."""
+        self.restoring = meta
+        self.machine.restore_begin()
+
+    def restore_header(self, chunk: bytes) -> None:
+        """Take a snapshot's first chunk: the replica's own part."""
+        assert self.restoring is not None, "a restore was begun"
+        header = _decode_header(chunk)
+        self.sessions.load(header.sessions)
+        self.time_ms = header.time_ms
+        self.digest.restart_at(self.restoring.index, header.digest)
+
+    def restore_end(self, now: float) -> None:
+        """Finish: the state is the snapshot's; entries behind it may be applied."""
+        meta = self.restoring
+        assert meta is not None, "a restore was begun"
+        self.machine.restore_end()
+        self.restoring = None
+        self.applied = meta.index
+        self.applied_term = meta.term
+        self.waiters.skip_to(meta.index)
+        self.core.step(Applied(self.applied, self.digest.value), now)
+
+    def snapshot(self) -> tuple[SnapshotMeta, Iterator[bytes]]:
+        """Return the chunks of a snapshot of what is applied at this moment (D2), and what it stands for."""
+        assert self.restoring is None, "there is a state to take a snapshot of"
+        meta = SnapshotMeta(self.applied, self.applied_term, self.core.state.configuration.at(self.applied))
+        header = _encode_header(_Header(self.digest.value, self.time_ms, self.sessions.dump()))
+        return meta, chain((header,), self.machine.snapshot())
+
+    def _apply(self, entry: Entry) -> None:
+        """Apply one entry; an exception of the state machine is the command's result, the same everywhere."""
+        index = entry.index
+        result: bytes | Exception = b""
+        if entry.kind == KIND_COMMAND:
+            self.time_ms = max(self.time_ms, entry.time_ms)
+            data = entry.data
+            try:
+                tag = data[0]
+                if tag == PLAIN:
+                    result = self.machine.apply(data[1:], index, self.time_ms)
+                elif tag == OPEN_SESSION:
+                    self.sessions.open(index, self.time_ms)
+                    result = str(index).encode()
+                else:
+                    result = self._apply_once(data, index)
+                if type(result) is not bytes:
+                    result = _not_bytes(result)
+            except Exception as error:  # noqa: BLE001  whatever apply raises is its result
+                result = ApplyError(f"{type(error).__name__}: {error}")
+            if type(result) is bytes:
+                self.digest.on_applied(index, data, result)
+            else:
+                # Texts may carry addresses of objects; that it failed, and how, must be the same everywhere.
+                self.apply_errors += 1
+                self.digest.on_applied(index, data, type(result).__name__.encode())
+        else:
+            self.digest.on_applied(index, b"", b"")
+        self.applied = index
+        self.applied_term = entry.term
+        self.waiters.settle(index, entry.term, result)
+
+    def _apply_once(self, data: bytes, index: Index) -> bytes | Exception:
+        """Carry out a session's command unless it was carried out already (G7); then repeat its reply (L38)."""
+        _, session_id, sequence = SESSION_HEADER.unpack_from(data)
+        session = self.sessions.find(session_id)
+        if session is None:
+            return ApplyError(f"session {session_id} is not open: it expired, or never was; open a new one")
+        if sequence <= session.sequence:
+            if sequence < session.sequence:
+                return ApplyError(
+                    f"command {sequence} of session {session_id} is older than the last one ({session.sequence}), "
+                    f"whose reply is the only one kept"
+                )
+            reply: bytes | Exception = ApplyError(session.reply.decode()) if session.failed else session.reply
+            self.sessions.remember(
+                session_id, sequence, failed=session.failed, reply=session.reply, time_ms=self.time_ms
+            )
+            return reply
+        try:
+            result: bytes | Exception = self.machine.apply(data[SESSION_HEADER.size :], index, self.time_ms)
+            if type(result) is not bytes:
+                result = _not_bytes(result)
+        except Exception as error:  # noqa: BLE001  whatever apply raises is its result
+            result = ApplyError(f"{type(error).__name__}: {error}")
+        failed = type(result) is not bytes
+        reply_bytes = result if isinstance(result, bytes) else str(result).encode()
+        self.sessions.remember(session_id, sequence, failed=failed, reply=reply_bytes, time_ms=self.time_ms)
+        return result
+
+
+def _not_bytes(result: object) -> ApplyError:
+    return ApplyError(f"TypeError: apply() must return bytes, not {type(result).__name__}")

@@ -1,0 +1,13 @@
+"""The real wall clock behind the `Clock` port."""
+
+import time
+
+__all__ = ["SystemClock"]
+
+
+class SystemClock:
+    """Reads the operating system's clock."""
+
+    def wall_ms(self) -> int:
+        """Return milliseconds since 1970."""
+        return time.time_ns() // 1_000_000

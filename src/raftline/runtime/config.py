@@ -1,0 +1,63 @@
+"""Settings of a node: where it is, whom it talks to, how long it waits, when it takes snapshots."""
+
+import msgspec
+
+from raftline.core.config import CoreConfig
+from raftline.core.ids import NodeId
+from raftline.errors import ConfigError
+
+__all__ = ["NodeConfig"]
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. `members` maps every first voter's id to `host:port@busport`, this node's included."""
+
+    node_id: NodeId
+    members: dict[NodeId, str]
+    data_dir: str
+    cluster_id: str = "raftline"
+    core: CoreConfig = CoreConfig()
+    request_timeout_s: float = 5.0
+    """A proposal or read without an outcome fails after this long."""
+    pending_max: int = 100_000
+    """Most proposals and reads that may wait; more are refused as `Overloaded`."""
+    pending_bytes_max: int = 256 << 20
+    """Most bytes of commands that may wait."""
+    command_bytes_max: int = 64 << 20
+    """Largest single command."""
+    snapshot_log_bytes: int = 64 << 20
+    """Take a snapshot when the log holds this many bytes more than at the last one."""
+    snapshot_log_entries: int = 500_000
+    """Take a snapshot when the log holds this many entries more than at the last one."""
+    keep_log_entries: int = 10_000
+    """Keep so many entries before a snapshot, so that a slightly slow follower needs none."""
+    segment_bytes: int = 64 << 20
+    """Size of one file of the durable log."""
+    apply_slice: int = 512
+    """Most entries applied before the loop gets its turn."""
+
+    def check(self) -> "NodeConfig":
+        """Return self, or raise `ConfigError` naming the setting that cannot work."""
+        if not self.node_id:
+            raise ConfigError("node_id must not be empty")
+        if self.node_id not in self.members:
+            known = ", ".join(sorted(self.members)) or "nobody"
+            raise ConfigError(f"node_id {self.node_id!r} is not among the members ({known}): add it or correct it")
+        if self.request_timeout_s <= 0:
+            raise ConfigError(f"request_timeout_s must be above 0, not {self.request_timeout_s}")
+        for name in (
+            "pending_max",
+            "pending_bytes_max",
+            "command_bytes_max",
+            "snapshot_log_bytes",
+            "snapshot_log_entries",
+            "apply_slice",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.keep_log_entries < 0:
+            raise ConfigError(f"keep_log_entries must not be negative, is {self.keep_log_entries}")
+        if self.segment_bytes < 1 << 16:
+            raise ConfigError(f"segment_bytes must be at least 65536, not {self.segment_bytes}")
+        self.core.check()
+        return self

@@ -1,0 +1,415 @@
+"""THE LOOP of one group: drain → step* → take_ready → persist beside send → apply → reply.
+
+Everything that happens to a replica happens in `_turn`, on the event loop, one writer, no locks. Whatever comes in
+between turns waits in the inbox; a hundred proposals that arrive together leave as one message per peer.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+
+import structlog
+
+from raftline.core.events import Event, Persisted, ReadRequested, Received, TimerDue
+from raftline.core.ids import GroupId, Index, NodeId, Term
+from raftline.core.messages import ForwardReply, ForwardRequest, Message
+from raftline.core.ready import Ready
+from raftline.errors import NotLeader, Overloaded, Stopped
+from raftline.replica.replica import Replica
+from raftline.runtime.config import NodeConfig
+from raftline.runtime.forwarding import ForwardedBatch, Forwarding
+from raftline.runtime.persistence import Persistence
+from raftline.runtime.ports import Clock, DiskThread, Transport
+from raftline.runtime.requests import Deadlines, Proposal, Read, Request
+from raftline.runtime.snapshotting import Snapshotting
+from raftline.wal.wal import Wal
+
+__all__ = ["GroupLoop"]
+
+_log = structlog.get_logger("raftline.group")
+_MESSAGES_PER_TURN = 512
+_PROPOSALS_PER_TURN = 8192
+_APPLY_S_MAX = 0.005
+_SWEEP_S = 0.05
+
+
+class GroupLoop:
+    """Drives one replica.
+
+    Invariants: `_turn` runs at most once per loop iteration and never nested; no request is answered twice or never.
+    """
+
+    def __init__(
+        self,
+        group: GroupId,
+        config: NodeConfig,
+        replica: Replica,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        transport: Transport,
+        wal: Wal,
+        log_disk: DiskThread,
+        snapshot_disk: DiskThread,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._group = group
+        self._config = config
+        self.replica = replica
+        self._core = replica.core
+        self._loop = loop
+        self._clock = clock
+        self._transport = transport
+        self._wal = wal
+        self._log_disk = log_disk
+        self._on_failure = on_failure
+        self._messages: deque[tuple[NodeId, Message]] = deque()
+        self._events: deque[Event] = deque()
+        self._proposals: deque[Proposal] = deque()
+        self._held: list[Proposal] = []
+        self._reads: list[Read] = []
+        self._deadlines = Deadlines()
+        self._confirming: dict[int, list[Read]] = {}
+        self._confirmed: list[tuple[Index, int, list[Read]]] = []
+        self._read_ids = count(1)
+        self._scheduled = False
+        self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._seen: tuple[Term, NodeId | None, str] = (0, None, "")
+        self._bytes_at_snapshot = 0
+        self._index_at_snapshot: Index = replica.core.state.snapshot.index
+        self._released: Index = 0
+        self.forwarding = Forwarding(self._send_forward)
+        self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
+        self.snapshotting = Snapshotting(
+            group,
+            replica,
+            wal.snapshots,
+            snapshot_disk,
+            post=self.post,
+            fail=self.fail,
+            now=loop.time,
+            chunk_bytes=config.core.snapshot_chunk_bytes,
+            keep_log_entries=config.keep_log_entries,
+        )
+
+    # What others may call.
+
+    def on_message(self, sender: NodeId, message: Message) -> None:
+        """Take a peer's message in."""
+        self._messages.append((sender, message))
+        self._schedule()
+
+    def post(self, event: Event) -> None:
+        """Take in that some work is finished."""
+        self._events.append(event)
+        self._schedule()
+
+    def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+        """Propose a wrapped command; `done` is called once, in a later turn, with its result or the reason."""
+        proposal = Proposal(command, done, self._loop.time() + self._config.request_timeout_s)
+        if self._admit(proposal):
+            self._proposals.append(proposal)
+            self._schedule()
+
+    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
+        """Call `done(None)` at a moment when the local state may be read linearizably, or `done(error)`; once."""
+        read = Read(done, self._loop.time() + self._config.request_timeout_s)
+        if self._admit(read):
+            self._reads.append(read)
+            self._schedule()
+
+    def start(self) -> None:
+        """Begin to take turns."""
+        self._schedule()
+
+    def stop(self, error: Exception) -> None:
+        """Answer everybody who waits with `error` and take no further turn."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.snapshotting.stop()
+        for timer in (self._timer, self._sweeper):
+            if timer is not None:
+                timer.cancel()
+        self.replica.waiters.fail_all(error)
+        self._deadlines.fail_all(lambda _: error)
+
+    def fail(self, error: BaseException) -> None:
+        """Stop for good: the disk, the state machine or Raft itself can no longer be relied on."""
+        if not self._stopped:
+            self.stop(Stopped(f"this node stopped: {error}"))
+            self._on_failure(error)
+
+    @property
+    def pending_count(self) -> int:
+        """Return how many requests wait for an outcome (or were answered and not swept yet)."""
+        return len(self._deadlines)
+
+    # The turn.
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._stopped:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._stopped:
+            return
+        try:
+            now = self._loop.time()
+            self._drain(now)
+            if now >= self._core.next_deadline:
+                self.replica.step(TimerDue(), now)
+            self._note_leadership()
+            self._route(now)
+            self._work(now)
+            self._note_leadership()
+            self._maybe_snapshot()
+            self._transport.flush()
+            self._arm_timer(now)
+        except Exception as error:  # noqa: BLE001  a broken promise must not be carried on
+            self.fail(error)
+
+    def _drain(self, now: float) -> None:
+        """Step everything that came in since the last turn."""
+        step = self.replica.step
+        while self._events:
+            step(self._events.popleft(), now)
+        messages = self._messages
+        for _ in range(min(len(messages), _MESSAGES_PER_TURN)):
+            sender, message = messages.popleft()
+            kind = type(message)
+            if kind is ForwardRequest:
+                self._on_forward(sender, message)  # type: ignore[arg-type]
+            elif kind is ForwardReply:
+                # Held until the next sweep or change of leader, so that two nodes do not play ball with it.
+                self._held.extend(self.forwarding.on_reply(message))  # type: ignore[arg-type]
+            else:
+                step(Received(sender, message), now)
+        if messages:
+            self._schedule()
+
+    def _work(self, now: float) -> None:
+        """Hand out what the core wants done, apply what is committed, answer reads."""
+        while (ready := self.replica.take_ready()) is not None:
+            self._handle(ready)
+        if self.replica.has_work:
+            until = now + _APPLY_S_MAX
+            while self.replica.has_work and self._loop.time() < until:
+                self.replica.apply_some(self._config.apply_slice, now)
+            if self.replica.has_work:
+                self._schedule()
+        self._answer_reads()
+
+    def _handle(self, ready: Ready) -> None:
+        """Carry out one `Ready` in the order it asks for."""
+        send = self._transport.send
+        group = self._group
+        for outgoing in ready.messages:
+            send(outgoing.to, group, outgoing.message)
+        if self.persistence.persist(ready):
+            for outgoing in ready.messages_after_persist:
+                send(outgoing.to, group, outgoing.message)
+        if ready.install is not None:
+            self.snapshotting.restore(ready.install, self._schedule)
+            self._index_at_snapshot = ready.install.index
+        for outcome in ready.reads:
+            self._on_read_outcome(outcome.read_id, outcome.index)
+        for wanted in ready.chunks_wanted:
+            self.snapshotting.read_chunk(wanted)
+        for received in ready.chunks_received:
+            self.snapshotting.store_chunk(received)
+
+    def _on_durable(self, batch: list[Ready]) -> None:
+        """A write is on disk: say what depended on it, and count it."""
+        if self._stopped:
+            return
+        for ready in batch:
+            for outgoing in ready.messages_after_persist:
+                self._transport.send(outgoing.to, self._group, outgoing.message)
+        numbers = [ready.number for ready in batch if ready.must_persist]
+        self._events.append(Persisted(numbers[-1]))
+        self._scheduled = True
+        self._turn()
+
+    # Proposals and reads.
+
+    def _admit(self, request: Request) -> bool:
+        """Refuse what cannot be held; everything admitted has a deadline."""
+        config = self._config
+        if self._stopped:
+            self._refuse(request, Stopped("this node stopped"))
+        elif request.size_bytes > config.command_bytes_max:
+            self._refuse(
+                request,
+                Overloaded(f"the command has {request.size_bytes} bytes, the limit is {config.command_bytes_max}"),
+            )
+        elif (
+            len(self._deadlines) >= config.pending_max
+            or self._deadlines.size_bytes + request.size_bytes > config.pending_bytes_max
+        ):
+            self._deadlines.sweep(self._loop.time())
+            if len(self._deadlines) < config.pending_max and self._deadlines.size_bytes < config.pending_bytes_max:
+                self._deadlines.add(request)
+                return True
+            self._refuse(request, Overloaded(f"{len(self._deadlines)} requests wait already: try again later"))
+        else:
+            self._deadlines.add(request)
+            if self._sweeper is None:
+                self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+            return True
+        return False
+
+    def _refuse(self, request: Request, error: Exception) -> None:
+        self._loop.call_soon(request.finish, error)
+
+    def _sweep(self) -> None:
+        self._deadlines.sweep(self._loop.time())
+        self._release_held()
+        if self._core.leader is None:
+            self._proposals = deque(proposal for proposal in self._proposals if proposal.done is not None)
+            self._reads = [read for read in self._reads if read.done is not None]
+        pending = len(self._deadlines)
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep) if pending else None
+        if self._proposals or self._reads:
+            self._schedule()
+
+    def _release_held(self) -> None:
+        """Let proposals that a node refused because it did not lead try again."""
+        if self._held:
+            held, self._held = self._held, []
+            self._proposals.extendleft(reversed(held))
+
+    def _route(self, now: float) -> None:
+        """Propose as leader, pass on to the leader, or keep waiting until there is one."""
+        core = self._core
+        if core.leader is None:
+            return
+        if self._proposals:
+            take = min(len(self._proposals), _PROPOSALS_PER_TURN)
+            batch = [self._proposals.popleft() for _ in range(take)]
+            batch = [proposal for proposal in batch if proposal.done is not None]
+            if self._proposals:
+                self._schedule()
+            if core.is_leader:
+                for proposal in batch:
+                    proposal.may_take_effect = True
+                dones = [proposal.finish for proposal in batch]
+                self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
+            elif batch:
+                self.forwarding.forward(core.leader, batch)
+        if self._reads:
+            reads, self._reads = self._reads, []
+            read_id = next(self._read_ids)
+            self._confirming[read_id] = reads
+            self.replica.step(ReadRequested(read_id), now)
+
+    def _send_forward(self, leader: NodeId, request: ForwardRequest) -> None:
+        self._transport.send(leader, self._group, request)
+
+    def _on_forward(self, sender: NodeId, request: ForwardRequest) -> None:
+        """Propose what a follower passed on; refuse it all at once if this node does not lead."""
+        commands: Sequence[bytes] = request.commands
+
+        def reply(message: ForwardReply) -> None:
+            self._transport.send(sender, self._group, message)
+            self._schedule()  # so that it is flushed in this turn or the next
+
+        if not commands:
+            return
+        batch = ForwardedBatch(request.request_id, len(commands), reply)
+        leads = self._core.is_leader
+        for position, command in enumerate(commands):
+            done = batch.slot(position)
+            if leads:
+                self.submit(command, done)
+            else:
+                done(NotLeader(self._core.leader))
+
+    def _on_read_outcome(self, read_id: int, index: Index | None) -> None:
+        """Let confirmed reads wait for the applier; let the others look for the next leader."""
+        reads = self._confirming.pop(read_id, [])
+        if index is None:
+            self._reads.extend(reads)
+        else:
+            heappush(self._confirmed, (index, read_id, reads))
+
+    def _answer_reads(self) -> None:
+        """Answer the reads whose index is applied: the local state is linearizable for them at this moment."""
+        replica = self.replica
+        while self._confirmed and self._confirmed[0][0] <= replica.applied and replica.restoring is None:
+            for read in heappop(self._confirmed)[2]:
+                read.finish(None)
+
+    # Housekeeping.
+
+    def _note_leadership(self) -> None:
+        """React to a change of term, leader or role: say so, and settle what depended on the old one."""
+        core = self._core
+        seen = (core.term, core.leader, core.role.value)
+        if seen == self._seen:
+            return
+        old_term, old_leader, old_role = self._seen
+        self._seen = seen
+        if core.leader != old_leader or core.term != old_term:
+            self.forwarding.fail_all("the leader changed before it answered: the command may still take effect")
+            self._release_held()
+        if old_role == "leader":
+            self.snapshotting.close_readers()
+        if (core.leader, core.role.value) != (old_leader, old_role):
+            _log.info(
+                "role",
+                node=core.state.me,
+                role=core.role.value,
+                was=old_role or "starting",
+                term=core.term,
+                leader=core.leader,
+                last_index=core.state.log.last_index,
+                commit=core.state.commit,
+            )
+        if core.leader is not None and (self._proposals or self._reads):
+            self._schedule()
+
+    def _maybe_snapshot(self) -> None:
+        """Take a snapshot when the log has grown enough since the last; let the disk log go behind it."""
+        state = self._core.state
+        config = self._config
+        base = state.log.base_index
+        if base > self._released:
+            self._released = base
+            wal, group = self._wal, self._group
+            self._log_disk.submit(lambda: wal.release(group, base), self._on_released)
+            self._bytes_at_snapshot = state.log.size_bytes
+        if self.snapshotting.taking or self.replica.restoring is not None:
+            return
+        grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
+        grown_entries = self.replica.applied - self._index_at_snapshot
+        bytes_due = max(config.snapshot_log_bytes, self.snapshotting.last_size_bytes)
+        if grown_entries > 0 and (grown_bytes >= bytes_due or grown_entries >= config.snapshot_log_entries):
+            self._index_at_snapshot = self.replica.applied
+            self._bytes_at_snapshot = state.log.size_bytes
+            self.snapshotting.take()
+
+    def _on_released(self, result: int | BaseException) -> None:
+        if isinstance(result, BaseException):
+            self.fail(result)
+
+    def _arm_timer(self, now: float) -> None:
+        """Make sure that a turn is taken when the core needs one; an early wake-up costs less than re-arming."""
+        deadline = self._core.next_deadline
+        if self._timer is not None:
+            if not self._timer.cancelled() and now < self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline != float("inf"):
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._schedule()

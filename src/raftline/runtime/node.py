@@ -1,0 +1,332 @@
+"""A node: one process's share of a cluster, put together from its parts and shown to its users.
+
+`async with Node(config, machine) as node:` opens the data directory, recovers, talks to its peers and takes part in
+the group; `propose`, `read` and `status` are the library, `submit` and `submit_read` the same without futures.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import structlog
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.core.membership import Membership
+from raftline.core.messages import Message
+from raftline.core.raft import Raft
+from raftline.core.state import RandomSource, Role
+from raftline.errors import ApplyError, ConfigError, Stopped
+from raftline.replica.commands import in_session, open_session, plain
+from raftline.replica.replica import Replica
+from raftline.replica.state_machine import StateMachine
+from raftline.runtime.clock import SystemClock
+from raftline.runtime.config import NodeConfig
+from raftline.runtime.disk import ThreadedDisk, run_on_disk
+from raftline.runtime.group_loop import GroupLoop
+from raftline.runtime.ports import Clock, DiskThread, Transport
+from raftline.runtime.status import MemberStatus, Status
+from raftline.transport.address import parse_address
+from raftline.transport.tcp import TcpTransport
+from raftline.wal.files import Files, OsFiles
+from raftline.wal.wal import Wal
+
+__all__ = ["Node", "Ports"]
+
+_log = structlog.get_logger("raftline.node")
+_GROUP: GroupId = 0
+
+
+class Ports(msgspec.Struct, kw_only=True):
+    """Everything of the world that a node touches; a simulator gives its own."""
+
+    files: Files
+    clock: Clock
+    random: RandomSource
+    transport: Transport
+    make_disk: Callable[[str, asyncio.AbstractEventLoop], DiskThread]
+
+    @staticmethod
+    def real(config: NodeConfig) -> "Ports":
+        """Return the operating system's files, clock and sockets."""
+        address = parse_address(config.members[config.node_id])
+        transport = TcpTransport(config.node_id, config.cluster_id, (address.host, address.bus_port))
+        return Ports(
+            files=OsFiles(),
+            clock=SystemClock(),
+            random=random.SystemRandom(),
+            transport=transport,
+            make_disk=ThreadedDisk,
+        )
+
+
+class Node:
+    """One member of a replicated group; use it as an async context manager, inside one event loop.
+
+    Raises on entry: `ConfigError` for settings that cannot work, `DirectoryInUse`, `CorruptLog` or another
+    `StorageError` if the data directory cannot be used, `OSError` if the peer port is taken.
+    """
+
+    def __init__(self, config: NodeConfig, machine: StateMachine, *, ports: Ports | None = None) -> None:
+        self.config = config.check()
+        self.machine = machine
+        self._ports = ports or Ports.real(config)
+        self._group: GroupLoop | None = None
+        self._wal: Wal | None = None
+        self._disks: list[DiskThread] = []
+        self._failed: asyncio.Future[BaseException] | None = None
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Recover from the data directory, then join the group; returns when requests are taken."""
+        loop = asyncio.get_running_loop()
+        config = self.config
+        self._failed = loop.create_future()
+        log_disk = self._ports.make_disk(f"raftline-log-{config.node_id}", loop)
+        self._disks.append(log_disk)
+        try:
+            self._wal = await run_on_disk(log_disk, self._open_wal)
+            snapshot_disk = self._ports.make_disk(f"raftline-snapshot-{config.node_id}", loop)
+            self._disks.append(snapshot_disk)
+            self._group = self._make_group(self._wal, loop, log_disk, snapshot_disk)
+            snapshot = self._group.replica.core.state.snapshot
+            if snapshot.index:
+                restored: asyncio.Future[None] = loop.create_future()
+                self._group.replica.restoring = snapshot
+                self._group.snapshotting.restore(snapshot, lambda: restored.set_result(None))
+                outcomes: list[asyncio.Future[Any]] = [restored, self._failed]
+                await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
+                if self._failed.done():
+                    raise self._failed.result()  # noqa: TRY301  the failure was seen in a callback
+            self._ports.transport.set_peers(self._peers())
+            await self._ports.transport.start(self._on_message)
+        except BaseException:
+            await self.stop()
+            raise
+        self._group.start()
+
+    async def stop(self) -> None:
+        """Answer whoever waits, finish what is being written, and close files and connections."""
+        self._stopping = True
+        if self._group is not None:
+            self._group.stop(Stopped("this node stops"))
+        await self._ports.transport.stop()
+        disks, self._disks = self._disks, []
+        wal, self._wal = self._wal, None
+        if disks and wal is not None:
+            await run_on_disk(disks[0], wal.close)
+        for disk in disks:
+            disk.close()
+
+    async def wait_failed(self) -> BaseException:
+        """Wait until the node stops by itself, and return why: a `StorageError` or a `SafetyViolation`."""
+        assert self._failed is not None, "the node was started"
+        return await asyncio.shield(self._failed)
+
+    async def propose(self, command: bytes, *, session: int | None = None, sequence: int = 0) -> bytes:
+        """Replicate `command` and return what the state machine's `apply` returned for it.
+
+        With `session` (from `open_session`) and a `sequence` that a retry repeats, it is carried out once however
+        often it is proposed. Raises `NotLeader`, `ProposalLost`, `Overloaded`, `Timeout` or `Stopped`, whose
+        `may_take_effect` says whether the command can still be applied; `ApplyError` if `apply` raised.
+        """
+        wrapped = plain(command) if session is None else in_session(session, sequence, command)
+        return await self._propose(wrapped)
+
+    async def open_session(self) -> int:
+        """Open a session for exactly-once proposals and return its id (§8)."""
+        return int(await self._propose(open_session()))
+
+    async def read(self, query: bytes) -> bytes:
+        """Return the state machine's answer to `query`, linearizable, without writing to the log (§8).
+
+        Raises `Timeout` if no leader could be confirmed in time, `ApplyError` if the machine's `read` raised.
+        """
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def done(error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+                return
+            try:
+                future.set_result(self.machine.read(query, self._ports.clock.wall_ms()))
+            except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
+                future.set_exception(ApplyError(f"{type(raised).__name__}: {raised}"))
+
+        self.submit_read(done)
+        return await future
+
+    def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+        """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
+        self._running().submit(plain(command), done)
+
+    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
+        """Call `done(None)` when the local state machine may be read linearizably, or `done(error)`; once."""
+        self._running().submit_read(done)
+
+    @property
+    def is_leader(self) -> bool:
+        """Say whether this node leads the group, as far as it knows."""
+        return self._group is not None and self._group.replica.core.is_leader
+
+    def status(self) -> Status:
+        """Return what this node knows of itself and of the group."""
+        group = self._running()
+        replica = group.replica
+        state = replica.core.state
+        return Status(
+            node_id=self.config.node_id,
+            cluster_id=self.config.cluster_id,
+            role=self._role(),
+            leader_id=state.leader,
+            leader_address=state.membership.address_of(state.leader) if state.leader else None,
+            term=state.term,
+            compacted_index=state.log.base_index,
+            snapshot_index=state.snapshot.index,
+            applied_index=replica.applied,
+            commit_index=state.commit,
+            last_index=state.log.last_index,
+            persisted_index=state.persisted,
+            log_bytes=state.log.size_bytes,
+            pending_requests=group.pending_count,
+            apply_errors=replica.apply_errors,
+            sessions=len(replica.sessions),
+            digest=replica.digest.value,
+            disk_batches=group.persistence.batches,
+            snapshots_taken=group.snapshotting.taken,
+            snapshots_installed=group.snapshotting.installed,
+            snapshot_in_progress=group.snapshotting.taking,
+            established=state.established,
+            members=self._members(),
+        )
+
+    def _role(self) -> str:
+        state = self._running().replica.core.state
+        if state.role is Role.PRE_CANDIDATE:
+            return Role.CANDIDATE.value
+        if state.role is Role.FOLLOWER and not state.membership.is_voter(state.me):
+            return "learner"
+        return state.role.value
+
+    def _members(self) -> tuple[MemberStatus, ...]:
+        state = self._running().replica.core.state
+        now = asyncio.get_running_loop().time()
+        members = []
+        for node_id in state.membership.everyone():
+            progress = state.progress.get(node_id)
+            known = progress is not None
+            if node_id == state.me:
+                role: str | None = self._role()
+            elif node_id == state.leader:
+                role = "leader"
+            elif state.leader is not None:
+                role = "follower" if state.membership.is_voter(node_id) else "learner"
+            else:
+                role = None
+            match_index = progress.match_index if progress else None
+            if node_id == state.me:
+                match_index = state.persisted
+            members.append(
+                MemberStatus(
+                    node_id=node_id,
+                    address=state.membership.address_of(node_id) or "",
+                    voter=state.membership.is_voter(node_id),
+                    role=role,
+                    match_index=match_index,
+                    lag_entries=None if match_index is None else max(0, state.log.last_index - match_index),
+                    heard_s_ago=round(now - progress.heard_at, 3) if progress else None,
+                    mode=progress.mode.name.lower() if known and progress else None,
+                )
+            )
+        return tuple(members)
+
+    def _running(self) -> GroupLoop:
+        if self._group is None:
+            raise ConfigError("the node is not running: use it inside `async with Node(...) as node:`")
+        return self._group
+
+    async def _propose(self, wrapped: bytes) -> bytes:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: bytes | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, bytes):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        self._running().submit(wrapped, done)
+        return await future
+
+    def _open_wal(self) -> Wal:
+        config = self.config
+        return Wal.open(
+            self._ports.files,
+            config.data_dir,
+            cluster_id=config.cluster_id,
+            node_id=config.node_id,
+            segment_bytes=config.segment_bytes,
+        )
+
+    def _make_group(
+        self, wal: Wal, loop: asyncio.AbstractEventLoop, log_disk: DiskThread, snapshot_disk: DiskThread
+    ) -> GroupLoop:
+        config = self.config
+        recovered = wal.recovered.get(_GROUP)
+        core = Raft(
+            config.node_id,
+            Membership.of(config.members),
+            random=self._ports.random,
+            now=loop.time(),
+            config=config.core,
+            hard_state=recovered.hard_state if recovered else None,
+            snapshot=recovered.snapshot if recovered else None,
+            entries=recovered.entries if recovered else (),
+        )
+        _log.info(
+            "recovered",
+            node=config.node_id,
+            term=core.term,
+            snapshot=core.state.snapshot.index,
+            last_index=core.state.log.last_index,
+            new_directory=wal.is_new,
+        )
+        return GroupLoop(
+            _GROUP,
+            config,
+            Replica(core, self.machine),
+            loop=loop,
+            clock=self._ports.clock,
+            transport=self._ports.transport,
+            wal=wal,
+            log_disk=log_disk,
+            snapshot_disk=snapshot_disk,
+            on_failure=self._on_failure,
+        )
+
+    def _peers(self) -> dict[NodeId, str]:
+        membership = self._running().replica.core.state.membership
+        return {node: address for node, address in membership.addresses if node != self.config.node_id}
+
+    def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
+        if group == _GROUP and self._group is not None:
+            self._group.on_message(sender, message)
+
+    def _on_failure(self, error: BaseException) -> None:
+        _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_result(error)

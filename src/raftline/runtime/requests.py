@@ -1,0 +1,97 @@
+"""What callers wait for: proposals and reads, each with a deadline, each answered exactly once.
+
+Plain objects with a callback slot; no future and no task per command. The deadlines are swept in the order in which
+the requests came, because all of them wait equally long.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from raftline.errors import Timeout
+
+__all__ = ["Deadlines", "Proposal", "Read", "Request"]
+
+
+class Request:
+    """Something with an outcome that is told once.
+
+    Invariant: `done` is None from the moment the outcome was told.
+    """
+
+    __slots__ = ("deadline", "done", "may_take_effect", "size_bytes")
+
+    def __init__(self, done: Callable[..., None], deadline: float, size_bytes: int) -> None:
+        self.done: Callable[..., None] | None = done
+        self.deadline = deadline
+        self.size_bytes = size_bytes
+        self.may_take_effect = False
+
+    def finish(self, outcome: object) -> None:
+        """Tell the outcome, unless one was told already (a timeout may have come first)."""
+        done = self.done
+        if done is not None:
+            self.done = None
+            done(outcome)
+
+
+class Proposal(Request):
+    """A wrapped command on its way into the log."""
+
+    __slots__ = ("command",)
+
+    def __init__(self, command: bytes, done: Callable[[bytes | Exception], None], deadline: float) -> None:
+        super().__init__(done, deadline, len(command))
+        self.command = command
+
+
+class Read(Request):
+    """Somebody who wants to know when the local state may be read."""
+
+    __slots__ = ()
+
+    def __init__(self, done: Callable[[Exception | None], None], deadline: float) -> None:
+        super().__init__(done, deadline, 0)
+
+
+class Deadlines:
+    """Requests in the order of their deadlines, with what they hold in memory.
+
+    Invariant: a request leaves at the latest when its deadline has passed and it was swept.
+    """
+
+    def __init__(self) -> None:
+        self._requests: deque[Request] = deque()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def add(self, request: Request) -> None:
+        """Watch one more request; its deadline is not before those already watched."""
+        self._requests.append(request)
+        self.size_bytes += request.size_bytes
+
+    def sweep(self, now: float) -> None:
+        """Forget what is answered, and fail what has waited too long."""
+        requests = self._requests
+        while requests and (requests[0].done is None or requests[0].deadline <= now):
+            request = requests.popleft()
+            self.size_bytes -= request.size_bytes
+            if request.done is not None:
+                request.finish(_timeout(request))
+
+    def fail_all(self, error_of: Callable[[Request], Exception]) -> None:
+        """Fail everything that still waits: the node stops."""
+        requests, self._requests = self._requests, deque()
+        self.size_bytes = 0
+        for request in requests:
+            if request.done is not None:
+                request.finish(error_of(request))
+
+
+def _timeout(request: Request) -> Timeout:
+    if request.may_take_effect:
+        return Timeout("no outcome in time: the command was proposed and may still take effect")
+    if isinstance(request, Proposal):
+        return Timeout("no leader could be reached in time: the command was not proposed", may_take_effect=False)
+    return Timeout("no leader could confirm the read in time", may_take_effect=False)

@@ -1,0 +1,196 @@
+"""Snapshots in the background: taking one in slices, sending and storing chunks, restoring after an install.
+
+File work happens on the snapshot thread, beside the log's; state is touched only in turns of the event loop, one
+chunk at a time, so that a large state never holds the loop for long.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from raftline.core.entries import SnapshotMeta
+from raftline.core.events import ChunkRead, ChunkStored, Event, SnapshotTaken
+from raftline.core.ids import GroupId, NodeId
+from raftline.core.ready import ChunkReceived, ChunkWanted
+from raftline.replica.replica import Replica
+from raftline.runtime.ports import DiskThread
+from raftline.wal.snapshot_store import SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter
+
+__all__ = ["Snapshotting"]
+
+
+class Snapshotting:
+    """Everything a group does with snapshot files.
+
+    Invariants: at most one snapshot is being taken, one received and one restored; `post` hands events to the loop.
+    """
+
+    def __init__(
+        self,
+        group: GroupId,
+        replica: Replica,
+        store: SnapshotStore,
+        disk: DiskThread,
+        *,
+        post: Callable[[Event], None],
+        fail: Callable[[BaseException], None],
+        now: Callable[[], float],
+        chunk_bytes: int,
+        keep_log_entries: int,
+    ) -> None:
+        self._group = group
+        self._replica = replica
+        self._store = store
+        self._disk = disk
+        self._post = post
+        self._fail = fail
+        self._now = now
+        self._chunk_bytes = chunk_bytes
+        self._keep_log_entries = keep_log_entries
+        self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
+        self._readers: dict[NodeId, SnapshotReader] = {}
+        self._stopped = False
+        self.taking = False
+        self.taken = 0
+        self.installed = 0
+        self.last_size_bytes = 0
+
+    # Taking one.
+
+    def take(self) -> None:
+        """Start to write a snapshot of what is applied now."""
+        assert not self.taking, "one snapshot at a time"
+        self.taking = True
+        meta, chunks = self._replica.snapshot()
+        self._on_disk(partial(self._store.create, self._group, meta), partial(self._write_next, meta, chunks))
+
+    def _write_next(self, meta: SnapshotMeta, chunks: Iterator[bytes], writer: SnapshotWriter) -> None:
+        """Fetch one chunk in this turn and write it on the thread; commit behind the last."""
+        chunk = next(chunks, None)
+        if chunk is None:
+            self._on_disk(partial(self._commit, writer, meta), partial(self._on_taken, meta))
+        else:
+            self._on_disk(partial(writer.write, chunk), lambda _: self._write_next(meta, chunks, writer))
+
+    def _commit(self, writer: SnapshotWriter, meta: SnapshotMeta) -> int:
+        writer.commit()
+        self._store.prune(self._group, meta.index)
+        reader = self._store.latest(self._group)
+        assert reader is not None, "a committed snapshot can be opened"
+        size = reader.size
+        reader.close()
+        return size
+
+    def _on_taken(self, meta: SnapshotMeta, size: int) -> None:
+        self.taking = False
+        self.taken += 1
+        self.last_size_bytes = size
+        base = self._replica.core.state.log.base_index
+        self._post(SnapshotTaken(meta, max(base, meta.index - self._keep_log_entries)))
+
+    # Sending one.
+
+    def read_chunk(self, wanted: ChunkWanted) -> None:
+        """Read the chunk that a follower needs; another snapshot than the wanted one starts at its beginning."""
+        self._on_disk(partial(self._read, wanted), lambda event: self._post(event) if event is not None else None)
+
+    def _read(self, wanted: ChunkWanted) -> ChunkRead | None:
+        reader = self._readers.get(wanted.to)
+        offset = wanted.offset
+        if reader is None or reader.meta.index != wanted.index or offset == 0:
+            if reader is not None:
+                reader.close()
+                del self._readers[wanted.to]
+            reader = self._store.latest(self._group)
+            if reader is None:
+                return None
+            self._readers[wanted.to] = reader
+            if reader.meta.index != wanted.index:
+                offset = 0
+        data = reader.read(offset, self._chunk_bytes)
+        done = offset + len(data) >= reader.size
+        return ChunkRead(wanted.to, reader.meta, offset, data, done)
+
+    def close_readers(self) -> None:
+        """Close every file kept open for a follower: this node no longer leads."""
+        if self._readers:
+            readers, self._readers = self._readers, {}
+            self._on_disk(lambda: [reader.close() for reader in readers.values()], lambda _: None)
+
+    # Receiving one.
+
+    def store_chunk(self, received: ChunkReceived) -> None:
+        """Write a chunk that the leader sent; the last one makes the snapshot durable."""
+        self._on_disk(partial(self._store_chunk, received), self._post)
+
+    def _store_chunk(self, received: ChunkReceived) -> ChunkStored:
+        meta, request = received.meta, received.request
+        if self._receiver is None or self._receiver[0] != meta or request.offset == 0:
+            if self._receiver is not None:
+                self._receiver[1].abort()
+            self._receiver = (meta, self._store.receive(self._group, meta))
+        receiver = self._receiver[1]
+        receiver.write_at(request.offset, request.data)
+        if not request.done:
+            return ChunkStored(meta, receiver.next_offset, complete=False)
+        self._receiver = None
+        if not receiver.commit():
+            return ChunkStored(meta, 0, complete=False)
+        self._store.prune(self._group, meta.index)
+        return ChunkStored(meta, receiver.next_offset, complete=True)
+
+    # Restoring one.
+
+    def restore(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
+        """Replace the state machine by the stored snapshot `meta`, chunk by chunk, then call `done`."""
+        self._on_disk(partial(self._open, meta), partial(self._restore_begin, done))
+
+    def _open(self, meta: SnapshotMeta) -> tuple[SnapshotReader, Iterator[bytes]]:
+        reader = self._store.latest(self._group)
+        assert reader is not None, "a snapshot is installed only after it was stored"
+        assert reader.meta.index >= meta.index, "snapshots only move forward (D9)"
+        return reader, reader.chunks()
+
+    def _restore_begin(self, done: Callable[[], None], opened: tuple[SnapshotReader, Iterator[bytes]]) -> None:
+        reader, chunks = opened
+        self._replica.restore_begin(reader.meta)
+        self._restore_next(reader, chunks, done, None)
+
+    def _restore_next(
+        self, reader: SnapshotReader, chunks: Iterator[bytes], done: Callable[[], None], header: bytes | None
+    ) -> None:
+        def on_chunk(chunk: bytes | None) -> None:
+            if chunk is None:
+                self._on_disk(reader.close, lambda _: None)
+                self._replica.restore_end(self._now())
+                self.installed += 1
+                done()
+                return
+            if header is None:
+                self._replica.restore_header(chunk)
+            else:
+                self._replica.machine.restore_chunk(chunk)
+            self._restore_next(reader, chunks, done, chunk)
+
+        self._on_disk(partial(next, chunks, None), on_chunk)
+
+    def stop(self) -> None:
+        """Drop whatever comes back from the thread from now on."""
+        self._stopped = True
+
+    def _on_disk(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run file work on the snapshot thread; an error stops the node."""
+
+        def finished(result: Any) -> None:
+            if self._stopped:
+                return
+            if isinstance(result, BaseException):
+                self._fail(result)
+                return
+            try:
+                done(result)
+            except Exception as error:  # noqa: BLE001  a failed restore leaves no state to go on with
+                self._fail(error)
+
+        if not self._stopped:
+            self._disk.submit(work, finished)
