@@ -185,6 +185,8 @@ class Replica:
                     result = self._apply_once(data, index)
                 if type(result) is not bytes:
                     result = _not_bytes(result)
+            except ApplyError as error:
+                result = error
             except Exception as error:  # noqa: BLE001  whatever apply raises is its result
                 result = ApplyError(f"{type(error).__name__}: {error}")
             if type(result) is bytes:
@@ -199,33 +201,34 @@ class Replica:
         self.applied_term = entry.term
         self.waiters.settle(index, entry.term, result)
 
-    def _apply_once(self, data: bytes, index: Index) -> bytes | Exception:
-        """Carry out a session's command unless it was carried out already (G7); then repeat its reply (L38)."""
+    def _apply_once(self, data: bytes, index: Index) -> bytes:
+        """Carry out a session's command unless it was carried out already (G7); then repeat its reply (L38).
+
+        Raises `ApplyError` for a command that failed, now or the first time, or that no memory is kept of.
+        """
         _, session_id, sequence = SESSION_HEADER.unpack_from(data)
         session = self.sessions.find(session_id)
         if session is None:
-            return ApplyError(f"session {session_id} is not open: it expired, or never was; open a new one")
-        if sequence <= session.sequence:
-            if sequence < session.sequence:
-                return ApplyError(
-                    f"command {sequence} of session {session_id} is older than the last one ({session.sequence}), "
-                    f"whose reply is the only one kept"
-                )
-            reply: bytes | Exception = ApplyError(session.reply.decode()) if session.failed else session.reply
-            self.sessions.remember(
-                session_id, sequence, failed=session.failed, reply=session.reply, time_ms=self.time_ms
+            raise ApplyError(f"session {session_id} is not open: it expired, or never was; open a new one")
+        if sequence < session.sequence:
+            raise ApplyError(
+                f"command {sequence} of session {session_id} is older than the last one ({session.sequence}), "
+                f"whose reply is the only one kept"
             )
-            return reply
-        try:
-            result: bytes | Exception = self.machine.apply(data[SESSION_HEADER.size :], index, self.time_ms)
-            if type(result) is not bytes:
-                result = _not_bytes(result)
-        except Exception as error:  # noqa: BLE001  whatever apply raises is its result
-            result = ApplyError(f"{type(error).__name__}: {error}")
-        failed = type(result) is not bytes
-        reply_bytes = result if isinstance(result, bytes) else str(result).encode()
-        self.sessions.remember(session_id, sequence, failed=failed, reply=reply_bytes, time_ms=self.time_ms)
-        return result
+        if sequence > session.sequence:
+            failed = False
+            try:
+                reply = self.machine.apply(data[SESSION_HEADER.size :], index, self.time_ms)
+                if type(reply) is not bytes:
+                    failed, reply = True, str(_not_bytes(reply)).encode()
+            except Exception as error:  # noqa: BLE001  whatever apply raises is its result
+                failed, reply = True, f"{type(error).__name__}: {error}".encode()
+        else:
+            failed, reply = session.failed, session.reply
+        self.sessions.remember(session_id, sequence, failed=failed, reply=reply, time_ms=self.time_ms)
+        if failed:
+            raise ApplyError(reply.decode())
+        return reply
 
 
 def _not_bytes(result: object) -> ApplyError:

@@ -1,0 +1,146 @@
+"""Promises of the replica: one applier, results to their proposers, exceptions as results, exactly-once sessions."""
+
+import random
+from typing import Any
+
+import pytest
+
+from raftline.core.config import CoreConfig
+from raftline.core.entries import Entry, SnapshotMeta
+from raftline.core.events import Received
+from raftline.core.membership import Membership
+from raftline.core.messages import AppendRequest
+from raftline.core.raft import Raft
+from raftline.errors import ApplyError, Diverged
+from raftline.replica.commands import in_session, open_session, plain
+from raftline.replica.replica import Replica
+
+
+def test_results_reach_their_proposers_in_log_order(driver: Any) -> None:
+    """Each proposal gets the result of its own entry, applied once and in order (F8, G2)."""
+    assert driver.propose(plain(b"a"), plain(b"b")) == [b"did a", b"did b"]
+    assert [command for _, command, _ in driver.machine.commands] == [b"a", b"b"]
+    indices = [index for index, _, _ in driver.machine.commands]
+    assert indices == sorted(indices)
+
+
+def test_an_exception_in_apply_is_the_result_and_the_log_goes_on(driver: Any) -> None:
+    """A command that raises is answered as an error, counted, and never repeated."""
+    failed, fine = driver.propose(plain(b"boom"), plain(b"c"))
+    assert isinstance(failed, ApplyError)
+    assert "ValueError: boom" in str(failed)
+    assert fine == b"did c"
+    assert driver.replica.apply_errors == 1
+
+
+def test_a_result_that_is_not_bytes_is_an_error_of_the_machine(driver: Any) -> None:
+    """Whatever `apply` returns besides bytes becomes a clear error."""
+    (outcome,) = driver.propose(plain(b"text"))
+    assert isinstance(outcome, ApplyError)
+    assert "must return bytes, not str" in str(outcome)
+
+
+def test_time_never_goes_back_for_the_machine(driver: Any) -> None:
+    """A leader whose clock is behind does not turn the machine's time back."""
+    driver.propose(plain(b"a"), time_ms=1000)
+    driver.propose(plain(b"b"), time_ms=400)
+    assert [time_ms for _, _, time_ms in driver.machine.commands] == [1000, 1000]
+
+
+def test_a_retry_in_a_session_is_answered_from_the_remembered_reply(driver: Any) -> None:
+    """The same number is carried out once, and its retry gets the first reply (G7, G8, L38)."""
+    session = int(driver.propose(open_session())[0])
+    once = in_session(session, 1, b"x")
+    assert driver.propose(once) == [b"did x"]
+    assert driver.propose(once, once) == [b"did x", b"did x"]
+    assert [command for _, command, _ in driver.machine.commands] == [b"x"]
+    assert driver.propose(in_session(session, 2, b"y")) == [b"did y"]
+
+
+def test_a_failed_command_in_a_session_fails_again_without_being_carried_out(driver: Any) -> None:
+    """An exception is remembered like any reply."""
+    session = int(driver.propose(open_session())[0])
+    first, second = driver.propose(in_session(session, 1, b"boom"), in_session(session, 1, b"boom"))
+    assert isinstance(first, ApplyError)
+    assert isinstance(second, ApplyError)
+    assert str(first) == str(second)
+    assert driver.replica.apply_errors == 2
+
+
+def test_an_older_number_or_an_unknown_session_is_refused_with_words(driver: Any) -> None:
+    """What cannot be answered from memory is never carried out again."""
+    session = int(driver.propose(open_session())[0])
+    driver.propose(in_session(session, 5, b"x"))
+    old, unknown = driver.propose(in_session(session, 4, b"old"), in_session(999, 1, b"who"))
+    assert "older than the last one (5)" in str(old)
+    assert "session 999 is not open" in str(unknown)
+    assert [command for _, command, _ in driver.machine.commands] == [b"x"]
+
+
+def test_sessions_digest_and_time_travel_in_the_snapshot(driver: Any) -> None:
+    """A replica restored from a snapshot repeats the remembered reply instead of applying again (G9, G14)."""
+    session = int(driver.propose(open_session())[0])
+    driver.propose(in_session(session, 1, b"x"), time_ms=77)
+    meta, chunks = driver.replica.snapshot()
+    copied = list(chunks)
+
+    other = type(driver)(type(driver.machine)())
+    other.replica.restore_begin(SnapshotMeta(meta.index, meta.term, meta.membership))
+    other.replica.restore_header(copied[0])
+    assert other.replica.apply_some(10, 0.0) == 0, "nothing is applied while a snapshot is being restored"
+    for chunk in copied[1:]:
+        other.replica.machine.restore_chunk(chunk)
+    other.replica.core.state.commit = max(other.replica.core.state.commit, meta.index)
+    other.replica.restore_end(0.0)
+    assert other.replica.digest.value == driver.replica.digest.value
+    assert other.replica.time_ms == 77
+    assert other.replica.applied == meta.index
+    assert other.replica.sessions.find(session) == driver.replica.sessions.find(session)
+
+
+def _follower() -> Replica:
+    config = CoreConfig(guard_lost_disk=False)
+    members = Membership.of({"n1": "127.0.0.1:1", "n2": "127.0.0.1:2", "n3": "127.0.0.1:3"})
+    return Replica(Raft("n2", members, random=random.Random(1), now=0.0, config=config), _machine())
+
+
+def _machine() -> Any:
+    class Echo:
+        def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002
+            return command
+
+        def snapshot(self) -> list[bytes]:
+            return []
+
+    return Echo()
+
+
+@pytest.mark.parametrize("leader_is_ahead", [True, False])
+def test_a_diverged_state_machine_is_noticed_at_the_index(leader_is_ahead: bool) -> None:  # noqa: FBT001
+    """The leader's digest is compared at its own index, whichever of the two got there first."""
+    replica = _follower()
+    entries = tuple(Entry(n, 1, plain(b"x%d" % n)) for n in (1, 2, 3))
+    if leader_is_ahead:
+        replica.step(Received("n1", AppendRequest(1, 0, 0, entries, 3, digest_index=2, digest=12345)), 0.0)
+        replica.take_ready()
+        with pytest.raises(Diverged, match="at index 2"):
+            replica.apply_some(10, 0.0)
+    else:
+        replica.step(Received("n1", AppendRequest(1, 0, 0, entries, 3)), 0.0)
+        replica.take_ready()
+        replica.apply_some(10, 0.0)
+        with pytest.raises(Diverged, match="at index 2"):
+            replica.step(Received("n1", AppendRequest(1, 3, 1, (), 3, digest_index=2, digest=12345)), 0.0)
+
+
+def test_an_equal_state_machine_passes_the_comparison() -> None:
+    """Equal commands and results give equal digests on leader and follower."""
+    leader, follower = _follower(), _follower()
+    entries = tuple(Entry(n, 1, plain(b"x%d" % n)) for n in range(1, 50))
+    for replica in (leader, follower):
+        replica.step(Received("n1", AppendRequest(1, 0, 0, entries, 49)), 0.0)
+        replica.take_ready()
+        replica.apply_some(100, 0.0)
+    request = AppendRequest(1, 49, 1, (), 49, digest_index=leader.digest.index, digest=leader.digest.value)
+    follower.step(Received("n1", request), 0.0)
+    assert follower.digest.value == leader.digest.value
