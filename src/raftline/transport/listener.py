@@ -7,6 +7,7 @@ what a node of this cluster sends is delivered, and the core decides.
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -22,7 +23,10 @@ from raftline.transport.status import Traffic
 
 __all__ = ["Listener", "ListenerContext"]
 
-_BACKLOG = 128
+_BACKLOG: Final = 128
+
+_ACCEPT_TURNS: Final = 4
+"""Loop turns after which a connection that the kernel has given us has been announced, and so can be closed."""
 
 
 class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +58,8 @@ class Listener:
         self._unidentified: dict[_Accepted, None] = {}
         self._identified: dict[NodeId, _Accepted] = {}
         self._open: set[_Accepted] = set()
-        self._all_gone: asyncio.Event = asyncio.Event()
+        self._all_gone = asyncio.Event()
+        self._stopped = False
         self.refused = 0
         """Connections that were closed because of what they sent, or did not send."""
 
@@ -85,10 +90,13 @@ class Listener:
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""
+        self._stopped = True
         if self._server is not None:
             self._server.close()
         for connection in list(self._open):
             connection.end("this node stops")
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         while self._open:
             self._all_gone.clear()
             await self._all_gone.wait()
@@ -109,7 +117,9 @@ class Listener:
         """Give a new connection a place, the oldest unidentified one's if there is no other."""
         self._open.add(connection)
         self._unidentified[connection] = None
-        if len(self._unidentified) > self.context.settings.unidentified_max:
+        if self._stopped:
+            connection.end("this node stops")
+        elif len(self._unidentified) > self.context.settings.unidentified_max:
             oldest = next(iter(self._unidentified))
             oldest.on_misbehaved("too many connections that do not say who they are")
 

@@ -46,6 +46,7 @@ class Notices:
         held_back = self._held_back.pop(key, 0)
         if len(self._next_s) >= _KEYS_MAX:
             self._next_s.clear()
+            self._held_back.clear()
         self._next_s[key] = now + self._interval_s
         if held_back:
             fields["held_back"] = held_back

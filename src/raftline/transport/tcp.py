@@ -101,7 +101,7 @@ class TcpTransport:
             assert self._context is not None
             self._context.notices.warn(
                 ("too long", to), "message dropped: longer than a frame may be", peer=to,
-                kind=type(message).__name__, size=len(frame), size_max=self.settings.max_frame_bytes,
+                message=type(message).__name__, size=len(frame), size_max=self.settings.max_frame_bytes,
             )  # fmt: skip
             return
         link.queue(frame)
