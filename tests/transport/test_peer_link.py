@@ -116,7 +116,7 @@ def test_a_peer_that_never_reads_costs_bounded_memory_and_nobody_else_anything(r
             node.send("fast", message)
             assert await fast.inbox.get() == ("a", 0, message)
             queued = node.transport.status()["slow"].queued_bytes
-            assert queued <= settings.queue_bytes + settings.write_buffer_bytes
+            assert queued <= settings.queue_bytes
         status = node.transport.status()
         assert status["slow"].connected
         assert status["slow"].dropped_messages > 500
@@ -157,6 +157,21 @@ def test_a_dead_peer_costs_no_memory(run: Run) -> None:
         a.send("b", *(TimeoutNow(term) for term in range(100)))
         status = a.transport.status()["b"]
         assert (status.queued_bytes, status.dropped_messages, status.connected) == (0, 100, False)
+
+    run(story)
+
+
+def test_what_waited_for_an_attempt_that_failed_is_dropped(run: Run) -> None:
+    """Messages queued while the link was being opened do not outlive the attempt."""
+
+    async def story(world: "World") -> None:
+        b = await world.node("b", cluster="other")
+        a = await world.node("a", peers={"b": b.address})
+        a.send("b", TimeoutNow(1), TimeoutNow(2))
+        assert a.transport.status()["b"].queued_bytes > 0
+        await a.log.line("peer not reached")
+        status = a.transport.status()["b"]
+        assert (status.queued_bytes, status.dropped_messages) == (0, 2)
 
     run(story)
 
