@@ -320,7 +320,7 @@ def test_every_step_of_a_call_can_be_traced(loop: SimLoop) -> None:
     kinds = Counter(event.what for event in events)
     assert set(kinds) == {"request", "reply", "request lost", "reply lost", "reply late", "unreachable"}
     assert kinds["request"] == kinds["reply"] + kinds["request lost"] + kinds["reply lost"] + kinds["unreachable"]
-    assert events[0] == NetworkEvent(0.0, "request", 0, 1, "m", 3)
+    assert events[0] == NetworkEvent(0.0, "request", 0, 1, "m", 3, 1, events[0].payload)
 
 
 def test_the_same_random_source_gives_the_same_run() -> None:

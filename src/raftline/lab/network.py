@@ -2,12 +2,14 @@
 
 Numbered servers call each other: a call carries bytes and returns bytes, or None when the request or its reply was
 lost. It runs on any asyncio loop, on virtual or real time, and takes chance from the random source it is given. It
-knows nothing of Raft; its meaning is that of the course's own network (requirements, sections H and N).
+knows nothing of Raft; its meaning is that of the course's own network (requirements, sections H and N). For a test
+that needs one exact schedule, the requests and the replies of each link have a valve: let through, dropped or held.
 """
 
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
+from enum import Enum
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple, Protocol
@@ -35,16 +37,47 @@ class RpcServer(Protocol):
 
 
 class NetworkEvent(NamedTuple):
-    """Something happened to a call; `what` is one of request, request lost, unreachable, reply, reply lost, reply late,
-    reply discarded, error.
+    """Something happened to a call; `what` is one of request, request lost, request held, unreachable, reply,
+    reply lost, reply held, reply late, reply discarded, error.
     """  # noqa: D205  one sentence
 
     time_s: float
     what: str
     source: int
+    """Who called, whichever way this event goes."""
     target: int
     method: str
     size_bytes: int
+    number: int = 0
+    """Counts the calls of a run; all events of one call share it."""
+    payload: bytes = b""
+
+
+class Valve(Enum):
+    """What becomes of the messages of one kind on one link."""
+
+    OPEN = "open"
+    DROP = "drop"
+    HOLD = "hold"
+
+
+class Held(NamedTuple):
+    """A message that a valve holds back; give it to `release` or `discard`."""
+
+    what: str
+    """request or reply"""
+    call: "_Call"
+    reply: bytes | None = None
+
+    @property
+    def source(self) -> int:
+        """Return who called."""
+        return self.call.end.source
+
+    @property
+    def target(self) -> int:
+        """Return who was called."""
+        return self.call.end.target
 
 
 class NetworkEnd:
@@ -77,11 +110,18 @@ class NetworkEnd:
 class _Call:
     """One request on its way, at its server, or answered by a reply on its way back."""
 
-    __slots__ = ("args", "end", "future", "method", "server", "task")
+    __slots__ = ("args", "end", "future", "method", "number", "server", "task")
 
     def __init__(
-        self, end: NetworkEnd, method: str, args: bytes, server: RpcServer | None, future: asyncio.Future[bytes | None]
+        self,
+        number: int,
+        end: NetworkEnd,
+        method: str,
+        args: bytes,
+        server: RpcServer | None,
+        future: asyncio.Future[bytes | None],
     ) -> None:
+        self.number = number
         self.end = end
         self.method = method
         self.args = args
@@ -125,6 +165,9 @@ class LabNetwork:
         self._ends: list[tuple[NetworkEnd, ...]] = [()] * server_count
         self._at_server: dict[_Call, None] = {}
         self._tasks: dict[asyncio.Task[bytes], None] = {}
+        self._valves: dict[tuple[str, int, int], Valve] = {}
+        self.held: list[Held] = []
+        """What valves hold back, oldest first."""
         self._closed = False
 
     # --- what the tester commands -----------------------------------------------------------------------------------
@@ -159,6 +202,30 @@ class LabNetwork:
         """Return whether `server` was connected."""
         return self._connected[server]
 
+    def set_valve(self, what: str, source: int, target: int, valve: Valve) -> None:
+        """Set what becomes of each "request" from `source` to `target`, or of each "reply" to such a request."""
+        self._valves[what, source, target] = valve
+
+    def open_valves(self) -> None:
+        """Let everything through again; what is held stays held."""
+        self._valves.clear()
+
+    def release(self, held: Held) -> None:
+        """Let a held message arrive now: a request at whoever serves its target by now."""
+        self.held.remove(held)
+        call = held.call
+        if held.what == "request":
+            call.server = self._servers[call.end.target]
+            self._arrive(call)
+        else:
+            self._finish(call, held.reply)
+
+    def discard(self, held: Held) -> None:
+        """Lose a held message; its caller learns nothing but None, now."""
+        self.held.remove(held)
+        self._note(f"{held.what} lost", held.call, 0)
+        self._finish(held.call, None)
+
     def rpcs_received(self, server: int) -> int:
         """Return how many calls reached the handler of `server`, all its incarnations together."""
         return self._received[server]
@@ -170,9 +237,10 @@ class LabNetwork:
     def close(self) -> None:
         """End every call with None and cancel the handlers that still run."""
         self._closed = True
-        for call in self._at_server:
+        for call in (*self._at_server, *(held.call for held in self.held)):
             self._finish(call, None)
         self._at_server.clear()
+        self.held.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -183,11 +251,17 @@ class LabNetwork:
         if self._closed:
             return None
         loop = asyncio.get_running_loop()
-        call = _Call(end, method, args, self._servers[end.target], loop.create_future())
         self.rpcs_sent += 1
+        call = _Call(self.rpcs_sent, end, method, args, self._servers[end.target], loop.create_future())
         self._count_bytes(end.target, len(args))
-        self._note("request", call, len(args))
-        if not self._is_reachable(call):
+        self._note("request", call, len(args), args)
+        valve = self._valves.get(("request", end.source, end.target))
+        if valve is Valve.HOLD and not end.retired:
+            self._hold(Held("request", call))
+        elif valve is Valve.DROP:
+            self._note("request lost", call, len(args))
+            loop.call_later(self._draw() * UNREACHABLE_DELAY_S_MAX, self._finish, call, None)
+        elif not self._is_reachable(call):
             self._note("unreachable", call, len(args))
             longest = UNREACHABLE_LONG_DELAY_S_MAX if self.long_delays else UNREACHABLE_DELAY_S_MAX
             loop.call_later(self._draw() * longest, self._finish, call, None)
@@ -229,7 +303,11 @@ class LabNetwork:
         self._send_reply(call, task.result())
 
     def _send_reply(self, call: _Call, reply: bytes) -> None:
-        if not self.reliable and self._draw() < UNRELIABLE_LOSS:
+        valve = self._valves.get(("reply", call.end.source, call.end.target))
+        if valve is Valve.HOLD:
+            self._hold(Held("reply", call, reply))
+            return
+        if valve is Valve.DROP or (not self.reliable and self._draw() < UNRELIABLE_LOSS):
             self._note("reply lost", call, len(reply))
             self._finish(call, None)
             return
@@ -239,12 +317,16 @@ class LabNetwork:
             delay_s = REORDERED_DELAY_S_MIN + self._draw() * self._draw() * REORDERED_SPREAD_S_MAX
         asyncio.get_running_loop().call_later(delay_s, self._finish, call, reply)
 
+    def _hold(self, held: Held) -> None:
+        self.held.append(held)
+        self._note(f"{held.what} held", held.call, len(held.reply or held.call.args))
+
     def _finish(self, call: _Call, reply: bytes | None) -> None:
         if call.future.done():
             return
         if reply is not None:
             self._count_bytes(call.end.target, len(reply))
-            self._note("reply", call, len(reply))
+            self._note("reply", call, len(reply), reply)
         call.future.set_result(reply)
 
     def _fail_calls(self, concerned: Callable[[_Call], bool]) -> None:
@@ -278,11 +360,12 @@ class LabNetwork:
         if self._on_error is not None and not self._closed:
             self._on_error(call.end.target, call.method, error)
 
-    def _note(self, what: str, call: _Call, size_bytes: int) -> None:
+    def _note(self, what: str, call: _Call, size_bytes: int, payload: bytes = b"") -> None:
         if self._on_event is not None:
             end = call.end
             now = call.future.get_loop().time()
-            self._on_event(NetworkEvent(now, what, end.source, end.target, call.method, size_bytes))
+            event = NetworkEvent(now, what, end.source, end.target, call.method, size_bytes, call.number, payload)
+            self._on_event(event)
 
 
 async def _serve(server: RpcServer, method: str, args: bytes) -> bytes:
