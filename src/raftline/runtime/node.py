@@ -219,7 +219,8 @@ class Node:
             return Role.CANDIDATE.value
         if state.role is Role.FOLLOWER and not state.membership.is_voter(state.me):
             return "learner"
-        return state.role.value
+        role: str = state.role.value
+        return role
 
     def _members(self) -> tuple[MemberStatus, ...]:
         state = self._running().replica.core.state

@@ -115,7 +115,8 @@ class Snapshotting:
         """Close every file kept open for a follower: this node no longer leads."""
         if self._readers:
             readers, self._readers = self._readers, {}
-            self._on_disk(lambda: [reader.close() for reader in readers.values()], lambda _: None)
+            for reader in readers.values():
+                self._on_disk(reader.close, lambda _: None)
 
     # Receiving one.
 

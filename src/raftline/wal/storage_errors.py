@@ -1,0 +1,22 @@
+"""Turns what the operating system says into what an operator can act on."""
+
+import errno
+
+from raftline.errors import StorageError
+
+__all__ = ["storage_error"]
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: make room, then start the node again",
+    errno.EDQUOT: "the disk quota is used up: raise it, then start the node again",
+    errno.EIO: "the disk reports an error: check it before you start the node again",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EACCES: "this user may not: check owner and permissions",
+    errno.EFBIG: "a limit on the size of files is in force",
+}
+
+
+def storage_error(doing: str, path: str, error: OSError) -> StorageError:
+    """Return the `StorageError` for a failed `doing` of `path`; nothing that was acknowledged is lost by it."""
+    advice = _ADVICE.get(error.errno or 0, "nothing acknowledged is lost; start the node again once it is mended")
+    return StorageError(f"could not {doing} {path}: {error.strerror or error} ({advice})")

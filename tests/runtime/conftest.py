@@ -1,0 +1,119 @@
+"""Three real nodes in one event loop: real files, real TCP on loopback, real disk threads."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raftline import CoreConfig, Node, NodeConfig, StateMachine
+
+FAST = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24))
+
+
+class Register(StateMachine):
+    """`key=value` sets, and returns the old value; reads return the value."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002
+        if command == b"boom":
+            raise ValueError("boom")
+        key, value = command.split(b"=", 1)
+        old = self.values.get(key, b"")
+        self.values[key] = value
+        return old
+
+    def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002
+        if query == b"boom":
+            raise KeyError("no such thing")
+        return self.values.get(query, b"")
+
+    def snapshot(self) -> Iterable[bytes]:
+        items = [key + b"=" + value for key, value in self.values.items()]
+        return [b"\n".join(items[start : start + 100]) for start in range(0, len(items), 100)]
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.values = dict(line.split(b"=", 1) for chunk in chunks for line in chunk.split(b"\n") if line)  # type: ignore[misc]
+
+
+def free_addresses(count: int) -> list[str]:
+    """Return loopback addresses whose client and bus ports are free at this moment."""
+    sockets = [socket.socket() for _ in range(2 * count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+    return [f"127.0.0.1:{ports[2 * n]}@{ports[2 * n + 1]}" for n in range(count)]
+
+
+class Cluster:
+    """Nodes by name, which can be stopped and started again on the same directories."""
+
+    def __init__(self, directory: Path, size: int, **settings: Any) -> None:
+        self.directory = directory
+        self.settings: dict[str, Any] = {"core": FAST, "request_timeout_s": 3.0, **settings}
+        addresses = free_addresses(size)
+        self.members = {f"n{number}": address for number, address in enumerate(addresses, 1)}
+        self.nodes: dict[str, Node] = {}
+        self.machines: dict[str, Register] = {}
+        self.make_machine: Callable[[str], Register] = lambda _: Register()
+
+    async def start(self, *names: str) -> None:
+        """Start the named nodes, all if none is named."""
+        await asyncio.gather(*(self._start(name) for name in names or self.members))
+
+    async def _start(self, name: str) -> None:
+        self.machines[name] = self.make_machine(name)
+        config = NodeConfig(node_id=name, members=self.members, data_dir=str(self.directory / name), **self.settings)
+        node = Node(config, self.machines[name])
+        await node.start()
+        self.nodes[name] = node
+
+    async def stop(self, *names: str) -> None:
+        """Stop the named nodes, all if none is named."""
+        await asyncio.gather(*(self.nodes.pop(name).stop() for name in names or list(self.nodes)))
+
+    async def leader(self) -> Node:
+        """Wait until some running node leads, and return it."""
+        async with asyncio.timeout(10):
+            while True:
+                for node in self.nodes.values():
+                    if node.is_leader:
+                        return node
+                await asyncio.sleep(0.01)
+
+    async def follower(self) -> Node:
+        """Wait for a leader and return a running node that follows."""
+        leader = await self.leader()
+        return next(node for node in self.nodes.values() if node is not leader)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that must come true; bounded."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path) -> Callable[..., Any]:
+    """Return an async context manager of a started cluster."""
+
+    @asynccontextmanager
+    async def make(size: int = 3, *, started: bool = True, **settings: Any) -> AsyncIterator[Cluster]:
+        cluster = Cluster(tmp_path, size, **settings)
+        try:
+            if started:
+                await cluster.start()
+            yield cluster
+        finally:
+            await cluster.stop()
+
+    return make

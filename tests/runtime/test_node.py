@@ -1,0 +1,226 @@
+"""Promises of the library: propose, read and status over real files, threads and sockets."""
+
+import asyncio
+import shutil
+from typing import Any
+
+import pytest
+
+from raftline import (
+    ApplyError,
+    ConfigError,
+    CoreConfig,
+    Node,
+    NodeConfig,
+    NotLeader,
+    Overloaded,
+    ProposalError,
+    Timeout,
+)
+
+
+def test_a_proposal_on_any_node_is_applied_on_all(make_cluster: Any) -> None:
+    """Leader and followers take proposals alike, and every replica applies them in one order."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            for number in range(30):
+                node = list(cluster.nodes.values())[number % 3]
+                await node.propose(b"k=%d" % number)
+            assert await (await cluster.leader()).propose(b"k=end") == b"29"
+            for node in cluster.nodes.values():
+                assert await node.read(b"k") == b"end"
+            await cluster.until(lambda: len({node.status().digest for node in cluster.nodes.values()}) == 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_read_on_any_node_sees_every_acknowledged_write(make_cluster: Any) -> None:
+    """A read that starts after a write was acknowledged returns it, wherever it is asked (G3)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            nodes = list(cluster.nodes.values())
+            for number in range(60):
+                await nodes[number % 3].propose(b"k=%d" % number)
+                assert await nodes[(number + 1) % 3].read(b"k") == b"%d" % number
+
+    asyncio.run(scenario())
+
+
+def test_everything_acknowledged_survives_a_restart_of_all(make_cluster: Any) -> None:
+    """What was acknowledged is on disk (C13)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            await asyncio.gather(*(leader.propose(b"k%d=%d" % (n, n)) for n in range(200)))
+            await cluster.stop()
+            await cluster.start()
+            node = await cluster.follower()
+            for number in range(0, 200, 17):
+                assert await node.read(b"k%d" % number) == b"%d" % number
+
+    asyncio.run(scenario())
+
+
+def test_the_cluster_goes_on_without_its_leader(make_cluster: Any) -> None:
+    """A new leader is elected, and the old one catches up when it comes back (B14)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            await leader.propose(b"k=1")
+            old = leader.config.node_id
+            await cluster.stop(old)
+            await (await cluster.leader()).propose(b"k=2")
+            await cluster.start(old)
+            assert await cluster.nodes[old].read(b"k") == b"2"
+
+    asyncio.run(scenario())
+
+
+def test_without_a_quorum_requests_fail_in_time_and_with_words(make_cluster: Any) -> None:
+    """No majority: an error after a bounded wait, never a wrong answer (G5, G11)."""
+
+    async def scenario() -> None:
+        async with make_cluster(request_timeout_s=0.5) as cluster:
+            leader = await cluster.leader()
+            await leader.propose(b"k=1")
+            others = [name for name in cluster.nodes if name != leader.config.node_id]
+            await cluster.stop(*others)
+            with pytest.raises(ProposalError) as proposal:
+                await leader.propose(b"k=2")
+            assert proposal.value.may_take_effect
+            with pytest.raises(Timeout):
+                await leader.read(b"k")
+            await cluster.until(lambda: leader.status().role != "leader")
+            with pytest.raises(Timeout) as refused:
+                await leader.propose(b"k=3")
+            assert not refused.value.may_take_effect
+
+    asyncio.run(scenario())
+
+
+def test_a_wiped_node_catches_up_by_snapshot_and_votes_again(make_cluster: Any) -> None:
+    """A node that lost its directory gets the snapshot in chunks, the log behind it, and is whole again (C14, D6)."""
+
+    async def scenario() -> None:
+        core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=1000)
+        async with make_cluster(core=core, snapshot_log_entries=100, keep_log_entries=10) as cluster:
+            leader = await cluster.leader()
+            for start in range(0, 1000, 100):
+                await asyncio.gather(*(leader.propose(b"k%d=%d" % (n, n)) for n in range(start, start + 100)))
+            await cluster.until(lambda: leader.status().compacted_index > 500)
+            name = (await cluster.follower()).config.node_id
+            await cluster.stop(name)
+            shutil.rmtree(cluster.directory / name)
+            await cluster.start(name)
+            node = cluster.nodes[name]
+            assert await node.read(b"k999") == b"999"
+            assert await node.read(b"k0") == b"0"
+            assert node.status().snapshots_installed == 1
+            await cluster.until(lambda: node.status().established)
+
+    asyncio.run(scenario())
+
+
+def test_snapshots_let_go_of_the_log_and_survive_restarts(make_cluster: Any) -> None:
+    """The log stays bounded, and a node starts from its snapshot and the log behind it (D1, D17, D18)."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_entries=50, keep_log_entries=5) as cluster:
+            node = await cluster.leader()
+            for number in range(400):
+                await node.propose(b"k%d=%d" % (number % 30, number))
+            await cluster.until(lambda: node.status().compacted_index > 300)
+            await cluster.stop()
+            await cluster.start()
+            node = await cluster.leader()
+            assert node.status().snapshot_index > 300
+            assert await node.read(b"k9") == b"399"
+
+    asyncio.run(scenario())
+
+
+def test_an_exception_in_apply_is_the_proposers_error(make_cluster: Any) -> None:
+    """The log goes on behind it, on followers' proposals too."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            for node in cluster.nodes.values():
+                with pytest.raises(ApplyError, match="boom"):
+                    await node.propose(b"boom")
+                with pytest.raises(ApplyError, match="no such thing"):
+                    await node.read(b"boom")
+                await node.propose(b"k=v")
+
+    asyncio.run(scenario())
+
+
+def test_a_session_makes_retries_harmless(make_cluster: Any) -> None:
+    """The same number on another node is answered from memory (G7)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            first, second, _ = cluster.nodes.values()
+            session = await first.open_session()
+            assert await first.propose(b"k=1", session=session, sequence=1) == b""
+            assert await second.propose(b"k=1", session=session, sequence=1) == b""
+            assert await second.propose(b"k=2", session=session, sequence=2) == b"1"
+
+    asyncio.run(scenario())
+
+
+def test_too_much_waiting_is_refused_before_the_log(make_cluster: Any) -> None:
+    """A full queue says so at once and loses nothing that was admitted."""
+
+    async def scenario() -> None:
+        async with make_cluster(pending_max=10, command_bytes_max=1000) as cluster:
+            leader = await cluster.leader()
+            outcomes = await asyncio.gather(*(leader.propose(b"k=%d" % n) for n in range(50)), return_exceptions=True)
+            refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
+            assert len(refused) == 40
+            assert not any(outcome.may_take_effect for outcome in refused)
+            with pytest.raises(Overloaded, match="the limit is 1000"):
+                await leader.propose(b"k=" + b"x" * 2000)
+
+    asyncio.run(scenario())
+
+
+def test_a_diverging_machine_stops_serving(make_cluster: Any) -> None:
+    """A replica whose results differ from the leader's stops by itself and says at which index."""
+
+    async def scenario() -> None:
+        async with make_cluster(started=False) as cluster:
+            made = cluster.make_machine
+
+            def make(name: str) -> Any:
+                machine = made(name)
+                if name == "n2":
+                    apply = machine.apply
+                    machine.apply = lambda command, index, time_ms: apply(command, index, time_ms) + b"!"  # type: ignore[method-assign]
+                return machine
+
+            cluster.make_machine = make
+            await cluster.start()
+            leader = await cluster.leader()
+            for number in range(5):
+                await leader.propose(b"k=%d" % number)
+            async with asyncio.timeout(10):
+                stopped = [asyncio.ensure_future(node.wait_failed()) for node in cluster.nodes.values()]
+                finished, waiting = await asyncio.wait(stopped, return_when=asyncio.FIRST_COMPLETED)
+                assert "differs from the leader's at index" in str(next(iter(finished)).result())
+                for task in waiting:
+                    task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_settings_that_cannot_work_are_named() -> None:
+    """A mistake is found before anything is opened."""
+    with pytest.raises(ConfigError, match="not among the members"):
+        Node(NodeConfig(node_id="n9", members={"n1": "127.0.0.1:7001"}, data_dir="unused"), None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="less than two heartbeats"):
+        CoreConfig(heartbeat_interval_s=1.0).check()
+    assert "ask n1 at 127.0.0.1:7001" in str(NotLeader("n1", "127.0.0.1:7001"))
