@@ -104,5 +104,6 @@ def _refuse_conflict(state: RaftState, sender: NodeId, request: AppendRequest) -
             conflict_index=conflict_index,
             conflict_term=conflict_term,
             round=request.round,
+            unestablished=not state.established,
         ),
     )

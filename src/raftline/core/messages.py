@@ -82,6 +82,8 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     conflict_term: Term = 0
     round: int = 0
     """The request's."""
+    unestablished: bool = False
+    """On refusal: the follower's data directory is new, so whatever it acknowledged before may be lost (C14)."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):

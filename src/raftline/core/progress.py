@@ -26,7 +26,8 @@ class Mode(IntEnum):
 class PeerProgress:
     """One follower as its leader sees it, for one term.
 
-    Invariants: match_index < next_index; match_index never falls; the window is empty outside REPLICATE.
+    Invariants: match_index < next_index; match_index falls only if the follower lost its disk; the window is empty
+    outside REPLICATE.
     """
 
     __slots__ = (
@@ -105,6 +106,10 @@ class PeerProgress:
         self.mode = Mode.PROBE
         self.probing = False
         self.next_index = max(min(next_index, self.next_index), self.match_index + 1)
+
+    def on_log_lost(self) -> None:
+        """Note that the follower lost its disk: nothing it acknowledged counts from here on (C14)."""
+        self.match_index = 0
 
     def on_heartbeat_due(self) -> None:
         """Note that an unanswered probe may be repeated: it, or its answer, may be lost."""

@@ -27,6 +27,8 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
         assert reply.match_index <= state.log.last_index, "a follower can only match what this leader sent"
         progress.on_accepted(reply.match_index, state.log.base_index)
         return None
+    if reply.unestablished and reply.conflict_index <= progress.match_index:
+        progress.on_log_lost()
     if progress.is_stale_refusal(reply.prev_index):
         return "refuses an earlier probe"
     progress.on_refused(_next_index_after(state, reply))
