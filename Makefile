@@ -1,0 +1,47 @@
+# Each target does its own set-up: `make demo` and `make test` work in a fresh clone.
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 --dist loadfile
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint types ci format clean
+
+help:
+	@echo 'make demo    three servers, a client, the leader killed: what is left?'
+	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
+	@echo 'make lint    ruff, rules and format'
+	@echo 'make types   mypy --strict'
+	@echo 'make ci      what .ci/run does: lint, types, tests with coverage, demo'
+	@echo 'make format  let ruff format the code'
+	@echo 'make clean   remove .venv and every cache'
+
+demo: $(STAMP)
+	$(BIN)/raftline demo
+
+test: $(STAMP)
+	@bash scripts/install-redis-tools
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+
+ci:
+	bash .ci/run
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov build dist src/*.egg-info
+
+$(STAMP): requirements/lock.txt pyproject.toml
+	@bash scripts/make-venv '$(PYTHON)' '$(VENV)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
