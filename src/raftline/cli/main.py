@@ -1,0 +1,109 @@
+"""`raftline`: the commands people type, one file each; this one only registers them.
+
+What a command needs is imported when it runs, so that `raftline --help` answers at once.
+"""
+
+import inspect
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from raftline.cli.exit_codes import ExitCode
+from raftline.cli.output import complain, say
+from raftline.errors import ConfigError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="raftline",
+    help="Raft for Python: a linearizable store for Redis clients, and the bench that tests it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140},
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point `raftline`."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    *, show: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False
+) -> None:
+    if show:
+        say(f"raftline {version('raftline')}")
+        raise typer.Exit
+
+
+def _server(*, config: str | None, **flags: str | None) -> None:
+    """Run one node of the cluster and serve Redis clients.
+
+    Each setting is looked for as a flag, then as a variable RAFTLINE_NAME, then as a key of the --config file.
+    """
+    from raftline.cli.server import run_server  # noqa: PLC0415  see the module's docstring
+    from raftline.cli.settings_loading import load_settings  # noqa: PLC0415
+
+    try:
+        loaded = load_settings(flags, os.environ, config)
+    except ConfigError as error:
+        complain(f"raftline server: {error}")
+        raise typer.Exit(ExitCode.CONFIG) from None
+    raise typer.Exit(run_server(loaded))
+
+
+def _register_server() -> None:
+    """Give `_server` one option per row of the settings table, as text: our own messages say what is wrong with it."""
+    from raftline.cli.settings import settings_table  # noqa: PLC0415  see the module's docstring
+    from raftline.cli.settings_loading import CONFIG_VARIABLE  # noqa: PLC0415
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    config = typer.Option("--config", metavar="FILE", help=f"TOML file of settings. [variable: {CONFIG_VARIABLE}]")
+    options: list[tuple[str, Any]] = [("config", config)]
+    for row in settings_table():
+        default = f" [default: {row.default_text}]" if row.default_text else ""
+        unit = f" ({row.unit})" if row.unit and row.unit.upper() != row.metavar else ""
+        options.append((row.name, typer.Option(row.flag, metavar=row.metavar, help=row.help + unit + default)))
+    parameters = [
+        inspect.Parameter(name, keyword, default=None, annotation=Annotated[str | None, option])
+        for name, option in options
+    ]
+    _server.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    _server.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command("server")(_server)
+
+
+@app.command("status")
+def _status(
+    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Client address of any node.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second until Ctrl-C.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait this long for a node.")] = 2.0,
+) -> None:
+    """Show the members of a cluster: roles, term, log positions, lag.
+
+    Exit code 0: in order; 1: a member is away or there is no leader; 69: the node asked does not answer.
+    """
+    from raftline.cli.status import run_status  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_status(target, as_json=as_json, watch=watch, timeout_s=timeout_s))
+
+
+@app.command("demo")
+def _demo() -> None:
+    """Start three servers, write, kill the leader with SIGKILL, and prove that nothing acknowledged is lost."""
+    from raftline.cli.demo import run_demo  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_demo())
+
+
+_register_server()
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,193 @@
+"""`raftline server`: one node in this process, from settings to exit code.
+
+Start-up: settings, log, loop, node (recovers, joins), Redis port, one line on standard output. It ends by a signal
+(exit code 0) or because the node stopped itself, whose reason decides the code. It refuses to know Raft and RESP.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import time
+from typing import Any
+
+import structlog
+import uvloop
+
+from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.logs import set_up_logs
+from raftline.cli.output import complain, say
+from raftline.cli.settings import ServerSettings
+from raftline.cli.settings_loading import Loaded
+from raftline.core.config import CoreConfig
+from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
+from raftline.kv.server import KvServer
+from raftline.runtime.config import NodeConfig
+from raftline.runtime.node import Node, Ports
+from raftline.transport.address import parse_address
+from raftline.transport.settings import TransportSettings
+from raftline.transport.tcp import TcpTransport
+
+__all__ = ["run_server"]
+
+_log = structlog.get_logger("raftline.server")
+_STOP_S_MAX = 10.0
+_GC_THRESHOLDS = (50_000, 50, 1_000)
+_FRAME_SPARE_BYTES = 1 << 20
+
+
+def run_server(loaded: Loaded) -> ExitCode:
+    """Serve until a signal or a failure; return what the process should exit with."""
+    settings = loaded.settings
+    set_up_logs(settings.log_level, settings.log_format, node=settings.id)
+    for name in loaded.unknown_variables:
+        _log.warning("unknown variable: it changes nothing", variable=name, see="raftline server --help")
+    _raise_open_files_limit(settings.clients_max)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings))
+    except Exception as error:  # noqa: BLE001  every end has a code and a line that says why
+        return _told(settings, error)
+
+
+async def _serve(settings: ServerSettings) -> ExitCode:
+    """Run the node beside the signals; whichever comes first decides."""
+    loop = asyncio.get_running_loop()
+    signalled: asyncio.Future[Any] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, signalled, number)
+    node = Node(_node_config(settings), machine := KvMachine(), ports=_ports(settings))
+    address = parse_address(settings.cluster[settings.id])
+    server = KvServer(node, machine, settings.bind or address.host, address.port, _limits(settings))
+    started: asyncio.Future[Any] = loop.create_task(_start(node, server))
+    await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
+    error: BaseException | None = None
+    try:
+        if started.done():
+            started.result()
+            _settle_garbage_collector()
+            _announce(settings)
+            failed: asyncio.Future[Any] = loop.create_task(node.wait_failed())
+            await asyncio.wait([failed, signalled], return_when=asyncio.FIRST_COMPLETED)
+            error = failed.result() if failed.done() else None
+            failed.cancel()
+    finally:
+        await _stop(node, server, started)
+    return ExitCode.OK if error is None else _told(settings, error)
+
+
+async def _start(node: Node, server: KvServer) -> None:
+    began = time.monotonic()
+    await node.start()
+    await server.start()
+    _log.info("serving", start_s=round(time.monotonic() - began, 3))
+
+
+async def _stop(node: Node, server: KvServer, started: asyncio.Future[Any]) -> None:
+    """Close connections, then the log; give up on a disk that does not answer."""
+    try:
+        async with asyncio.timeout(_STOP_S_MAX):
+            if not started.done():
+                started.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await started
+            await server.stop()
+            await node.stop()
+        _log.info("stopped")
+    except TimeoutError:
+        _log.error(
+            "the disk did not answer within the time for stopping: leaving as after a crash", seconds=_STOP_S_MAX
+        )
+
+
+def _on_signal(signalled: asyncio.Future[Any], number: signal.Signals) -> None:
+    if not signalled.done():
+        _log.info("stopping", signal=number.name)
+        signalled.set_result(number)
+
+
+def _node_config(settings: ServerSettings) -> NodeConfig:
+    return NodeConfig(
+        node_id=settings.id,
+        members={name: str(parse_address(address)) for name, address in settings.cluster.items()},
+        data_dir=settings.data_dir,
+        cluster_id=settings.cluster_id,
+        core=CoreConfig(
+            heartbeat_interval_s=settings.heartbeat_interval_s, election_timeout_s=settings.election_timeout_s
+        ),
+        request_timeout_s=settings.request_timeout_s,
+        pending_max=settings.pending_max,
+        command_bytes_max=settings.request_bytes_max + _FRAME_SPARE_BYTES,
+        snapshot_log_bytes=settings.snapshot_log_bytes,
+        snapshot_log_entries=settings.snapshot_log_entries,
+        keep_log_entries=settings.keep_log_entries,
+        segment_bytes=settings.segment_bytes,
+    )
+
+
+def _limits(settings: ServerSettings) -> Limits:
+    shared = set(Limits.__struct_fields__) & set(settings.__struct_fields__)
+    return Limits(**{name: getattr(settings, name) for name in sorted(shared)})
+
+
+def _ports(settings: ServerSettings) -> Ports:
+    """Return the real world, with a transport that listens where `bind` says and carries the largest request."""
+    config = _node_config(settings)
+    ports = Ports.real(config)
+    address = parse_address(config.members[config.node_id])
+    frame_bytes = max(
+        TransportSettings().max_frame_bytes,
+        settings.request_bytes_max + config.core.append_bytes_max + 2 * _FRAME_SPARE_BYTES,
+    )
+    ports.transport = TcpTransport(
+        config.node_id,
+        config.cluster_id,
+        (settings.bind or address.host, address.bus_port),
+        settings=TransportSettings(max_frame_bytes=frame_bytes, queue_bytes=2 * frame_bytes),
+    )
+    return ports
+
+
+def _raise_open_files_limit(clients_max: int) -> None:
+    """Allow as many open files as the system lets us, and say so if that is not enough for `clients_max`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = clients_max + 256
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        _log.warning("fewer open files allowed than clients_max needs: raise ulimit -n", allowed=hard, needed=needed)
+
+
+def _settle_garbage_collector() -> None:
+    """Keep collections short: what start-up made is never looked at again, the old generation seldom.
+
+    A full collection walks every container that lives, which takes longer than a turn of the loop may.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _announce(settings: ServerSettings) -> None:
+    """Print the one line that says that clients can connect."""
+    address = parse_address(settings.cluster[settings.id])
+    line = (
+        f"raftline {settings.id} serves Redis clients on {address.client} "
+        f"(peers on {address.bus}, data in {settings.data_dir}, pid {os.getpid()})"
+    )
+    say(line)
+
+
+def _told(settings: ServerSettings, error: BaseException) -> ExitCode:
+    """Say on standard error why the server ends, and return its exit code."""
+    code = exit_code_of(error)
+    if code is ExitCode.SAFETY:
+        _log.error("failure", exc_info=error)
+    complain(f"raftline {settings.id} stops: {_reason(error)} [exit code {code:d}]")
+    return code
+
+
+def _reason(error: Any) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

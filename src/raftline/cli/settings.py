@@ -1,0 +1,157 @@
+"""The one table of what a server can be told: `ServerSettings`, with name, type, default, bounds, unit and help.
+
+Flags (`--data-dir`), variables (`RAFTLINE_DATA_DIR`), keys of the settings file (`data_dir`) and the documentation are
+all derived from it. It refuses to know where a value was written; that is `settings_loading`.
+"""
+
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from msgspec import UNSET, Meta, Struct, structs
+
+from raftline.core.config import CoreConfig
+from raftline.kv.limits import Limits
+from raftline.runtime.config import NodeConfig
+
+__all__ = ["VARIABLE_PREFIX", "ServerSettings", "Setting", "settings_table"]
+
+VARIABLE_PREFIX = "RAFTLINE_"
+
+_CORE = CoreConfig()
+_NODE = NodeConfig(node_id="", members={}, data_dir="")
+_LIMITS = Limits()
+
+
+def _about(help_text: str, unit: str = "", **bounds: Any) -> Meta:
+    return Meta(description=help_text, extra={"unit": unit}, **bounds)
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything `raftline server` can be told."""
+
+    id: Annotated[str, _about("This node's name; one of the names in `cluster`.")]
+    cluster: Annotated[
+        dict[str, str],
+        _about(
+            "Every node's name and address, the same on all of them: `name=host:port`, or `name=host:port@busport`."
+        ),
+    ]
+    data_dir: Annotated[str, _about("Directory of this node's log and snapshots; made if it is missing.")]
+    cluster_id: Annotated[
+        str, _about("Name of the cluster; nodes of another cluster are turned away, and so is its directory.")
+    ] = _NODE.cluster_id
+    bind: Annotated[
+        str, _about("IP address or host name to listen on, for clients and peers; empty: the host of the own address.")
+    ] = ""
+    heartbeat_interval_s: Annotated[
+        float, _about("A leader that has nothing to send says so this often.", "seconds", gt=0)
+    ] = _CORE.heartbeat_interval_s
+    election_timeout_s: Annotated[
+        tuple[float, float],
+        _about(
+            "Range `low,high`: a follower that hears no leader for a random time in it stands for election.", "seconds"
+        ),
+    ] = _CORE.election_timeout_s
+    request_timeout_s: Annotated[
+        float,
+        _about("A command without an outcome, because no leader is known, fails after this long.", "seconds", gt=0),
+    ] = _NODE.request_timeout_s
+    clients_max: Annotated[
+        int, _about("Most client connections at a time; further ones are told so and closed.", "connections", ge=1)
+    ] = _LIMITS.clients_max
+    request_bytes_max: Annotated[int, _about("Largest single request of a client.", "bytes", ge=1024)] = (
+        _LIMITS.request_bytes_max
+    )
+    key_bytes_max: Annotated[int, _about("Longest key.", "bytes", ge=1)] = _LIMITS.key_bytes_max
+    value_bytes_max: Annotated[int, _about("Largest value.", "bytes", ge=1)] = _LIMITS.value_bytes_max
+    arguments_max: Annotated[int, _about("Most arguments of one request.", "arguments", ge=16)] = _LIMITS.arguments_max
+    partial_request_s_max: Annotated[
+        float, _about("A request must be complete within this time of its first byte.", "seconds", gt=0)
+    ] = _LIMITS.partial_request_s_max
+    output_bytes_max: Annotated[
+        int, _about("Replies that may wait for a client that does not read; beyond it, it is closed.", "bytes", ge=1024)
+    ] = _LIMITS.output_bytes_max
+    pending_max: Annotated[
+        int, _about("Most commands that may wait for an outcome; more are refused at once.", "commands", ge=1)
+    ] = _NODE.pending_max
+    snapshot_log_bytes: Annotated[
+        int, _about("Take a snapshot when the log has grown by this much since the last.", "bytes", ge=1)
+    ] = _NODE.snapshot_log_bytes
+    snapshot_log_entries: Annotated[
+        int, _about("Take a snapshot when the log has grown by this many entries since the last.", "entries", ge=1)
+    ] = _NODE.snapshot_log_entries
+    keep_log_entries: Annotated[
+        int,
+        _about("Keep this many entries before a snapshot, for followers that are a little behind.", "entries", ge=0),
+    ] = _NODE.keep_log_entries
+    segment_bytes: Annotated[int, _about("Size of one file of the log.", "bytes", ge=1 << 16)] = _NODE.segment_bytes
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _about("Least important lines to log, on standard error.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], _about("`text` for people, `json` (one object a line) for log collectors.")
+    ] = "text"
+
+
+class Setting(Struct, frozen=True):
+    """One row of the table."""
+
+    name: str
+    type: Any
+    default: Any
+    """`msgspec.UNSET` if it has to be given."""
+    unit: str
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """Say whether there is no default."""
+        return self.default is UNSET
+
+    @property
+    def base(self) -> Any:
+        """The type without its bounds and help."""
+        return get_args(self.type)[0]
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag, as in `--data-dir`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, as in `RAFTLINE_DATA_DIR`."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help: `SECONDS`, `text|json`, ..."""
+        base = self.base
+        if get_origin(base) is Literal:
+            return "|".join(get_args(base))
+        if get_origin(base) is dict:
+            return "NAME=HOST:PORT,..."
+        if get_origin(base) is tuple:
+            return "LOW,HIGH"
+        return self.unit.upper() or "TEXT"
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be written on the command line; empty if there is none."""
+        if self.required:
+            return ""
+        if isinstance(self.default, tuple):
+            return ",".join(str(part) for part in self.default)
+        return str(self.default)
+
+
+def settings_table() -> tuple[Setting, ...]:
+    """Return every setting in the order of `ServerSettings`."""
+    hints = get_type_hints(ServerSettings, include_extras=True)
+    rows = []
+    for field in structs.fields(ServerSettings):
+        annotated = hints[field.name]
+        meta = cast("Meta", annotated.__metadata__[0])
+        default = UNSET if field.required else field.default
+        assert meta.extra is not None
+        rows.append(Setting(field.name, annotated, default, meta.extra["unit"], meta.description or ""))
+    return tuple(rows)
