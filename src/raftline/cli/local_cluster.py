@@ -27,6 +27,7 @@ from raftline.errors import OperatingError
 __all__ = ["ClusterTrouble", "LocalCluster", "LocalNode", "free_port", "plain_client"]
 
 _PORTS = range(15_000, 32_000)  # below the range from which the kernel takes ports for outgoing connections
+_given: set[int] = set()
 _START_S_MAX = 20.0
 _STOP_S_MAX = 15.0
 _POLL_S = 0.02
@@ -37,13 +38,16 @@ class ClusterTrouble(OperatingError):
 
 
 def free_port() -> int:
-    """Return a loopback port on which nobody listens now."""
+    """Return a loopback port on which nobody listens now, each one once."""
     for _ in range(1000):
         port = random.choice(_PORTS)  # noqa: S311  guards nothing
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
+                _given.add(port)
                 return port
     raise ClusterTrouble(f"no free port found in {_PORTS.start}..{_PORTS.stop - 1}")
 

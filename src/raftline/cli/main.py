@@ -46,14 +46,15 @@ def _server(*, config: str | None, **flags: str | None) -> None:
 
     Each setting is looked for as a flag, then as a variable RAFTLINE_NAME, then as a key of the --config file.
     """
-    from raftline.cli.server import run_server  # noqa: PLC0415  see the module's docstring
-    from raftline.cli.settings_loading import load_settings  # noqa: PLC0415
+    from raftline.cli.settings_loading import load_settings  # noqa: PLC0415  see the module's docstring
 
     try:
         loaded = load_settings(flags, os.environ, config)
     except ConfigError as error:
         complain(f"raftline server: {error}")
         raise typer.Exit(ExitCode.CONFIG) from None
+    from raftline.cli.server import run_server  # noqa: PLC0415
+
     raise typer.Exit(run_server(loaded))
 
 

@@ -19,13 +19,10 @@ import uvloop
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.logs import set_up_logs
 from raftline.cli.output import complain, say
-from raftline.cli.settings import ServerSettings
+from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of, node_config_of
 from raftline.cli.settings_loading import Loaded
-from raftline.core.config import CoreConfig
-from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
-from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
@@ -36,7 +33,6 @@ __all__ = ["run_server"]
 _log = structlog.get_logger("raftline.server")
 _STOP_S_MAX = 10.0
 _GC_THRESHOLDS = (50_000, 50, 1_000)
-_FRAME_SPARE_BYTES = 1 << 20
 
 
 def run_server(loaded: Loaded) -> ExitCode:
@@ -59,9 +55,9 @@ async def _serve(settings: ServerSettings) -> ExitCode:
     signalled: asyncio.Future[Any] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, signalled, number)
-    node = Node(_node_config(settings), machine := KvMachine(), ports=_ports(settings))
+    node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings))
     address = parse_address(settings.cluster[settings.id])
-    server = KvServer(node, machine, settings.bind or address.host, address.port, _limits(settings))
+    server = KvServer(node, machine, settings.bind or address.host, address.port, limits_of(settings))
     started: asyncio.Future[Any] = loop.create_task(_start(node, server))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
     error: BaseException | None = None
@@ -109,38 +105,14 @@ def _on_signal(signalled: asyncio.Future[Any], number: signal.Signals) -> None:
         signalled.set_result(number)
 
 
-def _node_config(settings: ServerSettings) -> NodeConfig:
-    return NodeConfig(
-        node_id=settings.id,
-        members={name: str(parse_address(address)) for name, address in settings.cluster.items()},
-        data_dir=settings.data_dir,
-        cluster_id=settings.cluster_id,
-        core=CoreConfig(
-            heartbeat_interval_s=settings.heartbeat_interval_s, election_timeout_s=settings.election_timeout_s
-        ),
-        request_timeout_s=settings.request_timeout_s,
-        pending_max=settings.pending_max,
-        command_bytes_max=settings.request_bytes_max + _FRAME_SPARE_BYTES,
-        snapshot_log_bytes=settings.snapshot_log_bytes,
-        snapshot_log_entries=settings.snapshot_log_entries,
-        keep_log_entries=settings.keep_log_entries,
-        segment_bytes=settings.segment_bytes,
-    )
-
-
-def _limits(settings: ServerSettings) -> Limits:
-    shared = set(Limits.__struct_fields__) & set(settings.__struct_fields__)
-    return Limits(**{name: getattr(settings, name) for name in sorted(shared)})
-
-
 def _ports(settings: ServerSettings) -> Ports:
     """Return the real world, with a transport that listens where `bind` says and carries the largest request."""
-    config = _node_config(settings)
+    config = node_config_of(settings)
     ports = Ports.real(config)
     address = parse_address(config.members[config.node_id])
     frame_bytes = max(
         TransportSettings().max_frame_bytes,
-        settings.request_bytes_max + config.core.append_bytes_max + 2 * _FRAME_SPARE_BYTES,
+        settings.request_bytes_max + config.core.append_bytes_max + 2 * COMMAND_SPARE_BYTES,
     )
     ports.transport = TcpTransport(
         config.node_id,

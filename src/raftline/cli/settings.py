@@ -11,10 +11,21 @@ from msgspec import UNSET, Meta, Struct, structs
 from raftline.core.config import CoreConfig
 from raftline.kv.limits import Limits
 from raftline.runtime.config import NodeConfig
+from raftline.transport.address import parse_address
 
-__all__ = ["VARIABLE_PREFIX", "ServerSettings", "Setting", "settings_table"]
+__all__ = [
+    "COMMAND_SPARE_BYTES",
+    "VARIABLE_PREFIX",
+    "ServerSettings",
+    "Setting",
+    "limits_of",
+    "node_config_of",
+    "settings_table",
+]
 
 VARIABLE_PREFIX = "RAFTLINE_"
+COMMAND_SPARE_BYTES = 1 << 20
+"""What a request may grow by on its way into the log: lengths, time, session."""
 
 _CORE = CoreConfig()
 _NODE = NodeConfig(node_id="", members={}, data_dir="")
@@ -63,13 +74,27 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
     key_bytes_max: Annotated[int, _about("Longest key.", "bytes", ge=1)] = _LIMITS.key_bytes_max
     value_bytes_max: Annotated[int, _about("Largest value.", "bytes", ge=1)] = _LIMITS.value_bytes_max
-    arguments_max: Annotated[int, _about("Most arguments of one request.", "arguments", ge=16)] = _LIMITS.arguments_max
-    partial_request_s_max: Annotated[
-        float, _about("A request must be complete within this time of its first byte.", "seconds", gt=0)
-    ] = _LIMITS.partial_request_s_max
-    output_bytes_max: Annotated[
+    args_max: Annotated[int, _about("Most arguments of one request.", "arguments", ge=16)] = _LIMITS.args_max
+    receive_s_max: Annotated[
+        float,
+        _about(
+            "A request that is not complete after this long is given up; its connection is closed.", "seconds", gt=0
+        ),
+    ] = _LIMITS.receive_s_max
+    stalled_s_max: Annotated[
+        float, _about("A client that takes none of its waiting replies for this long is closed.", "seconds", gt=0)
+    ] = _LIMITS.stalled_s_max
+    partial_bytes_max: Annotated[
+        int,
+        _about(
+            "Half-received requests of all clients together; beyond it, the one that asks for more is closed.",
+            "bytes",
+            ge=1024,
+        ),
+    ] = _LIMITS.partial_bytes_max
+    output_buffer_bytes_max: Annotated[
         int, _about("Replies that may wait for a client that does not read; beyond it, it is closed.", "bytes", ge=1024)
-    ] = _LIMITS.output_bytes_max
+    ] = _LIMITS.output_buffer_bytes_max
     pending_max: Annotated[
         int, _about("Most commands that may wait for an outcome; more are refused at once.", "commands", ge=1)
     ] = _NODE.pending_max
@@ -155,3 +180,29 @@ def settings_table() -> tuple[Setting, ...]:
         assert meta.extra is not None
         rows.append(Setting(field.name, annotated, default, meta.extra["unit"], meta.description or ""))
     return tuple(rows)
+
+
+def limits_of(settings: ServerSettings) -> Limits:
+    """Return the limits for clients; raise ConfigError if one cannot work."""
+    shared = set(Limits.__struct_fields__) & set(settings.__struct_fields__)
+    return Limits(**{name: getattr(settings, name) for name in sorted(shared)})
+
+
+def node_config_of(settings: ServerSettings) -> NodeConfig:
+    """Return the node's own settings, addresses in full; raise ConfigError if one cannot work."""
+    return NodeConfig(
+        node_id=settings.id,
+        members={name: str(parse_address(address)) for name, address in settings.cluster.items()},
+        data_dir=settings.data_dir,
+        cluster_id=settings.cluster_id,
+        core=CoreConfig(
+            heartbeat_interval_s=settings.heartbeat_interval_s, election_timeout_s=settings.election_timeout_s
+        ),
+        request_timeout_s=settings.request_timeout_s,
+        pending_max=settings.pending_max,
+        command_bytes_max=settings.request_bytes_max + COMMAND_SPARE_BYTES,
+        snapshot_log_bytes=settings.snapshot_log_bytes,
+        snapshot_log_entries=settings.snapshot_log_entries,
+        keep_log_entries=settings.keep_log_entries,
+        segment_bytes=settings.segment_bytes,
+    ).check()

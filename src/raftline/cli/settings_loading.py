@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from raftline.cli.settings import VARIABLE_PREFIX, ServerSettings, Setting, settings_table
+from raftline.cli.settings import VARIABLE_PREFIX, ServerSettings, Setting, limits_of, node_config_of, settings_table
 from raftline.errors import ConfigError
 from raftline.transport.address import parse_address
 
@@ -218,6 +218,8 @@ def _check(settings: ServerSettings, origins: dict[str, str]) -> None:
                 f"{where(name)}{getattr(settings, name)} is above request_bytes_max, {settings.request_bytes_max}: "
                 "no such request would be taken; lower it, or raise request_bytes_max"
             )
+    limits_of(settings)
+    node_config_of(settings)
 
 
 def _check_names(settings: ServerSettings, where: Callable[[str], str]) -> None:
