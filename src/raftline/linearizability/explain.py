@@ -49,9 +49,10 @@ def explain(
     count, shortest = _shortest_failing(part, returns, model, budget)
     prefix = _prefix(part.operations, returns, count)
     culprit = returns[count - 1]
-    rest = Search([_unanswered(op) if op is culprit else op for op in prefix], model)
+    left_open = _unanswered(culprit)
+    rest = Search([left_open if op is culprit else op for op in prefix], model)
     complete = rest.run(budget) is Verdict.YES
-    order = rest.order()
+    order = tuple(replace(item, operation=culprit) if item.operation is left_open else item for item in rest.order())
     answers = _answers(culprit, order, model)
     return Explanation(part.key, prefix, culprit, order, answers, shortest and complete)
 
@@ -91,12 +92,12 @@ def _by_return(operation: Operation) -> tuple[float, float]:
 def _answers(culprit: Operation, order: tuple[Placed, ...], model: Model) -> tuple[Value, ...]:
     """Return the different answers the culprit would get in this order, after all that had returned before its call."""
     earliest = 0
-    for place, placed in enumerate(order):
-        ended = placed.operation.return_time
+    for place, item in enumerate(order):
+        ended = item.operation.return_time
         if ended is not None and ended < culprit.call_time:
             earliest = place + 1
-    states = [model.initial(), *(placed.state for placed in order)]
-    taken = [place for place, placed in enumerate(order) if _unanswered(culprit) == placed.operation]
+    states = [model.initial(), *(item.state for item in order)]
+    taken = [place for place, item in enumerate(order) if item.operation is culprit]
     places = taken or range(earliest, len(order) + 1)
     answers = dict.fromkeys(model.apply(states[place], culprit)[1] for place in places)
     return tuple(answers)[:_ANSWERS_MAX]
