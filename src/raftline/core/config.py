@@ -12,6 +12,9 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     heartbeat_interval_s: float = 0.075
     """A leader that has nothing to send says so this often (A22)."""
+    commit_notice_s: float = float("inf")
+    """A follower that holds what was committed since the last message to it is told this long after that message,
+    and does not wait for the heartbeat (B27)."""
     election_timeout_s: tuple[float, float] = (0.4, 0.8)
     """`[low, high)` from which each timeout is drawn anew (A6, A7)."""
     pre_vote: bool = True
@@ -42,6 +45,8 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
         low, high = self.election_timeout_s
         if not self.heartbeat_interval_s > 0:
             raise ConfigError(f"heartbeat_interval_s must be above 0, not {self.heartbeat_interval_s}")
+        if not self.commit_notice_s >= 0:
+            raise ConfigError(f"commit_notice_s must be 0 or more, not {self.commit_notice_s}")
         if not low < high:
             raise ConfigError(f"election_timeout_s must be a range [low, high) with low < high, not [{low}, {high})")
         if low < 2 * self.heartbeat_interval_s:

@@ -40,6 +40,7 @@ class PeerProgress:
         "next_index",
         "probing",
         "sent_at",
+        "sent_commit",
         "sent_round",
         "snapshot_asked_at",
         "snapshot_index",
@@ -53,6 +54,7 @@ class PeerProgress:
         self.probing = False
         self.heard_at = now
         self.sent_at = float("-inf")
+        self.sent_commit: Index = 0
         self.sent_round = 0
         self.acked_round = 0
         self.snapshot_index: Index = 0
@@ -66,9 +68,10 @@ class PeerProgress:
         """Return how many AppendEntries with entries wait for an answer."""
         return len(self._inflight)
 
-    def on_sent(self, last_index: Index, size_bytes: int, now: float, round_: int) -> None:
+    def on_sent(self, last_index: Index, size_bytes: int, now: float, round_: int, commit: Index = 0) -> None:
         """Note an AppendEntries whose last entry is `last_index` (`next_index - 1` if it had none)."""
         self.sent_at = now
+        self.sent_commit = commit
         self.sent_round = round_
         if self.mode is Mode.PROBE:
             self.probing = True

@@ -42,7 +42,7 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
     for node, progress in state.progress.items():
         if progress.mode is not Mode.SNAPSHOT and progress.next_index <= state.log.base_index:
             progress.become_snapshot(state.snapshot.index)
-        heartbeat = state.must_announce or state.now >= progress.sent_at + state.config.heartbeat_interval_s
+        heartbeat = state.must_announce or state.now >= _silent_until(state, progress)
         if heartbeat:
             progress.on_heartbeat_due()
         must_say = heartbeat or progress.sent_round < state.reads.round
@@ -52,7 +52,8 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
                 break
             request, size_bytes = _request(state, progress, wanted, cache)
             planned.append(Outgoing(node, request))
-            progress.on_sent(request.prev_index + len(request.entries), size_bytes, state.now, state.reads.round)
+            last_index = request.prev_index + len(request.entries)
+            progress.on_sent(last_index, size_bytes, state.now, state.reads.round, request.commit)
             must_say = False
             if not wanted or progress.mode is not Mode.REPLICATE:
                 break
@@ -61,9 +62,15 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
 
 
 def heartbeat_deadline(state: RaftState) -> float:
-    """Return when the first follower has heard nothing for a heartbeat interval; infinity without followers."""
-    sent = [progress.sent_at for progress in state.progress.values()]
-    return min(sent) + state.config.heartbeat_interval_s if sent else float("inf")
+    """Return when the first follower has to hear something again; infinity without followers."""
+    return min((_silent_until(state, progress) for progress in state.progress.values()), default=float("inf"))
+
+
+def _silent_until(state: RaftState, progress: PeerProgress) -> float:
+    """Return when a follower has to hear something: a heartbeat, or sooner that what it holds is committed (B27)."""
+    if progress.sent_commit < state.commit <= progress.match_index:
+        return progress.sent_at + min(state.config.commit_notice_s, state.config.heartbeat_interval_s)
+    return progress.sent_at + state.config.heartbeat_interval_s
 
 
 def _bytes_allowed(state: RaftState, progress: PeerProgress) -> int:
