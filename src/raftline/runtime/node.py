@@ -77,6 +77,7 @@ class Node:
         self._wal: Wal | None = None
         self._disks: list[DiskThread] = []
         self._failed: asyncio.Future[BaseException] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -92,6 +93,7 @@ class Node:
         """Recover from the data directory, then join the group; returns when requests are taken."""
         loop = asyncio.get_running_loop()
         config = self.config
+        self._loop = loop
         self._failed = loop.create_future()
         log_disk = self._ports.make_disk(f"raftline-log-{config.node_id}", loop)
         self._disks.append(log_disk)
@@ -224,7 +226,8 @@ class Node:
 
     def _members(self) -> tuple[MemberStatus, ...]:
         state = self._running().replica.core.state
-        now = asyncio.get_running_loop().time()
+        assert self._loop is not None, "started"
+        now = self._loop.time()
         members = []
         for node_id in state.membership.everyone():
             progress = state.progress.get(node_id)

@@ -205,6 +205,8 @@ class Wal:
             reader.refuse(0, f"its header is frame {reader.next_number - 1}, expected {self._next_number}")
         highest: dict[GroupId, Index] = {}
         self._segments[sequence] = highest
+        self._hard_states |= header.hard_states
+        self._resets |= header.resets
         for group, hard_state in header.hard_states.items():
             groups.setdefault(group, _Group()).hard_state = hard_state
         for group, reset in header.resets.items():

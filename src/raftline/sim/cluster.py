@@ -1,0 +1,204 @@
+"""A cluster under simulation: production nodes on virtual time, simulated disks, clocks and network.
+
+Nothing of a node is replaced but its ports and its event loop. A member outlives its incarnations: the disk and the
+wall clock stay, the loop, the node and all that it knew go with each crash.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from raftline.core.ids import NodeId
+from raftline.errors import SafetyViolation
+from raftline.replica.state_machine import StateMachine
+from raftline.runtime.config import NodeConfig
+from raftline.runtime.node import Node, Ports
+from raftline.sim.checkers import Checkers
+from raftline.sim.clock import SimClock
+from raftline.sim.disk import CrashKind, SimDisk
+from raftline.sim.disk_thread import SimDiskThread
+from raftline.sim.faults import CALM_DISK, DiskFaults
+from raftline.sim.loop import SimLoop
+from raftline.sim.network import SimNetwork
+from raftline.sim.node_loop import NodeLoop
+
+__all__ = ["Member", "SimCluster"]
+
+ConfigOf = Callable[[NodeId, dict[NodeId, str]], NodeConfig]
+
+
+class Member:
+    """One machine of the cluster.
+
+    Invariant: `node` and `loop` are those of the present incarnation, None while the machine is down.
+    """
+
+    def __init__(self, cluster: "SimCluster", name: NodeId, index: int) -> None:
+        self.cluster = cluster
+        self.name = name
+        world = cluster.world
+        self.disk = SimDisk(lambda: world.now, world.stream(f"disk/{name}"), faults=cluster.disk_faults)
+        self.disk.on_crash = self._on_disk_crash
+        self.clock = SimClock(world, offset_ms=cluster.random.uniform(-200.0, 200.0))
+        self.rate = 1.0
+        self.incarnation = 0
+        self.loop: NodeLoop | None = None
+        self.node: Node | None = None
+        self.machine: StateMachine | None = None
+        self.ready = False
+        self.failure: BaseException | None = None
+        self.column = index
+
+    @property
+    def is_up(self) -> bool:
+        """Say whether an incarnation is alive (it may still be starting, or be paused)."""
+        return self.loop is not None and self.loop.alive
+
+    def start(self) -> None:
+        """Boot a new incarnation from what the disk holds."""
+        assert not self.is_up, "one incarnation at a time"
+        cluster = self.cluster
+        self.incarnation += 1
+        name = f"{self.name}.{self.incarnation}"
+        loop = cluster.world.node(name, rate=self.rate, offset_s=cluster.random.uniform(0.0, 1000.0))
+        disk = self.disk
+        ports = Ports(
+            files=disk.mount(),
+            clock=self.clock,
+            random=cluster.world.stream(f"elections/{name}"),
+            transport=cluster.network.attach(self.name, loop),
+            make_disk=lambda _name, _loop: SimDiskThread(loop, disk),
+        )
+        self.loop = loop
+        self.ready = False
+        self.failure = None
+        self.machine = cluster.make_machine()
+        config = cluster.config_of(self.name, cluster.addresses)
+        self.node = Node(config, self.machine, ports=ports)
+        started = loop.spawn(self._run(self.node), name="run")
+        started.add_done_callback(partial(self._on_ended, self.node))
+
+    async def _run(self, node: Node) -> BaseException:
+        """Start the node and wait until it fails; runs as the node."""
+        await node.start()
+        self.cluster.checkers.watch(self, node)
+        self.ready = True
+        return await node.wait_failed()
+
+    def _on_ended(self, node: Node, outcome: "asyncio.Future[BaseException]") -> None:
+        """A node that stops by itself: its disk failed, which is allowed, or a promise was broken, which is not."""
+        if outcome.cancelled() or node is not self.node or not self.is_up:
+            outcome.cancelled() or outcome.exception()
+            return
+        error = outcome.exception() or outcome.result()
+        self.failure = error
+        self.cluster.on_node_failed(self, error)
+
+    def crash(self, kind: CrashKind) -> None:
+        """Stop the program or the machine now."""
+        assert self.loop is not None, "there is something to crash"
+        self.cluster.checkers.forget(self)
+        loop, self.loop = self.loop, None
+        self.node = None
+        self.ready = False
+        loop.kill()
+        self.disk.crash(kind)
+        self.cluster.network.reset_node(self.name)
+
+    def _on_disk_crash(self, point: str) -> None:
+        """The disk model crashed in the middle of an operation."""
+        if self.loop is not None:
+            self.cluster.checkers.forget(self)
+            loop, self.loop = self.loop, None
+            self.node = None
+            self.ready = False
+            loop.kill()
+            self.cluster.network.reset_node(self.name)
+            self.cluster.on_point_crash(self, point)
+
+    def wipe(self) -> None:
+        """Lose everything on disk; only while the machine is down."""
+        assert not self.is_up, "down"
+        self.disk.wipe()
+        self.cluster.checkers.on_wiped(self)
+
+
+class SimCluster:
+    """Machines, the network between them, and the checkers that watch every step."""
+
+    def __init__(
+        self,
+        world: SimLoop,
+        size: int,
+        *,
+        config_of: ConfigOf,
+        make_machine: Callable[[], StateMachine],
+        disk_faults: DiskFaults = CALM_DISK,
+        trace: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        self.world = world
+        self.random = world.stream("cluster")
+        self.config_of = config_of
+        self.make_machine = make_machine
+        self.disk_faults = disk_faults
+        self.trace = trace
+        self.point_crashes: list[tuple[NodeId, str]] = []
+        self.storage_failures = 0
+        self.network = SimNetwork(world, world.stream("network"), on_event=self._on_network)
+        names = [f"n{number}" for number in range(1, size + 1)]
+        self.addresses = {name: f"127.0.0.1:{7000 + number}" for number, name in enumerate(names, 1)}
+        self.checkers = Checkers(self)
+        self.members = {name: Member(self, name, index) for index, name in enumerate(names)}
+        self.on_down: Callable[[Member], None] = lambda _member: None
+
+    def start(self) -> None:
+        """Boot every machine."""
+        for member in self.members.values():
+            member.start()
+
+    def up(self) -> list[Member]:
+        """Return the machines that are up and not paused, started or starting."""
+        return [m for m in self.members.values() if m.is_up and m.loop is not None and not m.loop.paused]
+
+    def ready(self) -> list[Member]:
+        """Return the machines whose node takes requests."""
+        return [member for member in self.up() if member.ready]
+
+    def on_node_failed(self, member: Member, error: BaseException) -> None:
+        """A node stopped by itself: count a disk's failure, give anything else to the run."""
+        from raftline.errors import CorruptLog, StorageError  # noqa: PLC0415
+
+        if isinstance(error, SafetyViolation) or not isinstance(error, StorageError | OSError):
+            raise error
+        if isinstance(error, CorruptLog):
+            raise SafetyViolation(f"{member.name} refuses its own disk after a crash: {error}")
+        self.storage_failures += 1
+        self.note(member.name, "failed", str(error)[:80])
+        member.crash(CrashKind.PROGRAM)
+        self.on_down(member)
+
+    def on_point_crash(self, member: Member, point: str) -> None:
+        """A machine crashed at a persistence point."""
+        self.point_crashes.append((member.name, point))
+        self.note(member.name, "crash", point)
+        self.on_down(member)
+
+    def note(self, node: NodeId, what: str, detail: str = "") -> None:
+        """Add a line to the trace, if there is one."""
+        if self.trace is not None:
+            self.trace(node, what, detail)
+
+    def _on_network(self, what: str, source: NodeId, target: NodeId, _group: int, message: Any) -> None:
+        if what == "send":
+            self.checkers.on_sent(source, target, message)
+        if self.trace is not None:
+            self.trace(source if what != "deliver" else target, what, f"{source}>{target} {message!r}")
+
+    def logs(self) -> Sequence[tuple[NodeId, int, int]]:
+        """Return (node, last index, commit) of the nodes that are ready."""
+        return [
+            (member.name, status.last_index, status.commit_index)
+            for member in self.ready()
+            if member.node is not None and (status := member.node.status())
+        ]
