@@ -77,6 +77,7 @@ class GroupLoop:
         self._scheduled = False
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
         self._sweeper: asyncio.TimerHandle | None = None
         self._seen: tuple[Term, NodeId | None, str] = (0, None, "")
         self._bytes_at_snapshot = 0
@@ -403,11 +404,12 @@ class GroupLoop:
         """Make sure that a turn is taken when the core needs one; an early wake-up costs less than re-arming."""
         deadline = self._core.next_deadline
         if self._timer is not None:
-            if not self._timer.cancelled() and now < self._timer.when() <= deadline:
+            if not self._timer.cancelled() and now < self._timer_at <= deadline:
                 return
             self._timer.cancel()
             self._timer = None
         if deadline != float("inf"):
+            self._timer_at = deadline
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
