@@ -16,7 +16,7 @@ def info_lines(node_id: str, ports: dict[str, int], **overrides: object) -> str:
     } | overrides  # fmt: skip
     lines = ["# Raft", *(f"raft_{name}:{value}" for name, value in fields.items())]
     for number, (name, port) in enumerate(ports.items()):
-        lines.append(f"raft_member_{number}:id={name},address=127.0.0.1:{port}@{port - 1},voter=1,role=,lag_entries=")
+        lines.append(f"raft_member{number}:node_id={name},address=127.0.0.1:{port}@{port - 1},voter=1,role=,lag_entries=")
     return "\r\n".join([*lines, ""])
 
 

@@ -28,7 +28,7 @@ def test_another_kind_of_server_is_recognised(fake_node: Callable[..., int]) -> 
         ask_node("127.0.0.1", fake_node(""))
 
 
-@pytest.mark.parametrize("override", [{"term": "many"}, {"applied_index": ""}, {"member_9": "address=x"}])
+@pytest.mark.parametrize("override", [{"term": "many"}, {"applied_index": ""}, {"member9": "address=x"}])
 def test_lines_that_make_no_sense_are_refused(lines_of: Callable[..., str], override: dict[str, str]) -> None:
     """A broken answer is told as such, with the address."""
     with pytest.raises(Unreachable, match="h:1 answers, but its INFO raft cannot be read"):

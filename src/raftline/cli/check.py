@@ -79,12 +79,13 @@ def run_check(
     seconds = time.monotonic() - began
     reasons = _explain_all(result, model, _deadline(limit_s))
     if html is not None and reasons:
-        Path(html).write_text(render(reasons[0], model, title=f"{source} is not linearizable"), encoding="utf-8")
+        page = render(reasons[0], model, title=f"{source} is not linearizable")
+        Path(html).write_text(page, encoding="utf-8", errors="backslashreplace")
     if as_json:
         say(json.dumps(_as_json(history, model, result, reasons, seconds)))
     else:
         for line in _in_words(history, model, result, reasons, seconds):
-            say(line)
+            say(_printable(line))
         if html is not None and reasons:
             say(f"picture: {html}")
     return EXIT_CODES[result.verdict]
@@ -152,6 +153,12 @@ def _in_words(history: History, model: Model, result: Result, reasons: list[Expl
     if unfinished:
         lines.append(f"{len(unfinished)} of {keys} keys not finished when time ran out; a longer --time-limit may do")
     return lines
+
+
+def _printable(line: str) -> str:
+    """Write what standard output has no letter for (an arrow, bytes that are no text) as an escape."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _key(key: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from raftline.cli.local_cluster import plain_client
+from raftline.cli.local_cluster import ClusterTrouble, plain_client
 
 __all__ = ["Load"]
 
@@ -34,7 +34,7 @@ class _Counter:
 
 
 class Load:
-    """Writers and readers in threads, spread over `ports`; `wrong` lists every broken promise in words."""
+    """Writers and readers in threads, spread over `ports` (and `read_ports`); `wrong` lists every broken promise."""
 
     def __init__(
         self,
@@ -42,11 +42,13 @@ class Load:
         *,
         writers: int = 3,
         readers: int = 2,
+        read_ports: Sequence[int] = (),
         timeout_s: float = 8.0,
         value_bytes: int = 64,
         prefix: str = "load",
     ) -> None:
         self.ports = list(ports)
+        self.read_ports = list(read_ports) or self.ports
         self.wrong: list[str] = []
         self.unknown = 0
         """Writes whose outcome was not told."""
@@ -83,6 +85,10 @@ class Load:
                     f"a client still waits {self._timeout_s + 5} s after the end: its command was never answered"
                 )
 
+    def floors(self) -> dict[str, int]:
+        """Return, by counter, what a read that starts now must show at least."""
+        return {counter.key: counter.shown for counter in self._counters}
+
     @property
     def writes(self) -> int:
         """How many writes were acknowledged."""
@@ -93,6 +99,17 @@ class Load:
         with self._lock:
             done = [at for sent, at in self._acknowledged_at if sent >= moment]
         return min(done, default=None)
+
+    def wait_acknowledged_after(self, moment: float, timeout_s: float) -> float:
+        """Wait for `first_acknowledged_after(moment)` and return it; raise ClusterTrouble if it does not come."""
+        deadline = time.monotonic() + timeout_s
+        while (first := self.first_acknowledged_after(moment)) is None:
+            if time.monotonic() >= deadline:
+                raise ClusterTrouble(
+                    f"no write was acknowledged within {timeout_s} s; clients were told {self.refusals}"
+                )
+            time.sleep(_PAUSE_AFTER_ERROR_S)
+        return first
 
     def longest_silence_s(self, since: float) -> float:
         """Return the longest time from `since` on in which nothing was acknowledged."""
@@ -144,7 +161,7 @@ class Load:
             self._increment(client, counter)
             self._set(client, f"{self._prefix}:{number}:{serial}", f"{serial:08d}{self._filler}")
 
-        self._each_turn(number, step)
+        self._each_turn(self.ports, number, step)
 
     def _increment(self, client: redis.Redis, counter: _Counter) -> None:
         counter.attempted += 1
@@ -184,13 +201,13 @@ class Load:
             with self._lock:
                 counter.shown = max(counter.shown, value)
 
-        self._each_turn(number, step)
+        self._each_turn(self.read_ports, number, step)
 
-    def _each_turn(self, number: int, step: Callable[[redis.Redis], None]) -> None:
+    def _each_turn(self, ports: Sequence[int], number: int, step: Callable[[redis.Redis], None]) -> None:
         """Run `step` until the end on a connection to one node, then, after trouble, on one to the next."""
         place = number
         while not self._stopping.is_set():
-            with plain_client(self.ports[place % len(self.ports)], timeout_s=self._timeout_s) as client:
+            with plain_client(ports[place % len(ports)], timeout_s=self._timeout_s) as client:
                 try:
                     while not self._stopping.is_set():
                         step(client)

@@ -97,7 +97,7 @@ class LocalNode:
         return self.out_path.exists() and self.out_path.read_bytes().endswith(b"\n")
 
     def log(self) -> str:
-        """Return what this process wrote to standard error since it was last started."""
+        """Return what the node wrote to standard error, over all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
 
@@ -144,7 +144,7 @@ class LocalCluster:
             node = self.nodes[name]
             assert not node.running, f"{name} runs already"
             node.out_path.unlink(missing_ok=True)
-            with node.out_path.open("wb") as out, node.log_path.open("wb") as log:
+            with node.out_path.open("wb") as out, node.log_path.open("ab") as log:
                 node.process = subprocess.Popen(  # noqa: S603  our own command line
                     self.command(name), stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True
                 )

@@ -1,6 +1,6 @@
 """`raftline`: the commands people type, one file each; this one only registers them.
 
-What a command needs is imported when it runs, so that `raftline --help` answers at once.
+What a long-running command needs is imported when it runs, so that `raftline --help` answers at once.
 """
 
 import inspect
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from raftline.cli.check import check
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.output import complain, say
 from raftline.errors import ConfigError
@@ -79,6 +80,9 @@ def _register_server() -> None:
     app.command("server")(_server)
 
 
+_register_server()
+
+
 @app.command("status")
 def _status(
     target: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Client address of any node.")],
@@ -104,7 +108,7 @@ def _demo() -> None:
     raise typer.Exit(run_demo())
 
 
-_register_server()
+app.command("check")(check)
 
 if __name__ == "__main__":
     sys.exit(app())

@@ -105,17 +105,17 @@ def parse_info(text: str, where: str) -> NodeInfo:
 
 
 def _members(fields: dict[str, str]) -> tuple[MemberInfo, ...]:
-    """Read the lines `raft_member_N:id=n1,address=host:port@busport,role=leader,...`."""
+    """Read the lines `raft_member0:node_id=n1,address=host:port@busport,voter=1,role=leader,...`."""
     members = []
     for name, value in fields.items():
-        if name.startswith("member_") and "=" in value:
+        if name.startswith("member") and "=" in value:
             parts = dict(part.split("=", 1) for part in value.split(","))
             lag = _or_none(parts.get("lag_entries", ""))
             members.append(
                 MemberInfo(
-                    node_id=parts["id"],
+                    node_id=parts["node_id"],
                     address=parts["address"],
-                    voter=parts.get("voter", "1") in {"1", "yes", "true", "True"},
+                    voter=parts.get("voter", "1") == "1",
                     role=_or_none(parts.get("role", "")),
                     lag_entries=int(lag) if lag is not None else None,
                 )
@@ -124,7 +124,7 @@ def _members(fields: dict[str, str]) -> tuple[MemberInfo, ...]:
 
 
 def _or_none(text: str) -> str | None:
-    return None if text in {"", "-", "None", "?"} else text
+    return text or None
 
 
 def _unparsed(response: Any, **_: Any) -> str:

@@ -23,6 +23,7 @@ from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of
 from raftline.cli.settings_loading import Loaded
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
+from raftline.runtime.clock import SystemClock
 from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
@@ -57,8 +58,16 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         loop.add_signal_handler(number, _on_signal, signalled, number)
     node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings))
     address = parse_address(settings.cluster[settings.id])
-    server = KvServer(node, machine, settings.bind or address.host, address.port, limits_of(settings))
-    started: asyncio.Future[Any] = loop.create_task(_start(node, server))
+    server = KvServer(
+        node,
+        machine,
+        host=settings.bind or address.host,
+        port=address.port,
+        limits=limits_of(settings),
+        wall_ms=SystemClock().wall_ms,
+    )
+    running = contextlib.AsyncExitStack()
+    started: asyncio.Future[Any] = loop.create_task(_start(node, server, running))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
     error: BaseException | None = None
     try:
@@ -71,18 +80,21 @@ async def _serve(settings: ServerSettings) -> ExitCode:
             error = failed.result() if failed.done() else None
             failed.cancel()
     finally:
-        await _stop(node, server, started)
+        await _stop(running, started)
     return ExitCode.OK if error is None else _told(settings, error)
 
 
-async def _start(node: Node, server: KvServer) -> None:
+async def _start(node: Node, server: KvServer, running: contextlib.AsyncExitStack) -> None:
+    """Start the node, then its Redis port; `running` stops what was started, in the opposite order."""
     began = time.monotonic()
     await node.start()
+    running.push_async_callback(node.stop)
     await server.start()
+    running.push_async_callback(server.stop)
     _log.info("serving", start_s=round(time.monotonic() - began, 3))
 
 
-async def _stop(node: Node, server: KvServer, started: asyncio.Future[Any]) -> None:
+async def _stop(running: contextlib.AsyncExitStack, started: asyncio.Future[Any]) -> None:
     """Close connections, then the log; give up on a disk that does not answer."""
     try:
         async with asyncio.timeout(_STOP_S_MAX):
@@ -90,8 +102,7 @@ async def _stop(node: Node, server: KvServer, started: asyncio.Future[Any]) -> N
                 started.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await started
-            await server.stop()
-            await node.stop()
+            await running.aclose()
         _log.info("stopped")
     except TimeoutError:
         _log.error(
