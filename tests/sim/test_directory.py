@@ -74,6 +74,17 @@ def test_nothing_happens_to_a_name_whose_earlier_change_was_lost() -> None:
     assert outcomes == {frozenset(), frozenset({"/d/new.tmp"}), frozenset({"/d/new"})}
 
 
+def test_a_file_never_vanishes_because_a_later_change_was_kept() -> None:
+    """If the rename of a file is lost, so is the new file that took its old name: the old one is still there."""
+    for seed in range(60):
+        names = _names()
+        inode = names.live["/d/old"]
+        names.change(NameChange("/d/moved", inode, 1.0, "/d/old"))
+        names.change(NameChange("/d/old", Inode(), 1.0))
+        _lose(names, seed)
+        assert inode in names.live.values()
+
+
 def test_a_synced_directory_keeps_its_names() -> None:
     """What was done before the sync stays for every chance, once the sync has ended; later changes may go."""
     for seed in range(20):

@@ -264,6 +264,21 @@ def test_a_point_becomes_a_crash_when_the_hook_says_so() -> None:
     assert contents["after "] == b"x" * 100
 
 
+def test_a_crash_within_a_rename_leaves_the_old_name_or_the_new_one() -> None:
+    """Power that fails during the call finds the rename on disk or not, even if nothing unsynced survives."""
+    outcomes = set()
+    for seed in range(30):
+        disk, files, clock = _disk(LOSE, seed)
+        files.open("/d/wal-1.log.tmp", create=True)
+        files.sync_directory("/d")
+        clock.now = 1.0
+        disk.on_point = {"within rename segment": CrashKind.MACHINE}.get
+        with pytest.raises(SimCrash):
+            files.rename("/d/wal-1.log.tmp", "/d/wal-1.log")
+        outcomes.add(tuple(_crash(disk, clock).list("/d")))
+    assert outcomes == {("wal-1.log.tmp",), ("wal-1.log",)}
+
+
 def test_a_hook_may_raise_an_error_of_its_own() -> None:
     """One exact operation can be made to fail."""
 

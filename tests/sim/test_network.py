@@ -284,7 +284,12 @@ def test_a_flapping_link_opens_and_closes_until_healed(world: World) -> None:
     world.send_many("n1", "n2", 60, every_s=0.1)
     world.loop.run_for(7.0)
     assert world.numbers("n2") == list(range(60))
-    assert world.network.stats.flaps == 1
+    world.network.flap("n1", "n2", up_s=1.0, down_s=2.0)
+    world.loop.run_for(2.5)
+    world.network.heal()
+    world.loop.run_for(1.0)
+    assert world.network.link_state("n1", "n2") == "open"
+    assert world.network.stats.flaps == 2
 
 
 def test_a_reset_loses_everything_in_flight_both_ways(world: World) -> None:

@@ -68,8 +68,7 @@ class SimDiskThread:
         self._ending = (self._loop.call_later(took, self._end), done, result)
 
     def _end(self) -> None:
-        if self._ending is None:
-            return
+        assert self._ending is not None, "work is under way until its end"
         _, done, result = self._ending
         self._ending = None
         if self._waiting:
