@@ -19,7 +19,8 @@ __all__ = ["Budget", "Placed", "Search", "Verdict"]
 
 _POLL_STEPS = 256
 _MEMORY_POSITIONS_MAX = 3_000_000
-"""Beyond this many remembered positions the search forgets new ones: slower, never wrong."""
+"""Beyond this many remembered positions (about 300 MB) new ones are not remembered: slower, never wrong."""
+_NONE_USED = (0,)
 
 
 class Verdict(Enum):
@@ -56,7 +57,10 @@ class Placed:
 
 @dataclass(slots=True, eq=False)
 class _Position:
-    """Where the search stands: every answered operation below `base` is placed, and base + i if bit i is set."""
+    """Where the search stands: every answered operation below `base` is placed, and base + i if bit i is set.
+
+    `before_forgetting` tells which were placed when the state after `move` was given up for the one it is forgotten as.
+    """
 
     parent: "_Position | None"
     move: int
@@ -64,6 +68,7 @@ class _Position:
     window: int
     extras: int
     state: int
+    before_forgetting: int = 0
 
 
 class Search:
@@ -74,7 +79,8 @@ class Search:
         self._count = self._ground.answered_count
         self._answered = (1 << self._count) - 1
         self._best = _Position(None, -1, 0, 0, 0, self._ground.number(model.initial()))
-        self._seen: dict[tuple[int, int, int], list[int]] = {}
+        self._seen: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        self._remembered = 0
 
     def run(self, budget: Budget) -> Verdict:
         """Search until an order is found, none is left to try, or the budget is used up."""
@@ -108,15 +114,13 @@ class Search:
         placed: list[Placed] = []
         state, done = self._ground.model.initial(), 0
         for position in reversed(trail):
-            reached = (1 << position.base) - 1 | position.window << position.base
-            if position.move >= 0:
-                done |= 1 << position.move
-            moved = (position.move,) if position.move >= 0 else ()
-            for index in (*moved, *bits(reached & ~done)):
-                operation = self._ground.operations[index]
-                state, _ = self._ground.model.apply(state, operation)
-                placed.append(Placed(operation, state))
-            done |= reached
+            moved = 1 << position.move if position.move >= 0 else 0
+            for together in (moved, position.before_forgetting, _placed(position)):
+                for index in bits(together & ~done):
+                    operation = self._ground.operations[index]
+                    state, _ = self._ground.model.apply(state, operation)
+                    placed.append(Placed(operation, state))
+                done |= together
         return tuple(placed)
 
     def returns_passed(self) -> int:
@@ -162,6 +166,7 @@ class Search:
             facts = ground.states[position.state]
             if facts.forgotten == position.state or self._remains(facts.tells, position.base, position):
                 return
+            position.before_forgetting = _placed(position)
             position.state = facts.forgotten
 
     def _remains(self, operations: int, base: int, position: _Position) -> bool:
@@ -231,13 +236,16 @@ class Search:
     def _is_new(self, position: _Position) -> bool:
         """Remember the position; False if it, or one with fewer unknown operations used, was tried before."""
         where = (position.base, position.window, position.state)
-        tried = self._seen.get(where)
-        if tried is None:
-            if len(self._seen) < _MEMORY_POSITIONS_MAX:
-                self._seen[where] = [position.extras]
-            return True
+        tried = self._seen.get(where, ())
         if any(extras & ~position.extras == 0 for extras in tried):
             return False
-        tried[:] = [extras for extras in tried if position.extras & ~extras]
-        tried.append(position.extras)
+        if self._remembered < _MEMORY_POSITIONS_MAX:
+            self._remembered += 1
+            kept = tuple(extras for extras in tried if position.extras & ~extras)
+            self._seen[where] = (*kept, position.extras) if kept or position.extras else _NONE_USED
         return True
+
+
+def _placed(position: _Position) -> int:
+    """Return the answered operations that are placed."""
+    return (1 << position.base) - 1 | position.window << position.base
