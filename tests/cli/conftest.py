@@ -4,6 +4,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 
+import hiredis
 import pytest
 
 
@@ -16,7 +17,9 @@ def info_lines(node_id: str, ports: dict[str, int], **overrides: object) -> str:
     } | overrides  # fmt: skip
     lines = ["# Raft", *(f"raft_{name}:{value}" for name, value in fields.items())]
     for number, (name, port) in enumerate(ports.items()):
-        lines.append(f"raft_member{number}:node_id={name},address=127.0.0.1:{port}@{port - 1},voter=1,role=,lag_entries=")
+        lines.append(
+            f"raft_member{number}:node_id={name},address=127.0.0.1:{port}@{port - 1},voter=1,role=,lag_entries="
+        )
     return "\r\n".join([*lines, ""])
 
 
@@ -70,3 +73,84 @@ def fake_node() -> Iterator[FakeNode]:
 def lines_of() -> Callable[..., str]:
     """The INFO lines of a node of three."""
     return info_lines
+
+
+class ForgetfulStore(socketserver.ThreadingTCPServer):
+    """A Redis with the few commands of `Load`, whose faults a test switches on."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _StoreHandler)
+        self.values: dict[bytes, bytes] = {}
+        self.lock = threading.Lock()
+        self.forgets = False
+        """SET is acknowledged and not kept."""
+        self.lags = 0
+        """GET of a counter shows so much less than the truth."""
+        self.repeats = False
+        """INCR returns the same number twice."""
+        self.refuses = False
+        """Every command gets an error."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server_address[1])
+
+    def answer(self, command: list[bytes]) -> bytes:
+        """Carry out one command."""
+        name, *arguments = command
+        if name == b"HELLO":
+            return b"%1\r\n$5\r\nproto\r\n:3\r\n"
+        if name == b"CLIENT":
+            return b"+OK\r\n"
+        if self.refuses:
+            return b"-CLUSTERDOWN no leader\r\n"
+        with self.lock:
+            return self._answer(name, arguments)
+
+    def _answer(self, name: bytes, arguments: list[bytes]) -> bytes:
+        if name == b"SET":
+            if not self.forgets:
+                self.values[arguments[0]] = arguments[1]
+            return b"+OK\r\n"
+        if name == b"INCRBY":
+            value = int(self.values.get(arguments[0], b"0")) + (not self.repeats)
+            self.values[arguments[0]] = b"%d" % value
+            return b":%d\r\n" % value
+        if name == b"GET":
+            shown = self.values.get(arguments[0])
+            if shown is not None and self.lags:
+                shown = b"%d" % max(0, int(shown) - self.lags)
+            return _bulk(shown)
+        assert name == b"MGET", name
+        return b"*%d\r\n" % len(arguments) + b"".join(_bulk(self.values.get(key)) for key in arguments)
+
+
+def _bulk(value: bytes | None) -> bytes:
+    return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+class _StoreHandler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        """Answer command after command."""
+        assert isinstance(self.server, ForgetfulStore)
+        reader = hiredis.Reader()
+        while data := self.request.recv(65536):
+            reader.feed(data)
+            replies = b""
+            while (command := reader.gets()) is not False:
+                replies += self.server.answer(command)
+            self.request.sendall(replies)
+
+
+@pytest.fixture
+def store() -> Iterator[ForgetfulStore]:
+    """A store without faults until a test switches them on."""
+    server = ForgetfulStore()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -1,0 +1,102 @@
+"""What the server makes of its settings; the process itself is shown in tests/cluster."""
+
+import asyncio
+import contextlib
+import gc
+import resource
+import signal
+from typing import Any
+
+import msgspec
+import pytest
+
+from raftline.cli import server
+from raftline.cli.settings import ServerSettings, limits_of, node_config_of
+from raftline.errors import ConfigError
+
+SETTINGS = ServerSettings(
+    id="n1", cluster={"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002@9000"}, data_dir="d", request_bytes_max=48 << 20
+)
+
+
+def test_addresses_are_passed_on_in_full() -> None:
+    """Every member is known with its bus port, written or not."""
+    assert node_config_of(SETTINGS).members == {"n1": "127.0.0.1:7001@17001", "n2": "127.0.0.1:7002@9000"}
+
+
+def test_the_largest_request_fits_through_every_layer() -> None:
+    """What a client may send fits into a command, and that into a frame between peers."""
+    config = node_config_of(SETTINGS)
+    transport: Any = server._ports(SETTINGS).transport
+    assert limits_of(SETTINGS).request_bytes_max == 48 << 20
+    assert config.command_bytes_max > 48 << 20
+    assert transport.settings.max_frame_bytes > config.command_bytes_max + config.core.append_bytes_max
+    assert transport.settings.queue_bytes >= 2 * transport.settings.max_frame_bytes
+
+
+@pytest.mark.parametrize(("bind", "host"), [("", "127.0.0.1"), ("0.0.0.0", "0.0.0.0")])  # noqa: S104  never opened
+def test_peers_are_listened_to_where_bind_says(bind: str, host: str) -> None:
+    """The address in `cluster` is for the others; `bind` is where this node listens."""
+    transport: Any = server._ports(msgspec.structs.replace(SETTINGS, bind=bind)).transport
+    assert transport._listen == (host, 17001)
+
+
+def test_limits_that_cannot_work_are_refused() -> None:
+    """The store's own ceiling on keys counts."""
+    with pytest.raises(ConfigError, match="key_bytes_max"):
+        limits_of(msgspec.structs.replace(SETTINGS, key_bytes_max=1 << 20))
+
+
+def test_open_files_are_raised_to_what_the_system_allows() -> None:
+    """Ten thousand clients need as many descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        server._raise_open_files_limit(10)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_garbage_collector_leaves_the_past_alone() -> None:
+    """What start-up made is frozen, and full collections are rare."""
+    thresholds = gc.get_threshold()
+    try:
+        server._settle_garbage_collector()
+        assert gc.get_freeze_count() > 1000
+        assert gc.get_threshold()[0] >= 10_000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+
+def test_a_second_signal_changes_nothing() -> None:
+    """The first one decides; an impatient Ctrl-C does not tear the stop apart."""
+
+    async def twice() -> signal.Signals:
+        signalled: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        server._on_signal(signalled, signal.SIGTERM)
+        server._on_signal(signalled, signal.SIGINT)
+        return await signalled  # type: ignore[no-any-return]
+
+    assert asyncio.run(twice()) is signal.SIGTERM
+
+
+def test_a_disk_that_hangs_does_not_keep_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopping is bounded: what hangs is given up, and said."""
+
+    async def hang() -> None:
+        await asyncio.sleep(1000)
+
+    async def stop() -> None:
+        running = contextlib.AsyncExitStack()
+        running.push_async_callback(hang)
+        started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        started.set_result(None)
+        await server._stop(running, started)
+
+    monkeypatch.setattr(server, "_STOP_S_MAX", 0.05)
+    asyncio.run(stop())
+    assert "did not answer" in capsys.readouterr().out
