@@ -50,6 +50,7 @@ class Snapshotting:
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self._readers: dict[NodeId, SnapshotReader] = {}
         self._stopped = False
+        self._restores = 0
         self.taking = False
         self.taken = 0
         self.installed = 0
@@ -66,6 +67,10 @@ class Snapshotting:
 
     def _write_next(self, meta: SnapshotMeta, chunks: Iterator[bytes], writer: SnapshotWriter) -> None:
         """Fetch one chunk in this turn and write it on the thread; commit behind the last."""
+        if self._replica.restoring is not None:
+            # The state it was taken of is being replaced by a newer one.
+            self._on_disk(writer.abort, lambda _: self._on_given_up())
+            return
         chunk = next(chunks, None)
         if chunk is None:
             self._on_disk(partial(self._commit, writer, meta), partial(self._on_taken, meta))
@@ -80,6 +85,9 @@ class Snapshotting:
         size = reader.size
         reader.close()
         return size
+
+    def _on_given_up(self) -> None:
+        self.taking = False
 
     def _on_taken(self, meta: SnapshotMeta, size: int) -> None:
         self.taking = False
@@ -143,8 +151,12 @@ class Snapshotting:
     # Restoring one.
 
     def restore(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
-        """Replace the state machine by the stored snapshot `meta`, chunk by chunk, then call `done`."""
-        self._on_disk(partial(self._open, meta), partial(self._restore_begin, done))
+        """Replace the state machine by the stored snapshot `meta`, chunk by chunk, then call `done`.
+
+        A restore that is under way is given up for the newer one; its `done` is never called.
+        """
+        self._restores += 1
+        self._on_disk(partial(self._open, meta), partial(self._restore_begin, self._restores, done))
 
     def _open(self, meta: SnapshotMeta) -> tuple[SnapshotReader, Iterator[bytes]]:
         reader = self._store.latest(self._group)
@@ -152,27 +164,30 @@ class Snapshotting:
         assert reader.meta.index >= meta.index, "snapshots only move forward (D9)"
         return reader, reader.chunks()
 
-    def _restore_begin(self, done: Callable[[], None], opened: tuple[SnapshotReader, Iterator[bytes]]) -> None:
-        reader, chunks = opened
-        self._replica.restore_begin(reader.meta)
-        self._restore_next(reader, chunks, done, None)
-
-    def _restore_next(
-        self, reader: SnapshotReader, chunks: Iterator[bytes], done: Callable[[], None], header: bytes | None
+    def _restore_begin(
+        self, number: int, done: Callable[[], None], opened: tuple[SnapshotReader, Iterator[bytes]]
     ) -> None:
+        reader, chunks = opened
+        is_header = True
+
         def on_chunk(chunk: bytes | None) -> None:
-            if chunk is None:
+            nonlocal is_header
+            if chunk is None or number != self._restores:
                 self._on_disk(reader.close, lambda _: None)
-                self._replica.restore_end(self._now())
-                self.installed += 1
-                done()
+                if number == self._restores:
+                    self._replica.restore_end(self._now())
+                    self.installed += 1
+                    done()
                 return
-            if header is None:
+            if is_header:
+                is_header = False
                 self._replica.restore_header(chunk)
             else:
                 self._replica.machine.restore_chunk(chunk)
-            self._restore_next(reader, chunks, done, chunk)
+            self._on_disk(partial(next, chunks, None), on_chunk)
 
+        if number == self._restores:
+            self._replica.restore_begin(reader.meta)
         self._on_disk(partial(next, chunks, None), on_chunk)
 
     def stop(self) -> None:

@@ -135,6 +135,10 @@ class SimDisk:
             self._spent_s = 0.0
         return now + self._spent_s
 
+    def instant_s(self) -> float:
+        """Return virtual time without what operations took: a crash may still come at any later instant."""
+        return self._clock()
+
     def spend(self, seconds: float) -> float:
         """Let an operation take `seconds`; return the time at its end."""
         self.now_s()
@@ -274,7 +278,7 @@ class SimFiles:
         if disk.fails(disk.faults.sync_error, "sync errors"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), directory)
         disk.names.sync(directory, started, ended)
-        disk.names.settle(started)
+        disk.names.settle(disk.instant_s())
         disk.passes(after)
 
     def lock(self, path: str) -> "SimLock":
@@ -408,7 +412,7 @@ class SimFile:
         if disk.fails(disk.faults.sync_error, "sync errors"):
             inode.abandon()
             raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
-        inode.settle(started)
+        inode.settle(disk.instant_s())
         inode.sync(started, ended)
         disk.passes(after)
 

@@ -1,0 +1,209 @@
+"""One seed, one run: a cluster is built, tormented, healed, and everything it promised is checked.
+
+Safety phase: the nemesis acts and the checkers watch every step. Liveness phase: all is healed, and within bounded
+virtual time every machine must be up, agree, and answer. Then the clients' history must be linearizable.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from raftline.core.config import CoreConfig
+from raftline.core.ids import NodeId
+from raftline.errors import RaftlineError, SafetyViolation
+from raftline.kv.machine import KvMachine
+from raftline.linearizability.checker import Verdict, check
+from raftline.linearizability.history import Operation
+from raftline.linearizability.redis_strings import RedisStrings
+from raftline.runtime.config import NodeConfig
+from raftline.sim.cluster import SimCluster
+from raftline.sim.kv_door import KvDoor
+from raftline.sim.loop import SimLoop
+from raftline.sim.nemesis import Nemesis, NemesisPlan
+from raftline.sim.refusals import SimulationError
+from raftline.sim.trace import Trace
+from raftline.sim.workload import Workload, WorkloadPlan
+
+__all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
+
+
+class LivenessViolation(RaftlineError):
+    """Everything was healed and the cluster did not get going again in time."""
+
+
+class LinearizabilityViolation(SafetyViolation):
+    """No order of the clients' operations explains what they were told."""
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run looks like apart from its seed; None is drawn from the seed."""
+
+    size: int | None = None
+    safety_s: float = 30.0
+    heal_s: float = 12.0
+    plan: NemesisPlan | None = None
+    workload: WorkloadPlan | None = None
+    steps_check: int = 5_000_000
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What came of a run."""
+
+    seed: int
+    size: int = 0
+    error: str | None = None
+    check: str | None = None
+    """Which check failed."""
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+    events: int = 0
+    steps: int = 0
+    committed: int = 0
+    elections: int = 0
+    operations: int = 0
+    unknown: int = 0
+    refused: int = 0
+    trace_digest: str = ""
+    plan: NemesisPlan | None = None
+    faults: dict[str, int] = {}
+    points: dict[str, int] = {}
+
+
+class _Run:
+    """The pieces of one run."""
+
+    def __init__(self, seed: int, scenario: Scenario, *, keep_trace: bool) -> None:
+        self.seed = seed
+        self.scenario = scenario
+        self.world = SimLoop(seed)
+        random = self.world.stream("scenario")
+        self.plan = scenario.plan or NemesisPlan.draw(random)
+        self.size = scenario.size or (3 if random.random() < 0.5 else 5)
+        workload = scenario.workload or WorkloadPlan.draw(random)
+        self.snapshot_entries = 20 + int(random.random() * 200)
+        self.chunk_bytes = 500 + int(random.random() * 20_000)
+        self.trace = Trace(keep=keep_trace)
+        self.cluster = SimCluster(
+            self.world,
+            self.size,
+            config_of=self._config_of,
+            make_machine=KvMachine,
+            disk_faults=self.plan.disk_faults(),
+            trace=self.trace.note if keep_trace else None,
+        )
+        self.trace.watch(self.cluster)
+        self.nemesis = Nemesis(self.cluster, self.plan, self.world.stream("nemesis"))
+        self.workload = Workload(self.cluster, KvDoor(self.cluster), workload, self.world.stream("workload"))
+
+    def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
+        return NodeConfig(
+            node_id=name,
+            members=addresses,
+            data_dir="/data",
+            request_timeout_s=2.5,
+            segment_bytes=1 << 16,
+            snapshot_log_entries=self.snapshot_entries,
+            snapshot_log_bytes=1 << 20,
+            keep_log_entries=self.snapshot_entries // 4,
+            core=CoreConfig(snapshot_chunk_bytes=self.chunk_bytes),
+        )
+
+    def go(self) -> None:
+        """Run both phases and every check; raise what is broken."""
+        scenario, world = self.scenario, self.world
+        self.cluster.start()
+        self.nemesis.start()
+        self.workload.start()
+        world.run_for(scenario.safety_s)
+        self.nemesis.heal()
+        self.cluster.note("", "heal")
+        world.run_for(scenario.heal_s - 2.0)
+        if self.workload.last_answer_at < world.now - 4.0:
+            raise LivenessViolation(f"no client was answered for 4 s, {scenario.heal_s - 2.0} s after everything was healed")
+        self.workload.stop()
+        world.run_for(self.workload.plan.timeout_s + 1.0)
+        self._check_agreement()
+        self._check_history()
+
+    def _check_agreement(self) -> None:
+        """Everybody is up, at the same position, with the same state."""
+        members = list(self.cluster.members.values())
+        down = [member.name for member in members if not member.ready]
+        if down:
+            raise LivenessViolation(f"{', '.join(down)} did not come back after everything was healed")
+        statuses = [member.node.status() for member in members if member.node is not None]
+        seen = {(status.commit_index, status.applied_index, status.digest) for status in statuses}
+        if len(seen) != 1:
+            positions = ", ".join(
+                f"{s.node_id} {s.role} term {s.term} committed {s.commit_index} applied {s.applied_index} "
+                f"digest {s.digest:08x}"
+                for s in statuses
+            )
+            raise LivenessViolation(f"the replicas do not agree after everything was healed: {positions}")
+
+    def _check_history(self) -> None:
+        """Some order of the operations explains every answer, key by key; acknowledged writes are part of it."""
+        result = check(self.workload.operations, RedisStrings(), steps_max=3_000_000, stop_at_first=True)
+        if result.verdict is Verdict.NO:
+            part = result.failing()[0]
+            raise LinearizabilityViolation(
+                f"key {part.key}: no order explains the answers to its {len(part.operations)} operations "
+                f"({part.returns_passed} could be explained)"
+            )
+
+
+def run_seed(
+    seed: int,
+    scenario: Scenario | None = None,
+    *,
+    keep_trace: bool = False,
+    on_finished: Callable[[list[Operation], list[str]], None] | None = None,
+) -> Outcome:
+    """Run one seed and return what came of it; `on_finished` gets the history and the trace's lines."""
+    run = _Run(seed, scenario or Scenario(), keep_trace=keep_trace)
+    started = time.process_time()
+    outcome = Outcome(seed=seed, size=run.size, plan=run.plan)
+    try:
+        run.go()
+    except (RaftlineError, SimulationError, AssertionError) as error:
+        outcome.error = str(error) or repr(error)
+        outcome.check = type(error).__name__
+    finally:
+        _close(run.world)
+    outcome.cpu_s = time.process_time() - started
+    _fill(outcome, run)
+    if on_finished is not None:
+        on_finished(run.workload.operations, run.trace.lines)
+    return outcome
+
+
+def _close(world: SimLoop) -> None:
+    world.close(raise_failures=False)
+
+
+def _fill(outcome: Outcome, run: _Run) -> None:
+    """Count what was done."""
+    cluster, checkers = run.cluster, run.cluster.checkers
+    outcome.virtual_s = run.world.now
+    outcome.events = run.world.steps
+    outcome.steps = checkers.steps
+    outcome.committed = len(checkers.committed)
+    outcome.elections = checkers.elections
+    outcome.operations = len(run.workload.operations)
+    outcome.unknown = run.workload.unknown
+    outcome.refused = run.workload.refused
+    outcome.trace_digest = run.trace.digest()
+    faults: Counter[str] = Counter(run.nemesis.counts)
+    points: Counter[str] = Counter()
+    stats: dict[str, Any] = msgspec.structs.asdict(cluster.network.stats)
+    faults.update({f"messages {name}": count for name, count in stats.items() if count})
+    for member in cluster.members.values():
+        faults.update(member.disk.stats)
+        faults["clock jumps"] += member.clock.jumps
+        points.update(member.disk.reached)
+    faults["storage failures"] = cluster.storage_failures
+    outcome.faults = dict(faults)
+    outcome.points = dict(points)

@@ -1,0 +1,191 @@
+"""Clients: they write, append, increment, compare and read through any node, time out, retry, and remember it all.
+
+Each client has one operation under way. What it asked, what it was told and when becomes the history that is held
+against the model afterwards; an answer that never came, or that left the outcome open, may take effect at any time.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+
+from raftline.linearizability.history import Operation
+from raftline.sim.cluster import Member, SimCluster
+
+__all__ = ["Answer", "Door", "Workload", "WorkloadPlan"]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a client was told: a value, or why there is none and whether the command may still take effect."""
+
+    value: Any = None
+    error: str | None = None
+    may_take_effect: bool = False
+
+
+class Door(Protocol):
+    """How a client reaches a node: the production server's connection, without the socket."""
+
+    def ask(self, member: Member, arguments: list[bytes], done: Callable[[Answer], None]) -> None:
+        """Send one command to the node of `member`; `done` is called at most once, on the world's loop."""
+
+
+class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is asked, and of what."""
+
+    clients: int = 8
+    keys: int = 6
+    think_s_max: float = 0.5
+    timeout_s: float = 4.0
+    read_share: float = 0.4
+    value_bytes_max: int = 40
+
+    @staticmethod
+    def draw(random: Random) -> "WorkloadPlan":
+        """Draw a workload."""
+        return WorkloadPlan(
+            keys=2 + int(random.random() * 8),
+            read_share=round(0.2 + 0.5 * random.random(), 2),
+            think_s_max=round(0.2 + 0.5 * random.random(), 2),
+            value_bytes_max=8 + int(random.random() * 200),
+        )
+
+
+class Workload:
+    """All clients and their common history.
+
+    Invariant: an operation stands in `operations` exactly once, when its outcome is known or given up.
+    """
+
+    def __init__(self, cluster: SimCluster, door: Door, plan: WorkloadPlan, random: Random) -> None:
+        self.cluster = cluster
+        self.plan = plan
+        self._door = door
+        self._random = random
+        self._world = cluster.world
+        self._stopping = False
+        self._counter = 0
+        self.under_way = 0
+        self.operations: list[Operation] = []
+        self.answered = 0
+        self.refused = 0
+        self.unknown = 0
+        self.last_answer_at = 0.0
+
+    def start(self) -> None:
+        """Let every client begin after a moment of its own."""
+        for number in range(self.plan.clients):
+            client = _Client(self, f"c{number}", self._random)
+            self._world.call_later(self._random.random(), client.go_on)
+
+    def stop(self) -> None:
+        """Let no client begin anything new."""
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """Say whether the clients are to end."""
+        return self._stopping
+
+    def next_value(self) -> str:
+        """Return a value that nobody wrote before."""
+        self._counter += 1
+        padding = int(self._random.random() ** 3 * self.plan.value_bytes_max)
+        return f"v{self._counter}" + "." * padding
+
+    def ask(self, member: Member, arguments: list[bytes], done: Callable[[Answer], None]) -> None:
+        """Pass a command on to a node."""
+        self._door.ask(member, arguments, done)
+
+    def record(self, operation: Operation, answer: Answer) -> None:
+        """Remember what became of an operation."""
+        if answer.error is None:
+            self.answered += 1
+            self.last_answer_at = self._world.now
+        elif answer.may_take_effect:
+            self.unknown += 1
+        else:
+            self.refused += 1
+            return
+        self.operations.append(operation)
+
+
+class _Client:
+    """One client."""
+
+    def __init__(self, workload: Workload, name: str, random: Random) -> None:
+        self._workload = workload
+        self._name = name
+        self._random = random
+        self._world = workload.cluster.world
+        self._asked = 0
+
+    def go_on(self) -> None:
+        """Ask the next thing of some node that is up, or look again a little later."""
+        workload = self._workload
+        if workload.stopping:
+            return
+        up = workload.cluster.ready()
+        if not up:
+            self._world.call_later(0.2, self.go_on)
+            return
+        member = up[int(self._random.random() * len(up))]
+        kind, key, entered, arguments = self._choose()
+        called_at = self._world.now
+        self._asked += 1
+        asked = self._asked
+        workload.under_way += 1
+
+        def done(answer: Answer) -> None:
+            if self._asked != asked:
+                return
+            self._asked += 1
+            workload.under_way -= 1
+            known = answer.error is None
+            reads = kind == "get"
+            if known or not reads:
+                operation = Operation(
+                    client=self._name,
+                    kind=kind,
+                    key=key,
+                    input=entered,
+                    output=answer.value if known else None,
+                    call_time=called_at,
+                    return_time=self._world.now if known else None,
+                    note=member.name,
+                )
+                workload.record(operation, answer)
+            else:
+                workload.refused += 1
+            self._world.call_later(workload.plan.think_s_max * self._random.random(), self.go_on)
+
+        self._world.call_later(
+            workload.plan.timeout_s, lambda: done(Answer(error="the client gave up", may_take_effect=True))
+        )
+        workload.ask(member, arguments, done)
+
+    def _choose(self) -> tuple[str, str, Any, list[bytes]]:
+        """Return the next operation's kind, key and input for the history, and its arguments for the server."""
+        random, workload = self._random.random, self._workload
+        number = int(random() * workload.plan.keys)
+        counter = number % 3 == 2
+        key = f"{'n' if counter else 'k'}{number}"
+        if random() < workload.plan.read_share:
+            return "get", key, None, [b"GET", key.encode()]
+        if counter:
+            amount = int(random() * 9) - 4
+            return "incrby", key, amount, [b"INCRBY", key.encode(), b"%d" % amount]
+        value = workload.next_value()
+        choice = int(random() * 12)
+        if choice < 5:
+            return "set", key, value, [b"SET", key.encode(), value.encode()]
+        if choice < 8:
+            return "append", key, value, [b"APPEND", key.encode(), value.encode()]
+        if choice < 9:
+            return "setnx", key, value, [b"SETNX", key.encode(), value.encode()]
+        if choice < 10:
+            return "getset", key, value, [b"GETSET", key.encode(), value.encode()]
+        if choice < 11:
+            return "getdel", key, None, [b"GETDEL", key.encode()]
+        return "del", key, None, [b"DEL", key.encode()]
