@@ -1,4 +1,4 @@
-"""Failures of real processes, measured: how long writes stop when the leader dies or hangs, and how long a restart takes.
+"""How long failures of real processes stop writes: the leader killed or paused, and all nodes restarted with many keys.
 
     python benchmarks/failover.py --kills 20 --pauses 3 --keys 1000000 [--json]
 
