@@ -1,0 +1,113 @@
+"""What the commands know about a client and about the server it is connected to; no sockets, no protocol."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from raftline.kv.limits import Limits
+from raftline.kv.store import Store
+from raftline.runtime.status import Status
+
+__all__ = ["Client", "Server", "ServerFacts", "Statistics"]
+
+Reply = Callable[[], bytes]
+
+
+class Statistics(msgspec.Struct):
+    """Counters since the server started, or since CONFIG RESETSTAT."""
+
+    connections: int = 0
+    rejected_connections: int = 0
+    commands: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    protocol_errors: int = 0
+    slow_clients_closed: int = 0
+    failed_requests: int = 0
+
+
+class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while a server runs."""
+
+    host: str
+    port: int
+    process_id: int
+    started_ms: int
+
+
+class Server(Protocol):
+    """The node as its clients see it."""
+
+    @property
+    def facts(self) -> ServerFacts:
+        """Where and since when it serves."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it allows."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it counted."""
+
+    @property
+    def store(self) -> Store:
+        """The node's own copy of the data, which may be behind."""
+
+    @property
+    def clients(self) -> "dict[int, Client]":
+        """Everybody who is connected, by id."""
+
+    def status(self) -> Status:
+        """Return what the node knows of itself and of its group."""
+
+    def now_ms(self) -> int:
+        """Return the wall clock in milliseconds since 1970."""
+
+
+class Client:
+    """One connection as CLIENT INFO shows it."""
+
+    __slots__ = (
+        "address",
+        "closing",
+        "connected_ms",
+        "id",
+        "last_command",
+        "last_ms",
+        "library_name",
+        "library_version",
+        "local_address",
+        "muted",
+        "name",
+        "no_evict",
+        "pending",
+        "protocol",
+        "server",
+        "skip_reply",
+    )
+
+    def __init__(self, server: Server, number: int, address: str, local_address: str) -> None:
+        self.server = server
+        self.id = number
+        self.address = address
+        self.local_address = local_address
+        self.connected_ms = self.last_ms = server.now_ms()
+        self.last_command = ""
+        self.closing = False
+        """No further command is taken; the connection ends once what was asked is answered."""
+        self.pending = 0
+        """Commands without an answer yet."""
+        self.name = b""
+        self.library_name = b""
+        self.library_version = b""
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to what a new connection is like, the name of its library aside (RESET)."""
+        self.protocol = 2
+        self.name = b""
+        self.muted = False
+        self.skip_reply = False
+        self.no_evict = False

@@ -1,0 +1,58 @@
+"""How arguments are read, in all commands alike: integers, times, options; refusals in the words of Redis."""
+
+from raftline.kv.commands.command import Refused
+from raftline.kv.resp.replies import error
+
+__all__ = [
+    "INTEGER_MAX",
+    "INTEGER_MIN",
+    "NOT_AN_INTEGER",
+    "SYNTAX_ERROR",
+    "deadline_of",
+    "invalid_expire_time",
+    "parse_integer",
+    "require_integer",
+]
+
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+NOT_AN_INTEGER = error("ERR value is not an integer or out of range")
+SYNTAX_ERROR = error("ERR syntax error")
+
+_DIGITS_MAX = 20
+
+
+def parse_integer(text: bytes) -> int | None:
+    """Return the signed 64-bit integer that `text` is, written as Redis would write it, else None."""
+    if not 0 < len(text) <= _DIGITS_MAX:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    if INTEGER_MIN <= number <= INTEGER_MAX and b"%d" % number == text:
+        return number
+    return None
+
+
+def require_integer(text: bytes) -> int:
+    """Return the integer; raises `Refused`."""
+    number = parse_integer(text)
+    if number is None:
+        raise Refused(NOT_AN_INTEGER)
+    return number
+
+
+def invalid_expire_time(command: str) -> Refused:
+    """Return the refusal of a time that cannot be."""
+    return Refused(error(f"ERR invalid expire time in '{command}' command"))
+
+
+def deadline_of(amount: int, unit_ms: int, base_ms: int, command: str) -> int:
+    """Return `base_ms + amount * unit_ms`; raises `Refused` if that is no 64-bit number of milliseconds.
+
+    `unit_ms` is 1000 for seconds, else 1; `base_ms` is 0 for a time since 1970.
+    """
+    deadline_ms = amount * unit_ms
+    if not INTEGER_MIN <= deadline_ms <= INTEGER_MAX - base_ms:
+        raise invalid_expire_time(command)
+    return base_ms + deadline_ms

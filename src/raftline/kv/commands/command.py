@@ -1,0 +1,76 @@
+"""What a row of the command table says, and the three kinds of functions behind it.
+
+A write goes through the log and is carried out on every replica: it sees the store and the log's time, nothing else.
+A read is carried out on one node, at a moment when its store is linearizable. A local command concerns the
+connection or the node and is answered at once.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from raftline.kv.client import Client
+from raftline.kv.store import Store
+
+__all__ = ["Arguments", "Check", "Command", "LocalFunction", "ReadFunction", "Refused", "WriteFunction"]
+
+Arguments: TypeAlias = list[bytes]
+"""The command's name and its arguments, as many as the row's arity allows."""
+WriteFunction: TypeAlias = Callable[[Store, Arguments, int], bytes]
+"""`(store, arguments, time_ms)` → RESP3 reply. Pure: the same on every replica."""
+ReadFunction: TypeAlias = Callable[[Store, Arguments, int], bytes]
+"""`(store, arguments, now_ms)` → RESP3 reply; raises `ExpiryPending` if the log's time has to advance first."""
+LocalFunction: TypeAlias = Callable[[Client, Arguments], bytes]
+"""`(client, arguments)` → RESP3 reply."""
+Check: TypeAlias = Callable[[Arguments], object]
+"""Raises `Refused` for arguments that the write would refuse whatever the store holds."""
+
+
+class Refused(Exception):
+    """The command is answered with this RESP3 error."""
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """One command or, with a name like `client|setname`, one subcommand.
+
+    Invariant: exactly one of `write`, `read` and `local` is given, or none and there are `subcommands`.
+    """
+
+    name: str
+    """Lower case."""
+    arity: int
+    """Arguments, the name included; negative: at least so many."""
+    group: str
+    summary: str
+    since: str
+    """The version of Redis that introduced it."""
+    complexity: str
+    flags: tuple[str, ...] = ()
+    keys: tuple[int, int, int] = (0, 0, 0)
+    """First key, last key (negative: from the end) and step; zeros if there are none."""
+    write: WriteFunction | None = None
+    read: ReadFunction | None = None
+    local: LocalFunction | None = None
+    check: Check | None = None
+    subcommands: tuple["Command", ...] = ()
+    syntax: str = ""
+    """Arguments as people write them."""
+    note: str = ""
+    """Where it differs from Redis."""
+
+    @property
+    def wire_name(self) -> bytes:
+        """The name as it stands in the log."""
+        return self.name.upper().encode()
+
+    def key_positions(self, count: int) -> range:
+        """Return where the keys stand among `count` arguments, the name included."""
+        first, last, step = self.keys
+        if not first:
+            return range(0)
+        return range(first, (last if last >= 0 else count + last) + 1, step)

@@ -1,0 +1,245 @@
+"""Commands about the connection itself: greeting, protocol, names, what libraries send when they connect.
+
+They are answered at once by the node the client is connected to, whether or not it can reach the others.
+"""
+
+from raftline.kv.client import Client
+from raftline.kv.commands.arguments import SYNTAX_ERROR, parse_integer, require_integer
+from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.resp.replies import (
+    OK,
+    PONG,
+    array,
+    bulk,
+    bulk_or_null,
+    error,
+    integer,
+    mapping,
+    simple,
+    verbatim,
+)
+from raftline.kv.version import REDIS_VERSION
+
+__all__ = [
+    "client_getname",
+    "client_id",
+    "client_info",
+    "client_list",
+    "client_no_evict",
+    "client_no_touch",
+    "client_reply",
+    "client_setinfo",
+    "client_setname",
+    "echo",
+    "hello",
+    "ping",
+    "quit_",
+    "reset",
+    "select",
+]
+
+_PING_ARITY = error("ERR wrong number of arguments for 'ping' command")
+_BAD_NAME = error("ERR Client names cannot contain spaces, newlines or special characters.")
+_BAD_PROTOCOL = error("ERR Protocol version is not an integer or out of range")
+_UNKNOWN_PROTOCOL = error("NOPROTO unsupported protocol version")
+_WRONG_PASSWORD = error("WRONGPASS invalid username-password pair or user is disabled.")
+_NO_SUCH_DATABASE = error("ERR DB index is out of range")
+_INVALID_CLIENT_ID = error("ERR Invalid client ID")
+_CLIENT_TYPES = frozenset({"normal", "master", "replica", "slave", "pubsub"})
+
+
+def ping(_client: Client, args: Arguments) -> bytes:
+    """PING [message]."""
+    if len(args) > 2:
+        return _PING_ARITY
+    return PONG if len(args) == 1 else bulk(args[1])
+
+
+def echo(_client: Client, args: Arguments) -> bytes:
+    """ECHO message."""
+    return bulk(args[1])
+
+
+def select(_client: Client, args: Arguments) -> bytes:
+    """SELECT index; there is one database, 0."""
+    return OK if require_integer(args[1]) == 0 else _NO_SUCH_DATABASE
+
+
+def quit_(client: Client, _args: Arguments) -> bytes:
+    """QUIT."""
+    client.closing = True
+    return OK
+
+
+def reset(client: Client, _args: Arguments) -> bytes:
+    """RESET."""
+    client.reset()
+    return simple("RESET")
+
+
+def hello(client: Client, args: Arguments) -> bytes:
+    """HELLO [protocol [AUTH user password] [SETNAME name]]."""
+    protocol = client.protocol
+    name: bytes | None = None
+    if len(args) > 1:
+        protocol = _protocol(args[1])
+        name = _hello_options(args)
+    if name is not None:
+        client.name = name
+    client.protocol = protocol
+    role = b"master" if client.server.status().role == "leader" else b"replica"
+    return mapping(
+        [
+            (bulk(b"server"), bulk(b"redis")),
+            (bulk(b"version"), bulk(REDIS_VERSION.encode())),
+            (bulk(b"proto"), integer(protocol)),
+            (bulk(b"id"), integer(client.id)),
+            (bulk(b"mode"), bulk(b"standalone")),
+            (bulk(b"role"), bulk(role)),
+            (bulk(b"modules"), array([])),
+        ]
+    )
+
+
+def _protocol(text: bytes) -> int:
+    protocol = parse_integer(text)
+    if protocol is None:
+        raise Refused(_BAD_PROTOCOL)
+    if protocol not in {2, 3}:
+        raise Refused(_UNKNOWN_PROTOCOL)
+    return protocol
+
+
+def _hello_options(args: Arguments) -> bytes | None:
+    """Check AUTH (there is only the user `default`, without a password) and return the name of SETNAME."""
+    name: bytes | None = None
+    position = 2
+    while position < len(args):
+        option = args[position].upper()
+        if option == b"AUTH" and position + 2 < len(args):
+            if args[position + 1] != b"default":
+                raise Refused(_WRONG_PASSWORD)
+            position += 3
+        elif option == b"SETNAME" and position + 1 < len(args):
+            name = _checked_name(args[position + 1])
+            position += 2
+        else:
+            text = args[position].decode("utf-8", "surrogateescape")
+            raise Refused(error(f"ERR Syntax error in HELLO option '{text}'"))
+    return name
+
+
+def _is_printable(text: bytes) -> bool:
+    return all(0x21 <= character <= 0x7E for character in text)
+
+
+def _checked_name(name: bytes) -> bytes:
+    if not _is_printable(name):
+        raise Refused(_BAD_NAME)
+    return name
+
+
+# CLIENT
+
+
+def client_setname(client: Client, args: Arguments) -> bytes:
+    """CLIENT SETNAME name."""
+    client.name = _checked_name(args[2])
+    return OK
+
+
+def client_getname(client: Client, _args: Arguments) -> bytes:
+    """CLIENT GETNAME."""
+    return bulk_or_null(client.name or None)
+
+
+def client_id(client: Client, _args: Arguments) -> bytes:
+    """CLIENT ID."""
+    return integer(client.id)
+
+
+def client_setinfo(client: Client, args: Arguments) -> bytes:
+    """CLIENT SETINFO LIB-NAME name | LIB-VER version."""
+    option, value = args[2].lower(), args[3]
+    if option not in {b"lib-name", b"lib-ver"}:
+        text = args[2].decode("utf-8", "surrogateescape")
+        return error(f"ERR Unrecognized option '{text}'")
+    if not _is_printable(value):
+        return error(f"ERR {option.decode()} cannot contain spaces, newlines or special characters.")
+    if option == b"lib-name":
+        client.library_name = value
+    else:
+        client.library_version = value
+    return OK
+
+
+def client_info(client: Client, _args: Arguments) -> bytes:
+    """CLIENT INFO."""
+    return verbatim(_line(client))
+
+
+def client_list(client: Client, args: Arguments) -> bytes:
+    """CLIENT LIST [TYPE type | ID id [id ...]]."""
+    clients = client.server.clients
+    shown = [clients[number] for number in sorted(clients)]
+    if len(args) > 2:
+        option = args[2].upper()
+        if option == b"TYPE" and len(args) == 4:
+            kind = args[3].decode("utf-8", "surrogateescape").lower()
+            if kind not in _CLIENT_TYPES:
+                return error(f"ERR Unknown client type '{args[3].decode('utf-8', 'surrogateescape')}'")
+            shown = shown if kind == "normal" else []
+        elif option == b"ID" and len(args) > 3:
+            wanted = [parse_integer(text) for text in args[3:]]
+            if any(number is None or number < 1 for number in wanted):
+                return _INVALID_CLIENT_ID
+            shown = [clients[number] for number in wanted if number in clients]
+        else:
+            return SYNTAX_ERROR
+    return verbatim("".join([_line(one) for one in shown]))
+
+
+def client_no_evict(client: Client, args: Arguments) -> bytes:
+    """CLIENT NO-EVICT ON | OFF; no client is ever evicted."""
+    client.no_evict = _on_or_off(args[2])
+    return OK
+
+
+def client_no_touch(_client: Client, args: Arguments) -> bytes:
+    """CLIENT NO-TOUCH ON | OFF; no access times are kept."""
+    _on_or_off(args[2])
+    return OK
+
+
+def client_reply(client: Client, args: Arguments) -> bytes:
+    """CLIENT REPLY ON | OFF | SKIP; no bytes are the answer to the last two."""
+    mode = args[2].upper()
+    if mode == b"ON":
+        client.muted = False
+        return OK
+    if mode == b"OFF":
+        client.muted = True
+    elif mode == b"SKIP":
+        client.skip_reply = not client.muted
+    else:
+        return SYNTAX_ERROR
+    return b""
+
+
+def _on_or_off(text: bytes) -> bool:
+    mode = text.upper()
+    if mode not in {b"ON", b"OFF"}:
+        raise Refused(SYNTAX_ERROR)
+    return mode == b"ON"
+
+
+def _line(client: Client) -> str:
+    """Return what CLIENT INFO and CLIENT LIST say of a client."""
+    now_ms = client.server.now_ms()
+    return (
+        f"id={client.id} addr={client.address} laddr={client.local_address} name={client.name.decode()}"
+        f" age={max(0, now_ms - client.connected_ms) // 1000} idle={max(0, now_ms - client.last_ms) // 1000}"
+        f" flags={'e' if client.no_evict else 'N'} db=0 sub=0 psub=0 ssub=0 multi=-1 oll={client.pending}"
+        f" cmd={client.last_command or 'NULL'} user=default redir=-1 resp={client.protocol}"
+        f" lib-name={client.library_name.decode()} lib-ver={client.library_version.decode()}\n"
+    )

@@ -1,0 +1,167 @@
+"""INFO: what the node knows of itself, in sections of `name:value` lines that Redis's tools can read."""
+
+import os
+import platform
+import resource
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from raftline.kv.client import Client, Server
+from raftline.kv.commands.command import Arguments
+from raftline.kv.resp.replies import verbatim
+from raftline.kv.version import RAFTLINE_VERSION, REDIS_VERSION
+
+__all__ = ["info"]
+
+_UNITS = ("B", "K", "M", "G", "T")
+
+
+def info(client: Client, args: Arguments) -> bytes:
+    """INFO [section ...]; without one, or with `all`, `everything` or `default`, all of them."""
+    wanted = {section.decode("utf-8", "surrogateescape").lower() for section in args[1:]}
+    everything = not wanted or wanted & {"all", "everything", "default"}
+    texts = []
+    for name, section in _SECTIONS.items():
+        if everything or name in wanted:
+            lines = [f"{key}:{_text(value)}\r\n" for key, value in section(client.server).items()]
+            texts.append(f"# {name.capitalize()}\r\n{''.join(lines)}")
+    return verbatim("\r\n".join(texts))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value)
+
+
+def _server(server: Server) -> dict[str, object]:
+    facts = server.facts
+    now_ms = server.now_ms()
+    uptime_s = max(0, now_ms - facts.started_ms) // 1000
+    return {
+        "redis_version": REDIS_VERSION,
+        "redis_mode": "standalone",
+        "raftline_version": RAFTLINE_VERSION,
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "arch_bits": 64,
+        "python_version": platform.python_version(),
+        "process_id": facts.process_id,
+        "tcp_port": facts.port,
+        "server_time_usec": now_ms * 1000,
+        "uptime_in_seconds": uptime_s,
+        "uptime_in_days": uptime_s // 86_400,
+    }
+
+
+def _clients(server: Server) -> dict[str, object]:
+    clients = server.clients.values()
+    return {
+        "connected_clients": len(clients),
+        "maxclients": server.limits.clients_max,
+        "blocked_clients": 0,
+        "clients_with_pending_replies": sum(1 for client in clients if client.pending),
+    }
+
+
+def _memory(server: Server) -> dict[str, object]:
+    used = server.store.used_bytes
+    rss = _resident_bytes()
+    return {
+        "used_memory": used,
+        "used_memory_human": _human(used),
+        "used_memory_rss": rss,
+        "used_memory_rss_human": _human(rss),
+        "used_memory_dataset": used,
+        "maxmemory": 0,
+        "maxmemory_human": "0B",
+        "maxmemory_policy": "noeviction",
+    }
+
+
+def _stats(server: Server) -> dict[str, object]:
+    statistics = server.statistics
+    return {
+        "total_connections_received": statistics.connections,
+        "total_commands_processed": statistics.commands,
+        "total_net_input_bytes": statistics.input_bytes,
+        "total_net_output_bytes": statistics.output_bytes,
+        "rejected_connections": statistics.rejected_connections,
+        "protocol_errors": statistics.protocol_errors,
+        "slow_clients_closed": statistics.slow_clients_closed,
+        "failed_requests": statistics.failed_requests,
+        "expired_keys": server.store.expired_count,
+    }
+
+
+def _replication(server: Server) -> dict[str, object]:
+    status = server.status()
+    lines: dict[str, object] = {"role": "master" if status.role == "leader" else "slave"}
+    if status.role == "leader":
+        others = [member for member in status.members if member.node_id != status.node_id]
+        lines["connected_slaves"] = len(others)
+    else:
+        host, _, port = (status.leader_address or "").partition("@")[0].rpartition(":")
+        lines["master_host"] = host
+        lines["master_port"] = port
+        lines["master_link_status"] = "up" if status.leader_id else "down"
+    lines["master_repl_offset"] = status.commit_index
+    return lines
+
+
+def _cpu(_server: Server) -> dict[str, object]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {"used_cpu_sys": f"{usage.ru_stime:.6f}", "used_cpu_user": f"{usage.ru_utime:.6f}"}
+
+
+def _keyspace(server: Server) -> dict[str, object]:
+    store = server.store
+    if not store.count:
+        return {}
+    return {"db0": f"keys={store.count},expires={store.deadline_count},avg_ttl=0"}
+
+
+def _raft(server: Server) -> dict[str, object]:
+    """Return every field of the node's status, and a line for each member."""
+    status = msgspec.structs.asdict(server.status())
+    members: tuple[Any, ...] = status.pop("members")
+    lines: dict[str, object] = {f"raft_{name}": value for name, value in status.items()}
+    lines["raft_members"] = len(members)
+    for number, member in enumerate(members):
+        fields = msgspec.structs.asdict(member)
+        lines[f"raft_member{number}"] = ",".join(f"{name}={_text(value)}" for name, value in fields.items())
+    return lines
+
+
+_SECTIONS: dict[str, Callable[[Server], dict[str, object]]] = {
+    "server": _server,
+    "clients": _clients,
+    "memory": _memory,
+    "stats": _stats,
+    "replication": _replication,
+    "cpu": _cpu,
+    "keyspace": _keyspace,
+    "raft": _raft,
+}
+
+
+def _human(count: int) -> str:
+    """Write a number of bytes as Redis does: `1.43M`."""
+    amount = float(count)
+    for unit in _UNITS[:-1]:
+        if amount < 1024:
+            return f"{count}B" if unit == "B" else f"{amount:.2f}{unit}"
+        amount /= 1024
+    return f"{amount:.2f}{_UNITS[-1]}"
+
+
+def _resident_bytes() -> int:
+    """Return the memory this process has in RAM, 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  a path object says no more
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,26 @@
+"""From arguments to the row of the command table, and the rows that no client may use."""
+
+from raftline.kv.commands import keys
+from raftline.kv.commands.command import Arguments, Command, WriteFunction
+from raftline.kv.commands.table import COMMANDS
+
+__all__ = ["TICK_NAME", "WRITES", "find_command"]
+
+TICK_NAME = b"RAFTLINE.TICK"
+"""Lets the log's time advance and removes expired keys; proposed by servers, never taken from a client."""
+
+WRITES: dict[bytes, WriteFunction] = {
+    **{name: command.write for name, command in COMMANDS.items() if command.write is not None},
+    TICK_NAME: keys.tick,
+}
+"""What may stand in the log: upper-case name → function."""
+
+_SUBCOMMANDS = {row.name.encode(): row for command in COMMANDS.values() for row in command.subcommands}
+
+
+def find_command(args: Arguments) -> Command | None:
+    """Return the row for a client's command, its container's for an unknown subcommand, None for an unknown name."""
+    command = COMMANDS.get(args[0].upper())
+    if command is not None and command.subcommands and len(args) > 1:
+        return _SUBCOMMANDS.get(command.name.encode() + b"|" + args[1].lower(), command)
+    return command

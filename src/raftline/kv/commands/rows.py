@@ -1,0 +1,55 @@
+"""How the rows of the command table are written: what most of them share is filled in here."""
+
+from typing import Any
+
+from raftline.kv.commands.command import Command
+from raftline.kv.commands.introspection import help_lines
+
+__all__ = ["Rows", "subcommand"]
+
+
+class Rows:
+    """Adds rows of one group to a table."""
+
+    def __init__(self, table: dict[bytes, Command], group: str) -> None:
+        self._table = table
+        self._group = group
+
+    def add(self, name: str, arity: int, syntax: str, summary: str, **more: Any) -> None:
+        """Add a command; `flags` are words in one string, and begin with `write` or `readonly` by themselves."""
+        self._put(Command(name=name, arity=arity, syntax=syntax, summary=summary, group=self._group, **_filled(more)))
+
+    def add_container(
+        self,
+        name: str,
+        since: str,
+        summary: str,
+        subcommands: tuple[Command, ...],
+        *,
+        arity: int = -2,
+        **more: Any,
+    ) -> None:
+        """Add a command that has subcommands, and their HELP."""
+        lines = help_lines(name, subcommands)
+        help_row = subcommand(f"{name}|help", 2, "", "Show these lines.", local=lambda _client, _args: lines)
+        more = {"complexity": "Depends on the subcommand.", **more}
+        rows = (*subcommands, help_row)
+        self._put(
+            Command(name=name, arity=arity, group=self._group, since=since, summary=summary, subcommands=rows, **more)
+        )
+
+    def _put(self, command: Command) -> None:
+        assert command.wire_name not in self._table, f"{command.name} has two rows"
+        self._table[command.wire_name] = command
+
+
+def subcommand(name: str, arity: int, syntax: str, summary: str, **more: Any) -> Command:
+    """Return the row of a subcommand, whose arity counts the container's name too."""
+    group = "connection" if name.startswith("client|") else "server"
+    return Command(name=name, arity=arity, syntax=syntax, summary=summary, group=group, **_filled(more))
+
+
+def _filled(more: dict[str, Any]) -> dict[str, Any]:
+    kind = ("write",) if "write" in more else ("readonly",) if "read" in more else ()
+    flags = kind + tuple(more.pop("flags", "").split())
+    return {"since": "1.0.0", "complexity": "O(1)", **more, "flags": flags}

@@ -1,0 +1,487 @@
+"""THE TABLE: every command, one row each. Dispatch, arity, COMMAND and docs/commands.md all come from it.
+
+To add a command: write its function in the file of its family, add its row here.
+"""
+
+from raftline.kv.commands import connection, expiry, keys, server, strings
+from raftline.kv.commands.command import Command
+from raftline.kv.commands.info import info
+from raftline.kv.commands.introspection import CommandCommands
+from raftline.kv.commands.rows import Rows, subcommand
+
+__all__ = ["COMMANDS"]
+
+_ONE_KEY = (1, 1, 1)
+_ALL_KEYS = (1, -1, 1)
+_PER_KEY = "O(N) in the number of keys."
+_PER_STORED_KEY = "O(N) in the number of keys stored."
+_LOG_TIME = "Times count by the log's clock, see docs/decisions/0003-expiry-through-the-log.md."
+_FLUSH = "Both modes return at once; memory is given back little by little."
+
+COMMANDS: dict[bytes, Command] = {}
+"""Upper-case name → row, in the order of this file."""
+
+_string = Rows(COMMANDS, "string").add
+_generic = Rows(COMMANDS, "generic").add
+_connection = Rows(COMMANDS, "connection").add
+_server = Rows(COMMANDS, "server").add
+_containers = Rows(COMMANDS, "server").add_container
+_client = Rows(COMMANDS, "connection").add_container
+
+# Strings.
+
+_string("get", 2, "key", "Return the value of a key.", read=strings.get, keys=_ONE_KEY, flags="fast")
+_string(
+    "set",
+    -3,
+    "key value [NX | XX] [GET] [EX seconds | PX ms | EXAT unix-seconds | PXAT unix-ms | KEEPTTL]",
+    "Set the value of a key, whatever it held.",
+    write=strings.set_,
+    check=strings.check_set,
+    keys=_ONE_KEY,
+    flags="denyoom",
+)
+_string(
+    "setnx",
+    3,
+    "key value",
+    "Set the value of a key that does not exist.",
+    write=strings.setnx,
+    keys=_ONE_KEY,
+    flags="denyoom fast",
+)
+_string(
+    "setex",
+    4,
+    "key seconds value",
+    "Set a value that expires after some seconds.",
+    write=strings.setex,
+    check=strings.check_setex,
+    keys=_ONE_KEY,
+    flags="denyoom",
+    since="2.0.0",
+)
+_string(
+    "psetex",
+    4,
+    "key ms value",
+    "Set a value that expires after some milliseconds.",
+    write=strings.psetex,
+    check=strings.check_psetex,
+    keys=_ONE_KEY,
+    flags="denyoom",
+    since="2.6.0",
+)
+_string(
+    "getset",
+    3,
+    "key value",
+    "Set a value and return the one before.",
+    write=strings.getset,
+    keys=_ONE_KEY,
+    flags="denyoom fast",
+)
+_string(
+    "getex",
+    -2,
+    "key [EX seconds | PX ms | EXAT unix-seconds | PXAT unix-ms | PERSIST]",
+    "Return a value and change when it expires.",
+    write=strings.getex,
+    check=strings.check_getex,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="6.2.0",
+)
+_string(
+    "getdel",
+    2,
+    "key",
+    "Return a value and remove the key.",
+    write=strings.getdel,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="6.2.0",
+)
+_string(
+    "append",
+    3,
+    "key value",
+    "Put bytes behind those that a key holds.",
+    write=strings.append,
+    keys=_ONE_KEY,
+    flags="denyoom fast",
+    since="2.0.0",
+    complexity="O(N) in the length of the result: values are immutable.",
+)
+_string(
+    "strlen", 2, "key", "Return the length of a value.", read=strings.strlen, keys=_ONE_KEY, flags="fast", since="2.2.0"
+)
+_string("incr", 2, "key", "Add 1 to a number.", write=strings.incr, keys=_ONE_KEY, flags="denyoom fast")
+_string("decr", 2, "key", "Subtract 1 from a number.", write=strings.decr, keys=_ONE_KEY, flags="denyoom fast")
+_string(
+    "incrby",
+    3,
+    "key increment",
+    "Add to a number.",
+    write=strings.incrby,
+    check=strings.check_incrby,
+    keys=_ONE_KEY,
+    flags="denyoom fast",
+)
+_string(
+    "decrby",
+    3,
+    "key decrement",
+    "Subtract from a number.",
+    write=strings.decrby,
+    check=strings.check_decrby,
+    keys=_ONE_KEY,
+    flags="denyoom fast",
+)
+_string(
+    "mget",
+    -2,
+    "key [key ...]",
+    "Return the values of several keys, all as of one moment.",
+    read=strings.mget,
+    keys=_ALL_KEYS,
+    flags="fast",
+    complexity=_PER_KEY,
+    note="A reply of more than 64 MiB is refused.",
+)
+_string(
+    "mset",
+    -3,
+    "key value [key value ...]",
+    "Set several keys, all of them at one moment.",
+    write=strings.mset,
+    check=strings.check_mset,
+    keys=(1, -1, 2),
+    flags="denyoom",
+    since="1.0.1",
+    complexity=_PER_KEY,
+)
+
+# Keys and their deadlines.
+
+_generic("del", -2, "key [key ...]", "Remove keys.", write=keys.delete, keys=_ALL_KEYS, complexity=_PER_KEY)
+_generic(
+    "unlink",
+    -2,
+    "key [key ...]",
+    "Remove keys; the same as DEL here.",
+    write=keys.delete,
+    keys=_ALL_KEYS,
+    flags="fast",
+    since="4.0.0",
+    complexity=_PER_KEY,
+)
+_generic(
+    "exists",
+    -2,
+    "key [key ...]",
+    "Count which of some keys exist.",
+    read=keys.exists,
+    keys=_ALL_KEYS,
+    flags="fast",
+    complexity=_PER_KEY,
+)
+_generic("type", 2, "key", "Return what kind of value a key holds.", read=keys.type_, keys=_ONE_KEY, flags="fast")
+_generic(
+    "expire",
+    -3,
+    "key seconds [NX | XX | GT | LT]",
+    "Let a key expire after some seconds.",
+    write=expiry.expire,
+    check=expiry.check_expire,
+    keys=_ONE_KEY,
+    flags="fast",
+    note=_LOG_TIME,
+)
+_generic(
+    "pexpire",
+    -3,
+    "key ms [NX | XX | GT | LT]",
+    "Let a key expire after some milliseconds.",
+    write=expiry.pexpire,
+    check=expiry.check_expire,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="2.6.0",
+    note=_LOG_TIME,
+)
+_generic(
+    "expireat",
+    -3,
+    "key unix-seconds [NX | XX | GT | LT]",
+    "Let a key expire at a time in seconds since 1970.",
+    write=expiry.expireat,
+    check=expiry.check_expire,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="1.2.0",
+    note=_LOG_TIME,
+)
+_generic(
+    "pexpireat",
+    -3,
+    "key unix-ms [NX | XX | GT | LT]",
+    "Let a key expire at a time in milliseconds since 1970.",
+    write=expiry.pexpireat,
+    check=expiry.check_expire,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="2.6.0",
+    note=_LOG_TIME,
+)
+_generic("ttl", 2, "key", "Return in how many seconds a key expires.", read=expiry.ttl, keys=_ONE_KEY, flags="fast")
+_generic(
+    "pttl",
+    2,
+    "key",
+    "Return in how many milliseconds a key expires.",
+    read=expiry.pttl,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="2.6.0",
+)
+_generic(
+    "expiretime",
+    2,
+    "key",
+    "Return when a key expires, in seconds since 1970.",
+    read=expiry.expiretime,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="7.0.0",
+)
+_generic(
+    "pexpiretime",
+    2,
+    "key",
+    "Return when a key expires, in milliseconds since 1970.",
+    read=expiry.pexpiretime,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="7.0.0",
+)
+_generic(
+    "persist",
+    2,
+    "key",
+    "Take away the deadline of a key.",
+    write=expiry.persist,
+    keys=_ONE_KEY,
+    flags="fast",
+    since="2.2.0",
+)
+_generic(
+    "keys",
+    2,
+    "pattern",
+    "Return every key that matches a pattern.",
+    read=keys.keys,
+    complexity=_PER_STORED_KEY,
+    note="Holds up everybody else on that node while it looks at every key; prefer SCAN.",
+)
+_generic(
+    "scan",
+    -2,
+    "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+    "Walk over the keys in small steps.",
+    read=keys.scan,
+    since="2.8.0",
+    complexity="O(COUNT) a step, O(N) for the whole walk.",
+    note="Cursors mean the same on every node.",
+)
+_server("dbsize", 1, "", "Count the keys.", read=keys.dbsize, flags="fast")
+_server("flushall", -1, "[ASYNC | SYNC]", "Remove every key.", write=keys.flush, check=keys.check_flush, note=_FLUSH)
+_server(
+    "flushdb",
+    -1,
+    "[ASYNC | SYNC]",
+    "Remove every key of the database.",
+    write=keys.flush,
+    check=keys.check_flush,
+    note=_FLUSH,
+)
+
+# Connections.
+
+_connection(
+    "ping",
+    -1,
+    "[message]",
+    "Answer PONG, or the message.",
+    local=connection.ping,
+    flags="fast",
+    note="Answered by the node itself: it does not tell whether the node reaches the others.",
+)
+_connection("echo", 2, "message", "Answer the message.", local=connection.echo, flags="fast")
+_connection(
+    "hello",
+    -1,
+    "[protocol [AUTH user password] [SETNAME name]]",
+    "Choose the protocol, 2 or 3, and learn about the server.",
+    local=connection.hello,
+    flags="noscript no_auth fast",
+    since="6.0.0",
+)
+_connection("select", 2, "index", "Choose a database; there is only 0.", local=connection.select, flags="fast")
+_connection(
+    "quit",
+    -1,
+    "",
+    "Close the connection once everything before is answered.",
+    local=connection.quit_,
+    flags="noscript no_auth fast",
+)
+_connection(
+    "reset",
+    1,
+    "",
+    "Make the connection what it was when it was new.",
+    local=connection.reset,
+    flags="noscript no_auth fast",
+    since="6.2.0",
+)
+
+# Commands with subcommands, and INFO.
+
+_about = CommandCommands(COMMANDS)
+_server("info", -1, "[section ...]", "Return what this node knows of itself.", local=info)
+_client(
+    "client",
+    "2.4.0",
+    "Learn about, and name, the connections of this node.",
+    (
+        subcommand(
+            "client|setname", 3, "name", "Name this connection.", local=connection.client_setname, since="2.6.9"
+        ),
+        subcommand(
+            "client|getname",
+            2,
+            "",
+            "Return the name of this connection.",
+            local=connection.client_getname,
+            since="2.6.9",
+        ),
+        subcommand(
+            "client|id", 2, "", "Return the number of this connection.", local=connection.client_id, since="5.0.0"
+        ),
+        subcommand("client|info", 2, "", "Describe this connection.", local=connection.client_info, since="6.2.0"),
+        subcommand(
+            "client|list",
+            -2,
+            "[TYPE type | ID id [id ...]]",
+            "Describe the connections of this node.",
+            local=connection.client_list,
+            flags="admin",
+            since="2.4.0",
+        ),
+        subcommand(
+            "client|setinfo",
+            4,
+            "LIB-NAME name | LIB-VER version",
+            "Say which library this connection comes from.",
+            local=connection.client_setinfo,
+            since="7.2.0",
+        ),
+        subcommand(
+            "client|no-evict",
+            3,
+            "ON | OFF",
+            "Accepted, without effect: no client is ever evicted.",
+            local=connection.client_no_evict,
+            flags="admin",
+            since="7.0.0",
+        ),
+        subcommand(
+            "client|no-touch",
+            3,
+            "ON | OFF",
+            "Accepted, without effect: access times are not kept.",
+            local=connection.client_no_touch,
+            since="7.2.0",
+        ),
+        subcommand(
+            "client|reply",
+            3,
+            "ON | OFF | SKIP",
+            "Choose whether commands are answered.",
+            local=connection.client_reply,
+            since="3.2.0",
+        ),
+    ),
+)
+_containers(
+    "config",
+    "2.0.0",
+    "Look at the settings of this node.",
+    (
+        subcommand(
+            "config|get",
+            -3,
+            "pattern [pattern ...]",
+            "Return settings whose names match.",
+            local=server.config_get,
+            flags="admin",
+            since="2.0.0",
+        ),
+        subcommand(
+            "config|set",
+            -4,
+            "name value [name value ...]",
+            "Refused: settings are given when a server starts.",
+            local=server.config_set,
+            flags="admin",
+            since="2.0.0",
+        ),
+        subcommand(
+            "config|resetstat",
+            2,
+            "",
+            "Set the counters of INFO stats to 0.",
+            local=server.config_resetstat,
+            flags="admin",
+            since="2.0.0",
+        ),
+        subcommand(
+            "config|rewrite",
+            2,
+            "",
+            "Refused: there is no file to write to.",
+            local=server.config_rewrite,
+            flags="admin",
+            since="2.8.0",
+        ),
+    ),
+)
+_containers(
+    "command",
+    "2.8.13",
+    "Describe every command.",
+    (
+        subcommand("command|count", 2, "", "Count the commands.", local=_about.count, since="2.8.13"),
+        subcommand("command|info", -2, "[name ...]", "Describe some commands.", local=_about.info, since="2.8.13"),
+        subcommand("command|docs", -2, "[name ...]", "Explain some commands.", local=_about.docs, since="7.0.0"),
+        subcommand(
+            "command|list",
+            -2,
+            "[FILTERBY MODULE name | ACLCAT category | PATTERN pattern]",
+            "Name the commands.",
+            local=_about.list_,
+            since="7.0.0",
+        ),
+        subcommand(
+            "command|getkeys",
+            -4,
+            "command argument [argument ...]",
+            "Return the keys in a command.",
+            local=_about.getkeys,
+            since="2.8.13",
+        ),
+    ),
+    arity=-1,
+    local=_about.all,
+)

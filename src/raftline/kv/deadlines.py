@@ -1,0 +1,109 @@
+"""Which keys are due for removal, found without a clock and without ever looking at keys that are not.
+
+Keys stand in buckets of 256 ms and 1,024 slots. A bucket is taken apart only when all of it is due; from then on its
+keys leave in the order of their bytes. So what is removed depends on the content alone, not on its history, and a
+replica that was restored from a snapshot removes the same keys at the same command as the others.
+"""
+
+from heapq import heapify, heappop, heappush
+
+__all__ = ["NEVER_MS", "Deadlines"]
+
+NEVER_MS = 1 << 63
+"""Later than every deadline."""
+
+_TIME_SHIFT = 8
+_SLOT_SHIFT = 10
+_GROUP_BITS = 4
+_SPARE_IDS = 64
+
+
+class Deadlines:
+    """Keys by deadline; the deadlines themselves are kept by the store.
+
+    Invariants: no bucket is empty; every bucket's id is in the heap (ids of buckets that are gone may be, too);
+    `next_due_ms` is not later than the moment the first bucket is due.
+    """
+
+    __slots__ = ("_buckets", "_ids", "_opened", "_opened_id", "count", "next_due_ms")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, set[bytes]] = {}
+        self._ids: list[int] = []
+        self._opened: list[bytes] = []
+        self._opened_id = -1
+        self.count = 0
+        self.next_due_ms = NEVER_MS
+
+    def add(self, key: bytes, slot: int, deadline_ms: int) -> None:
+        """Note that `key` is due at `deadline_ms`, which lies ahead."""
+        self.count += 1
+        bucket_id = _bucket_id(slot, deadline_ms)
+        bucket = self._buckets.get(bucket_id)
+        if bucket is None:
+            self._buckets[bucket_id] = {key}
+            heappush(self._ids, bucket_id)
+            self.next_due_ms = min(self.next_due_ms, _end_ms(bucket_id))
+        else:
+            bucket.add(key)
+
+    def discard(self, key: bytes, slot: int, deadline_ms: int) -> None:
+        """Forget `key`, which was added with this slot and deadline."""
+        bucket_id = _bucket_id(slot, deadline_ms)
+        bucket = self._buckets[bucket_id]
+        bucket.remove(key)
+        self.count -= 1
+        if not bucket:
+            self._close(bucket_id)
+
+    def first_due_ms(self) -> int:
+        """Return when the first bucket is due, `NEVER_MS` if there is none."""
+        ids, buckets = self._ids, self._buckets
+        while ids and ids[0] not in buckets:
+            heappop(ids)
+        self.next_due_ms = _end_ms(ids[0]) if ids else NEVER_MS
+        return self.next_due_ms
+
+    def take_due(self, time_ms: int, count_max: int) -> list[bytes]:
+        """Remove and return up to `count_max` keys whose buckets are due at `time_ms`."""
+        due: list[bytes] = []
+        while len(due) < count_max and self.first_due_ms() <= time_ms:
+            bucket_id = self._ids[0]
+            bucket = self._buckets[bucket_id]
+            if self._opened_id != bucket_id:
+                self._opened = list(bucket)
+                heapify(self._opened)
+                self._opened_id = bucket_id
+            opened = self._opened
+            while bucket and len(due) < count_max:
+                key = heappop(opened)
+                if key in bucket:
+                    bucket.remove(key)
+                    self.count -= 1
+                    due.append(key)
+            if not bucket:
+                self._close(bucket_id)
+        return due
+
+    def buckets(self) -> list[set[bytes]]:
+        """Return what holds most of the memory, for an owner who wants to let go of it little by little."""
+        return list(self._buckets.values())
+
+    def _close(self, bucket_id: int) -> None:
+        """Drop an empty bucket; its id stays in the heap until it comes to the top or there are too many such."""
+        buckets = self._buckets
+        del buckets[bucket_id]
+        if bucket_id == self._opened_id:
+            self._opened = []
+            self._opened_id = -1
+        if len(self._ids) > 2 * len(buckets) + _SPARE_IDS:
+            self._ids = list(buckets)
+            heapify(self._ids)
+
+
+def _bucket_id(slot: int, deadline_ms: int) -> int:
+    return (deadline_ms >> _TIME_SHIFT << _GROUP_BITS) | (slot >> _SLOT_SHIFT)
+
+
+def _end_ms(bucket_id: int) -> int:
+    return ((bucket_id >> _GROUP_BITS) + 1) << _TIME_SHIFT

@@ -1,0 +1,46 @@
+"""How much one client, and all of them together, may ask of a server before it says no."""
+
+import msgspec
+
+from raftline.errors import ConfigError
+
+__all__ = ["KEY_BYTES_CEILING", "Limits"]
+
+KEY_BYTES_CEILING = 512 << 10
+"""No limit on keys may be above this: a snapshot carries each key in one piece of at most 1 MiB."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one server; each refusal names the one that was met. Raises `ConfigError` if one cannot work."""
+
+    clients_max: int = 20_000
+    """Most client connections at a time; further ones are told so and closed."""
+    request_bytes_max: int = 32 << 20
+    """Largest single request, all its arguments together; the connection is closed beyond it."""
+    key_bytes_max: int = 64 << 10
+    """Longest key."""
+    value_bytes_max: int = 16 << 20
+    """Largest value that a command brings (APPEND may grow one up to 512 MiB, as in Redis)."""
+    args_max: int = 1 << 16
+    """Most arguments of one command."""
+    output_buffer_bytes_max: int = 64 << 20
+    """Replies that may wait in the socket of a client that does not read; beyond it, it is closed."""
+    output_pause_bytes: int = 1 << 20
+    """No further command of a connection is carried out while this much of its replies waits."""
+    pipeline_max: int = 1024
+    """Commands of one connection that may be under way at a time; what follows waits unread."""
+    pipeline_bytes: int = 4 << 20
+    """Bytes of one connection's writes under way, beyond which what follows waits unread."""
+    partial_bytes_max: int = 512 << 20
+    """Half-received requests of all connections together; the connection that would exceed it is closed."""
+    receive_s_max: float = 60.0
+    """A request that is not complete after this long is given up and its connection closed."""
+    stalled_s_max: float = 60.0
+    """A client that takes none of its waiting replies for this long is closed."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.key_bytes_max > KEY_BYTES_CEILING:
+            raise ConfigError(f"key_bytes_max must be at most {KEY_BYTES_CEILING} bytes, not {self.key_bytes_max}")

@@ -1,0 +1,105 @@
+"""The state machine: committed commands are looked up in the command table and carried out on the store.
+
+A command is a MessagePack array of byte strings, name first and in upper case. Whatever it comes to, refusals
+included, is returned as a RESP3 reply, the same on every replica; nothing a client can send makes `apply` raise.
+"""
+
+import msgspec
+
+from raftline.kv.commands.command import Command, Refused
+from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
+from raftline.kv.resp.replies import error
+from raftline.kv.restore import Restorer
+from raftline.kv.snapshot import Snapshot
+from raftline.kv.store import Store
+from raftline.replica.state_machine import StateMachine
+
+__all__ = ["TICK_COMMAND", "KvMachine", "encode_command"]
+
+_DUE_KEYS_MAX = 20
+"""Expired keys that any command removes in passing, at most."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[bytes]).decode
+
+_MALFORMED = error("ERR malformed command in the log")
+
+
+def encode_command(args: list[bytes]) -> bytes:
+    """Return the form in which a command stands in the log."""
+    return _encode(args)
+
+
+TICK_COMMAND = encode_command([TICK_NAME])
+"""Lets the log's time advance; see docs/decisions/0003-expiry-through-the-log.md."""
+
+
+class KvMachine(StateMachine):
+    """The key/value store as a replicated state machine."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self._restorer: Restorer | None = None
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002  the index is not needed
+        """Carry out one command and return its RESP3 reply."""
+        store = self.store
+        if time_ms > store.time_ms:  # noqa: PLR1730  max() takes three times as long, on every command
+            store.time_ms = time_ms
+        if store.next_due_ms <= store.time_ms:
+            store.remove_due(_DUE_KEYS_MAX)
+        try:
+            args = _decode(command)
+            write = WRITES[args[0]]
+        except (msgspec.MsgspecError, IndexError, KeyError):
+            return _refuse(command)
+        try:
+            return write(store, args, store.time_ms)
+        except Refused as refused:
+            return refused.reply
+
+    def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002  only the log's time is certain here
+        """Answer a command that changes nothing, in the form of `apply`, by the log's own time."""
+        try:
+            args = _decode(query)
+        except msgspec.MsgspecError:
+            return _MALFORMED
+        command = find_command(args) if args else None
+        if command is None or command.read is None or not _fits(command, len(args)):
+            return error("ERR this is no command that reads, or it has the wrong number of arguments")
+        try:
+            return command.read(self.store, args, self.store.time_ms)
+        except Refused as refused:
+            return refused.reply
+
+    def snapshot(self) -> Snapshot:
+        """Return the state as of this call; see `raftline.kv.snapshot` for the chunks."""
+        return self.store.snapshot()
+
+    def restore_begin(self) -> None:
+        """Forget everything."""
+        self._restorer = Restorer(self.store)
+
+    def restore_chunk(self, chunk: bytes) -> None:
+        """Take the next chunk in; raises `StorageError` if it cannot be read."""
+        assert self._restorer is not None, "a restore was begun"
+        self._restorer.take(chunk)
+
+    def restore_end(self) -> None:
+        """Finish; raises `StorageError` if something is missing."""
+        assert self._restorer is not None, "a restore was begun"
+        self._restorer.end()
+        self._restorer = None
+
+
+def _fits(command: Command, count: int) -> bool:
+    return count == command.arity if command.arity >= 0 else count >= -command.arity
+
+
+def _refuse(command: bytes) -> bytes:
+    """Answer what no server of this version would have proposed: each replica says the same."""
+    try:
+        name = _decode(command)[0].decode("ascii", "backslashreplace")
+    except (msgspec.MsgspecError, IndexError):
+        return _MALFORMED
+    return error(f"ERR unknown command '{name[:128]}' in the log: upgrade every node before new commands are used")

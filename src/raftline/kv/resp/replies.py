@@ -1,0 +1,90 @@
+"""Replies as RESP3 bytes: the one form in which results are made, sent between nodes, remembered and compared.
+
+A client that speaks RESP2 gets them through `downgrade`, at the very end. Nothing here knows what a command is.
+"""
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "EMPTY_ARRAY",
+    "EMPTY_BULK",
+    "NULL",
+    "OK",
+    "ONE",
+    "PONG",
+    "ZERO",
+    "array",
+    "bulk",
+    "bulk_array",
+    "bulk_or_null",
+    "error",
+    "integer",
+    "mapping",
+    "set_of",
+    "simple",
+    "verbatim",
+]
+
+OK = b"+OK\r\n"
+PONG = b"+PONG\r\n"
+NULL = b"_\r\n"
+ZERO = b":0\r\n"
+ONE = b":1\r\n"
+EMPTY_ARRAY = b"*0\r\n"
+EMPTY_BULK = b"$0\r\n\r\n"
+
+_LINE_BREAKS = str.maketrans("\r\n", "  ")
+
+
+def simple(text: str) -> bytes:
+    """Return a simple string; `text` is one line."""
+    assert "\r" not in text, "a simple string is one line"
+    assert "\n" not in text, "a simple string is one line"
+    return b"+%b\r\n" % text.encode()
+
+
+def error(text: str) -> bytes:
+    """Return an error; `text` begins with its code, as in `ERR syntax error`. Line breaks become blanks."""
+    return b"-%b\r\n" % text.translate(_LINE_BREAKS).encode("utf-8", "surrogateescape")
+
+
+def integer(number: int) -> bytes:
+    """Return an integer."""
+    return b":%d\r\n" % number
+
+
+def bulk(value: bytes) -> bytes:
+    """Return a string of any bytes."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def bulk_or_null(value: bytes | None) -> bytes:
+    """Return a string, or null for None."""
+    return NULL if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def array(items: Sequence[bytes]) -> bytes:
+    """Return an array of items that are replies already."""
+    return b"*%d\r\n%b" % (len(items), b"".join(items))
+
+
+def bulk_array(values: Sequence[bytes]) -> bytes:
+    """Return an array of strings."""
+    return b"*%d\r\n%b" % (len(values), b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values]))
+
+
+def mapping(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return a map; keys and values are replies already."""
+    parts = [key + value for key, value in pairs]
+    return b"%%%d\r\n%b" % (len(parts), b"".join(parts))
+
+
+def set_of(items: Sequence[bytes]) -> bytes:
+    """Return a set of items that are replies already, all different."""
+    return b"~%d\r\n%b" % (len(items), b"".join(items))
+
+
+def verbatim(text: str) -> bytes:
+    """Return text for people to read, as INFO does."""
+    data = text.encode()
+    return b"=%d\r\ntxt:%b\r\n" % (len(data) + 4, data)

@@ -1,0 +1,138 @@
+"""The store as of one moment, in chunks that are made between later commands, and the format of those chunks.
+
+Copy on write: a snapshot shares the slots' dictionaries with the store, and takes its own copy of a slot just before
+it changes. Chunk 1 is `[format, time_ms, count]`. Every other chunk is an array of `[slot, records]`, in the order of
+slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of insertion. The value of a record with
+`more` goes on in the next one. MessagePack, at most 1 MiB and 4,096 records a chunk.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+__all__ = ["FORMAT", "KIND_STRING", "FrozenSlots", "Header", "Record", "Snapshot", "decode_header", "decode_records"]
+
+FORMAT = 1
+KIND_STRING = 0
+
+_CHUNK_RECORDS_MAX = 4096
+_CHUNK_BYTES_MAX = 1 << 20
+_PIECE_BYTES_MAX = 256 << 10
+_RECORD_BYTES = 32
+"""Most that a record takes beside its key and value."""
+_SLOT_BYTES = 16
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    """First chunk."""
+
+    format: int
+    time_ms: int
+    count: int
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One key, or a piece of one with a large value."""
+
+    key: bytes
+    kind: int
+    deadline_ms: int
+    value: bytes
+    more: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_header = msgspec.msgpack.Decoder(Header).decode
+decode_records = msgspec.msgpack.Decoder(list[tuple[int, list[Record]]]).decode
+
+
+class FrozenSlots:
+    """What a snapshot stands for: the store's slots, and copies of those that changed since.
+
+    Invariant: a slot at or after `next_slot` is either unchanged or kept.
+    """
+
+    __slots__ = ("_deadlines", "_kept", "_values", "next_slot")
+
+    def __init__(self, values: list[dict[bytes, bytes]], deadlines: list[dict[bytes, int]]) -> None:
+        self._values = values.copy()
+        self._deadlines = deadlines.copy()
+        self._kept: dict[int, tuple[dict[bytes, bytes], dict[bytes, int]]] = {}
+        self.next_slot = 0
+
+    def keep(self, slot: int) -> None:
+        """Copy `slot`, which is about to change, unless that is done or it is no longer needed."""
+        if slot >= self.next_slot and slot not in self._kept:
+            self._kept[slot] = (self._values[slot].copy(), self._deadlines[slot].copy())
+
+    def slots(self) -> Iterator[tuple[int, list[tuple[bytes, bytes]], dict[bytes, int]]]:
+        """Yield the number, items and deadlines of each slot that is not empty."""
+        for slot in range(len(self._values)):
+            kept = self._kept.pop(slot, None)
+            values, deadlines = (self._values[slot], self._deadlines[slot]) if kept is None else kept
+            self.next_slot = slot + 1
+            if values:
+                yield slot, list(values.items()), deadlines.copy()
+
+
+class Snapshot:
+    """An iterator over chunks; `on_end` is called once, when it is through or given up."""
+
+    __slots__ = ("_chunks", "_frozen", "_on_end")
+
+    def __init__(self, frozen: FrozenSlots, time_ms: int, count: int, on_end: Callable[[FrozenSlots], None]) -> None:
+        self._frozen = frozen
+        self._on_end: Callable[[FrozenSlots], None] | None = on_end
+        self._chunks = _chunks(frozen, Header(FORMAT, time_ms, count))
+
+    def __iter__(self) -> "Snapshot":
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            self.close()
+            raise StopIteration
+        return chunk
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the store change its slots without copies from now on."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self._frozen)
+            self._chunks = iter(())
+
+
+def _chunks(frozen: FrozenSlots, header: Header) -> Iterator[bytes]:
+    """Encode the header and then the slots, a chunk at a time."""
+    yield _encode(header)
+    groups: list[tuple[int, list[Record]]] = []
+    count = size = 0
+    for slot, items, deadlines in frozen.slots():
+        records: list[Record] = []
+        groups.append((slot, records))
+        size += _SLOT_BYTES
+        for key, value in items:
+            for record in _records(key, value, deadlines.get(key, 0)):
+                record_bytes = len(key) + len(record.value) + _RECORD_BYTES
+                if count == _CHUNK_RECORDS_MAX or size + record_bytes > _CHUNK_BYTES_MAX:
+                    yield _encode(groups)
+                    records = []
+                    groups = [(slot, records)]
+                    count, size = 0, _SLOT_BYTES
+                records.append(record)
+                count += 1
+                size += record_bytes
+    if groups:
+        yield _encode(groups)
+
+
+def _records(key: bytes, value: bytes, deadline_ms: int) -> Iterator[Record]:
+    """Yield one record, or several for a large value."""
+    last = max(0, len(value) - 1) // _PIECE_BYTES_MAX
+    for number in range(last + 1):
+        piece = value[number * _PIECE_BYTES_MAX : (number + 1) * _PIECE_BYTES_MAX] if last else value
+        yield Record(key, KIND_STRING, deadline_ms, piece, number < last)

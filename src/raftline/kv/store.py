@@ -1,0 +1,293 @@
+"""The keys, their values and their deadlines: 16,384 small dictionaries, so that none ever takes long to grow or copy.
+
+Time is the log's: a key is expired iff its deadline is not after `time_ms`, the highest leader's time that was
+applied. Nothing here reads a clock, and everything, order of iteration and memory count included, follows from the
+applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
+"""
+
+from binascii import crc_hqx
+from collections.abc import Iterable, Iterator
+from zlib import crc32
+
+from raftline.kv.deadlines import NEVER_MS, Deadlines
+from raftline.kv.slots import SLOT_COUNT, slot_of
+from raftline.kv.snapshot import FrozenSlots, Snapshot
+
+__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store", "Value"]
+
+Value = bytes
+"""What a key holds; the type says which commands may touch it."""
+
+ENTRY_BYTES = 128
+"""Estimated cost of one key beside its own and its value's bytes: two object headers and a place in a dictionary."""
+DEADLINE_BYTES = 160
+"""Estimated cost of one deadline."""
+
+_RELEASED_KEYS_MIN = 1000
+_SCAN_SORT_MIN = 512
+
+
+class ExpiryPending(Exception):
+    """A key is past its deadline by the reader's clock, not yet by the log's, whose time has to advance first."""
+
+
+class Store:
+    """One database.
+
+    Invariants: every key with a deadline has a value and stands in the deadline queue; `count` and `used_bytes`
+    include keys that are expired and not yet removed; snapshots under way keep what they stand for.
+    """
+
+    __slots__ = (
+        "_deadlines",
+        "_frozen",
+        "_garbage",
+        "_queue",
+        "_values",
+        "count",
+        "expired_count",
+        "time_ms",
+        "used_bytes",
+    )
+
+    def __init__(self) -> None:
+        self._values: list[dict[bytes, Value]] = [{} for _ in range(SLOT_COUNT)]
+        self._deadlines: list[dict[bytes, int]] = [{} for _ in range(SLOT_COUNT)]
+        self._queue = Deadlines()
+        self._frozen: list[FrozenSlots] = []
+        self._garbage: list[list[dict[bytes, Value]] | list[dict[bytes, int]] | list[set[bytes]]] = []
+        self.count = 0
+        self.used_bytes = 0
+        self.time_ms = 0
+        self.expired_count = 0
+        """Keys that this process removed because they expired."""
+
+    # Looking up.
+
+    def get(self, key: bytes) -> Value | None:
+        """Return the value of `key` as of the log's time, for commands that are being applied."""
+        slot = slot_of(key)
+        value = self._values[slot].get(key)
+        if value is not None:
+            deadlines = self._deadlines[slot]
+            if deadlines and deadlines.get(key, NEVER_MS) <= self.time_ms:
+                return None
+        return value
+
+    def read(self, key: bytes, now_ms: int) -> Value | None:
+        """Return the value of `key` for a reader whose clock says `now_ms`.
+
+        Raises `ExpiryPending` if the clock says that the key is gone and the log does not say so yet.
+        """
+        slot = slot_of(key)
+        value = self._values[slot].get(key)
+        if value is not None:
+            deadlines = self._deadlines[slot]
+            if deadlines:
+                deadline_ms = deadlines.get(key, NEVER_MS)
+                if deadline_ms <= self.time_ms:
+                    return None
+                if deadline_ms <= now_ms:
+                    raise ExpiryPending
+        return value
+
+    def deadline_ms(self, key: bytes) -> int | None:
+        """Return when `key` expires, None if never; the key need not be alive."""
+        return self._deadlines[slot_of(key)].get(key)
+
+    # Changing.
+
+    def put(self, key: bytes, value: Value) -> None:
+        """Set `key` to `value`, without a deadline."""
+        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+        if self._frozen:
+            self._keep(slot)
+        values = self._values[slot]
+        old = values.get(key)
+        if old is None:
+            self.count += 1
+            self.used_bytes += len(key) + len(value) + ENTRY_BYTES
+        else:
+            self.used_bytes += len(value) - len(old)
+            if self._deadlines[slot]:
+                self._forget_deadline(slot, key)
+        values[key] = value
+
+    def replace(self, key: bytes, value: Value) -> None:
+        """Set `key` to `value`; if it is alive it keeps its deadline."""
+        deadline_ms = self.deadline_ms(key)
+        self.put(key, value)
+        if deadline_ms is not None and deadline_ms > self.time_ms:
+            self.expire_at(key, deadline_ms)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove `key`; return whether it was alive."""
+        slot = slot_of(key)
+        if key not in self._values[slot]:
+            return False
+        alive = self._deadlines[slot].get(key, NEVER_MS) > self.time_ms
+        if self._frozen:
+            self._keep(slot)
+        self._forget_deadline(slot, key)
+        self._remove(slot, key)
+        return alive
+
+    def expire_at(self, key: bytes, deadline_ms: int) -> None:
+        """Let a key that is alive expire at `deadline_ms`; if that is not ahead it is removed at once."""
+        if deadline_ms <= self.time_ms:
+            self.delete(key)
+            return
+        slot = slot_of(key)
+        assert key in self._values[slot], "only a key that exists has a deadline"
+        if self._frozen:
+            self._keep(slot)
+        self._forget_deadline(slot, key)
+        self._deadlines[slot][key] = deadline_ms
+        self._queue.add(key, slot, deadline_ms)
+        self.used_bytes += DEADLINE_BYTES
+
+    def persist(self, key: bytes) -> bool:
+        """Take the deadline of a key that is alive away; return whether it had one."""
+        slot = slot_of(key)
+        if key not in self._deadlines[slot]:
+            return False
+        if self._frozen:
+            self._keep(slot)
+        self._forget_deadline(slot, key)
+        return True
+
+    def flush(self) -> None:
+        """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
+        self._garbage += [self._values, self._deadlines, self._queue.buckets()]
+        self._values = [{} for _ in range(SLOT_COUNT)]
+        self._deadlines = [{} for _ in range(SLOT_COUNT)]
+        self._queue = Deadlines()
+        self._frozen = []
+        self.count = 0
+        self.used_bytes = 0
+
+    # Time.
+
+    @property
+    def deadline_count(self) -> int:
+        """Return how many keys have a deadline."""
+        return self._queue.count
+
+    @property
+    def next_due_ms(self) -> int:
+        """Return a moment before which no key is due for removal."""
+        return self._queue.next_due_ms
+
+    def first_due_ms(self) -> int:
+        """Return when the next key is due for removal, `NEVER_MS` if none has a deadline."""
+        return self._queue.first_due_ms()
+
+    def remove_due(self, count_max: int) -> int:
+        """Remove up to `count_max` expired keys; return how many were."""
+        due = self._queue.take_due(self.time_ms, count_max)
+        for key in due:
+            slot = slot_of(key)
+            if self._frozen:
+                self._keep(slot)
+            del self._deadlines[slot][key]
+            self.used_bytes -= DEADLINE_BYTES
+            self._remove(slot, key)
+        self.expired_count += len(due)
+        return len(due)
+
+    def release_garbage(self) -> None:
+        """Give back a slice of the memory of what was flushed."""
+        released = 0
+        while self._garbage and released < _RELEASED_KEYS_MIN:
+            tables = self._garbage[-1]
+            if tables:
+                released += len(tables.pop()) + 1
+            else:
+                self._garbage.pop()
+
+    # Walking.
+
+    def keys(self, now_ms: int) -> Iterator[bytes]:
+        """Yield every key that is alive, slot by slot; raises `ExpiryPending` like `read`."""
+        for slot, values in enumerate(self._values):
+            if values:
+                yield from self._alive(slot, values, now_ms)
+
+    def scan(self, cursor: int, count: int, now_ms: int) -> tuple[int, list[bytes]]:
+        """Return about `count` keys from `cursor` on, and the next cursor, 0 at the end.
+
+        A key that is there during a whole scan is returned: slots are walked in order, and a slot with many keys in
+        the order of their CRC32, from which a cursor marks a place that no change can move.
+        """
+        slot, first_hash = cursor >> 32, cursor & 0xFFFFFFFF
+        found: list[bytes] = []
+        while slot < SLOT_COUNT and len(found) < count:
+            values = self._values[slot]
+            if values:
+                members: Iterable[bytes] = values
+                if first_hash or len(values) > max(count, _SCAN_SORT_MIN):
+                    ordered = sorted((digest, key) for key in values if (digest := crc32(key)) >= first_hash)
+                    end = count - len(found)
+                    while 0 < end < len(ordered) and ordered[end][0] == ordered[end - 1][0]:
+                        end += 1
+                    found += self._alive(slot, (key for _, key in ordered[:end]), now_ms)
+                    if end < len(ordered):
+                        return slot << 32 | ordered[end][0], found
+                else:
+                    found += self._alive(slot, members, now_ms)
+            slot += 1
+            first_hash = 0
+        return (slot << 32 if slot < SLOT_COUNT else 0), found
+
+    # Snapshots.
+
+    def snapshot(self) -> Snapshot:
+        """Return an iterator over the state as of this call; see `raftline.kv.snapshot`."""
+        frozen = FrozenSlots(self._values, self._deadlines)
+        self._frozen.append(frozen)
+        return Snapshot(frozen, self.time_ms, self.count, self._on_snapshot_end)
+
+    def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
+        """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""
+        self._values[slot][key] = value
+        self.count += 1
+        self.used_bytes += len(key) + len(value) + ENTRY_BYTES
+        if deadline_ms:
+            self._deadlines[slot][key] = deadline_ms
+            self._queue.add(key, slot, deadline_ms)
+            self.used_bytes += DEADLINE_BYTES
+
+    def _on_snapshot_end(self, frozen: FrozenSlots) -> None:
+        if frozen in self._frozen:
+            self._frozen.remove(frozen)
+
+    def _keep(self, slot: int) -> None:
+        """Let snapshots under way take their copy of a slot before it changes."""
+        for frozen in self._frozen:
+            frozen.keep(slot)
+
+    # Parts of the above.
+
+    def _alive(self, slot: int, keys: Iterable[bytes], now_ms: int) -> Iterable[bytes]:
+        deadlines = self._deadlines[slot]
+        if not deadlines:
+            return keys
+        return [key for key in keys if self._is_alive(deadlines.get(key, NEVER_MS), now_ms)]
+
+    def _is_alive(self, deadline_ms: int, now_ms: int) -> bool:
+        if deadline_ms <= self.time_ms:
+            return False
+        if deadline_ms <= now_ms:
+            raise ExpiryPending
+        return True
+
+    def _forget_deadline(self, slot: int, key: bytes) -> None:
+        deadline_ms = self._deadlines[slot].pop(key, None)
+        if deadline_ms is not None:
+            self._queue.discard(key, slot, deadline_ms)
+            self.used_bytes -= DEADLINE_BYTES
+
+    def _remove(self, slot: int, key: bytes) -> None:
+        value = self._values[slot].pop(key)
+        self.count -= 1
+        self.used_bytes -= len(key) + len(value) + ENTRY_BYTES
