@@ -376,11 +376,6 @@ class Torture:
         wal.release(0, index)
 
 
-@pytest.mark.xfail(
-    reason="at start-up the log reads what a killed program left in the page cache without syncing it; a cut of a torn"
-    " tail that is itself torn, and removals that become durable in another order, are refused as damage",
-    raises=(AssertionError, CorruptLog),
-)
 def test_the_wal_keeps_its_promises_through_crashes_at_every_point() -> None:
     """What `append` returned for, or recovery has shown, is there after any crash (C1, C5)."""
     for seed in range(400):

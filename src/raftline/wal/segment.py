@@ -148,11 +148,13 @@ class SegmentReader:
             behind = data[start + HEADER.size :]
             split = -start % _SECTOR
             in_two = split < HEADER.size and not (header[:split].strip(b"\0") and header[split:].strip(b"\0"))
-            return not header.strip(b"\0") or in_two or (not header[-1] and not behind.strip(b"\0"))
+            return not header.strip(b"\0") or in_two or not behind.strip(b"\0")
         stop = start + HEADER.size + length + len(END_MARK)
         if not any(data[stop - len(END_MARK) : stop]):
             return True
-        if END_MARK.startswith(data[stop - len(END_MARK) : stop].rstrip(b"\0")) and not data[stop - 1]:
+        if not data[stop - 1] and all(
+            found in (0, wanted) for found, wanted in zip(data[stop - 4 : stop], END_MARK, strict=True)
+        ):
             return True
         first = (start + HEADER.size + _SECTOR - 1) // _SECTOR * _SECTOR
         zero = bytes(_SECTOR)

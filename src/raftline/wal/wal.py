@@ -19,7 +19,7 @@ from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.ids import GroupId, Index
 from raftline.errors import ConfigError, CorruptLog, StorageError
 from raftline.wal.files import File, Files, Lock
-from raftline.wal.record import SegmentHeader, Write, encode_frame
+from raftline.wal.record import HEADER, SegmentHeader, Write, encode_frame
 from raftline.wal.recovery import Verdict, decide
 from raftline.wal.segment import FORMAT_VERSION, SegmentReader, segment_name, segment_sequence
 from raftline.wal.snapshot_store import SnapshotStore
@@ -155,10 +155,9 @@ class Wal:
                 if any(last > self._released.get(owner, 0) for owner, last in highest.items()):
                     break
                 self._files.remove(f"{self._directory}/{segment_name(sequence)}")
+                self._files.sync_directory(self._directory)
                 del self._segments[sequence]
                 removed += 1
-            if removed:
-                self._files.sync_directory(self._directory)
         except OSError as error:
             self._broken = storage_error("remove old segments in", self._directory, error)
             raise self._broken from error
@@ -175,6 +174,8 @@ class Wal:
 
     def _recover(self) -> None:
         """Replay every segment, cut a torn tail, sort out snapshot and log, and get ready to append."""
+        # What a killed program left in the page cache is seen below and acted on: it must not vanish afterwards.
+        self._files.sync_directory(self._directory)
         names = self._files.list(self._directory)
         leftover = [name for name in names if name.endswith(".tmp")]
         for name in leftover:
@@ -198,6 +199,8 @@ class Wal:
     def _replay_segment(self, sequence: int, groups: dict[GroupId, _Group], *, last: bool) -> None:
         path = f"{self._directory}/{segment_name(sequence)}"
         file = self._files.open(path)
+        if last:
+            file.sync()
         reader = SegmentReader(path, file, sequence)
         header = reader.header
         self._check_owner(path, header)
@@ -219,16 +222,29 @@ class Wal:
                     reader.refuse(offset, wrong)
             self._note(sequence, writes)
         self._next_number = reader.next_number
-        case = decide(reader.finding(last_segment=last))
-        if case.verdict is Verdict.REFUSE:
-            reader.refuse(reader.end, f"{case.reason} (case {case.letter})")
-        if case.verdict is Verdict.CUT_TAIL:
-            file.write_at(reader.end, bytes(reader.dirty_end() - reader.end))
-            file.sync()
+        self._settle_tail(file, reader, last=last)
         if last:
             self._file, self._sequence, self._end, self._size = file, sequence, reader.end, header.size_bytes
         else:
             file.close()
+
+    @staticmethod
+    def _settle_tail(file: File, reader: SegmentReader, *, last: bool) -> None:
+        """Keep, cut or refuse what stands behind the last good frame, as the case table says.
+
+        A cut may itself be interrupted: the frame's header goes last, and until then what is left is still a torn tail.
+        """
+        case = decide(reader.finding(last_segment=last))
+        if case.verdict is Verdict.REFUSE:
+            reader.refuse(reader.end, f"{case.reason} (case {case.letter})")
+        if case.verdict is Verdict.CUT_TAIL:
+            dirty = reader.dirty_end()
+            behind = min(dirty, reader.end + HEADER.size)
+            if dirty > behind:
+                file.write_at(behind, bytes(dirty - behind))
+                file.sync()
+            file.write_at(reader.end, bytes(behind - reader.end))
+            file.sync()
 
     def _check_owner(self, path: str, header: SegmentHeader) -> None:
         if header.cluster_id != self._cluster_id:
