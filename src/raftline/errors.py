@@ -86,7 +86,7 @@ class Overloaded(ProposalError):
     """Too many proposals wait; refused before the command entered the log."""
 
 
-class Timeout(ProposalError):  # noqa: N818  the field's word
+class Timeout(ProposalError):
     """No outcome in time; a command that was proposed may still take effect."""
 
     def __init__(self, message: str, *, may_take_effect: bool = True) -> None:

@@ -38,7 +38,7 @@ class Register(StateMachine):
         return [b"\n".join(items[start : start + 100]) for start in range(0, len(items), 100)]
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        self.values = dict(line.split(b"=", 1) for chunk in chunks for line in chunk.split(b"\n") if line)  # type: ignore[misc]
+        self.values = dict(line.split(b"=", 1) for chunk in chunks for line in chunk.split(b"\n") if line)
 
 
 def free_addresses(count: int) -> list[str]:
@@ -98,7 +98,7 @@ class Cluster:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that must come true; bounded."""
         async with asyncio.timeout(10):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  a condition over several nodes has no event of its own
                 await asyncio.sleep(0.01)
 
 

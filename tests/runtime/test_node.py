@@ -199,7 +199,7 @@ def test_a_diverging_machine_stops_serving(make_cluster: Any) -> None:
                 machine = made(name)
                 if name == "n2":
                     apply = machine.apply
-                    machine.apply = lambda command, index, time_ms: apply(command, index, time_ms) + b"!"  # type: ignore[method-assign]
+                    machine.apply = lambda command, index, time_ms: apply(command, index, time_ms) + b"!"
                 return machine
 
             cluster.make_machine = make

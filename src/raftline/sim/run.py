@@ -122,7 +122,9 @@ class _Run:
         self.cluster.note("", "heal")
         world.run_for(scenario.heal_s - 2.0)
         if self.workload.last_answer_at < world.now - 4.0:
-            raise LivenessViolation(f"no client was answered for 4 s, {scenario.heal_s - 2.0} s after everything was healed")
+            raise LivenessViolation(
+                f"no client was answered for 4 s, {scenario.heal_s - 2.0} s after everything was healed"
+            )
         self.workload.stop()
         world.run_for(self.workload.plan.timeout_s + 1.0)
         self._check_agreement()

@@ -176,16 +176,12 @@ class _Client:
         if counter:
             amount = int(random() * 9) - 4
             return "incrby", key, amount, [b"INCRBY", key.encode(), b"%d" % amount]
+        kind = _TEXT_KINDS[int(random() * len(_TEXT_KINDS))]
+        if kind in ("getdel", "del"):
+            return kind, key, None, [kind.upper().encode(), key.encode()]
         value = workload.next_value()
-        choice = int(random() * 12)
-        if choice < 5:
-            return "set", key, value, [b"SET", key.encode(), value.encode()]
-        if choice < 8:
-            return "append", key, value, [b"APPEND", key.encode(), value.encode()]
-        if choice < 9:
-            return "setnx", key, value, [b"SETNX", key.encode(), value.encode()]
-        if choice < 10:
-            return "getset", key, value, [b"GETSET", key.encode(), value.encode()]
-        if choice < 11:
-            return "getdel", key, None, [b"GETDEL", key.encode()]
-        return "del", key, None, [b"DEL", key.encode()]
+        return kind, key, value, [kind.upper().encode(), key.encode(), value.encode()]
+
+
+_TEXT_KINDS = ("set",) * 5 + ("append",) * 3 + ("setnx", "getset", "getdel", "del")
+"""What is done to a text, by share."""

@@ -1,0 +1,170 @@
+"""`raftline sim`: campaigns of simulated runs, or one seed with its trace."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from raftline.linearizability.history import History, Operation, write_jsonl
+from raftline.sim.campaign import Campaign, Summary, run_campaign
+from raftline.sim.run import Outcome, Scenario, run_seed
+
+__all__ = ["sim"]
+
+Seeds = Annotated[str, typer.Option(help="Seeds FIRST:STOP, STOP excluded.")]
+Seed = Annotated[int | None, typer.Option(help="Run this one seed.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
+Size = Annotated[int | None, typer.Option(min=1, max=9, help="Nodes in the cluster; drawn from the seed if not given.")]
+Seconds = Annotated[float, typer.Option(min=1.0, help="Virtual seconds of faults per run.")]
+ShowTrace = Annotated[bool, typer.Option("--trace", help="With --seed: print one line per transition.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Artifacts = Annotated[Path, typer.Option(help="Where a failing run's trace and history are written.")]
+
+
+def sim(
+    seeds: Seeds = "0:100",
+    seed: Seed = None,
+    jobs: Jobs = 1,
+    size: Size = None,
+    safety_s: Seconds = 30.0,
+    trace: ShowTrace = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+    artifacts: Artifacts = Path("artifacts"),
+) -> None:
+    """Run the code that ships under virtual time and injected faults, and check what it promises.
+
+    Exit code 0 if every run kept every promise and everything was reached, 1 if not.
+    """
+    scenario = Scenario(size=size, safety_s=safety_s)
+    if seed is not None:
+        raise typer.Exit(_one(seed, scenario, trace=trace, as_json=as_json, artifacts=artifacts))
+    first, stop = _range(seeds)
+    raise typer.Exit(_many(Campaign(first=first, stop=stop, scenario=scenario, jobs=jobs), artifacts, as_json=as_json))
+
+
+def _range(seeds: str) -> tuple[int, int]:
+    first, colon, stop = seeds.partition(":")
+    if not (colon and first.isdigit() and stop.isdigit() and int(first) < int(stop)):
+        raise typer.BadParameter(f"--seeds takes FIRST:STOP with FIRST < STOP, such as 0:100, not {seeds!r}")
+    return int(first), int(stop)
+
+
+def _one(seed: int, scenario: Scenario, *, trace: bool, as_json: bool, artifacts: Path) -> int:
+    """Run one seed; write trace and history if it fails."""
+    kept: list[tuple[list[Operation], list[str]]] = []
+    outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
+    operations, lines = kept[0]
+    if trace:
+        typer.echo("\n".join(lines))
+    if as_json:
+        typer.echo(msgspec.json.encode(outcome).decode())
+    else:
+        _print_outcome(Console(), outcome, scenario)
+    if outcome.error is not None:
+        _write_artifacts(artifacts, outcome, operations, lines)
+    return int(outcome.error is not None)
+
+
+def _write_artifacts(artifacts: Path, outcome: Outcome, operations: list[Operation], lines: list[str]) -> None:
+    artifacts.mkdir(parents=True, exist_ok=True)
+    trace_path = artifacts / f"seed-{outcome.seed}.trace"
+    history_path = artifacts / f"seed-{outcome.seed}.jsonl"
+    trace_path.write_text("\n".join(lines) + "\n")
+    history_path.write_text("".join(write_jsonl(History(tuple(operations), "redis"))))
+    typer.echo(f"trace: {trace_path}\nhistory: {history_path}", err=True)
+
+
+def _replay(outcome: Outcome, scenario: Scenario) -> str:
+    size = f" --size {scenario.size}" if scenario.size else ""
+    return f"raftline sim --seed {outcome.seed}{size} --safety-s {scenario.safety_s:g} --trace"
+
+
+def _print_outcome(console: Console, outcome: Outcome, scenario: Scenario) -> None:
+    console.print(
+        f"seed {outcome.seed}: {outcome.size} nodes, {outcome.virtual_s:.0f} virtual s, {outcome.cpu_s:.1f} s of CPU, "
+        f"{outcome.events:,} events, {outcome.elections} elections, {outcome.committed:,} entries committed, "
+        f"{outcome.operations:,} operations ({outcome.unknown} of unknown outcome)",
+        highlight=False,
+    )
+    acts = ", ".join(f"{name} {count}" for name, count in sorted(outcome.faults.items()))
+    console.print(f"faults: {acts}", highlight=False)
+    if outcome.error is None:
+        console.print("every promise was kept", style="green")
+    else:
+        console.print(f"{outcome.check}: {outcome.error}", style="red", highlight=False)
+        console.print(f"replay: {_replay(outcome, scenario)}", highlight=False)
+
+
+def _many(campaign: Campaign, artifacts: Path, *, as_json: bool) -> int:
+    """Run a campaign with a progress bar on standard error."""
+    started = time.monotonic()
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    seen = Summary()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("simulating", total=campaign.stop - campaign.first, figures="")
+
+        def on_outcome(outcome: Outcome) -> None:
+            seen.add(outcome)
+            elapsed = max(time.monotonic() - started, 1e-9)
+            injected = sum(count for name, count in seen.faults.items() if not name.startswith("messages"))
+            figures = (
+                f"{seen.seeds / elapsed:.1f} runs/s, {injected:,} faults, {seen.committed:,} entries, "
+                f"{seen.virtual_s / 3600:.1f} virtual h, {seen.failed} failed"
+            )
+            progress.update(task, advance=1, figures=figures)
+            if outcome.error is not None:
+                progress.console.print(f"seed {outcome.seed}: {outcome.check}: {outcome.error}", highlight=False)
+                progress.console.print(f"  replay: {_replay(outcome, campaign.scenario)}", highlight=False)
+
+        summary = run_campaign(campaign, on_outcome)
+    for outcome in summary.failures[:3]:
+        _one(outcome.seed, campaign.scenario, trace=False, as_json=True, artifacts=artifacts)
+    never = summary.never_reached()
+    if as_json:
+        fields = msgspec.to_builtins(summary)
+        typer.echo(json.dumps({**fields, "never_reached": never, "elapsed_s": time.monotonic() - started}))
+    else:
+        _print_summary(summary, never, time.monotonic() - started)
+    return int(bool(summary.failed or never))
+
+
+def _print_summary(summary: Summary, never: list[str], elapsed_s: float) -> None:
+    console = Console()
+    table = Table(title="what happened", show_header=False)
+    cpu_s = max(summary.cpu_s, 1e-9)
+    speed = f"{summary.virtual_s / cpu_s:.0f} virtual s, {summary.events / cpu_s:,.0f} events per s of CPU"
+    for name, value in (
+        ("runs", f"{summary.seeds:,} ({summary.failed} failed)"),
+        ("virtual time", f"{summary.virtual_s / 3600:.2f} h"),
+        ("elapsed", f"{elapsed_s:.0f} s, {summary.cpu_s:.0f} s of CPU"),
+        ("speed", speed),
+        ("elections", f"{summary.elections:,}"),
+        ("entries committed", f"{summary.committed:,}"),
+        ("operations", f"{summary.operations:,} ({summary.unknown:,} of unknown outcome)"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    for title, counts in (
+        ("faults", summary.faults),
+        ("role table", summary.rows),
+        ("recovery table", summary.cases),
+        ("persistence points", summary.points),
+    ):
+        listed = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+        console.print(f"{title}: {listed}", highlight=False)
+    if never:
+        console.print(f"never reached: {', '.join(never)}", style="red", highlight=False)

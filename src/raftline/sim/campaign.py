@@ -1,0 +1,115 @@
+"""Many seeds, over processes: what was done, what was reached, what failed.
+
+Each seed is independent; results come back in any order and are summed. The first failures are kept with the command
+that replays them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import msgspec
+import structlog
+
+from raftline.sim.coverage import counting, missing
+from raftline.sim.disk import PERSISTENCE_POINTS
+from raftline.sim.run import Outcome, Scenario, run_seed
+
+__all__ = ["Campaign", "Summary", "run_campaign"]
+
+_FAILURES_KEPT = 20
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a campaign did."""
+
+    seeds: int = 0
+    failed: int = 0
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+    events: int = 0
+    committed: int = 0
+    elections: int = 0
+    operations: int = 0
+    unknown: int = 0
+    faults: Counter[str] = msgspec.field(default_factory=Counter)
+    points: Counter[str] = msgspec.field(default_factory=Counter)
+    rows: Counter[str] = msgspec.field(default_factory=Counter)
+    cases: Counter[str] = msgspec.field(default_factory=Counter)
+    failures: list[Outcome] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Sum one run up."""
+        self.seeds += 1
+        self.virtual_s += outcome.virtual_s
+        self.cpu_s += outcome.cpu_s
+        self.events += outcome.events
+        self.committed += outcome.committed
+        self.elections += outcome.elections
+        self.operations += outcome.operations
+        self.unknown += outcome.unknown
+        self.faults.update(outcome.faults)
+        self.points.update(outcome.points)
+        if outcome.error is not None:
+            self.failed += 1
+            if len(self.failures) < _FAILURES_KEPT:
+                self.failures.append(outcome)
+
+    def never_reached(self) -> list[str]:
+        """Return what no run reached: such a campaign proves less than it seems."""
+        return missing(self.rows, self.cases, self.points, PERSISTENCE_POINTS)
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    """Which seeds, how, over how many processes."""
+
+    first: int
+    stop: int
+    scenario: Scenario = Scenario()
+    jobs: int = 1
+    batch: int = 4
+
+    def batches(self) -> Iterator[range]:
+        """Yield the seeds in portions for one process each."""
+        for start in range(self.first, self.stop, self.batch):
+            yield range(start, min(start + self.batch, self.stop))
+
+
+Batch = tuple[list[Outcome], Counter[str], Counter[str]]
+
+
+def run_campaign(campaign: Campaign, on_outcome: Callable[[Outcome], None] | None = None) -> Summary:
+    """Run every seed; `on_outcome` hears of each as it ends."""
+    summary = Summary()
+
+    def take(batch: Batch) -> None:
+        outcomes, rows, cases = batch
+        summary.rows.update(rows)
+        summary.cases.update(cases)
+        for outcome in outcomes:
+            summary.add(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+
+    if campaign.jobs <= 1:
+        for seeds in campaign.batches():
+            take(run_batch(seeds, campaign.scenario))
+        return summary
+    with ProcessPoolExecutor(campaign.jobs, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(run_batch, seeds, campaign.scenario) for seeds in campaign.batches()]
+        try:
+            for future in as_completed(futures):
+                take(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return summary
+
+
+def run_batch(seeds: range, scenario: Scenario) -> Batch:
+    """Run some seeds in this process."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with counting() as reached:
+        outcomes = [run_seed(seed, scenario) for seed in seeds]
+    return outcomes, reached.rows, reached.cases
