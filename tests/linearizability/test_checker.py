@@ -115,6 +115,45 @@ def test_every_verdict_is_that_of_trying_every_order(name: str, faults_of_order:
     compare()
 
 
+def _timed(name: str, *operations: tuple[str, Value, Value, float, float]) -> tuple[str, list[Operation]]:
+    return name, [Operation(client, *operation) for client, operation in enumerate(operations)]
+
+
+@pytest.mark.parametrize(
+    ("name", "history"),
+    [
+        _timed(
+            "register",
+            ("write", 9, None, 10, 11),
+            ("cas", (9, 8), False, 20, 21),
+            ("write", 1, None, 0, 100),
+            ("read", None, 1, 0, 100),
+        ),
+        _timed("register", ("write", 9, None, 10, 11), ("cas", (9, 8), False, 20, 21), ("write", 1, None, 0, 100)),
+        _timed(
+            "redis",
+            ("set", "aa", None, 0, 1),
+            ("set", "bb", None, 0, 100),
+            ("set", "ccccc", None, 10, 11),
+            ("append", "x", 3, 20, 21),
+        ),
+        _timed(
+            "redis",
+            ("append", "a", None, 0, 1),
+            ("set", "q", None, 0, 100),
+            ("del", None, 1, 10, 11),
+            ("setnx", "b", 0, 20, 21),
+            ("get", None, "z", 110, 111),
+            ("set", "z", None, 105, 106),
+        ),
+    ],
+)
+def test_a_write_that_nobody_reads_may_still_be_needed_where_it_stands(name: str, history: list[Operation]) -> None:
+    """Failed comparisons and lengths notice even unread values, so these must not be placed too early."""
+    assert has_order(history, model_named(name))
+    assert check(history, model_named(name)).verdict is Verdict.YES
+
+
 def verdicts(folder: Path) -> list[tuple[str, Verdict]]:
     """Read the table of known verdicts."""
     words = {"linearizable": Verdict.YES, "not-linearizable": Verdict.NO}

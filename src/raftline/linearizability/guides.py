@@ -65,6 +65,9 @@ def value_guide(roles: Sequence[Role], *, start: State, unread: State) -> Guide:
             sources[role.makes] = sources.get(role.makes, 0) | bit
             blind |= bit if role.needs is NOTHING else 0
         compared |= bit if role.compares is not NOTHING else 0
+    if compared:
+        blind = 0
+    inert = sum(1 << index for index, role in enumerate(roles) if blind >> index & 1 and role.makes not in tells)
     for value, wanting in serves.items():
         if value != start and value not in sources:
             refuted |= wanting
@@ -73,10 +76,8 @@ def value_guide(roles: Sequence[Role], *, start: State, unread: State) -> Guide:
         forget=lambda _state: unread,
         serves=lambda state: serves.get(state, 0),
         sources=lambda state: sources.get(state, 0),
-        inert=0
-        if compared
-        else sum(1 << i for i, role in enumerate(roles) if blind >> i & 1 and role.makes not in tells),
-        blind=0 if compared else blind,
+        inert=inert,
+        blind=blind,
         refuted=refuted,
     )
 

@@ -40,8 +40,8 @@ class Guide:
     `sources`  (state) → operations that can bring back what those need; 0: left once, it is lost for good.
     `depends`  per operation *i* → answered operations that fit only if *i* is used on the way to their state.
     `inert`    operations that never open a possibility: whatever can follow them can follow without them.
-    `blind`    operations that set the state whatever it was; given only if a forgotten state is the poorest of all,
-               that is, if every other accepts in its place whatever it accepts, and does the same.
+    `blind`    operations that every state accepts and that set it whatever it was; given only if a forgotten state is
+               the poorest of all, that is, if every other accepts in its place whatever it accepts, and does the same.
     `refuted`  answered operations that no order at all can explain.
     """
 

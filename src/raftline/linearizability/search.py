@@ -182,11 +182,10 @@ class Search:
         blind = (ground.guide.blind & self._answered) >> base
         for offset in bits(ground.changing[base] & ~position.window & blind):
             after = ground.next(state, base + offset)
-            if after == REFUSED:
-                continue
+            assert after != REFUSED, "a blind operation is accepted by every state"
             asking = ground.states[after].tells
             waiting = (asking & self._answered) >> base & ~position.window & ~(1 << offset)
-            if waiting & ~ground.free[base] or asking >> self._count & ~position.extras:
+            if waiting & ~ground.free[base]:
                 continue
             child = self._advance(position, base + offset, after)
             if child.state == state or child.base == self._count:
