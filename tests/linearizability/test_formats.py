@@ -19,6 +19,8 @@ INFO  jepsen.util - 2\t:invoke\t:read\tnil
 INFO  jepsen.util - 2\t:fail\t:read\t:timed-out
 INFO  jepsen.util - 2\t:invoke\t:cas\t[0 1]
 INFO  jepsen.util - 2\t:fail\t:cas\t:connection-refused
+INFO  jepsen.util - 2\t:invoke\t:cas\t[7 8]
+INFO  jepsen.util - 2\t:fail\t:cas\t:timed-out
 INFO  jepsen.util - :nemesis\t:info\t:start\tnil
 INFO  jepsen.util - 3\t:invoke\t:write\t5
 """
@@ -33,7 +35,9 @@ def test_a_jepsen_log_is_read() -> None:
         Operation(1, "write", 4, None, 3, None),
         Operation(2, "cas", (4, 0), output=True, call_time=6, return_time=7),
         Operation(2, "cas", (1, 2), output=False, call_time=8, return_time=9),
-        Operation(3, "write", 5, None, 15, None),
+        Operation(2, "read", None, None, 10, None),
+        Operation(2, "cas", (7, 8), None, 14, None),
+        Operation(3, "write", 5, None, 17, None),
     )
 
 

@@ -66,8 +66,8 @@ class _Recorder:
 def read_jepsen(lines: Iterable[str]) -> History:
     """Read a Jepsen log of `:read`, `:write` and `:cas` on one register; other lines are passed over.
 
-    `:fail` of a cas with its values is the answer that the comparison failed; any other `:fail` did not happen.
-    Raises HistoryError with the line number.
+    `:fail` of a cas with its values is the answer that the comparison failed; of what failed by `:timed-out` nobody
+    knows; any other `:fail` did not happen. Raises HistoryError with the line number.
     """
     recorder = _Recorder()
     for number, line in enumerate(lines, 1):
@@ -77,7 +77,7 @@ def read_jepsen(lines: Iterable[str]) -> History:
         process, kind, value = int(event[1]), event[3], event[4]
         if event[2] == "invoke":
             recorder.invoke(process, number, kind, None, None if kind == "read" else _jepsen_value(value, kind, number))
-        elif event[2] == "info":
+        elif event[2] == "info" or value == ":timed-out":
             recorder.leave_open(process, number, kind)
         elif event[2] == "ok":
             answer = _jepsen_value(value, kind, number)
