@@ -14,6 +14,7 @@ import typer
 from raftline.cli.check import check
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.output import complain, say
+from raftline.cli.sim import sim
 from raftline.errors import ConfigError
 
 __all__ = ["app", "main"]
@@ -109,6 +110,7 @@ def _demo() -> None:
 
 
 app.command("check")(check)
+app.command("sim")(sim)
 
 if __name__ == "__main__":
     sys.exit(app())

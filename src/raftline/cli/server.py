@@ -23,7 +23,6 @@ from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of
 from raftline.cli.settings_loading import Loaded
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
-from raftline.runtime.clock import SystemClock
 from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
@@ -58,14 +57,7 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         loop.add_signal_handler(number, _on_signal, signalled, number)
     node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings))
     address = parse_address(settings.cluster[settings.id])
-    server = KvServer(
-        node,
-        machine,
-        host=settings.bind or address.host,
-        port=address.port,
-        limits=limits_of(settings),
-        wall_ms=SystemClock().wall_ms,
-    )
+    server = KvServer(node, machine, settings.bind or address.host, address.port, limits_of(settings))
     running = contextlib.AsyncExitStack()
     started: asyncio.Future[Any] = loop.create_task(_start(node, server, running))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
