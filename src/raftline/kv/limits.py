@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     receive_s_max: float = 60.0
     """A request that is not complete after this long is given up and its connection closed."""
     stalled_s_max: float = 60.0
-    """A client that takes none of its waiting replies for this long is closed."""
+    """A client that is behind with taking its replies for this long is closed."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -27,7 +27,17 @@ class RequestParser:
     Invariants: what is buffered is less than one request and within the limits; after an error nothing is parsed.
     """
 
-    __slots__ = ("_args", "_buffer", "_bulk", "_limits", "_missing", "_position", "_request_bytes", "error")
+    __slots__ = (
+        "_args",
+        "_buffer",
+        "_bulk",
+        "_limits",
+        "_missing",
+        "_position",
+        "_request_bytes",
+        "error",
+        "parsed_count",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -38,6 +48,8 @@ class RequestParser:
         self._bulk = -1
         self._request_bytes = 0
         self.error: str | None = None
+        self.parsed_count = 0
+        """Commands that were complete so far."""
 
     @property
     def partial_bytes(self) -> int:
@@ -51,13 +63,15 @@ class RequestParser:
         if self.error is not None:
             return []
         if not self._buffer and not self._missing:
-            return self._parse(data)
-        self._buffer += data
-        commands = self._parse_carefully(one=True)
-        if commands and self._buffer:
-            rest = bytes(self._buffer)
-            self._buffer = bytearray()
-            commands += self._parse(rest)
+            commands = self._parse(data)
+        else:
+            self._buffer += data
+            commands = self._parse_carefully(one=True)
+            if commands and self._buffer:
+                rest = bytes(self._buffer)
+                self._buffer = bytearray()
+                commands += self._parse(rest)
+        self.parsed_count += len(commands)
         return commands
 
     def _parse(self, data: bytes) -> list[list[bytes]]:

@@ -1,0 +1,426 @@
+"""One client's connection without its socket: bytes in, commands carried out in order, replies out in order.
+
+Consecutive writes are proposed together, consecutive reads share one check of linearizability. A read waits until all
+writes before it are answered, a write until all reads before it are; so commands of one connection take effect in the
+order in which they were sent. Every command has a slot for its reply, and replies leave in the order of the slots.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from raftline.kv.client import Client
+from raftline.kv.commands.command import Arguments, ReadFunction, Refused
+from raftline.kv.limits import Limits
+from raftline.kv.machine import TICK_COMMAND, encode_command
+from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
+from raftline.kv.ports import KvNode
+from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.resp.downgrade import downgrade
+from raftline.kv.resp.replies import error
+from raftline.kv.resp.requests import RequestParser
+from raftline.kv.store import ExpiryPending
+
+__all__ = ["Connection"]
+
+_log = structlog.get_logger("raftline.kv")
+
+_SLICE_BYTES = 32 << 10
+"""Input is parsed in pieces of this size, so that one turn of the loop is short whatever a client sends."""
+_COMMANDS_PER_TURN = 1024
+_BACKLOG_BYTES_MAX = 64 << 10
+_HTTP_WORDS = frozenset({b"POST", b"HOST:"})
+_INTERNAL_ERROR = error("ERR internal error: this node's log says more")
+
+
+class _Slot:
+    """Place of one reply: None until it is known."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, reply: bytes | None = None) -> None:
+        self.reply = reply
+
+
+class _Write(_Slot):
+    """A command on its way through the log."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: "Connection") -> None:
+        self.reply = None
+        self.connection = connection
+
+    def done(self, outcome: bytes | Exception) -> None:
+        """Take the outcome; the connection looks at it in its next turn."""
+        connection = self.connection
+        self.reply = connection.on_failed_write(outcome) if isinstance(outcome, Exception) else outcome
+        connection.on_write_done()
+
+
+class _SilentWrite(_Write):
+    """A write whose client does not want replies."""
+
+    __slots__ = ()
+
+    def done(self, outcome: bytes | Exception) -> None:
+        super().done(outcome)
+        self.reply = b""
+
+
+class _Read(_Slot):
+    """A command that waits for a moment at which the local store is linearizable."""
+
+    __slots__ = ("args", "function", "is_silent")
+
+    def __init__(self, function: ReadFunction, args: Arguments, *, is_silent: bool) -> None:
+        self.reply = None
+        self.function = function
+        self.args = args
+        self.is_silent = is_silent
+
+
+class Connection:
+    """What one client asked for and was not yet told.
+
+    Invariants: slots are in the order of the commands; while writes are under way no read runs, and the other way
+    round; `on_ready` was called since the last turn iff there is something for the next one to do.
+    """
+
+    __slots__ = (
+        "_backlog_bytes",
+        "_commands",
+        "_held_bytes",
+        "_input",
+        "_is_large",
+        "_is_ready",
+        "_limits",
+        "_node",
+        "_on_ready",
+        "_out",
+        "_out_bytes",
+        "_parser",
+        "_reading",
+        "_reads",
+        "_slots",
+        "_writes",
+        "client",
+        "is_abandoned",
+        "is_at_end",
+        "is_output_blocked",
+    )
+
+    def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
+        self.client = client
+        self._node = node
+        self._limits = limits
+        self._on_ready = on_ready
+        self._parser = RequestParser(limits)
+        self._input: deque[bytes] = deque()
+        self._commands: deque[Arguments] = deque()
+        self._backlog_bytes = 0
+        self._is_large = False
+        self._slots: deque[_Slot] = deque()
+        self._reads: list[_Read] = []
+        self._reading: list[_Read] = []
+        self._writes = 0
+        self._held_bytes = 0
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._is_ready = False
+        self.is_output_blocked = False
+        """The owner cannot send more at the moment; nothing further is carried out until it can."""
+        self.is_at_end = False
+        """The client will send no more; what it sent is still carried out."""
+        self.is_abandoned = False
+
+    # What the owner of the socket calls.
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes in and carry out what can be; the owner then sends `take_output()`."""
+        self._backlog_bytes += len(data)
+        if len(data) <= _SLICE_BYTES:
+            self._input.append(data)
+        else:
+            self._input.extend(data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES))
+        self.turn()
+
+    def turn(self) -> None:
+        """Collect replies that have come, then carry out what can be."""
+        self._is_ready = False
+        if self.is_abandoned:
+            return
+        self._collect()
+        self._carry_out_commands()
+        if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
+            self._reading, self._reads = self._reads, []
+            self._node.submit_read(self._on_readable)
+
+    def take_output(self) -> bytes:
+        """Return the replies that may be sent now, joined; empty if there are none."""
+        out = self._out
+        if not out:
+            return b""
+        self._out = []
+        self._out_bytes = 0
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def abandon(self) -> None:
+        """Forget everything: the socket is gone. Writes under way take their course."""
+        self.is_abandoned = True
+        self._input.clear()
+        self._commands.clear()
+        self._slots.clear()
+        self._reads = []
+        self._reading = []
+        self._out = []
+        self._parser = RequestParser(self._limits)
+
+    @property
+    def is_finished(self) -> bool:
+        """Say whether everything is answered and nothing more will be: the socket can be closed."""
+        if self._slots or self._out:
+            return False
+        return self.client.closing or (self.is_at_end and not self._commands and not self._input)
+
+    @property
+    def has_backlog(self) -> bool:
+        """Say whether so much input waits that the owner should stop reading for now."""
+        return self._backlog_bytes >= _BACKLOG_BYTES_MAX
+
+    @property
+    def parsed_count(self) -> int:
+        """Return how many requests were complete so far."""
+        return self._parser.parsed_count
+
+    @property
+    def partial_bytes(self) -> int:
+        """Return the memory that a half-received request takes, 0 if there is none."""
+        return self._parser.partial_bytes
+
+    # What the node's answers call.
+
+    def on_write_done(self) -> None:
+        """Note that a write is answered."""
+        self._writes -= 1
+        self._be_ready()
+
+    def on_failed_write(self, reason: Exception) -> bytes:
+        """Return what the client is told."""
+        self.client.server.statistics.failed_requests += 1
+        return write_refusal(reason)
+
+    def _on_readable(self, failure: Exception | None) -> None:
+        """Run the reads that wait: the local store is linearizable right now, or will not be."""
+        if failure is None:
+            self._run_reads(self.client.server.now_ms())
+        else:
+            self._fail_reads(failure)
+        self._be_ready()
+
+    def _on_tick(self, outcome: bytes | Exception) -> None:
+        """The log's time advanced; look again, and this time take its word for what is expired."""
+        if isinstance(outcome, Exception):
+            self._fail_reads(outcome)
+            self._be_ready()
+        else:
+            self._node.submit_read(self._on_readable_after_tick)
+
+    def _on_readable_after_tick(self, failure: Exception | None) -> None:
+        if failure is None:
+            self._run_reads(0)
+        else:
+            self._fail_reads(failure)
+        self._be_ready()
+
+    def _be_ready(self) -> None:
+        if not self._is_ready and not self.is_abandoned:
+            self._is_ready = True
+            self._on_ready(self)
+
+    # Carrying out.
+
+    def _carry_out_commands(self) -> None:
+        """Parse and start commands until one has to wait, the turn is long enough, or there are no more."""
+        commands = self._commands
+        client = self.client
+        count = 0
+        while not client.closing:
+            if not commands:
+                if not self._parse_next():
+                    break
+            elif count == _COMMANDS_PER_TURN:
+                self._be_ready()
+                break
+            elif self._must_wait() or not self._start(commands[0]):
+                break
+            else:
+                commands.popleft()
+                count += 1
+        client.pending = len(self._slots)
+        client.server.statistics.commands += count
+
+    def _parse_next(self) -> bool:
+        """Parse a slice of input; return False if there is none."""
+        if not self._input:
+            self._backlog_bytes = 0
+            if self._parser.error is not None:
+                self._on_protocol_error(self._parser.error)
+            return False
+        data = self._input.popleft()
+        parser = self._parser
+        self._is_large = len(data) > self._limits.key_bytes_max or parser.partial_bytes > 0
+        self._commands.extend(parser.feed(data))
+        self._backlog_bytes = sum(map(len, self._input)) + len(data)
+        if parser.error is not None:
+            self._input.clear()
+        return True
+
+    def _must_wait(self) -> bool:
+        """Say whether enough is under way, or waits to be sent."""
+        limits = self._limits
+        if self.is_output_blocked:
+            return True
+        if self._out_bytes > limits.output_pause_bytes:
+            self._be_ready()
+            return True
+        return len(self._slots) >= limits.pipeline_max or self._held_bytes > limits.pipeline_bytes
+
+    def _start(self, args: Arguments) -> bool:
+        """Start a command, or return False if it has to wait for those before it."""
+        plan = PLANS.get(args[0]) or find_plan(args)
+        if plan is None:
+            self._on_unknown(args)
+        elif not plan.args_min <= len(args) <= plan.args_max:
+            self._reply(arity_refusal(plan))
+        elif (plan.write and (self._reads or self._reading)) or (plan.after_all and self._slots):
+            return False
+        elif self._is_large and (refusal := size_refusal(plan, args, self._limits)) is not None:
+            self._reply(refusal)
+        else:
+            self.client.last_command = plan.name
+            if plan.write:
+                self._start_write(plan, args)
+            elif plan.read is not None:
+                self._start_read(plan.read, args)
+            else:
+                self._answer_locally(plan, args)
+        return True
+
+    def _start_write(self, plan: Plan, args: Arguments) -> None:
+        if plan.check is not None:
+            try:
+                plan.check(args)
+            except Refused as refused:
+                self._reply(refused.reply)
+                return
+        args[0] = plan.wire_name
+        command = encode_command(args)
+        slot = _SilentWrite(self) if self._is_silent() else _Write(self)
+        self._slots.append(slot)
+        self._writes += 1
+        self._held_bytes += len(command)
+        self._node.submit(command, slot.done)
+
+    def _start_read(self, function: ReadFunction, args: Arguments) -> None:
+        slot = _Read(function, args, is_silent=self._is_silent())
+        self._slots.append(slot)
+        self._reads.append(slot)
+        if self._is_large:
+            self._held_bytes += sum(map(len, args))
+
+    def _answer_locally(self, plan: Plan, args: Arguments) -> None:
+        client = self.client
+        skipped, client.skip_reply = client.skip_reply, False
+        assert plan.local is not None, "a row of the table has a function, and its arity keeps containers away"
+        try:
+            reply = plan.local(client, args)
+        except Refused as refused:
+            reply = refused.reply
+        except Exception:  # noqa: BLE001  a faulty command must not cost the client its connection
+            _log.exception("a command failed", command=plan.name)
+            reply = _INTERNAL_ERROR
+        self._put(b"" if skipped or client.muted else reply)
+
+    def _on_unknown(self, args: Arguments) -> None:
+        if args[0].upper() in _HTTP_WORDS:
+            # A browser was tricked into talking to us: its lines must not become commands.
+            self.client.closing = True
+        else:
+            self._reply(unknown_refusal(args))
+
+    def _on_protocol_error(self, text: str) -> None:
+        self.client.server.statistics.protocol_errors += 1
+        self._reply(error(f"ERR Protocol error: {text}"))
+        self.client.closing = True
+
+    # Reads.
+
+    def _run_reads(self, now_ms: int) -> None:
+        """Answer the reads in order; stop at a key whose expiry has to go through the log first."""
+        reading, self._reading = self._reading, []
+        store = self.client.server.store
+        size = 0
+        for position, slot in enumerate(reading):
+            try:
+                reply = slot.function(store, slot.args, now_ms)
+            except ExpiryPending:
+                self._reading = reading[position:]
+                self._node.submit(TICK_COMMAND, self._on_tick)
+                return
+            except Refused as refused:
+                reply = refused.reply
+            except Exception:  # noqa: BLE001  a faulty command must not stop the node, whose turn this is
+                _log.exception("a read failed", command=slot.args[0])
+                reply = _INTERNAL_ERROR
+            slot.reply = b"" if slot.is_silent else reply
+            size += len(reply)
+            if size > self._limits.output_pause_bytes:
+                self._reads = reading[position + 1 :] + self._reads
+                return
+
+    def _fail_reads(self, reason: Exception) -> None:
+        reply = read_refusal(reason)
+        reading, self._reading = self._reading, []
+        self.client.server.statistics.failed_requests += len(reading)
+        for slot in reading:
+            slot.reply = b"" if slot.is_silent else reply
+
+    # Replies.
+
+    def _is_silent(self) -> bool:
+        client = self.client
+        if not client.muted and not client.skip_reply:
+            return False
+        client.skip_reply = False
+        return True
+
+    def _reply(self, reply: bytes) -> None:
+        """Answer a command that was refused."""
+        self._put(b"" if self._is_silent() else reply)
+
+    def _put(self, reply: bytes) -> None:
+        """Queue a reply behind those that are still to come."""
+        slots = self._slots
+        slots.append(_Slot(reply))
+        if len(slots) == 1:
+            self._collect()
+        else:
+            self._held_bytes += len(reply)
+
+    def _collect(self) -> None:
+        """Move the replies that are next and known to the output, in the client's protocol."""
+        slots = self._slots
+        out = self._out
+        size = 0
+        is_old = self.client.protocol == 2
+        while slots and (reply := slots[0].reply) is not None:
+            slots.popleft()
+            if is_old and reply[:1] not in b"+-:$":
+                reply = downgrade(reply)
+            out.append(reply)
+            size += len(reply)
+        self._out_bytes += size
+        if not slots:
+            self._held_bytes = 0

@@ -1,0 +1,84 @@
+"""What a connection needs to know of a command, laid out for speed and found by its first arguments."""
+
+from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction
+from raftline.kv.commands.lookup import find_command
+from raftline.kv.commands.table import COMMANDS
+from raftline.kv.limits import Limits
+from raftline.kv.resp.replies import error
+
+__all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unknown_refusal"]
+
+_ANY_NUMBER = 1 << 62
+_SHOWN_BYTES_MAX = 128
+_AFTER_ALL_BEFORE = frozenset({"hello", "reset"})
+
+
+class Plan:
+    """One row of the command table, as it is carried out; one of `write`, `read` and `local` is set."""
+
+    __slots__ = ("after_all", "args_max", "args_min", "check", "command", "local", "name", "read", "wire_name", "write")
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.name = command.name
+        self.wire_name = command.wire_name
+        self.args_min = abs(command.arity)
+        self.args_max = command.arity if command.arity >= 0 else _ANY_NUMBER
+        self.write = command.write is not None
+        self.read: ReadFunction | None = command.read
+        self.local: LocalFunction | None = command.local
+        self.check: Check | None = command.check
+        self.after_all = command.name in _AFTER_ALL_BEFORE
+        """It changes how replies look, so those before it have to be out first."""
+
+
+_OF_COMMAND = {row.name: Plan(row) for command in COMMANDS.values() for row in (command, *command.subcommands)}
+
+PLANS: dict[bytes, Plan] = {
+    name: _OF_COMMAND[command.name]
+    for upper, command in COMMANDS.items()
+    if not command.subcommands
+    for name in (upper, upper.lower())
+}
+"""Commands without subcommands, in upper and in lower case; `find_plan` finds the others."""
+
+
+def find_plan(args: Arguments) -> Plan | None:
+    """Return the plan for a command in any case, None for an unknown command or subcommand."""
+    command = find_command(args)
+    if command is None or (command.subcommands and len(args) > 1):
+        return None
+    return _OF_COMMAND[command.name]
+
+
+def unknown_refusal(args: Arguments) -> bytes:
+    """Return the reply to a command, or subcommand, that is not in the table."""
+    command = find_command(args)
+    if command is not None:
+        name = args[1][:_SHOWN_BYTES_MAX].decode("utf-8", "surrogateescape")
+        return error(f"ERR unknown subcommand '{name}'. Try {command.name.upper()} HELP.")
+    shown = b""
+    for arg in args[1:]:
+        if len(shown) >= _SHOWN_BYTES_MAX:
+            break
+        shown += b"'%b' " % arg.partition(b"\0")[0][: _SHOWN_BYTES_MAX - len(shown)]
+    name = args[0].partition(b"\0")[0][:_SHOWN_BYTES_MAX].decode("utf-8", "surrogateescape")
+    begin = shown.decode("utf-8", "surrogateescape")
+    return error(f"ERR unknown command '{name}', with args beginning with: {begin}")
+
+
+def arity_refusal(plan: Plan) -> bytes:
+    """Return the reply to too many or too few arguments."""
+    return error(f"ERR wrong number of arguments for '{plan.name}' command")
+
+
+def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
+    """Return the reply to keys or values that are too large, None if all are within the limits."""
+    keys = plan.command.key_positions(len(args))
+    for position, arg in enumerate(args):
+        if position in keys:
+            if len(arg) > limits.key_bytes_max:
+                return error(f"ERR a key of {len(arg)} bytes is above the limit of {limits.key_bytes_max}")
+        elif len(arg) > limits.value_bytes_max:
+            return error(f"ERR a value of {len(arg)} bytes is above the limit of {limits.value_bytes_max}")
+    return None

@@ -1,0 +1,39 @@
+"""What a client is told when a command could not be carried out, and whether it may have been.
+
+-CLUSTERDOWN  no quorum could be reached in time, or this node stops; try another node, or later
+-TRYAGAIN     nothing is wrong for long: the leader changed, or too much waits; the command did not take effect
+-ERR          the command itself cannot be carried out, here or anywhere
+"""
+
+from raftline.errors import ApplyError, CallerError, NotLeader, Overloaded, ProposalError, ProposalLost
+from raftline.kv.resp.replies import error
+
+__all__ = ["read_refusal", "write_refusal"]
+
+
+def write_refusal(reason: BaseException) -> bytes:
+    """Return the reply to a write that has no result; says so if it may take effect nevertheless."""
+    if isinstance(reason, ApplyError | CallerError):
+        return error(f"ERR {reason}")
+    if isinstance(reason, Overloaded):
+        return error(f"TRYAGAIN {reason} (the command was not taken)")
+    if isinstance(reason, ProposalLost):
+        return error(f"TRYAGAIN the leader changed: the command did not take effect ({reason})")
+    if isinstance(reason, ProposalError) and not reason.may_take_effect:
+        return error(f"CLUSTERDOWN {_no_leader(reason)}: the command did not take effect")
+    return error(f"CLUSTERDOWN no outcome in time: the command may have been applied, or may still be ({reason})")
+
+
+def read_refusal(reason: BaseException) -> bytes:
+    """Return the reply to a read that could not be made linearizable."""
+    if isinstance(reason, ApplyError | CallerError):
+        return error(f"ERR {reason}")
+    if isinstance(reason, Overloaded):
+        return error(f"TRYAGAIN {reason}")
+    if isinstance(reason, ProposalError):
+        return error(f"CLUSTERDOWN {_no_leader(reason)}: nothing can be read that is certain to be current")
+    return error(f"CLUSTERDOWN this node cannot answer: {reason}")
+
+
+def _no_leader(reason: ProposalError) -> str:
+    return "no leader is known" if isinstance(reason, NotLeader) else f"no quorum could be reached ({reason})"

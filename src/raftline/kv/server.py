@@ -1,0 +1,311 @@
+"""The Redis port: sockets around the connections of a service, and the timers that one process needs.
+
+No task, future or timer per client or command: data comes in by callback, everything that became ready in a turn of
+the loop is written in the next one, one write per connection, and one sweeper looks after the slow ones.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+from raftline.errors import ConfigError
+from raftline.kv.connection import Connection
+from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
+from raftline.kv.ports import KvNode
+from raftline.kv.resp.replies import error
+from raftline.kv.service import Service
+from raftline.runtime.clock import SystemClock
+from raftline.runtime.ports import Clock
+
+__all__ = ["KvServer"]
+
+_TICK_S = 0.1
+_SWEEP_S = 1.0
+_BACKLOG = 1024
+_KEEPALIVE_S = 300
+_STOP_S = 1.0
+_CLOSE_S = 10.0
+_TOO_MANY = error("ERR max number of clients reached")
+_TOO_MUCH_PARTIAL = error("ERR too many half-received requests are held by this server: try again later")
+_TOO_SLOW = error("ERR Protocol error: the request was not complete in time")
+
+
+class KvServer:
+    """Serves Redis clients on one address; `port` 0 takes any free one, which `port` then says."""
+
+    def __init__(
+        self,
+        node: KvNode,
+        machine: KvMachine,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._node = node
+        self._machine = machine
+        self._clock = clock or SystemClock()
+        self._limits = limits or Limits()
+        self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._service: Service | None = None
+        self._ready: list[_Protocol] = []
+        self._protocols: set[_Protocol] = set()
+        self._slow: dict[_Protocol, float] = {}
+        self._partial_bytes = 0
+        self._all_gone: asyncio.Future[None] | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self.host = host
+        self.port = port
+
+    @property
+    def service(self) -> Service:
+        """Return what is behind the sockets; raises `ConfigError` before `start`."""
+        if self._service is None:
+            raise ConfigError("the server was not started: await start() first")
+        return self._service
+
+    async def start(self) -> None:
+        """Listen; raises `OSError` if the address cannot be used."""
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        listener = await loop.create_server(lambda: _Protocol(self), self.host, self.port, backlog=_BACKLOG)
+        self.port = listener.sockets[0].getsockname()[1]
+        self._server = listener
+        self._service = Service(self._node, self._machine, self._limits, self._clock, self.host, self.port)
+        self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
+        self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection; replies that are already there get a second to leave."""
+        for timer in (self._tick_timer, self._sweep_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        protocols = list(self._protocols)
+        for protocol in protocols:
+            protocol.close()
+        if protocols:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone, _STOP_S)
+        for protocol in list(self._protocols):
+            protocol.abort()
+
+    # What the protocols call.
+
+    def on_connected(self, protocol: "_Protocol") -> None:
+        """Keep track of an open socket."""
+        self._protocols.add(protocol)
+
+    def on_disconnected(self, protocol: "_Protocol") -> None:
+        """Forget a socket that is gone."""
+        self._protocols.discard(protocol)
+        self._slow.pop(protocol, None)
+        if not self._protocols and self._all_gone is not None and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    def on_ready(self, protocol: "_Protocol") -> None:
+        """Give `protocol` a turn soon, together with all others that are ready by then."""
+        if not self._ready:
+            assert self._loop is not None, "the server was started"
+            self._loop.call_soon(self._take_turns)
+        self._ready.append(protocol)
+
+    def on_partial(self, change_bytes: int) -> bool:
+        """Count what half-received requests hold; return False if that is too much."""
+        self._partial_bytes += change_bytes
+        return change_bytes <= 0 or self._partial_bytes <= self._limits.partial_bytes_max
+
+    def watch(self, protocol: "_Protocol", limit_s: float) -> None:
+        """End `protocol` if it is not unwatched, or watched anew, within `limit_s`."""
+        assert self._loop is not None, "the server was started"
+        self._slow[protocol] = self._loop.time() + limit_s
+
+    def unwatch(self, protocol: "_Protocol") -> None:
+        """`protocol` is no longer slow."""
+        self._slow.pop(protocol, None)
+
+    def _take_turns(self) -> None:
+        ready, self._ready = self._ready, []
+        for protocol in ready:
+            protocol.turn()
+
+    def _on_tick_timer(self) -> None:
+        assert self._loop is not None, "the server was started"
+        self.service.expire()
+        self._tick_timer = self._loop.call_later(_TICK_S, self._on_tick_timer)
+
+    def _sweep(self) -> None:
+        """End the connections whose clients are too slow."""
+        assert self._loop is not None, "the server was started"
+        now = self._loop.time()
+        for protocol in [protocol for protocol, deadline in self._slow.items() if deadline <= now]:
+            protocol.on_too_slow()
+        self._sweep_timer = self._loop.call_later(_SWEEP_S, self._sweep)
+
+
+class _Protocol(asyncio.Protocol):
+    """One socket."""
+
+    __slots__ = ("_connection", "_is_paused", "_partial_after", "_partial_bytes", "_server", "_transport")
+
+    def __init__(self, server: KvServer) -> None:
+        self._server = server
+        self._transport: Any = None
+        self._connection: Connection | None = None
+        self._is_paused = False
+        self._partial_bytes = 0
+        self._partial_after = -1
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        service = self._server.service
+        self._server.on_connected(self)
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._connection = service.connect(_text(peer), _text(local), self._on_ready)
+        if self._connection is None:
+            self._refuse(_TOO_MANY)
+            return
+        self._transport.set_write_buffer_limits(high=service.limits.output_pause_bytes)
+        _keep_alive(transport.get_extra_info("socket"))
+
+    def data_received(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is not None:
+            self._server.service.statistics.input_bytes += len(data)
+            connection.client.last_ms = self._server.service.now_ms()
+            connection.feed(data)
+            self._settle(connection)
+
+    def eof_received(self) -> bool:
+        """Keep the socket open for what is still to be answered."""
+        connection = self._connection
+        if connection is None:
+            return False
+        connection.is_at_end = True
+        self._settle(connection)
+        return True
+
+    def pause_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.is_output_blocked = True
+            self._server.watch(self, self._server.service.limits.stalled_s_max)
+
+    def resume_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.is_output_blocked = False
+            self._server.unwatch(self)
+            self._partial_after = -1
+            self._server.on_ready(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  how it ended changes nothing
+        connection, self._connection = self._connection, None
+        self._server.on_partial(-self._partial_bytes)
+        self._partial_bytes = 0
+        self._server.on_disconnected(self)
+        if connection is not None:
+            self._server.service.disconnect(connection)
+
+    # What the server calls.
+
+    def turn(self) -> None:
+        """Let the connection go on, and send what it has."""
+        connection = self._connection
+        if connection is not None:
+            connection.turn()
+            self._settle(connection)
+
+    def on_too_slow(self) -> None:
+        """The client took too long to send a request, or to take its replies, or to let go."""
+        connection = self._connection
+        self._server.service.statistics.slow_clients_closed += 1
+        if self._transport.is_closing() or connection is None or connection.is_output_blocked:
+            self._server.unwatch(self)
+            self._transport.abort()
+        else:
+            self._refuse(_TOO_SLOW)
+
+    def close(self) -> None:
+        """Close once what was written has left, or after a while in any case."""
+        self._server.watch(self, _CLOSE_S)
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _on_ready(self, _connection: Connection) -> None:
+        self._server.on_ready(self)
+
+    def _settle(self, connection: Connection) -> None:
+        """Send what there is, and see to it that neither side's buffers grow beyond their limits."""
+        transport = self._transport
+        output = connection.take_output()
+        if output and not transport.is_closing():
+            self._server.service.statistics.output_bytes += len(output)
+            transport.write(output)
+            if (
+                connection.is_output_blocked
+                and transport.get_write_buffer_size() > self._server.service.limits.output_buffer_bytes_max
+            ):
+                self.on_too_slow()
+                return
+        if transport.is_closing():
+            return
+        if connection.is_finished:
+            self.close()
+            return
+        if connection.has_backlog != self._is_paused:
+            self._is_paused = not self._is_paused
+            if self._is_paused:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+        partial_bytes = connection.partial_bytes
+        if partial_bytes or self._partial_bytes:
+            self._note_partial(connection, partial_bytes)
+
+    def _note_partial(self, connection: Connection, partial_bytes: int) -> None:
+        """Half a request arrived, or its other half did: the time for each is limited, and the memory for all."""
+        server = self._server
+        change_bytes = partial_bytes - self._partial_bytes
+        self._partial_bytes = partial_bytes
+        if not server.on_partial(change_bytes):
+            self._refuse(_TOO_MUCH_PARTIAL)
+        elif connection.is_output_blocked:
+            pass  # already watched, as a client that does not take its replies
+        elif not partial_bytes:
+            server.unwatch(self)
+            self._partial_after = -1
+        elif connection.parsed_count != self._partial_after:
+            self._partial_after = connection.parsed_count
+            server.watch(self, server.service.limits.receive_s_max)
+
+    def _refuse(self, reply: bytes) -> None:
+        """Say why, and close."""
+        self._transport.write(reply)
+        self.close()
+
+
+def _text(address: Any) -> str:
+    """Write an address as `host:port`."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
+        return f"{host}:{address[1]}"
+    return str(address or "")
+
+
+def _keep_alive(sock: socket.socket | None) -> None:
+    """Let the system find out about peers that vanished without a word."""
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)

@@ -1,0 +1,79 @@
+"""A node as a Redis server without sockets: clients come and go, commands reach the node, keys expire on time.
+
+It is what `KvServer` puts sockets around, and what a simulator drives directly. It owns no timers: whoever drives it
+calls `expire` about every 100 ms.
+"""
+
+import os
+from collections.abc import Callable
+
+from raftline.kv.client import Client, ServerFacts, Statistics
+from raftline.kv.connection import Connection
+from raftline.kv.limits import Limits
+from raftline.kv.machine import TICK_COMMAND, KvMachine
+from raftline.kv.ports import KvNode
+from raftline.kv.store import Store
+from raftline.runtime.ports import Clock
+from raftline.runtime.status import Status
+
+__all__ = ["Service"]
+
+_RELEASES_PER_CALL = 10
+
+
+class Service:
+    """The clients of one node, and what they see of it."""
+
+    def __init__(self, node: KvNode, machine: KvMachine, limits: Limits, clock: Clock, host: str, port: int) -> None:
+        self._node = node
+        self._machine = machine
+        self._clock = clock
+        self._last_id = 0
+        self._is_ticking = False
+        self.limits = limits
+        self.statistics = Statistics()
+        self.clients: dict[int, Client] = {}
+        self.facts = ServerFacts(host=host, port=port, process_id=os.getpid(), started_ms=clock.wall_ms())
+
+    @property
+    def store(self) -> Store:
+        """Return the node's own copy of the data, which may be behind."""
+        return self._machine.store
+
+    def status(self) -> Status:
+        """Return what the node knows of itself and of its group."""
+        return self._node.status()
+
+    def now_ms(self) -> int:
+        """Return the wall clock in milliseconds since 1970."""
+        return self._clock.wall_ms()
+
+    def connect(self, address: str, local_address: str, on_ready: Callable[[Connection], None]) -> Connection | None:
+        """Admit a client, or return None if there are too many; `on_ready` asks for a `turn` of the connection."""
+        self.statistics.connections += 1
+        if len(self.clients) >= self.limits.clients_max:
+            self.statistics.rejected_connections += 1
+            return None
+        self._last_id += 1
+        client = Client(self, self._last_id, address, local_address)
+        self.clients[client.id] = client
+        return Connection(client, self._node, self.limits, on_ready)
+
+    def disconnect(self, connection: Connection) -> None:
+        """Forget a client whose connection is gone."""
+        connection.abandon()
+        self.clients.pop(connection.client.id, None)
+
+    def expire(self) -> None:
+        """As leader, let the log's time advance if keys are due; give back some memory of what was flushed."""
+        store = self.store
+        for _ in range(_RELEASES_PER_CALL):
+            store.release_garbage()
+        if not self._is_ticking and self._node.is_leader and store.first_due_ms() <= self._clock.wall_ms():
+            self._is_ticking = True
+            self._node.submit(TICK_COMMAND, self._on_tick)
+
+    def _on_tick(self, outcome: bytes | Exception) -> None:
+        self._is_ticking = False
+        if isinstance(outcome, bytes) and self.store.first_due_ms() <= self.store.time_ms:
+            self.expire()
