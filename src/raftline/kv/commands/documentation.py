@@ -1,0 +1,75 @@
+"""docs/commands.md from the command table: `python -m raftline.kv.commands.documentation > docs/commands.md`."""
+
+import sys
+from collections.abc import Iterator
+
+from raftline.kv.commands.command import Command
+from raftline.kv.commands.table import COMMANDS
+from raftline.kv.version import REDIS_VERSION
+
+__all__ = ["render_commands"]
+
+_GROUPS = {
+    "string": "Strings",
+    "generic": "Keys",
+    "connection": "Connection",
+    "server": "Server",
+}
+
+_HEAD = f"""# Commands
+
+This page is made from the command table (`src/raftline/kv/commands/table.py`); edit that, then run
+`python -m raftline.kv.commands.documentation > docs/commands.md`.
+
+Every node takes every command. **Write**: goes through the log, on whichever node it arrives, and is answered when a
+quorum has it on disk and it was applied. **Read**: answered by the node that was asked, after it made sure that its own
+copy is current; never stale. **Local**: answered by the node that was asked, from what it knows itself, also without a
+quorum.
+
+Replies and errors are those of Redis {REDIS_VERSION}, in RESP2 and, after `HELLO 3`, in RESP3. On top of them:
+
+| Error | Meaning | Did a write take effect? |
+|---|---|---|
+| `-CLUSTERDOWN ...: the command did not take effect` | no leader or no quorum within the request timeout | no |
+| `-CLUSTERDOWN ...: the command may have been applied, or may still be` | it was proposed, and its outcome is not known | unknown: read before you repeat it |
+| `-CLUSTERDOWN ...: nothing can be read that is certain to be current` | a read that could not be made linearizable in time | it was a read |
+| `-TRYAGAIN ...` | the leader changed, or too many commands wait | no |
+| `-ERR a key of ... bytes`, `-ERR a value of ... bytes` | larger than `key_bytes_max` or `value_bytes_max` | no |
+| `-ERR max number of clients reached` | more than `clients_max` connections | no |
+
+Commands of one connection take effect in the order in which they were sent, pipelined or not.
+"""
+
+
+def render_commands() -> str:
+    """Return the page."""
+    return _HEAD + "".join(_group(name, title) for name, title in _GROUPS.items())
+
+
+def _group(name: str, title: str) -> str:
+    rows = [row for command in COMMANDS.values() if command.group == name for row in _rows(command)]
+    lines = [
+        f"\n## {title}\n",
+        "| Command | Kind | What it does | Complexity |",
+        "|---|---|---|---|",
+        *[_line(row) for row in rows],
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(command: Command) -> Iterator[Command]:
+    """Yield a command, or what it consists of."""
+    if command.local is not None or not command.subcommands:
+        yield command
+    yield from command.subcommands
+
+
+def _line(command: Command) -> str:
+    usage = f"{command.name.replace('|', ' ').upper()} {command.syntax}".strip().replace("|", "\\|")
+    kind = "write" if command.write else "read" if command.read else "local"
+    text = f"{command.summary} {command.note}".strip()
+    return f"| `{usage}` | {kind} | {text} | {command.complexity} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_commands())
