@@ -47,8 +47,8 @@ MESSAGES: list[Message] = [
     ReadIndexRequest(3, 77),
     ReadIndexReply(3, 77, None),
     TimeoutNow(3),
-    ForwardRequest(5, (b"SET", b"")),
-    ForwardReply(5, ((0, b"OK"), (3, b""))),
+    ForwardRequest(3, 9, 5, (b"SET", b"")),
+    ForwardReply(9, 5, ((0, b"OK"), (3, b""))),
 ]
 
 

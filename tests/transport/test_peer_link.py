@@ -111,7 +111,7 @@ def test_a_peer_that_never_reads_costs_bounded_memory_and_nobody_else_anything(r
             assert (await node.links.get())[1]
         big = b"x" * 50_000
         for number in range(1000):
-            message = ForwardRequest(number, (big,))
+            message = ForwardRequest(1, 1, number, (big,))
             node.send("slow", message)
             node.send("fast", message)
             assert await fast.inbox.get() == ("a", 0, message)
@@ -135,7 +135,7 @@ def test_a_peer_that_reads_again_gets_what_was_queued(run: Run) -> None:
         b = await world.node("b")
         a = await world.node("a", peers={"b": b.address}, settings=settings)
         await a.until_link("b", up=True)
-        messages = [ForwardRequest(number, (b"x" * 100_000,)) for number in range(100)]
+        messages = [ForwardRequest(1, 1, number, (b"x" * 100_000,)) for number in range(100)]
         a.send("b", *messages[:50])
         a.send("b", *messages[50:])
         assert [(await b.inbox.get())[2] for _ in messages] == messages

@@ -147,7 +147,7 @@ def test_a_message_too_long_for_a_frame_is_dropped_and_told(run: Run) -> None:
 
     async def story(world: "World") -> None:
         a, b = await world.pair(TransportSettings(max_frame_bytes=1000))
-        a.send("b", ForwardRequest(1, (b"x" * 1000,)), TimeoutNow(1))
+        a.send("b", ForwardRequest(1, 1, 1, (b"x" * 1000,)), TimeoutNow(1))
         assert await b.inbox.get() == ("a", 0, TimeoutNow(1))
         line = await a.log.line("message dropped: longer than a frame may be")
         assert (line["peer"], line["message"], line["size_max"]) == ("b", "ForwardRequest", 1000)

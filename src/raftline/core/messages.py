@@ -135,9 +135,16 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="T"
 
 
 class ForwardRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="F"):
-    """A follower passes clients' commands on to the leader; no part of Raft, it rides on the same connection."""
+    """A follower passes clients' commands on to the leader; no part of Raft, it rides on the same connection.
 
-    request_id: int
+    Only the leader of `term` may take it, and only once: `(origin, number)` tells repetitions apart.
+    """
+
+    term: Term
+    origin: int
+    """Drawn anew whenever the sender starts."""
+    number: int
+    """Counts up from 1 per origin."""
     commands: tuple[bytes, ...]
 
 
@@ -149,7 +156,9 @@ class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
     command may still take effect.
     """
 
-    request_id: int
+    origin: int
+    number: int
+    """The request's."""
     results: tuple[tuple[int, bytes], ...]
 
 

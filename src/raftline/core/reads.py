@@ -23,19 +23,20 @@ class PendingRead(msgspec.Struct, frozen=True, gc=False):
 class Reads:
     """Reads that wait, by where they stand.
 
+    `first_ask` differs from one life of the replica to the next, so that a late answer to an earlier life matches none.
     Invariants: rounds in `confirming` rise; `asked` is the id of the request under way, 0 if there is none.
     """
 
     __slots__ = ("asked", "asked_at", "asked_reads", "confirming", "next_ask", "round", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, first_ask: int = 0) -> None:
         self.round = 0
         self.waiting: list[PendingRead] = []
         self.confirming: deque[tuple[int, Index, list[PendingRead]]] = deque()
         self.asked = 0
         self.asked_at = float("-inf")
         self.asked_reads: list[PendingRead] = []
-        self.next_ask = 0
+        self.next_ask = first_ask
 
     def start_round(self, commit: Index) -> None:
         """Give every waiting read the present commit index and the number of a new round."""

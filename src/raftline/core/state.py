@@ -136,7 +136,7 @@ class RaftState:
         self.must_recount = False
 
         # Reads, and a snapshot that is coming in: (index, term, next offset).
-        self.reads = Reads()
+        self.reads = Reads(int(random.random() * 2**53))
         self.storing: tuple[Index, Term, int] | None = None
 
         # What the next `Ready` carries.

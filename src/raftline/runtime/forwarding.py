@@ -1,17 +1,18 @@
 """A follower passes its clients' commands on to the leader, which answers when they are applied there.
 
-The frames ride on the peer connections beside Raft's messages. A forwarded command is proposed at most once per
-frame; if the leader changes before the answer, its outcome is unknown and says so.
+The frames ride on the peer connections beside Raft's messages, which may be repeated, delayed and reordered. A frame
+is bound to the leader's term and taken at most once in it, so "not appended" is final and the command may be sent
+again; if the leader changes before the answer, the outcome is unknown and says so.
 """
 
 from collections.abc import Callable, Sequence
 
-from raftline.core.ids import NodeId
+from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest
 from raftline.errors import ApplyError, NotLeader, Overloaded, ProposalLost, Stopped
 from raftline.runtime.requests import Proposal
 
-__all__ = ["ForwardedBatch", "Forwarding"]
+__all__ = ["ForwardedBatch", "Forwarding", "SeenFrames"]
 
 APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN = range(6)
 _FRAME_BYTES_MAX = 1 << 20
@@ -23,24 +24,25 @@ class Forwarding:
     Invariant: all of them went to the same leader, in the same term.
     """
 
-    def __init__(self, send: Callable[[NodeId, ForwardRequest], None]) -> None:
+    def __init__(self, origin: int, send: Callable[[NodeId, ForwardRequest], None]) -> None:
+        self._origin = origin
         self._send = send
-        self._next_id = 0
+        self._number = 0
         self._open: dict[int, Sequence[Proposal]] = {}
 
-    def forward(self, leader: NodeId, proposals: Sequence[Proposal]) -> None:
-        """Send proposals to `leader` in as few frames as their size allows."""
+    def forward(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
+        """Send proposals to the leader of `term` in as few frames as their size allows."""
         start = size = 0
         for position, proposal in enumerate(proposals):
             size += proposal.size_bytes
             if size > _FRAME_BYTES_MAX and position > start:
-                self._frame(leader, proposals[start:position])
+                self._frame(leader, term, proposals[start:position])
                 start, size = position, proposal.size_bytes
-        self._frame(leader, proposals[start:])
+        self._frame(leader, term, proposals[start:])
 
     def on_reply(self, reply: ForwardReply) -> list[Proposal]:
         """Finish what the reply decides; return the proposals that were not appended and may be sent again."""
-        proposals = self._open.pop(reply.request_id, ())
+        proposals = self._open.pop(reply.number, ()) if reply.origin == self._origin else ()
         again: list[Proposal] = []
         for proposal, (status, value) in zip(proposals, reply.results, strict=False):
             if status == APPLIED:
@@ -59,12 +61,42 @@ class Forwarding:
             for proposal in proposals:
                 proposal.finish(Stopped(reason))
 
-    def _frame(self, leader: NodeId, proposals: Sequence[Proposal]) -> None:
-        self._next_id += 1
-        self._open[self._next_id] = proposals
+    def _frame(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
+        self._number += 1
+        self._open[self._number] = proposals
         for proposal in proposals:
             proposal.may_take_effect = True
-        self._send(leader, ForwardRequest(self._next_id, tuple([proposal.command for proposal in proposals])))
+        commands = tuple([proposal.command for proposal in proposals])
+        self._send(leader, ForwardRequest(term, self._origin, self._number, commands))
+
+
+class SeenFrames:
+    """Which frames of the present term came already, so that none is taken twice, or taken and refused.
+
+    Invariant: of each origin every number up to `floor`, and those in the set, are not new.
+    """
+
+    def __init__(self, kept_max: int = 4096) -> None:
+        self._kept_max = kept_max
+        self._term: Term = 0
+        self._seen: dict[tuple[NodeId, int], tuple[int, set[int]]] = {}
+
+    def is_new(self, sender: NodeId, request: ForwardRequest) -> bool:
+        """Say whether the frame was never seen in its term, and remember it."""
+        if request.term < self._term:
+            return False
+        if request.term > self._term:
+            self._term = request.term
+            self._seen = {}
+        floor, numbers = self._seen.get((sender, request.origin), (0, set()))
+        if request.number <= floor or request.number in numbers:
+            return False
+        numbers.add(request.number)
+        if len(numbers) > 2 * self._kept_max:
+            floor = max(numbers) - self._kept_max
+            numbers = {number for number in numbers if number > floor}
+        self._seen[sender, request.origin] = (floor, numbers)
+        return True
 
 
 class ForwardedBatch:
@@ -73,10 +105,11 @@ class ForwardedBatch:
     Invariant: `reply` is called once, with one result per command in the order of the frame.
     """
 
-    __slots__ = ("_missing", "_reply", "_request_id", "_results")
+    __slots__ = ("_missing", "_reply", "_request", "_results")
 
-    def __init__(self, request_id: int, count: int, reply: Callable[[ForwardReply], None]) -> None:
-        self._request_id = request_id
+    def __init__(self, request: ForwardRequest, reply: Callable[[ForwardReply], None]) -> None:
+        count = len(request.commands)
+        self._request = (request.origin, request.number)
         self._missing = count
         self._results: list[tuple[int, bytes]] = [(UNKNOWN, b"")] * count
         self._reply = reply
@@ -88,7 +121,7 @@ class ForwardedBatch:
             self._results[position] = _encode(outcome)
             self._missing -= 1
             if not self._missing:
-                self._reply(ForwardReply(self._request_id, tuple(self._results)))
+                self._reply(ForwardReply(*self._request, tuple(self._results)))
 
         return done
 

@@ -6,7 +6,7 @@ between turns waits in the inbox; a hundred proposals that arrive together leave
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
@@ -19,7 +19,7 @@ from raftline.core.ready import Ready
 from raftline.errors import NotLeader, Overloaded, Stopped
 from raftline.replica.replica import Replica
 from raftline.runtime.config import NodeConfig
-from raftline.runtime.forwarding import ForwardedBatch, Forwarding
+from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.requests import Deadlines, Proposal, Read, Request
@@ -53,6 +53,7 @@ class GroupLoop:
         wal: Wal,
         log_disk: DiskThread,
         snapshot_disk: DiskThread,
+        origin: int,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._group = group
@@ -83,7 +84,9 @@ class GroupLoop:
         self._bytes_at_snapshot = 0
         self._index_at_snapshot: Index = replica.core.state.snapshot.index
         self._released: Index = 0
-        self.forwarding = Forwarding(self._send_forward)
+        self._first_term: Term = replica.core.term
+        self.forwarding = Forwarding(origin, self._send_forward)
+        self._seen_frames = SeenFrames()
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
         self.snapshotting = Snapshotting(
             group,
@@ -111,7 +114,11 @@ class GroupLoop:
 
     def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
         """Propose a wrapped command; `done` is called once, in a later turn, with its result or the reason."""
-        proposal = Proposal(command, done, self._loop.time() + self._config.request_timeout_s)
+        self._submit(command, done, None)
+
+    def _submit(self, command: bytes, done: Callable[[bytes | Exception], None], term: Term | None) -> None:
+        """Let a proposal wait for the next turn; with `term` it may only be appended by the leader of that term."""
+        proposal = Proposal(command, done, self._loop.time() + self._config.request_timeout_s, term)
         if self._admit(proposal):
             self._proposals.append(proposal)
             self._schedule()
@@ -289,12 +296,16 @@ class GroupLoop:
     def _route(self, now: float) -> None:
         """Propose as leader, pass on to the leader, or keep waiting until there is one."""
         core = self._core
+        if not core.is_leader:
+            self._refuse_forwarded()
         if core.leader is None:
             return
         if self._proposals:
             take = min(len(self._proposals), _PROPOSALS_PER_TURN)
             batch = [self._proposals.popleft() for _ in range(take)]
             batch = [proposal for proposal in batch if proposal.done is not None]
+            if core.is_leader and any(proposal.term not in (None, core.term) for proposal in batch):
+                batch = self._of_this_term(batch)
             if self._proposals:
                 self._schedule()
             if core.is_leader:
@@ -303,34 +314,48 @@ class GroupLoop:
                 dones = [proposal.finish for proposal in batch]
                 self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
             elif batch:
-                self.forwarding.forward(core.leader, batch)
+                self.forwarding.forward(core.leader, core.term, batch)
         if self._reads:
             reads, self._reads = self._reads, []
             read_id = next(self._read_ids)
             self._confirming[read_id] = reads
             self.replica.step(ReadRequested(read_id), now)
 
+    def _of_this_term(self, batch: list[Proposal]) -> list[Proposal]:
+        """Refuse, for good, what was passed on to the leader of an earlier term."""
+        core = self._core
+        for proposal in batch:
+            if proposal.term not in (None, core.term):
+                proposal.finish(NotLeader(core.leader))
+        return [proposal for proposal in batch if proposal.done is not None]
+
+    def _refuse_forwarded(self) -> None:
+        """This node does not lead: what was passed on to it goes back, and is never appended here."""
+        if any(proposal.term is not None for proposal in self._proposals):
+            for proposal in self._proposals:
+                if proposal.term is not None:
+                    proposal.finish(NotLeader(self._core.leader))
+            self._proposals = deque(proposal for proposal in self._proposals if proposal.term is None)
+
     def _send_forward(self, leader: NodeId, request: ForwardRequest) -> None:
         self._transport.send(leader, self._group, request)
 
     def _on_forward(self, sender: NodeId, request: ForwardRequest) -> None:
-        """Propose what a follower passed on; refuse it all at once if this node does not lead."""
-        commands: Sequence[bytes] = request.commands
+        """Take what a follower passed on, once, if this node leads that term; else refuse it for good.
+
+        Of a term that an earlier life of this node may have led nothing can be said, so nothing is.
+        """
 
         def reply(message: ForwardReply) -> None:
             self._transport.send(sender, self._group, message)
             self._schedule()  # so that it is flushed in this turn or the next
 
-        if not commands:
+        core = self._core
+        if not self._first_term < request.term <= core.term or not self._seen_frames.is_new(sender, request):
             return
-        batch = ForwardedBatch(request.request_id, len(commands), reply)
-        leads = self._core.is_leader
-        for position, command in enumerate(commands):
-            done = batch.slot(position)
-            if leads:
-                self.submit(command, done)
-            else:
-                done(NotLeader(self._core.leader))
+        batch = ForwardedBatch(request, reply)
+        for position, command in enumerate(request.commands):
+            self._submit(command, batch.slot(position), request.term)
 
     def _on_read_outcome(self, read_id: int, index: Index | None) -> None:
         """Let confirmed reads wait for the applier; let the others look for the next leader."""

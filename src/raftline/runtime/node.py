@@ -319,6 +319,7 @@ class Node:
             wal=wal,
             log_disk=log_disk,
             snapshot_disk=snapshot_disk,
+            origin=int(self._ports.random.random() * 2**53),
             on_failure=self._on_failure,
         )
 

@@ -7,6 +7,7 @@ the requests came, because all of them wait equally long.
 from collections import deque
 from collections.abc import Callable
 
+from raftline.core.ids import Term
 from raftline.errors import Timeout
 
 __all__ = ["Deadlines", "Proposal", "Read", "Request"]
@@ -37,11 +38,15 @@ class Request:
 class Proposal(Request):
     """A wrapped command on its way into the log."""
 
-    __slots__ = ("command",)
+    __slots__ = ("command", "term")
 
-    def __init__(self, command: bytes, done: Callable[[bytes | Exception], None], deadline: float) -> None:
+    def __init__(
+        self, command: bytes, done: Callable[[bytes | Exception], None], deadline: float, term: Term | None = None
+    ) -> None:
         super().__init__(done, deadline, len(command))
         self.command = command
+        self.term = term
+        """Only the leader of this term may append it; None: any."""
 
 
 class Read(Request):

@@ -1,0 +1,109 @@
+"""How simulated clients reach a node: the production connection and commands, without the socket.
+
+Each ask opens a connection in the node's own loop, as a client does that was redirected or cut off; bytes take a
+moment in either direction, and are lost with the node.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from raftline.kv.client import Client, ServerFacts, Statistics
+from raftline.kv.connection import Connection
+from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
+from raftline.kv.store import Store
+from raftline.runtime.node import Node
+from raftline.runtime.status import Status
+from raftline.sim.cluster import Member, SimCluster
+from raftline.sim.workload import Answer
+
+__all__ = ["KvDoor"]
+
+_TRAVEL_S = 0.0002
+_CRLF = b"\r\n"
+
+
+class _NodeServer:
+    """One incarnation's server as its commands see it."""
+
+    def __init__(self, member: Member, node: Node, machine: KvMachine) -> None:
+        self.node = node
+        self.facts = ServerFacts(host=member.name, port=0, process_id=member.incarnation, started_ms=0)
+        self.limits = Limits()
+        self.statistics = Statistics()
+        self.store: Store = machine.store
+        self.clients: dict[int, Client] = {}
+        self._clock = member.clock
+
+    def status(self) -> Status:
+        """Return the node's status."""
+        return self.node.status()
+
+    def now_ms(self) -> int:
+        """Return the machine's wall clock."""
+        return self._clock.wall_ms()
+
+
+class KvDoor:
+    """Implements `Door` with the production connection."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self._servers: dict[str, _NodeServer] = {}
+        self._numbers = 0
+
+    def ask(self, member: Member, arguments: list[bytes], done: Callable[[Answer], None]) -> None:
+        """Send one command as a Redis client would."""
+        loop, node, machine = member.loop, member.node, member.machine
+        if loop is None or node is None or not isinstance(machine, KvMachine):
+            return
+        server = self._servers.get(member.name)
+        if server is None or server.node is not node:
+            server = self._servers[member.name] = _NodeServer(member, node, machine)
+        loop.call_later(_TRAVEL_S, self._serve, server, arguments, done)
+
+    def _serve(self, server: _NodeServer, arguments: list[bytes], done: Callable[[Answer], None]) -> None:
+        """Run as the node: one connection, one command."""
+        self._numbers += 1
+        client = Client(server, self._numbers, "127.0.0.1:1", "127.0.0.1:2")
+
+        def on_ready(connection: Connection) -> None:
+            connection.turn()
+            self._send(connection, done)
+
+        connection = Connection(client, server.node, server.limits, on_ready)
+        connection.feed(_request(arguments))
+        self._send(connection, done)
+
+    def _send(self, connection: Connection, done: Callable[[Answer], None]) -> None:
+        output = connection.take_output()
+        if output:
+            self._world.call_later(_TRAVEL_S, done, _answer(output))
+
+
+def _request(arguments: list[bytes]) -> bytes:
+    pieces = [b"*%d\r\n" % len(arguments)]
+    for argument in arguments:
+        pieces += (b"$%d\r\n" % len(argument), argument, _CRLF)
+    return b"".join(pieces)
+
+
+def _answer(output: bytes) -> Answer:
+    """Read a reply as redis-py would."""
+    reader = hiredis.Reader(replyError=_Refusal)
+    reader.feed(output)
+    value: Any = reader.gets()
+    if isinstance(value, _Refusal):
+        text = str(value)
+        refused = text.startswith(("CLUSTERDOWN", "TRYAGAIN")) and "may have been applied" not in text
+        return Answer(error=text, may_take_effect=not refused)
+    if isinstance(value, bytes):
+        return Answer(value=value.decode("utf-8", "surrogateescape"))
+    return Answer(value=value)
+
+
+class _Refusal(Exception):
+    """An error reply."""
