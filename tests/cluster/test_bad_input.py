@@ -31,10 +31,11 @@ IDLE = 10_000
 
 
 @pytest.fixture(autouse=True)
-def _bystander(shared_cluster: LocalCluster) -> Iterator[None]:
+def _bystander(shared_cluster: LocalCluster, request: pytest.FixtureRequest) -> Iterator[None]:
     """A client of each node that goes on all the while; every one of its replies must be good."""
     pids = [node.pid for node in shared_cluster.nodes.values()]
-    load = Load([node.port for node in shared_cluster.nodes.values()], writers=1, readers=1)
+    ports = [node.port for node in shared_cluster.nodes.values()]
+    load = Load(ports, writers=1, readers=1, prefix=f"bystander:{hash(request.node.nodeid)}")
     load.start()
     yield
     before = load.writes
@@ -139,7 +140,7 @@ def test_keys_and_values_above_the_limit_are_refused(shared_cluster: LocalCluste
         b"*2\r\n:1\r\n:2\r\n",
         b"*1\r\n*1\r\n*1\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"$5\r\nhello\r\n",
+        b"$5\r\nworld\r\n",
         b"\x00" * 5000 + b"\r\n",
         b"x" * 200_000,
         b'SET "unbalanced\r\n',
@@ -333,14 +334,20 @@ def test_a_client_that_does_not_read_is_held_back_or_closed(shared_cluster: Loca
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_a_long_pipeline_is_answered_in_order(shared_cluster: LocalCluster, role: str) -> None:
-    """Twenty thousand commands in one go, reads and writes mixed: as many replies, each in its place."""
+    """Twenty thousand writes, as many reads, then both in turn, each in one go: as many replies, each in its place."""
     leader = shared_cluster.wait_for_leader()
     name = leader if role == "leader" else next(each for each in shared_cluster.nodes if each != leader)
     with shared_cluster.client(name, timeout_s=30) as client:
-        pipeline = client.pipeline(transaction=False)
-        for number in range(10_000):
-            pipeline.set("pipe", number)
-            pipeline.get("pipe")
-        replies = pipeline.execute()
-    assert replies[::2] == [True] * 10_000
-    assert replies[1::2] == [b"%d" % number for number in range(10_000)]
+        key = f"pipe:{role}"
+        writes, reads, both = (client.pipeline(transaction=False) for _ in range(3))
+        for number in range(20_000):
+            writes.incr(key)
+            reads.strlen(key)
+        for number in range(500):
+            both.set(key, number)
+            both.get(key)
+        assert writes.execute() == list(range(1, 20_001))
+        assert reads.execute() == [5] * 20_000
+        replies = both.execute()
+    assert replies[::2] == [True] * 500
+    assert replies[1::2] == [b"%d" % number for number in range(500)]
