@@ -199,6 +199,11 @@ class Connection:
         """Return the memory that a half-received request takes, 0 if there is none."""
         return self._parser.partial_bytes
 
+    @property
+    def waits_for_bytes(self) -> bool:
+        """Say whether a half-received request lacks bytes that have not come, not bytes that wait here to be parsed."""
+        return self._parser.partial_bytes > 0 and not self._input
+
     # What the node's answers call.
 
     def on_write_done(self) -> None:

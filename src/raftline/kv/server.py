@@ -282,7 +282,7 @@ class _Protocol(asyncio.Protocol):
             self._refuse(_TOO_MUCH_PARTIAL)
         elif connection.is_output_blocked:
             pass  # already watched, as a client that does not take its replies
-        elif not partial_bytes:
+        elif not connection.waits_for_bytes:
             server.unwatch(self)
             self._partial_after = -1
         elif connection.parsed_count != self._partial_after:
