@@ -340,7 +340,7 @@ def test_a_long_pipeline_is_answered_in_order(shared_cluster: LocalCluster, role
     with shared_cluster.client(name, timeout_s=30) as client:
         key = f"pipe:{role}"
         writes, reads, both = (client.pipeline(transaction=False) for _ in range(3))
-        for number in range(20_000):
+        for _ in range(20_000):
             writes.incr(key)
             reads.strlen(key)
         for number in range(500):
