@@ -205,8 +205,10 @@ def test_a_diverging_machine_stops_serving(make_cluster: Any) -> None:
             cluster.make_machine = make
             await cluster.start()
             leader = await cluster.leader()
-            for number in range(5):
-                await leader.propose(b"k=%d" % number)
+            # Whoever leads: where n2 does, the other two differ from it, stop, and the last proposals have no quorum.
+            proposals = (leader.propose(b"k=%d" % number) for number in range(5))
+            outcomes = await asyncio.gather(*proposals, return_exceptions=True)
+            assert not [outcome for outcome in outcomes if not isinstance(outcome, bytes | ProposalError)]
             async with asyncio.timeout(10):
                 stopped = [asyncio.ensure_future(node.wait_failed()) for node in cluster.nodes.values()]
                 finished, waiting = await asyncio.wait(stopped, return_when=asyncio.FIRST_COMPLETED)
