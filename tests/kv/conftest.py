@@ -1,11 +1,18 @@
 """Stand-ins for the node, so that the store can be tested without a group around it."""
 
 import asyncio
-from collections.abc import Callable
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from raftline.kv.connection import Connection
+from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
+from raftline.kv.service import Service
+from raftline.runtime.ports import Clock
 from raftline.runtime.status import Status
 
 
@@ -51,7 +58,7 @@ class FakeClock:
 class HeldNode:
     """A node whose answers come when the test says so; commands are applied at that moment."""
 
-    def __init__(self, machine: KvMachine, clock: FakeClock) -> None:
+    def __init__(self, machine: KvMachine, clock: Clock) -> None:
         self.machine = machine
         self.clock = clock
         self.waiting: list[tuple[bytes | None, Callable[..., None]]] = []
@@ -106,19 +113,130 @@ class PromptNode(HeldNode):
 
 @pytest.fixture
 def clock() -> FakeClock:
+    """Return a clock that stands still."""
     return FakeClock()
 
 
 @pytest.fixture
 def machine() -> KvMachine:
+    """Return a new state machine."""
     return KvMachine()
 
 
 @pytest.fixture
 def held_node(machine: KvMachine, clock: FakeClock) -> HeldNode:
+    """Return a node that answers when told to."""
     return HeldNode(machine, clock)
 
 
 @pytest.fixture
 def prompt_node(machine: KvMachine, clock: FakeClock) -> PromptNode:
+    """Return a node that answers in the next turn."""
     return PromptNode(machine, clock)
+
+
+def encode_request(*args: bytes) -> bytes:
+    """Return a request as clients write it."""
+    return b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args)
+
+
+class Conversation:
+    """One connection of a service whose node answers when the test says so."""
+
+    def __init__(self, service: Service, node: HeldNode) -> None:
+        self.node = node
+        self.ready: list[Connection] = []
+        connection = service.connect("127.0.0.1:5000", "127.0.0.1:7001", self.ready.append)
+        assert connection is not None
+        self.connection = connection
+
+    def send(self, data: bytes) -> bytes:
+        """Feed bytes and return what comes back without any help of the node."""
+        self.connection.feed(data)
+        return self.take()
+
+    def take(self) -> bytes:
+        """Give the connection its turns and return its output."""
+        output = self.connection.take_output()
+        while self.ready:
+            self.ready.pop().turn()
+            output += self.connection.take_output()
+        return output
+
+    def raw(self, data: bytes) -> bytes:
+        """Feed bytes, let the node answer whatever it is asked, and return all output."""
+        output = self.send(data)
+        while self.node.waiting:
+            self.node.answer()
+            output += self.take()
+        return output
+
+    def ask(self, *args: bytes) -> bytes:
+        """Send one command and return its reply."""
+        return self.raw(encode_request(*args))
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Return the usual limits."""
+    return Limits()
+
+
+@pytest.fixture
+def service(held_node: HeldNode, machine: KvMachine, limits: Limits, clock: FakeClock) -> Service:
+    """Return a service around `held_node`."""
+    return Service(held_node, machine, limits, clock, "127.0.0.1", 7001)
+
+
+@pytest.fixture
+def conversation(service: Service, held_node: HeldNode) -> Conversation:
+    """Return a connection of `service`."""
+    return Conversation(service, held_node)
+
+
+@pytest.fixture
+def new_conversation() -> Callable[..., Conversation]:
+    """Return a function that makes a conversation with a new, empty store."""
+
+    def make(clock: Clock | None = None, limits: Limits | None = None) -> Conversation:
+        machine = KvMachine()
+        clock = clock or FakeClock()
+        node = HeldNode(machine, clock)
+        return Conversation(Service(node, machine, limits or Limits(), clock, "127.0.0.1", 7001), node)
+
+    return make
+
+
+@pytest.fixture
+def request_of() -> Callable[..., bytes]:
+    """Return the function that encodes a request."""
+    return encode_request
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Start a real redis-server on a loopback port; skip if none is installed."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed, so there is nothing to compare with")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    directory = tmp_path_factory.mktemp("redis")
+    settings = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--databases", "1", "--dir", str(directory))
+    with subprocess.Popen(
+        [program, "--port", str(port), *settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b"Ready to accept connections" in line:
+                break
+        else:
+            pytest.skip(f"redis-server did not start: exit code {process.wait()}")
+        version = subprocess.run([program, "--version"], capture_output=True, check=True).stdout
+        if b"v=7.0." not in version:
+            process.terminate()
+            pytest.skip(f"redis-server is not of version 7.0, whose words are compared: {version.decode().strip()}")
+        yield port
+        process.terminate()
+        process.stdout.read()

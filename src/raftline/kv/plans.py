@@ -4,7 +4,7 @@ from raftline.kv.commands.command import Arguments, Check, Command, LocalFunctio
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
-from raftline.kv.resp.replies import error
+from raftline.kv.resp.replies import error, shown
 
 __all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unknown_refusal"]
 
@@ -55,16 +55,14 @@ def unknown_refusal(args: Arguments) -> bytes:
     """Return the reply to a command, or subcommand, that is not in the table."""
     command = find_command(args)
     if command is not None:
-        name = args[1][:_SHOWN_BYTES_MAX].decode("utf-8", "surrogateescape")
-        return error(f"ERR unknown subcommand '{name}'. Try {command.name.upper()} HELP.")
-    shown = b""
+        return error(f"ERR unknown subcommand '{shown(args[1], _SHOWN_BYTES_MAX)}'. Try {command.name.upper()} HELP.")
+    begin = b""
     for arg in args[1:]:
-        if len(shown) >= _SHOWN_BYTES_MAX:
+        if len(begin) >= _SHOWN_BYTES_MAX:
             break
-        shown += b"'%b' " % arg.partition(b"\0")[0][: _SHOWN_BYTES_MAX - len(shown)]
-    name = args[0].partition(b"\0")[0][:_SHOWN_BYTES_MAX].decode("utf-8", "surrogateescape")
-    begin = shown.decode("utf-8", "surrogateescape")
-    return error(f"ERR unknown command '{name}', with args beginning with: {begin}")
+        begin += b"'%b' " % arg.partition(b"\0")[0][: _SHOWN_BYTES_MAX - len(begin)]
+    name = shown(args[0], _SHOWN_BYTES_MAX)
+    return error(f"ERR unknown command '{name}', with args beginning with: {shown(begin)}")
 
 
 def arity_refusal(plan: Plan) -> bytes:

@@ -15,6 +15,7 @@ from raftline.kv.resp.replies import (
     error,
     integer,
     mapping,
+    shown,
     simple,
     verbatim,
 )
@@ -45,7 +46,7 @@ _UNKNOWN_PROTOCOL = error("NOPROTO unsupported protocol version")
 _WRONG_PASSWORD = error("WRONGPASS invalid username-password pair or user is disabled.")
 _NO_SUCH_DATABASE = error("ERR DB index is out of range")
 _INVALID_CLIENT_ID = error("ERR Invalid client ID")
-_CLIENT_TYPES = frozenset({"normal", "master", "replica", "slave", "pubsub"})
+_CLIENT_TYPES = frozenset({b"normal", b"master", b"replica", b"slave", b"pubsub"})
 
 
 def ping(_client: Client, args: Arguments) -> bytes:
@@ -124,8 +125,7 @@ def _hello_options(args: Arguments) -> bytes | None:
             name = _checked_name(args[position + 1])
             position += 2
         else:
-            text = args[position].decode("utf-8", "surrogateescape")
-            raise Refused(error(f"ERR Syntax error in HELLO option '{text}'"))
+            raise Refused(error(f"ERR Syntax error in HELLO option '{shown(args[position])}'"))
     return name
 
 
@@ -162,8 +162,7 @@ def client_setinfo(client: Client, args: Arguments) -> bytes:
     """CLIENT SETINFO LIB-NAME name | LIB-VER version."""
     option, value = args[2].lower(), args[3]
     if option not in {b"lib-name", b"lib-ver"}:
-        text = args[2].decode("utf-8", "surrogateescape")
-        return error(f"ERR Unrecognized option '{text}'")
+        return error(f"ERR Unrecognized option '{shown(args[2])}'")
     if not _is_printable(value):
         return error(f"ERR {option.decode()} cannot contain spaces, newlines or special characters.")
     if option == b"lib-name":
@@ -181,22 +180,22 @@ def client_info(client: Client, _args: Arguments) -> bytes:
 def client_list(client: Client, args: Arguments) -> bytes:
     """CLIENT LIST [TYPE type | ID id [id ...]]."""
     clients = client.server.clients
-    shown = [clients[number] for number in sorted(clients)]
+    listed = [clients[number] for number in sorted(clients)]
     if len(args) > 2:
         option = args[2].upper()
         if option == b"TYPE" and len(args) == 4:
-            kind = args[3].decode("utf-8", "surrogateescape").lower()
+            kind = args[3].lower()
             if kind not in _CLIENT_TYPES:
-                return error(f"ERR Unknown client type '{args[3].decode('utf-8', 'surrogateescape')}'")
-            shown = shown if kind == "normal" else []
+                return error(f"ERR Unknown client type '{shown(args[3])}'")
+            listed = listed if kind == b"normal" else []
         elif option == b"ID" and len(args) > 3:
             wanted = [parse_integer(text) for text in args[3:]]
             if any(number is None or number < 1 for number in wanted):
                 return _INVALID_CLIENT_ID
-            shown = [clients[number] for number in wanted if number in clients]
+            listed = [clients[number] for number in wanted if number in clients]
         else:
             return SYNTAX_ERROR
-    return verbatim("".join([_line(one) for one in shown]))
+    return verbatim("".join([_line(one) for one in listed]))
 
 
 def client_no_evict(client: Client, args: Arguments) -> bytes:

@@ -1,7 +1,7 @@
 """docs/commands.md from the command table: `python -m raftline.kv.commands.documentation > docs/commands.md`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.table import COMMANDS
@@ -16,6 +16,30 @@ _GROUPS = {
     "server": "Server",
 }
 
+_ERRORS = [
+    ("Error", "Meaning", "Did a write take effect?"),
+    ("---", "---", "---"),
+    ("`-CLUSTERDOWN ...: the command did not take effect`", "no leader or no quorum in time", "no"),
+    (
+        "`-CLUSTERDOWN ...: the command may have been applied, or may still be`",
+        "it was proposed, and its outcome is not known",
+        "unknown: look before you repeat it",
+    ),
+    (
+        "`-CLUSTERDOWN ...: nothing can be read that is certain to be current`",
+        "a read that could not be made linearizable in time",
+        "it was a read",
+    ),
+    ("`-TRYAGAIN ...`", "the leader changed, or too many commands wait", "no"),
+    ("`-ERR a key of ... bytes`, `-ERR a value of ... bytes`", "above `key_bytes_max` or `value_bytes_max`", "no"),
+    ("`-ERR max number of clients reached`", "more than `clients_max` connections", "no"),
+]
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 _HEAD = f"""# Commands
 
 This page is made from the command table (`src/raftline/kv/commands/table.py`); edit that, then run
@@ -28,16 +52,11 @@ quorum.
 
 Replies and errors are those of Redis {REDIS_VERSION}, in RESP2 and, after `HELLO 3`, in RESP3. On top of them:
 
-| Error | Meaning | Did a write take effect? |
-|---|---|---|
-| `-CLUSTERDOWN ...: the command did not take effect` | no leader or no quorum within the request timeout | no |
-| `-CLUSTERDOWN ...: the command may have been applied, or may still be` | it was proposed, and its outcome is not known | unknown: read before you repeat it |
-| `-CLUSTERDOWN ...: nothing can be read that is certain to be current` | a read that could not be made linearizable in time | it was a read |
-| `-TRYAGAIN ...` | the leader changed, or too many commands wait | no |
-| `-ERR a key of ... bytes`, `-ERR a value of ... bytes` | larger than `key_bytes_max` or `value_bytes_max` | no |
-| `-ERR max number of clients reached` | more than `clients_max` connections | no |
+{_table(_ERRORS)}
 
 Commands of one connection take effect in the order in which they were sent, pipelined or not.
+Deadlines count by the log's clock, which is the same on every node: see
+[the decision](decisions/0003-expiry-through-the-log.md).
 """
 
 

@@ -6,7 +6,7 @@ docs/decisions/0003-expiry-through-the-log.md.
 
 from raftline.kv.commands.arguments import deadline_of, require_integer
 from raftline.kv.commands.command import Arguments, Refused, WriteFunction
-from raftline.kv.resp.replies import ONE, ZERO, error, integer
+from raftline.kv.resp.replies import ONE, ZERO, error, integer, shown
 from raftline.kv.store import Store
 
 __all__ = [
@@ -106,8 +106,7 @@ def _conditions(args: Arguments) -> frozenset[bytes]:
     for argument in args[3:]:
         condition = argument.upper()
         if condition not in _CONDITIONS:
-            text = argument.decode("utf-8", "surrogateescape")
-            raise Refused(error(f"ERR Unsupported option {text}"))
+            raise Refused(error(f"ERR Unsupported option {shown(argument)}"))
         conditions.add(condition)
     if b"NX" in conditions and len(conditions) > 1:
         raise Refused(_NX_WITH_OTHERS)

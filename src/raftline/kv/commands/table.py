@@ -15,7 +15,6 @@ _ONE_KEY = (1, 1, 1)
 _ALL_KEYS = (1, -1, 1)
 _PER_KEY = "O(N) in the number of keys."
 _PER_STORED_KEY = "O(N) in the number of keys stored."
-_LOG_TIME = "Times count by the log's clock, see docs/decisions/0003-expiry-through-the-log.md."
 _FLUSH = "Both modes return at once; memory is given back little by little."
 
 COMMANDS: dict[bytes, Command] = {}
@@ -196,7 +195,6 @@ _generic(
     check=expiry.check_expire,
     keys=_ONE_KEY,
     flags="fast",
-    note=_LOG_TIME,
 )
 _generic(
     "pexpire",
@@ -208,7 +206,6 @@ _generic(
     keys=_ONE_KEY,
     flags="fast",
     since="2.6.0",
-    note=_LOG_TIME,
 )
 _generic(
     "expireat",
@@ -220,7 +217,6 @@ _generic(
     keys=_ONE_KEY,
     flags="fast",
     since="1.2.0",
-    note=_LOG_TIME,
 )
 _generic(
     "pexpireat",
@@ -232,7 +228,6 @@ _generic(
     keys=_ONE_KEY,
     flags="fast",
     since="2.6.0",
-    note=_LOG_TIME,
 )
 _generic("ttl", 2, "key", "Return in how many seconds a key expires.", read=expiry.ttl, keys=_ONE_KEY, flags="fast")
 _generic(

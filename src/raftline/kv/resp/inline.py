@@ -12,9 +12,8 @@ _HEX = re.compile(rb"x([0-9a-fA-F]{2})")
 def split_inline(line: bytes) -> list[bytes] | None:
     r"""Return the words of `line`, or None if a quote is not closed, or not followed by a blank.
 
-    Double quotes know `\n \r \t \b \a \xHH`, single quotes only `\'`; a NUL byte ends the line, as in Redis.
+    Double quotes know `\n \r \t \b \a \xHH`, single quotes only `\'`.
     """
-    line = line.partition(b"\0")[0]
     words: list[bytes] = []
     position, end = 0, len(line)
     while True:

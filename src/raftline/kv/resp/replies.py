@@ -21,6 +21,7 @@ __all__ = [
     "integer",
     "mapping",
     "set_of",
+    "shown",
     "simple",
     "verbatim",
 ]
@@ -45,7 +46,12 @@ def simple(text: str) -> bytes:
 
 def error(text: str) -> bytes:
     """Return an error; `text` begins with its code, as in `ERR syntax error`. Line breaks become blanks."""
-    return b"-%b\r\n" % text.translate(_LINE_BREAKS).encode("utf-8", "surrogateescape")
+    return b"-%b\r\n" % text.strip("\r\n").translate(_LINE_BREAKS).encode("utf-8", "surrogateescape")
+
+
+def shown(argument: bytes, bytes_max: int = 1 << 10) -> str:
+    """Return an argument as errors quote it: cut short, and at a NUL byte, as C sees it."""
+    return argument.partition(b"\0")[0][:bytes_max].decode("utf-8", "surrogateescape")
 
 
 def integer(number: int) -> bytes:
