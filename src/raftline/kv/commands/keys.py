@@ -1,10 +1,11 @@
 """Commands about keys whatever they hold: existence, removal, type, and the walk over all of them."""
 
+import re
+
 from raftline.kv.commands.arguments import SYNTAX_ERROR, require_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.resp.replies import OK, array, bulk, bulk_array, error, integer, simple
-from raftline.kv.slots import SLOT_COUNT
 from raftline.kv.store import Store
 
 __all__ = ["TICK_KEYS_MAX", "check_flush", "dbsize", "delete", "exists", "flush", "keys", "scan", "tick", "type_"]
@@ -13,6 +14,7 @@ TICK_KEYS_MAX = 1000
 """Expired keys that one RAFTLINE.TICK removes at most."""
 
 _INVALID_CURSOR = error("ERR invalid cursor")
+_CURSOR = re.compile(rb"|[+-]?[0-9]{1,20}")
 _CURSOR_MAX = 2**64
 _SCAN_COUNT = 10
 _SCAN_COUNT_MAX = 10_000
@@ -93,11 +95,11 @@ def tick(store: Store, _args: Arguments, _time_ms: int) -> bytes:
 
 
 def _parse_cursor(text: bytes) -> int:
-    """Read what `scan` gave out; anything else that is a number is a place behind the end, which is no error."""
-    digits = text.removeprefix(b"-")
-    if not digits.isdigit() or len(digits) > 20 or int(digits) >= _CURSOR_MAX:
+    """Read what `scan` gave out; any other number is a place somewhere, or behind the end, which is no error."""
+    digits = text.partition(b"\0")[0]
+    if not _CURSOR.fullmatch(digits) or abs(int(digits or b"0")) >= _CURSOR_MAX:
         raise Refused(_INVALID_CURSOR)
-    return int(digits) if digits is text else SLOT_COUNT << 32
+    return int(digits or b"0") % _CURSOR_MAX
 
 
 def _has_type(store: Store, key: bytes, now_ms: int, type_name: bytes) -> bool:
