@@ -91,5 +91,6 @@ def test_the_first_write_after_a_moment_is_the_one_sent_after_it(store: Any) -> 
     first = load.first_acknowledged_after(0.0)
     assert first is not None
     assert load.wait_acknowledged_after(0.0, 1.0) == first
+    assert 0 < load.silent_s < 60
     with pytest.raises(ClusterTrouble, match="no write was acknowledged within 0 s"):
         load.wait_acknowledged_after(time.monotonic(), 0)

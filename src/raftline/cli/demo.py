@@ -184,7 +184,8 @@ class Demo:
                 positions = (info.applied_index, info.commit_index, info.last_index)
                 style = "green" if info.role == "leader" else ""
                 table.add_row(name, info.role, str(info.term), *[str(index) for index in positions], style=style)
-        counts = f"{self._load.writes} writes acknowledged, {self._load.reads} reads"
+        load = self._load
+        counts = f"{load.writes} writes acknowledged, the last {load.silent_s:.2f} s ago; {load.reads} reads"
         return Group(table, Text(f"{self._clock()} {self._doing}"), Text(counts))
 
     def _say(self, text: str) -> None:

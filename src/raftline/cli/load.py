@@ -111,12 +111,11 @@ class Load:
             time.sleep(_PAUSE_AFTER_ERROR_S)
         return first
 
-    def longest_silence_s(self, since: float) -> float:
-        """Return the longest time from `since` on in which nothing was acknowledged."""
+    @property
+    def silent_s(self) -> float:
+        """How long ago the last write was acknowledged."""
         with self._lock:
-            moments = sorted(at for _, at in self._acknowledged_at if at >= since)
-        gaps = [later - earlier for earlier, later in zip([since, *moments], moments, strict=False)]
-        return max(gaps, default=0.0)
+            return time.monotonic() - self._acknowledged_at[-1][1] if self._acknowledged_at else 0.0
 
     def check_node(self, port: int) -> list[str]:
         """Read everything back through one node; return in words what is missing or wrong."""
