@@ -37,7 +37,7 @@ def test_a_candidate_that_learns_of_a_larger_term_becomes_follower(server: Any) 
     """Candidates revert to follower on a larger term (A8)."""
     one = server()
     one.time_out()
-    assert one.state.role is Role.CANDIDATE
+    assert one.raft.role.value == "candidate"
     one.receive("n2", VoteReply(4, one.state.term, granted=False))
     assert one.state.role is Role.FOLLOWER
     assert one.state.term == 4

@@ -1,0 +1,83 @@
+"""The log in memory; the property test against a plain list is in tests/properties."""
+
+import pytest
+
+from raftline.core.entries import Entry
+from raftline.core.log import Log
+from raftline.errors import SafetyViolation
+
+
+def _log(*terms: int, base: int = 0, base_term: int = 0) -> Log:
+    return Log(base, base_term, [Entry(base + n, term, b"x" * n) for n, term in enumerate(terms, 1)])
+
+
+def test_positions_go_through_the_offset() -> None:
+    """Index and position never mix, before and after compaction (D4)."""
+    log = _log(1, 1, 2, 3, 3)
+    log.compact_to(3)
+    assert (log.base_index, log.base_term, log.last_index, len(log)) == (3, 2, 5, 2)
+    assert [log.term_at(index) for index in range(2, 7)] == [None, 2, 3, 3, None]
+    assert log.entry(4).index == 4
+    assert [entry.index for entry in log.slice(4, 6)] == [4, 5]
+
+
+def test_a_gap_is_a_bug() -> None:
+    """Entries follow directly."""
+    with pytest.raises(AssertionError, match="no gaps"):
+        _log(1).append([Entry(3, 1, b"")])
+
+
+def test_the_size_follows_every_change() -> None:
+    """Payload bytes are counted in and out (D18)."""
+    log = _log(1, 1, 1, 1)
+    assert log.size_bytes == 10
+    log.cut_from(4, 0)
+    assert log.size_bytes == 6
+    log.compact_to(2)
+    assert log.size_bytes == 3
+    log.restart_at(9, 4)
+    assert (log.size_bytes, log.last_index, log.last_term, len(log)) == (0, 9, 4, 0)
+
+
+def test_a_committed_entry_is_never_cut() -> None:
+    """Guarded by more than an assertion (B17)."""
+    with pytest.raises(SafetyViolation, match="entry 2 is committed"):
+        _log(1, 1, 1).cut_from(2, 2)
+
+
+def test_the_last_term_after_a_cut_down_to_the_base() -> None:
+    """The sentinel answers when nothing is left (D5)."""
+    log = _log(4, 4, base=7, base_term=3)
+    log.cut_from(8, 7)
+    assert (log.last_index, log.last_term) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("last_index", "last_term", "expected"),
+    [(5, 3, True), (6, 3, True), (4, 3, False), (1, 4, True), (99, 2, False)],
+)
+def test_up_to_date(last_index: int, last_term: int, expected: bool) -> None:  # noqa: FBT001
+    """Term first, then length; equal is enough (A13)."""
+    assert _log(1, 1, 2, 3, 3).is_up_to_date(last_index, last_term) is expected
+
+
+def test_terms_are_found_at_their_edges() -> None:
+    """For fast backup: first index of a term here, last index of a term there, sentinel included (B23, B24, D19)."""
+    log = _log(2, 2, 4, 4, 7, base=3, base_term=2)
+    assert log.first_index_of_term_at(5) == 4
+    assert log.first_index_of_term_at(7) == 6
+    assert log.last_index_of_term(4) == 7
+    assert log.last_index_of_term(2) == 5
+    assert log.last_index_of_term(3) is None
+    assert log.last_index_of_term(9) is None
+    assert _log(base=3, base_term=2).last_index_of_term(2) == 3
+    assert _log().last_index_of_term(0) is None
+
+
+def test_a_batch_keeps_both_limits_and_is_never_empty() -> None:
+    """At least one entry, else as many as fit."""
+    log = Log(0, 0, [Entry(n, 1, b"x" * 100) for n in range(1, 11)])
+    assert len(log.batch(1, 10, 100)) == 1
+    assert len(log.batch(1, 116 * 3, 100)) == 3
+    assert len(log.batch(1, 10_000, 4)) == 4
+    assert [entry.index for entry in log.batch(9, 10_000, 100)] == [9, 10]
