@@ -1,0 +1,190 @@
+"""Runs one test once, in this process and thread: on virtual time, where a seed fixes everything, or on real time."""
+
+import asyncio
+import gc
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from raftline.lab.bench import Bench, describe_error
+from raftline.lab.cluster import Cluster
+from raftline.lab.promises import BrokenPromise, rules_in
+from raftline.lab.result import Failure, Numbers, TestResult, failure_of
+from raftline.lab.tests.case import LabTest
+from raftline.lab.trace import Trace
+from raftline.lab.watchdog import Interrupted, watch_progress
+from raftline.sim.loop import SimLoop
+from raftline.sim.refusals import SimulationError
+
+__all__ = ["TIME_LIMIT_S", "run_test"]
+
+TIME_LIMIT_S = 120.0
+"""Of the test's own time, and of real time (J4)."""
+
+_STUCK_S = 10.0
+_CALLBACKS_PER_MS_MAX = 300_000
+
+
+def run_test(
+    test: LabTest, make: Callable[..., Any], seed: int, *, virtual: bool, scripts: bool = True
+) -> tuple[TestResult, Trace]:
+    """Run a test with an implementation's `make`; must be called in the main thread, outside any loop.
+
+    Whatever the implementation does becomes a result; an exception out of here is a fault of the tester.
+    """
+    random.seed(f"lab {seed}")
+    run = _Run(test, make, seed, virtual=virtual, scripts=scripts)
+    cpu_started = time.process_time()
+    with watch_progress(run.progress, run.on_stuck, stuck_s=_STUCK_S, limit_s=TIME_LIMIT_S):
+        run.run()
+    failure = run.failure()
+    result = TestResult(
+        part=test.part,
+        title=test.title,
+        seed=seed,
+        virtual=virtual,
+        passed=failure is None,
+        numbers=run.numbers,
+        cpu_s=round(time.process_time() - cpu_started, 3),
+        failure=failure,
+    )
+    return result, run.trace
+
+
+class _Run:
+    """One run; gathers what is known even if it ends by an interruption."""
+
+    def __init__(self, test: LabTest, make: Callable[..., Any], seed: int, *, virtual: bool, scripts: bool) -> None:
+        self._test = test
+        self._make = make
+        self._seed = seed
+        self._virtual = virtual
+        self._scripts = [script for script in test.scripts if scripts and (virtual or not script.virtual_only)]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bench: Bench | None = None
+        self._broken: BrokenPromise | None = None
+        self._script: str | None = None
+        self._also: list[str] = []
+        self._ended_at = 0.0
+        self._ticks = 0
+        self.numbers: Numbers | None = None
+        self.trace = Trace()
+
+    def progress(self) -> object:
+        """Return something that changes as long as the loop turns."""
+        return (self._loop.steps, self._loop.now) if isinstance(self._loop, SimLoop) else self._ticks
+
+    def on_stuck(self, name: str, seen: str) -> None:
+        """Note why the run is being interrupted, and end it at the loop's next turn."""
+        broken = BrokenPromise(name, seen)
+        self._note_broken(broken)
+        if self._bench is not None:
+            self._bench.fail(broken)
+
+    def run(self) -> None:
+        """Run to the end, whatever that is."""
+        try:
+            if self._virtual:
+                with SimLoop(self._seed, steps_max=_CALLBACKS_PER_MS_MAX) as loop:
+                    self._loop = loop
+                    loop.run_until_complete(self._main())
+            else:
+                with asyncio.Runner() as runner:
+                    self._loop = runner.get_loop()
+                    runner.run(self._main())
+        except BrokenPromise as broken:
+            self._note_broken(broken)
+        except Interrupted:
+            assert self._broken is not None, "whoever interrupts says why first"
+        except SimulationError as error:
+            self._note_broken(BrokenPromise("returns", str(error)))
+        except MemoryError as error:
+            self._note_broken(BrokenPromise("memory", describe_error(error)))
+        except (SystemExit, RecursionError) as error:
+            self._note_broken(BrokenPromise("no exception", describe_error(error)))
+
+    def failure(self) -> Failure | None:
+        """Return why the run failed, None if it did not."""
+        if self._broken is None:
+            return None
+        failure = failure_of(self._broken, self._ended_at, script=self._script)
+        return msgspec.structs.replace(failure, also=self._also)
+
+    async def _main(self) -> None:
+        """Run body and scripts until they end, something breaks, or time is up."""
+        bench = Bench(self._make, self._seed, virtual=self._virtual)
+        self._bench = bench
+        self.trace = bench.trace
+        ticker = asyncio.create_task(self._tick(), name="lab ticker")
+        work = asyncio.create_task(self._work(bench), name="lab test")
+        try:
+            await asyncio.wait({work, bench.failed}, timeout=TIME_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+            broken = self._outcome(bench, work)
+            if broken is not None:
+                self._note_broken(broken)
+                self._look_for_exceptions(bench)
+        finally:
+            ticker.cancel()
+            work.cancel()
+            await asyncio.wait({work}, timeout=1)
+
+    def _outcome(self, bench: Bench, work: "asyncio.Task[None]") -> BrokenPromise | None:
+        """Return what broke first, None if the test passed; an exception of the tester is raised."""
+        if bench.failed.done():
+            return bench.failed.result()
+        if not work.done():
+            return BrokenPromise("time", f"the test did not end within {TIME_LIMIT_S:.0f} s")
+        error = work.exception()
+        if error is None or isinstance(error, BrokenPromise):
+            return error
+        raise error
+
+    async def _work(self, bench: Bench) -> None:
+        test = self._test
+        async with Cluster(bench, test.servers, reliable=test.reliable, snapshots=test.snapshots) as cluster:
+            started = bench.now()
+            cluster.start_all()
+            await test.body(cluster)
+            self.numbers = Numbers(
+                time_s=round(bench.now() - started, 3),
+                servers=test.servers,
+                rpcs=cluster.network.rpcs_sent,
+                bytes=cluster.network.bytes_total,
+                commits=cluster.ledger.index_max,
+            )
+        for script in self._scripts:
+            self._script = script.title
+            bench.suspects = script.suspects
+            bench.note(f"--- {script.title} ---")
+            await script.run(bench)
+        self._script = None
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticks += 1
+            await asyncio.sleep(0.1)
+
+    def _note_broken(self, broken: BrokenPromise) -> None:
+        """Keep the first broken promise, with the rules that the script in progress aims at in front."""
+        if self._broken is not None:
+            return
+        if self._bench is not None:
+            usual = rules_in(broken.name, self._test.part)
+            broken.rules = tuple(dict.fromkeys((*self._bench.suspects, *broken.suspects, *usual)))
+            self._ended_at = self._bench.now()
+        self._broken = broken
+
+    def _look_for_exceptions(self, bench: Bench) -> None:
+        """Find exceptions of tasks that nobody awaited: often the reason for silence."""
+        gc.collect()
+        if isinstance(self._loop, SimLoop):
+            for task in self._loop.unseen_tasks():
+                error = None if not isinstance(task, asyncio.Task) or task.cancelled() else task.exception()
+                if isinstance(error, Exception) and not isinstance(error, BrokenPromise):
+                    self._also.append(describe_error(error))
+        if bench.failed.done() and self._broken is not bench.failed.result():
+            self._also.append(bench.failed.result().seen)
+        self._also = list(dict.fromkeys(self._also))[:5]
