@@ -16,6 +16,7 @@ __all__ = [
     "Applied",
     "ChunkRead",
     "ChunkStored",
+    "Compacted",
     "Event",
     "MembershipProposed",
     "Persisted",
@@ -77,6 +78,12 @@ class SnapshotTaken(msgspec.Struct, frozen=True, gc=False):
     compact_to: Index
 
 
+class Compacted(msgspec.Struct, frozen=True, gc=False):
+    """The log may be dropped up to `index`, which the snapshot at hand covers; a long log goes piece by piece."""
+
+    index: Index
+
+
 class ChunkRead(msgspec.Struct, frozen=True, gc=False):
     """The bytes that `ChunkWanted` asked for; `meta` is of the snapshot they really come from."""
 
@@ -107,6 +114,7 @@ Event: TypeAlias = (
     | Persisted
     | Applied
     | SnapshotTaken
+    | Compacted
     | ChunkRead
     | ChunkStored
 )

@@ -16,6 +16,7 @@ from raftline.core.events import (
     Applied,
     ChunkRead,
     ChunkStored,
+    Compacted,
     Event,
     MembershipProposed,
     Persisted,
@@ -159,7 +160,8 @@ class Raft:
             entries = tuple(state.log.slice(low, state.log.last_index + 1)) if low <= state.log.last_index else ()
         committed: tuple[Entry, ...] = ()
         if state.handed_out < state.commit:
-            committed = tuple(state.log.slice(state.handed_out + 1, state.commit + 1))
+            high = min(state.commit, state.handed_out + state.config.committed_max)
+            committed = tuple(state.log.slice(state.handed_out + 1, high + 1))
         if not (entries or committed or appends or state.out or state.hard_state_changed or self._has_news()):
             return None
         return self._hand_out(entries, committed, appends)
@@ -200,7 +202,8 @@ class Raft:
             chunks_received=tuple(state.chunks_received),
         )
         state.handed_to_disk = state.log.last_index
-        state.handed_out = max(state.handed_out, state.commit)
+        if committed:
+            state.handed_out = committed[-1].index
         if ready.must_persist:
             state.unpersisted.append((ready.number, state.log.last_index, state.log_epoch, state.term))
         state.hard_state_changed = False
@@ -295,6 +298,7 @@ _OTHER: dict[type, Callable[[RaftState, Any], object]] = {
     Persisted: _on_persisted,
     Applied: _on_applied,
     SnapshotTaken: snapshots.on_snapshot_taken,
+    Compacted: snapshots.on_compacted,
     ChunkRead: snapshots.on_chunk_read,
     ChunkStored: snapshots.on_chunk_stored,
 }

@@ -5,7 +5,7 @@ and hears of the outcome as an event. A snapshot moves a replica only forward (D
 """
 
 from raftline.core.entries import SnapshotMeta
-from raftline.core.events import ChunkRead, ChunkStored, SnapshotTaken
+from raftline.core.events import ChunkRead, ChunkStored, Compacted, SnapshotTaken
 from raftline.core.ids import NodeId
 from raftline.core.messages import SnapshotReply, SnapshotRequest
 from raftline.core.progress import Mode
@@ -16,6 +16,7 @@ from raftline.core.transitions import hear_leader
 __all__ = [
     "on_chunk_read",
     "on_chunk_stored",
+    "on_compacted",
     "on_snapshot_reply",
     "on_snapshot_request",
     "on_snapshot_taken",
@@ -32,6 +33,16 @@ def on_snapshot_taken(state: RaftState, event: SnapshotTaken) -> str | None:
     assert event.compact_to <= event.meta.index, "only what the snapshot covers can be dropped"
     state.snapshot = event.meta
     state.log.compact_to(event.compact_to)
+    state.configuration.on_compacted(state.log.base_index)
+    return None
+
+
+def on_compacted(state: RaftState, event: Compacted) -> str | None:
+    """Let go of a further piece of the log behind the snapshot (D16)."""
+    assert event.index <= state.snapshot.index, "only what the snapshot covers can be dropped"
+    if event.index <= state.log.base_index:
+        return "gone already"
+    state.log.compact_to(event.index)
     state.configuration.on_compacted(state.log.base_index)
     return None
 

@@ -76,6 +76,11 @@ class Replica:
         """Say whether committed entries wait to be applied and may be."""
         return bool(self._to_apply) and self.restoring is None
 
+    @property
+    def backlog(self) -> int:
+        """Return how many committed entries wait to be applied."""
+        return len(self._to_apply)
+
     def step(self, event: Event, now: float) -> None:
         """Pass an event to the core; compare the leader's digest if one came along.
 

@@ -12,7 +12,7 @@ from itertools import count
 
 import structlog
 
-from raftline.core.events import Event, Persisted, ReadRequested, Received, TimerDue
+from raftline.core.events import Compacted, Event, Persisted, ReadRequested, Received, TimerDue
 from raftline.core.ids import GroupId, Index, NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest, Message
 from raftline.core.ready import Ready
@@ -32,6 +32,8 @@ _log = structlog.get_logger("raftline.group")
 _MESSAGES_PER_TURN = 512
 _PROPOSALS_PER_TURN = 8192
 _APPLY_S_MAX = 0.005
+_BACKLOG_MAX = 4096
+_COMPACTED_PER_TURN = 5000
 _SWEEP_S = 0.05
 
 
@@ -84,6 +86,7 @@ class GroupLoop:
         self._bytes_at_snapshot = 0
         self._index_at_snapshot: Index = replica.core.state.snapshot.index
         self._released: Index = 0
+        self._compact_target: Index = 0
         self._first_term: Term = replica.core.term
         self.forwarding = Forwarding(origin, self._send_forward)
         self._seen_frames = SeenFrames()
@@ -97,7 +100,6 @@ class GroupLoop:
             fail=self.fail,
             now=loop.time,
             chunk_bytes=config.core.snapshot_chunk_bytes,
-            keep_log_entries=config.keep_log_entries,
         )
 
     # What others may call.
@@ -206,6 +208,8 @@ class GroupLoop:
         """Hand out what the core wants done, apply what is committed, answer reads."""
         while (ready := self.replica.take_ready()) is not None:
             self._handle(ready)
+            if self.replica.backlog >= _BACKLOG_MAX:
+                break  # apply some first; the rest of what is ready is there in the next turn
         if self.replica.has_work:
             until = now + _APPLY_S_MAX
             while self.replica.has_work and self._loop.time() < until:
@@ -405,8 +409,9 @@ class GroupLoop:
         """Take a snapshot when the log has grown enough since the last; let the disk log go behind it."""
         state = self._core.state
         config = self._config
+        self._compact_some()
         base = state.log.base_index
-        if base > self._released:
+        if base > self._released and base >= self._compact_target:
             self._released = base
             wal, group = self._wal, self._group
             self._log_disk.submit(lambda: wal.release(group, base), self._on_released)
@@ -420,6 +425,15 @@ class GroupLoop:
             self._index_at_snapshot = self.replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             self.snapshotting.take()
+
+    def _compact_some(self) -> None:
+        """Let a piece of the log go that a snapshot covers; a million entries at once would hold the loop."""
+        state = self._core.state
+        if not self.snapshotting.taking and self._compact_target < state.snapshot.index - self._config.keep_log_entries:
+            self._compact_target = state.snapshot.index - self._config.keep_log_entries
+        base = state.log.base_index
+        if base < self._compact_target:
+            self.post(Compacted(min(self._compact_target, base + _COMPACTED_PER_TURN)))
 
     def _on_released(self, result: int | BaseException) -> None:
         if isinstance(result, BaseException):

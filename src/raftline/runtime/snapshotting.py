@@ -36,7 +36,6 @@ class Snapshotting:
         fail: Callable[[BaseException], None],
         now: Callable[[], float],
         chunk_bytes: int,
-        keep_log_entries: int,
     ) -> None:
         self._group = group
         self._replica = replica
@@ -46,7 +45,6 @@ class Snapshotting:
         self._fail = fail
         self._now = now
         self._chunk_bytes = chunk_bytes
-        self._keep_log_entries = keep_log_entries
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self._readers: dict[NodeId, SnapshotReader] = {}
         self._stopped = False
@@ -93,8 +91,8 @@ class Snapshotting:
         self.taking = False
         self.taken += 1
         self.last_size_bytes = size
-        base = self._replica.core.state.log.base_index
-        self._post(SnapshotTaken(meta, max(base, meta.index - self._keep_log_entries)))
+        # The log behind it goes piece by piece, see GroupLoop.
+        self._post(SnapshotTaken(meta, self._replica.core.state.log.base_index))
 
     # Sending one.
 
