@@ -78,6 +78,7 @@ class Cluster:
         self.network.long_delays = True
         self.ledger = Ledger(bench, count)
         self.watch = Watch(bench, count, self._state_of)
+        self.watch.on_change = self._refresh_columns
         self.also_on_event: Callable[[NetworkEvent], None] = lambda _event: None
         """A script's own look at what the network does."""
         self._snapshots = snapshots
@@ -441,7 +442,6 @@ class Cluster:
                 self.watch.look_at_all()
             except BrokenPromise as broken:
                 self.bench.fail(broken)
-            self._refresh_columns()
             await asyncio.sleep(_WATCH_INTERVAL_S)
 
     def _refresh_columns(self) -> None:

@@ -31,6 +31,8 @@ class Watch:
         self._count = count
         self._state_of = state_of
         self.leaders: dict[int, int] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a server's role or term is seen to have changed."""
         self._last: list[State | None] = [None] * count
         self._spoken_term = [0] * count
         self._calls: dict[int, State | None] = {}
@@ -109,9 +111,11 @@ class Watch:
 
     def _on_change(self, server: int, before: State | None, state: State | None) -> None:
         self._last[server] = state
+        self.on_change()
         if state is None:
             return
         term, leads = state
+        self._bench.note(f"server {server} {'leads' if leads else 'is in'} term {term}")
         lowest = before[0] if before is not None else self._spoken_term[server]
         if term < lowest:
             when = "went back" if before is not None else "came back from a restart"

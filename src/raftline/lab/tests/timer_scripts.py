@@ -65,8 +65,8 @@ async def _hopeless_candidate(bench: Bench) -> None:
             if cluster.state(voter)[0] > asked:
                 return
         seen = (
-            f"server {voter} started no election for {_PATIENCE_S:.0f} s after its leader was gone: server {candidate}, "
-            "whose log is too old to win, kept asking for its vote"
+            f"server {voter} started no election for {_PATIENCE_S:.0f} s after its leader was gone: "
+            f"server {candidate}, whose log is too old to win, kept asking for its vote"
         )
         raise BrokenPromise("elects", seen, server=voter)
 
@@ -91,8 +91,8 @@ async def _old_leader(bench: Bench) -> None:
         term, _ = cluster.state(follower)
         if not await cluster.until(lambda: cluster.state(follower)[0] > term, _PATIENCE_S):
             seen = (
-                f"server {follower} started no election for {_PATIENCE_S:.0f} s after the leader of its term {term} was gone; "
-                f"all it heard were heartbeats of server {old}, of term {old_term}"
+                f"server {follower} started no election for {_PATIENCE_S:.0f} s after the leader of its term {term} "
+                f"was gone; all it heard were heartbeats of server {old}, of term {old_term}"
             )
             raise BrokenPromise("elects", seen, server=follower, term=term)
 

@@ -1,0 +1,127 @@
+"""`raftline lab`: the tests of MIT's labs 2A to 2D, on our core or on anybody's Raft in Python."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from raftline.cli.output import complain, say
+from raftline.errors import ConfigError
+from raftline.lab.catalogue import select
+from raftline.lab.loader import OURS
+from raftline.lab.report import (
+    failure_lines,
+    first_line,
+    passed_line,
+    replay_command,
+    summary_lines,
+    table_lines,
+)
+from raftline.lab.result import TestResult
+from raftline.lab.supervisor import run_jobs
+from raftline.lab.tests.case import LabTest
+from raftline.lab.worker import Job
+
+__all__ = ["lab"]
+
+_BAD_INPUT = 2
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[2A 2B 2C 2D | NAME]...", help="Parts, or titles of tests; all if none.")
+]
+Implementation = Annotated[
+    str, typer.Option("-i", "--implementation", metavar="MODULE:MAKE", help="Whose Raft; a file will do, too.")
+]
+RealTime = Annotated[bool, typer.Option("--real-time", help="On the real clock, which takes as long as it says.")]
+Seed = Annotated[int, typer.Option(help="The first seed; it fixes everything on virtual time.")]
+Runs = Annotated[int, typer.Option(min=1, help="Seeds to run each test with, counted on from --seed.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Tests side by side. [default: 1; with --real-time as many as there are processors, to 4]"
+    ),
+]
+Traces = Annotated[Path, typer.Option(help="Where traces of failed tests are written.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")]
+
+
+def lab(
+    names: Names = None,
+    *,
+    implementation: Implementation = OURS,
+    real_time: RealTime = False,
+    seed: Seed = 0,
+    runs: Runs = 1,
+    jobs: Jobs = None,
+    traces: Traces = Path("lab-traces"),
+    as_json: AsJson = False,
+) -> None:
+    """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.
+
+    A failure says which promise was broken, where, and which rules to look at. Exit code 0: all passed; 1: some
+    failed; 2: no such test.
+    """
+    try:
+        tests = select(names or [])
+    except ConfigError as error:
+        complain(f"raftline lab: {error}")
+        raise typer.Exit(_BAD_INPUT) from None
+    todo = [
+        Job(title=test.title, seed=n, virtual=not real_time, implementation=implementation, traces=str(traces))
+        for n in range(seed, seed + runs)
+        for test in tests
+    ]
+    workers = jobs or (min(4, os.cpu_count() or 1) if real_time else 1)
+    results = _run(todo, min(workers, len(todo)), tests, quiet=as_json)
+    if as_json:
+        say(_as_json(results, implementation))
+    raise typer.Exit(0 if all(result.passed for result in results) else 1)
+
+
+def _run(todo: list[Job], workers: int, tests: tuple[LabTest, ...], *, quiet: bool) -> list[TestResult]:
+    parts = {test.title: test.part for test in tests}
+    results: list[TestResult] = []
+    began = time.monotonic()
+
+    def announce(job: Job) -> None:
+        if not quiet:
+            say(first_line(parts[job.title], job.title))
+
+    for job, result in zip(todo, run_jobs(todo, workers, on_start=announce), strict=True):
+        results.append(result)
+        if workers > 1:
+            announce(job)
+        if not quiet:
+            _tell(result, job)
+    if not quiet:
+        say("")
+        if any(result.numbers is not None for result in results):
+            for line in table_lines(results):
+                say(line)
+            say("")
+        for line in summary_lines(results, time.monotonic() - began):
+            say(line)
+    sys.stdout.flush()
+    return results
+
+
+def _tell(result: TestResult, job: Job) -> None:
+    if result.passed and result.numbers is not None:
+        say(passed_line(result.numbers))
+    elif not result.passed:
+        for line in failure_lines(result, replay_command(result, job.implementation)):
+            say(line)
+
+
+def _as_json(results: list[TestResult], implementation: str) -> str:
+    document = {
+        "implementation": implementation,
+        "passed": all(result.passed for result in results),
+        "tests": [msgspec.to_builtins(result) for result in results],
+    }
+    return json.dumps(document, indent=2)
