@@ -15,7 +15,7 @@ __all__ = ["FORMAT", "KIND_STRING", "FrozenSlots", "Header", "Record", "Snapshot
 FORMAT = 1
 KIND_STRING = 0
 
-_CHUNK_RECORDS_MAX = 4096
+_CHUNK_RECORDS_MAX = 1024
 _CHUNK_BYTES_MAX = 1 << 20
 _PIECE_BYTES_MAX = 256 << 10
 _RECORD_BYTES = 32
