@@ -240,6 +240,21 @@ def test_the_window_bounds_what_is_in_flight(server: Any) -> None:
     assert one.state.progress["n2"].inflight_messages == limit
 
 
+def test_an_entry_above_the_window_goes_alone(server: Any) -> None:
+    """A single entry larger than all that may be in flight is sent, and nothing behind it until it is answered.
+
+    Found by reading: what was left of the window became negative and was taken for room.
+    """
+    one = server()
+    _accept(one, "n2", _to(one.lead(), "n2")[0])
+    big = b"x" * (one.state.config.inflight_bytes_max + 1)
+    (request,) = _to(one.propose(big), "n2")
+    assert len(request.entries) == 1
+    assert _to(one.propose(b"next"), "n2") == []
+    (following,) = [message for to, message in one.receive("n2", AppendReply(1, 1, True, 0, 1)) if to == "n2"]  # noqa: FBT003
+    assert [entry.data for entry in following.entries] == [b"next"]
+
+
 def test_only_the_terms_winner_sends_append_entries(server: Any) -> None:
     """Two leaders in one term are a broken promise, and not passed over (A21)."""
     one = server()

@@ -17,6 +17,7 @@ from raftline import (
     ProposalError,
     Timeout,
 )
+from raftline.errors import TooLarge
 
 
 def test_a_proposal_on_any_node_is_applied_on_all(make_cluster: Any) -> None:
@@ -182,7 +183,7 @@ def test_too_much_waiting_is_refused_before_the_log(make_cluster: Any) -> None:
             refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
             assert len(refused) == 40
             assert not any(outcome.may_take_effect for outcome in refused)
-            with pytest.raises(Overloaded, match="the limit is 1000"):
+            with pytest.raises(TooLarge, match="the limit is 1000"):
                 await leader.propose(b"k=" + b"x" * 2000)
 
     asyncio.run(scenario())

@@ -82,7 +82,7 @@ def _bytes_allowed(state: RaftState, progress: PeerProgress) -> int:
         return 0 if progress.probing else config.probe_bytes_max
     if progress.mode is Mode.SNAPSHOT or progress.inflight_messages >= config.inflight_messages_max:
         return 0
-    return min(config.append_bytes_max, config.inflight_bytes_max - progress.inflight_bytes)
+    return max(0, min(config.append_bytes_max, config.inflight_bytes_max - progress.inflight_bytes))
 
 
 def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _Cache) -> tuple[AppendRequest, int]:

@@ -23,8 +23,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Most proposals and reads that may wait; more are refused as `Overloaded`."""
     pending_bytes_max: int = 256 << 20
     """Most bytes of commands that may wait."""
-    command_bytes_max: int = 64 << 20
-    """Largest single command."""
+    command_bytes_max: int = 8 << 20
+    """Largest single command; frames between nodes are made to hold it."""
     snapshot_log_bytes: int = 64 << 20
     """Take a snapshot when the log holds this many bytes more than at the last one."""
     snapshot_log_entries: int = 500_000

@@ -16,7 +16,7 @@ from raftline.core.events import Compacted, Event, Persisted, ReadRequested, Rec
 from raftline.core.ids import GroupId, Index, NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest, Message
 from raftline.core.ready import Ready
-from raftline.errors import NotLeader, Overloaded, Stopped
+from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames
@@ -259,7 +259,7 @@ class GroupLoop:
         elif request.size_bytes > config.command_bytes_max:
             self._refuse(
                 request,
-                Overloaded(f"the command has {request.size_bytes} bytes, the limit is {config.command_bytes_max}"),
+                TooLarge(f"the command has {request.size_bytes} bytes, the limit is {config.command_bytes_max}"),
             )
         elif (
             len(self._deadlines) >= config.pending_max

@@ -29,6 +29,7 @@ from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.status import MemberStatus, Status
 from raftline.transport.address import parse_address
+from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
 from raftline.wal.files import Files, OsFiles
 from raftline.wal.wal import Wal
@@ -52,7 +53,13 @@ class Ports(msgspec.Struct, kw_only=True):
     def real(config: NodeConfig) -> "Ports":
         """Return the operating system's files, clock and sockets."""
         address = parse_address(config.members[config.node_id])
-        transport = TcpTransport(config.node_id, config.cluster_id, (address.host, address.bus_port))
+        frame_bytes = max(TransportSettings().max_frame_bytes, 2 * config.command_bytes_max)
+        transport = TcpTransport(
+            config.node_id,
+            config.cluster_id,
+            (address.host, address.bus_port),
+            settings=TransportSettings(max_frame_bytes=frame_bytes, queue_bytes=2 * frame_bytes),
+        )
         return Ports(
             files=OsFiles(),
             clock=SystemClock(),
