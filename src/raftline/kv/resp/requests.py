@@ -132,6 +132,9 @@ class RequestParser:
                 progress = self._take_inline(commands)
             if not progress:
                 break
+        if self.error is not None:
+            self._args = []
+            self._missing = 0
         if self.error is not None or self._position == len(buffer):
             self._buffer = bytearray()  # an emptied bytearray may keep its memory
         else:

@@ -1,0 +1,60 @@
+"""The table: complete, free of contradictions, and what the documentation says."""
+
+from pathlib import Path
+
+import pytest
+
+from raftline.kv.commands.command import Command
+from raftline.kv.commands.documentation import render_commands
+from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
+from raftline.kv.commands.table import COMMANDS
+
+ROWS = [row for command in COMMANDS.values() for row in (command, *command.subcommands)]
+PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_each_row_is_complete(row: Command) -> None:
+    """A row has one function, the flag of its kind, and words that explain it."""
+    functions = [function for function in (row.write, row.read, row.local) if function is not None]
+    assert len(functions) == 1 or (row.subcommands and len(functions) <= 1)
+    assert ("write" in row.flags) == (row.write is not None)
+    assert ("readonly" in row.flags) == (row.read is not None)
+    assert row.check is None or row.write is not None
+    assert row.name == row.name.lower()
+    assert row.summary.endswith(".")
+    assert row.since
+    assert row.complexity
+    assert row.arity != 0
+    first, last, step = row.keys
+    assert (first, last, step) == (0, 0, 0) or (first >= 1 and step >= 1)
+
+
+def test_every_command_of_the_store_is_there() -> None:
+    """The commands that are promised can be called."""
+    promised = (
+        "get set setnx setex psetex getset getex getdel append del unlink exists incr decr incrby decrby mget mset "
+        "strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall flushdb "
+        "scan type ping echo hello select client command config info quit reset"
+    )
+    assert {command.name for command in COMMANDS.values()} == set(promised.split())
+
+
+def test_keys_are_found_by_position() -> None:
+    """First, last and step say where the keys are, for one, for all and for every other argument."""
+    assert list(COMMANDS[b"GET"].key_positions(2)) == [1]
+    assert list(COMMANDS[b"DEL"].key_positions(4)) == [1, 2, 3]
+    assert list(COMMANDS[b"MSET"].key_positions(5)) == [1, 3]
+    assert list(COMMANDS[b"PING"].key_positions(2)) == []
+
+
+def test_the_internal_tick_is_not_a_command() -> None:
+    """What servers say to each other stands in the log's table, not in the clients'."""
+    assert TICK_NAME in WRITES
+    assert find_command([TICK_NAME]) is None
+    assert set(WRITES) - {TICK_NAME} == {name for name, command in COMMANDS.items() if command.write}
+
+
+def test_the_page_is_up_to_date() -> None:
+    """docs/commands.md is what the table says; its first lines tell how to make it anew."""
+    assert PAGE.read_text(encoding="utf-8") == render_commands()

@@ -1,0 +1,114 @@
+"""Requests: any split of the bytes gives the same commands, and no header buys memory."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raftline.kv.limits import Limits
+from raftline.kv.resp.requests import RequestParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Encode = Callable[..., bytes]
+
+arguments = st.one_of(
+    st.binary(max_size=20), st.sampled_from([b"SET", b"\r\n", b"*1\r\n$4\r\nPING\r\n", b"$3", b"x" * 5000])
+)
+requests = st.lists(st.lists(arguments, min_size=1, max_size=5), min_size=1, max_size=8)
+
+
+def parse(pieces: list[bytes], limits: Limits | None = None) -> tuple[list[list[bytes]], RequestParser]:
+    """Feed pieces one after the other."""
+    parser = RequestParser(limits or Limits())
+    commands = []
+    for piece in pieces:
+        commands += parser.feed(piece)
+    return commands, parser
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """Cut `data` at places, which may lie behind its end."""
+    marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in pairwise(marks)]
+
+
+@given(commands=requests, places=st.lists(st.integers(0, 1 << 16), max_size=12))
+def test_any_split_gives_the_same_commands(commands: list[list[bytes]], places: list[int]) -> None:
+    """What was encoded comes out, whatever the pieces and whatever the arguments hold."""
+    data = b"".join(
+        b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args) for args in commands
+    )
+    found, parser = parse(cut(data, places))
+    assert (found, parser.error, parser.partial_bytes) == (commands, None, 0)
+    assert parser.parsed_count == len(commands)
+
+
+def test_byte_by_byte_is_enough(request_of: "Encode") -> None:
+    """A client may send single bytes."""
+    data = request_of(b"SET", b"k", b"v\r\n") + b"PING\r\n" + b"*0\r\n\r\n" + request_of(b"GET", b"k")
+    found, parser = parse([data[place : place + 1] for place in range(len(data))])
+    assert found == [[b"SET", b"k", b"v\r\n"], [b"PING"], [b"GET", b"k"]]
+    assert parser.partial_bytes == 0
+
+
+@given(st.lists(st.binary(max_size=40), max_size=10))
+def test_garbage_never_raises_and_nothing_follows_an_error(pieces: list[bytes]) -> None:
+    """Any bytes give commands, an error or a wait; after an error the parser is silent and empty."""
+    _, parser = parse(pieces)
+    assert parser.partial_bytes <= 4096
+    if parser.error is not None:
+        assert parser.feed(b"*1\r\n$4\r\nPING\r\n") == []
+        assert parser.partial_bytes == 0
+
+
+@given(st.lists(st.sampled_from([b"*", b"$", b"\r\n", b"1", b"3", b"-1", b"SET", b"+", b":", b">9", b"~", b"'"])))
+def test_near_misses_never_raise(parts: list[bytes]) -> None:
+    """Pieces of the grammar in the wrong order do no harm, whole or byte by byte, and mean the same both ways."""
+    data = b"".join(parts)
+    whole, parser = parse([data])
+    single, other = parse([data[place : place + 1] for place in range(len(data))])
+    assert (whole, parser.error) == (single, other.error)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"*2000000000\r\n", "invalid multibulk length"),
+        (b"*1\r\n$2000000000\r\n", "invalid bulk length"),
+        (b"*1\r\n$1001\r\n", "invalid bulk length"),
+        (b"*2\r\n$600\r\n" + b"x" * 600 + b"\r\n$600\r\n", "invalid bulk length"),
+        (b"*1\r\n*1\r\n", "expected '$', got '*'"),
+        (b"*11\r\n", "invalid multibulk length"),
+    ],
+)
+def test_limits_are_checked_by_the_header(data: bytes, error: str) -> None:
+    """A request that would be too large is refused before any of it is there."""
+    _, parser = parse([data], Limits(request_bytes_max=1000, args_max=10))
+    assert parser.error == error
+    assert parser.partial_bytes == 0
+
+
+def test_a_large_value_is_held_once(request_of: "Encode") -> None:
+    """While a value arrives its bytes are counted, and afterwards they are gone from the parser."""
+    value = b"v" * 1_000_000
+    data = request_of(b"SET", b"k", value)
+    parser = RequestParser(Limits())
+    found = []
+    for start in range(0, len(data), 32 << 10):
+        found += parser.feed(data[start : start + (32 << 10)])
+        assert parser.partial_bytes < 1_100_000
+    assert found == [[b"SET", b"k", value]]
+    assert parser.partial_bytes == 0
+
+
+def test_a_limit_within_one_piece_is_noticed(request_of: "Encode") -> None:
+    """Requests above the limits are refused even if they arrive whole, in one piece with good ones."""
+    good, large = request_of(b"PING"), request_of(b"ECHO", b"x" * 2000)
+    found, parser = parse([good + large], Limits(request_bytes_max=1000))
+    assert (found, parser.error) == ([[b"PING"]], "invalid bulk length")
+    found, parser = parse([good + request_of(*[b"x"] * 20)], Limits(args_max=10))
+    assert (found, parser.error) == ([[b"PING"]], "invalid multibulk length")

@@ -1,0 +1,48 @@
+"""From arguments to what is done with them."""
+
+from raftline.kv.commands.table import COMMANDS
+from raftline.kv.limits import Limits
+from raftline.kv.plans import PLANS, arity_refusal, find_plan, size_refusal, unknown_refusal
+
+
+def test_any_case_finds_the_same_plan() -> None:
+    """Names are found in upper, lower and mixed case."""
+    assert PLANS[b"GET"] is PLANS[b"get"] is find_plan([b"gEt", b"k"])
+    assert find_plan([b"nosuch"]) is None
+
+
+def test_every_command_has_a_plan() -> None:
+    """Each row of the table can be reached, subcommands through their container."""
+    for command in COMMANDS.values():
+        plan = find_plan([command.name.encode()])
+        assert plan is not None
+        assert plan.command is command
+        for row in command.subcommands:
+            plan = find_plan([name.encode() for name in row.name.split("|")])
+            assert plan is not None
+            assert plan.command is row
+
+
+def test_an_unknown_subcommand_has_none() -> None:
+    """The refusal says where to look."""
+    args = [b"CLIENT", b"foo"]
+    assert find_plan(args) is None
+    assert unknown_refusal(args) == b"-ERR unknown subcommand 'foo'. Try CLIENT HELP.\r\n"
+
+
+def test_refusals_quote_little() -> None:
+    """However long the arguments, an error stays short."""
+    reply = unknown_refusal([b"x" * 10_000, b"y" * 10_000, b"z" * 10_000])
+    assert len(reply) < 400
+    plan = PLANS[b"GET"]
+    assert arity_refusal(plan) == b"-ERR wrong number of arguments for 'get' command\r\n"
+
+
+def test_keys_and_values_have_limits_of_their_own() -> None:
+    """Keys are measured by one limit, all other arguments by another."""
+    limits = Limits(key_bytes_max=10, value_bytes_max=20)
+    plan = PLANS[b"MSET"]
+    assert size_refusal(plan, [b"MSET", b"k" * 10, b"v" * 20], limits) is None
+    assert b"a key of 11 bytes" in (size_refusal(plan, [b"MSET", b"k", b"v", b"k" * 11, b"v"], limits) or b"")
+    assert b"a value of 21 bytes" in (size_refusal(plan, [b"MSET", b"k", b"v" * 21], limits) or b"")
+    assert size_refusal(PLANS[b"PING"], [b"PING", b"v" * 20], limits) is None

@@ -1,0 +1,221 @@
+"""The store against a plain dictionary, its time, its counters and its walks."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from raftline.kv.restore import Restorer
+from raftline.kv.slots import slot_of
+from raftline.kv.store import DEADLINE_BYTES, ENTRY_BYTES, ExpiryPending, Store
+
+keys = st.sampled_from([b"a", b"b", b"{t}1", b"{t}2", b"{t}3", b""])
+values = st.binary(max_size=5)
+
+
+class StoreAgainstDictionary(RuleBasedStateMachine):
+    """Random writes, time and snapshots; a dictionary says what must be there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store()
+        self.model: dict[bytes, tuple[bytes, int | None]] = {}
+        self.snapshots: list[tuple[list[bytes], list[bytes], object]] = []
+
+    def forget_expired(self) -> None:
+        """Drop from the model what is expired."""
+        for key, (_, deadline_ms) in list(self.model.items()):
+            if deadline_ms is not None and deadline_ms <= self.store.time_ms:
+                del self.model[key]
+
+    @rule(key=keys, value=values)
+    def put(self, key: bytes, value: bytes) -> None:
+        self.store.put(key, value)
+        self.model[key] = (value, None)
+
+    @rule(key=keys, value=values)
+    def replace(self, key: bytes, value: bytes) -> None:
+        self.store.replace(key, value)
+        self.model[key] = (value, self.model.get(key, (b"", None))[1])
+
+    @rule(key=keys)
+    def delete(self, key: bytes) -> None:
+        assert self.store.delete(key) == (self.model.pop(key, None) is not None)
+
+    @rule(key=keys, wait_ms=st.integers(-10, 2000))
+    def expire(self, key: bytes, wait_ms: int) -> None:
+        if key in self.model:
+            deadline_ms = self.store.time_ms + wait_ms
+            self.store.expire_at(key, deadline_ms)
+            self.model[key] = (self.model[key][0], deadline_ms)
+            self.forget_expired()
+
+    @rule(key=keys)
+    def persist(self, key: bytes) -> None:
+        if key in self.model:
+            value, deadline_ms = self.model[key]
+            assert self.store.persist(key) == (deadline_ms is not None)
+            self.model[key] = (value, None)
+
+    @rule(step_ms=st.integers(1, 1000), count=st.integers(0, 3))
+    def let_time_pass(self, step_ms: int, count: int) -> None:
+        self.store.time_ms += step_ms
+        self.store.remove_due(count)
+        self.forget_expired()
+
+    @rule()
+    def flush(self) -> None:
+        self.store.flush()
+        self.model.clear()
+
+    @precondition(lambda self: len(self.snapshots) < 3)
+    @rule()
+    def begin_snapshot(self) -> None:
+        """Begin one snapshot to be read slowly, and read a twin of it at once."""
+        slow = self.store.snapshot()
+        self.snapshots.append(([], list(self.store.snapshot()), slow))
+
+    @rule()
+    def read_on(self) -> None:
+        for chunks, expected, slow in list(self.snapshots):
+            chunk = next(slow, None)  # type: ignore[call-overload]
+            if chunk is None:
+                assert chunks == expected
+                self.snapshots.remove((chunks, expected, slow))
+            else:
+                chunks.append(chunk)
+
+    @invariant()
+    def holds_what_it_should(self) -> None:
+        store = self.store
+        for key in [b"a", b"b", b"{t}1", b"{t}2", b"{t}3", b""]:
+            value, deadline_ms = self.model.get(key, (None, None))
+            assert store.get(key) == value
+            assert store.read(key, 0) == value
+            if value is not None:
+                assert store.deadline_ms(key) == deadline_ms
+        assert sorted(store.keys(0)) == sorted(self.model)
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        store = self.store
+        held = [(key, value) for table in store._values for key, value in table.items()]
+        deadlines = sum(map(len, store._deadlines))
+        assert store.count == len(held)
+        assert store.deadline_count == deadlines
+        assert store.used_bytes == (
+            sum(len(key) + len(value) + ENTRY_BYTES for key, value in held) + DEADLINE_BYTES * deadlines
+        )
+
+    def teardown(self) -> None:
+        for _ in range(100):
+            self.read_on()
+
+
+StoreAgainstDictionary.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestStoreAgainstDictionary = StoreAgainstDictionary.TestCase
+
+
+def test_a_read_does_not_decide_about_expiry_alone() -> None:
+    """Between its clock and the log's a reader must ask: the key is neither there nor gone."""
+    store = Store()
+    store.time_ms = 1000
+    store.put(b"k", b"v")
+    store.expire_at(b"k", 2000)
+    assert store.read(b"k", 1999) == b"v"
+    with pytest.raises(ExpiryPending):
+        store.read(b"k", 2000)
+    with pytest.raises(ExpiryPending):
+        list(store.keys(2000))
+    assert store.get(b"k") == b"v"
+    store.time_ms = 2000
+    assert store.read(b"k", 0) is None
+    assert store.get(b"k") is None
+
+
+def test_overwriting_an_expired_key_makes_a_new_one() -> None:
+    """What replaces an expired value inherits nothing from it."""
+    store = Store()
+    store.put(b"k", b"old")
+    store.expire_at(b"k", 10)
+    store.time_ms = 20
+    store.replace(b"k", b"new")
+    assert store.deadline_ms(b"k") is None
+    assert store.read(b"k", 1 << 60) == b"new"
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 1200)), max_size=60),
+    st.sampled_from([b"k%d", b"{one}k%d"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_scan_finds_whatever_stays(count: int, changes: list[tuple[bool, int]], form: bytes) -> None:
+    """Keys that are there from beginning to end are returned, whatever comes and goes, in one slot or in many."""
+    store = Store()
+    stable = {form % number for number in range(0, 1200, 3)}
+    for number in range(1200):
+        store.put(form % number, b"")
+    found: set[bytes] = set()
+    cursor, steps = 0, 0
+    waiting = list(changes)
+    while True:
+        cursor, part = store.scan(cursor, count, 0)
+        found |= set(part)
+        steps += 1
+        for _ in range(min(2, len(waiting))):
+            add, number = waiting.pop()
+            if add:
+                store.put(form % (10_000 + number), b"")
+            elif form % number not in stable:
+                store.delete(form % number)
+        if cursor == 0:
+            break
+    assert stable <= found
+    assert steps <= 1400
+
+
+def test_a_scan_step_over_one_large_slot_is_small() -> None:
+    """Keys with one tag, thousands of them in a slot, still come in steps of about the count."""
+    store = Store()
+    for number in range(5000):
+        store.put(b"{one}%d" % number, b"")
+    assert {slot_of(key) for key in store.keys(0)} == {slot_of(b"one")}
+    cursor, part = store.scan(0, 100, 0)
+    assert len(part) <= 110
+    assert cursor != 0
+
+
+def test_flushed_memory_is_given_back_in_slices() -> None:
+    """FLUSHALL keeps no reference for long, and no single release frees everything."""
+    store = Store()
+    for number in range(20_000):
+        store.put(b"%d" % number, b"")
+    store.flush()
+    assert store.count == store.used_bytes == 0
+    steps = 0
+    while store._garbage:
+        store.release_garbage()
+        steps += 1
+    assert steps > 10
+
+
+def test_a_restored_store_goes_on_as_the_original_does() -> None:
+    """After a restore in the middle of removing expired keys, both remove the same keys at the same steps (F8)."""
+    original = Store()
+    for number in range(300):
+        original.put(b"k%d" % number, b"v")
+        original.expire_at(b"k%d" % number, 1000 + number % 7)
+    original.time_ms = 5000
+    original.remove_due(57)
+    copy = Store()
+    restorer = Restorer(copy)
+    for chunk in original.snapshot():
+        restorer.take(chunk)
+    restorer.end()
+    while original.count:
+        assert original.remove_due(20) == copy.remove_due(20)
+        assert list(original.keys(0)) == list(copy.keys(0))
+        assert list(original.snapshot()) == list(copy.snapshot())
+        assert original.used_bytes == copy.used_bytes
+    assert copy.count == 0
