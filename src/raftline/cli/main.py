@@ -13,6 +13,7 @@ import typer
 
 from raftline.cli.check import check
 from raftline.cli.exit_codes import ExitCode
+from raftline.cli.lab import lab
 from raftline.cli.output import complain, say
 from raftline.cli.sim import sim
 from raftline.errors import ConfigError
@@ -111,6 +112,7 @@ def _demo() -> None:
 
 app.command("check")(check)
 app.command("sim")(sim)
+app.command("lab")(lab)
 
 if __name__ == "__main__":
     sys.exit(app())
