@@ -4,6 +4,7 @@ Plain objects with a callback slot; no future and no task per command. The deadl
 the requests came, because all of them wait equally long.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -28,11 +29,19 @@ class Request:
         self.may_take_effect = False
 
     def finish(self, outcome: object) -> None:
-        """Tell the outcome, unless one was told already (a timeout may have come first)."""
+        """Tell the outcome, unless one was told already (a timeout may have come first).
+
+        What the callback raises is its owner's trouble: the loop's exception handler hears of it, the node goes on.
+        """
         done = self.done
         if done is not None:
             self.done = None
-            done(outcome)
+            try:
+                done(outcome)
+            except Exception as error:  # noqa: BLE001  somebody else's code
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "the callback of a request raised", "exception": error}
+                )
 
 
 class Proposal(Request):
