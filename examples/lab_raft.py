@@ -8,17 +8,21 @@ locks. Comments name the rules of docs/rules.md that a line keeps.
 
 import asyncio
 import random
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
-from raftline.lab import ApplyMsg
+from raftline.lab import ApplyMsg, ClientEnd, Persister
 
 HEARTBEAT_S = 0.12
 ELECTION_S = (0.4, 0.8)
 FOLLOWER, CANDIDATE, LEADER = "follower", "candidate", "leader"
 
+Entry = tuple[int, bytes]  # term, command
 
-def make(peers, me, persister, apply):
+
+def make(peers: Sequence[ClientEnd], me: int, persister: Persister, apply: Any) -> "Raft":
     """Start server `me`; what the lab asks for."""
     return Raft(peers, me, persister, apply)
 
@@ -26,20 +30,24 @@ def make(peers, me, persister, apply):
 class Raft:
     """One server. The log is a list of (term, command); entry 0 stands for everything up to `self.base`."""
 
-    def __init__(self, peers, me, persister, apply):
+    def __init__(self, peers: Sequence[ClientEnd], me: int, persister: Persister, apply: Any) -> None:
         self.peers, self.me, self.persister, self.apply = peers, me, persister, apply
         self.others = [peer for peer in range(len(peers)) if peer != me]
         # persistent
-        self.term, self.voted_for = 0, None
-        self.base, self.log, self.snapshot_data = 0, [(0, b"")], b""
+        self.term = 0
+        self.voted_for: int | None = None
+        self.base, self.snapshot_data = 0, b""
+        self.log: list[Entry] = [(0, b"")]
         self.restore()
         # volatile: what is in the snapshot is committed and applied, nothing else is known to be (C12)
         self.commit = self.applied = self.base
-        self.role, self.votes = FOLLOWER, set()
-        self.next_index, self.match_index = {}, {}
-        self.pending_snapshot = None
+        self.role = FOLLOWER
+        self.votes: set[int] = set()
+        self.next_index: dict[int, int] = {}
+        self.match_index: dict[int, int] = {}
+        self.pending_snapshot: ApplyMsg | None = None
         self.killed, self.broadcast_scheduled = False, False
-        self.tasks = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.news = asyncio.Event()  # wakes the applier
         self.restart_election_timer()
         self.spawn(self.timer_loop())
@@ -47,7 +55,7 @@ class Raft:
 
     # --- the interface ---------------------------------------------------------------------------------------------
 
-    def start(self, command):
+    def start(self, command: bytes) -> tuple[int, int, bool]:
         """Append a command if this server leads (B1)."""
         if self.role != LEADER or self.killed:
             return -1, self.term, False
@@ -58,25 +66,25 @@ class Raft:
             asyncio.get_running_loop().call_soon(self.broadcast)
         return self.last_index(), self.term, True
 
-    def get_state(self):
+    def get_state(self) -> tuple[int, bool]:
         """Return (term, leads)."""
         return self.term, self.role == LEADER
 
-    def snapshot(self, index, data):
+    def snapshot(self, index: int, data: bytes) -> None:
         """Drop the log up to `index` (D1)."""
         if self.base < index <= self.applied:
             self.log = [(self.term_at(index), b""), *self.entries_from(index + 1)]
             self.base, self.snapshot_data = index, data
             self.persist()
 
-    def kill(self):
+    def kill(self) -> None:
         """Stop for good (F22)."""
         self.killed = True
         for task in self.tasks:
             if task is not asyncio.current_task():
                 task.cancel()
 
-    async def handle(self, method, args):
+    async def handle(self, method: str, args: bytes) -> bytes:
         """Answer a peer; the handlers do not wait, so each is one step (F7)."""
         if self.killed:
             return b""
@@ -85,24 +93,24 @@ class Raft:
 
     # --- log and storage -------------------------------------------------------------------------------------------
 
-    def last_index(self):
+    def last_index(self) -> int:
         """Return the index of the last entry."""
         return self.base + len(self.log) - 1
 
-    def term_at(self, index):
+    def term_at(self, index: int) -> int:
         """Return the term of an entry that is held; the base has one, too (D5)."""
         return self.log[index - self.base][0]
 
-    def entries_from(self, index):
+    def entries_from(self, index: int) -> list[Entry]:
         """Return a copy of everything from `index` on (F17)."""
         return self.log[index - self.base :]
 
-    def persist(self):
+    def persist(self) -> None:
         """Save what must survive; called before anything that depends on it is sent (C2)."""
         state = (self.term, self.voted_for, self.base, self.log)
         self.persister.save(msgspec.msgpack.encode(state), self.snapshot_data)
 
-    def restore(self):
+    def restore(self) -> None:
         """Load what was saved, if anything (C8)."""
         state = self.persister.read_raft_state()
         if state:
@@ -112,11 +120,11 @@ class Raft:
 
     # --- elections -------------------------------------------------------------------------------------------------
 
-    def restart_election_timer(self):
+    def restart_election_timer(self) -> None:
         """Draw a new timeout; called for exactly three events (A2, A6)."""
-        self.deadline = asyncio.get_running_loop().time() + random.uniform(*ELECTION_S)
+        self.deadline = asyncio.get_running_loop().time() + random.uniform(*ELECTION_S)  # noqa: S311  timeouts are no secrets
 
-    async def timer_loop(self):
+    async def timer_loop(self) -> None:
         """Start elections, and send heartbeats while leading."""
         loop = asyncio.get_running_loop()
         next_heartbeat = 0.0
@@ -130,7 +138,7 @@ class Raft:
                 self.start_election()
                 next_heartbeat = 0.0  # whoever wins announces it at once (A19)
 
-    def start_election(self):
+    def start_election(self) -> None:
         """All of A1 in one step; the arguments are fixed here (E11)."""
         self.role, self.term, self.voted_for, self.votes = CANDIDATE, self.term + 1, self.me, {self.me}
         self.restart_election_timer()
@@ -139,7 +147,7 @@ class Raft:
         for peer in self.others:
             self.spawn(self.ask_for_vote(peer, *args))
 
-    async def ask_for_vote(self, peer, term, *args):
+    async def ask_for_vote(self, peer: int, term: int, *args: int) -> None:
         """Ask one peer, and count its vote if this is still the same election (A17)."""
         reply = await self.call(peer, "vote", term, *args)
         if reply is None:
@@ -151,7 +159,7 @@ class Raft:
             if 2 * len(self.votes) > len(self.peers):  # of all servers (A16)
                 self.become_leader()
 
-    def on_vote(self, term, candidate, last_index, last_term):
+    def on_vote(self, term: int, candidate: int, last_index: int, last_term: int) -> tuple[int, bool]:
         """RequestVote: one vote per term (A11), only for a log at least as good as mine (A13)."""
         self.see_term(term)
         mine = (self.term_at(self.last_index()), self.last_index())
@@ -162,14 +170,14 @@ class Raft:
             self.restart_election_timer()  # A4
         return self.term, granted
 
-    def become_leader(self):
+    def become_leader(self) -> None:
         """Take office once (A18), knowing nothing of the others (B19)."""
         self.role = LEADER
         self.next_index = {peer: self.last_index() + 1 for peer in self.others}
         self.match_index = dict.fromkeys(self.others, 0)
         self.broadcast()
 
-    def see_term(self, term):
+    def see_term(self, term: int) -> None:
         """A higher term, from whomever and in whatever, ends this one (A8, A9)."""
         if term > self.term:
             if self.role == LEADER:
@@ -179,14 +187,14 @@ class Raft:
 
     # --- replication -----------------------------------------------------------------------------------------------
 
-    def broadcast(self):
+    def broadcast(self) -> None:
         """Send everybody what it lacks; with nothing new that is a heartbeat."""
         self.broadcast_scheduled = False
         if self.role == LEADER and not self.killed:
             for peer in self.others:
                 self.send_entries(peer)
 
-    def send_entries(self, peer):
+    def send_entries(self, peer: int) -> None:
         """Build the message in the same step that knows that I lead (F18); every RPC is its own task (E9)."""
         if self.next_index[peer] <= self.base:
             self.spawn(self.install(peer, self.term, self.base, self.term_at(self.base), self.snapshot_data))  # D6
@@ -196,7 +204,7 @@ class Raft:
         self.next_index[peer] += len(entries)  # a guess: the next message goes on from here (B29)
         self.spawn(self.append(peer, self.term, prev, self.term_at(prev), entries, self.commit))
 
-    async def append(self, peer, term, prev, prev_term, entries, commit):
+    async def append(self, peer: int, term: int, prev: int, prev_term: int, entries: list[Entry], commit: int) -> None:
         """Send AppendEntries and learn from the reply, if it is still of this term (E1)."""
         reply = await self.call(peer, "append", term, self.me, prev, prev_term, entries, commit)
         if reply is None:
@@ -214,12 +222,12 @@ class Raft:
             self.next_index[peer] = max(self.match_index[peer] + 1, min(prev, last + 1 if last else conflict_index))
             self.send_entries(peer)
 
-    def last_index_of(self, term):
+    def last_index_of(self, term: int) -> int | None:
         """Return my last index of `term`, None if I have none."""
         found = [index for index in range(self.base, self.last_index() + 1) if self.term_at(index) == term]
         return found[-1] if found else None
 
-    def on_accepted(self, peer, index):
+    def on_accepted(self, peer: int, index: int) -> None:
         """Remember what a follower has (E3), and commit what a majority has, if it is of my term (B11)."""
         self.match_index[peer] = max(self.match_index[peer], index)
         self.next_index[peer] = max(self.next_index[peer], self.match_index[peer] + 1)
@@ -228,7 +236,9 @@ class Raft:
         if majority_has > self.commit and self.term_at(majority_has) == self.term:
             self.commit_to(majority_has)
 
-    def on_append(self, term, leader, prev, prev_term, entries, commit):
+    def on_append(
+        self, term: int, _leader: int, prev: int, prev_term: int, entries: list[Entry], commit: int
+    ) -> tuple[int, bool, int, int]:
         """AppendEntries, heartbeats included (B3); returns term, success, conflict term and index (B23)."""
         self.see_term(term)
         if term < self.term:
@@ -256,7 +266,7 @@ class Raft:
 
     # --- snapshots -------------------------------------------------------------------------------------------------
 
-    async def install(self, peer, term, index, index_term, data):
+    async def install(self, peer: int, term: int, index: int, index_term: int, data: bytes) -> None:
         """Send the whole snapshot in one RPC."""
         reply = await self.call(peer, "install", term, self.me, index, index_term, data)
         if reply is not None:
@@ -264,7 +274,7 @@ class Raft:
             if self.role == LEADER and self.term == term:
                 self.on_accepted(peer, index)  # D15
 
-    def on_install(self, term, leader, index, index_term, data):
+    def on_install(self, term: int, _leader: int, index: int, index_term: int, data: bytes) -> tuple[int]:
         """InstallSnapshot: only forward (D9), keeping what follows it if the logs agree there (D10)."""
         self.see_term(term)
         if term == self.term:
@@ -283,13 +293,13 @@ class Raft:
 
     # --- applying --------------------------------------------------------------------------------------------------
 
-    def commit_to(self, index):
+    def commit_to(self, index: int) -> None:
         """Commit, only ever forward (B32), and wake the applier (F10)."""
         if index > self.commit:
             self.commit = index
             self.news.set()
 
-    async def apply_loop(self):
+    async def apply_loop(self) -> None:
         """The one applier (F8): a snapshot that came in, then command after command; a slow consumer harms nobody."""
         while not self.killed:
             await self.news.wait()
@@ -310,12 +320,12 @@ class Raft:
 
     # --- helpers ---------------------------------------------------------------------------------------------------
 
-    async def call(self, peer, method, *args):
+    async def call(self, peer: int, method: str, *args: Any) -> Any:
         """Call a peer; None if the request or the reply was lost."""
         reply = await self.peers[peer].call(method, msgspec.msgpack.encode(args))
         return msgspec.msgpack.decode(reply) if reply and not self.killed else None
 
-    def spawn(self, coroutine):
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine by itself, until it ends or this server is killed."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks.add(task)

@@ -26,6 +26,7 @@ TIME_LIMIT_S = 120.0
 
 _STUCK_S = 10.0
 _CALLBACKS_PER_MS_MAX = 300_000
+_ATTEMPTS_MAX = 10
 
 
 def run_test(
@@ -103,8 +104,8 @@ class _Run:
             self._note_broken(BrokenPromise("returns", str(error)))
         except MemoryError as error:
             self._note_broken(BrokenPromise("memory", describe_error(error)))
-        except (SystemExit, RecursionError) as error:
-            self._note_broken(BrokenPromise("no exception", describe_error(error)))
+        except SystemExit as error:
+            self._note_broken(BrokenPromise("alive", f"the code ended the program: {describe_error(error)}"))
 
     def failure(self) -> Failure | None:
         """Return why the run failed, None if it did not."""
@@ -159,7 +160,9 @@ class _Run:
             self._script = script.title
             bench.suspects = script.suspects
             bench.note(f"--- {script.title} ---")
-            await script.run(bench)
+            for _ in range(_ATTEMPTS_MAX):
+                if await script.run(bench) is not False:
+                    break
         self._script = None
 
     async def _tick(self) -> None:

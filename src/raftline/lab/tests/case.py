@@ -15,7 +15,8 @@ class Script(NamedTuple):
     title: str
     suspects: tuple[str, ...]
     """Numbers of the rules it aims at."""
-    run: Callable[[Bench], Awaitable[None]]
+    run: Callable[[Bench], Awaitable[bool | None]]
+    """Returns False if chance kept it from its point, and it has to be tried again."""
     virtual_only: bool = False
     """It takes too long for real time, or needs timers that nothing delays."""
 

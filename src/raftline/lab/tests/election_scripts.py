@@ -18,8 +18,6 @@ __all__ = ["LATE_VOTES", "ONE_VOTE", "STEP_DOWN", "race_for_one_vote"]
 _MOMENT_S = 0.01
 """Long enough for a message and its reply, short enough that no timer of a sane server fires."""
 
-_ATTEMPTS = 10
-
 BetweenVotes = Callable[[Cluster, int, int], Awaitable[None]]
 """What happens between the two requests: (cluster, first candidate, voter)."""
 
@@ -30,41 +28,38 @@ AfterRace = Callable[[Cluster, int, int, int], Awaitable[None]]
 
 async def race_for_one_vote(
     bench: Bench, between: BetweenVotes | None = None, *, instead: AfterRace | None = None
-) -> None:
+) -> bool:
     """Let two candidates of one term ask one voter, one after the other; both must not win.
 
     The candidates cannot talk with each other. The voter is started once both are candidates of one term, so that its
     own timer takes no part.
     """
-    for _ in range(_ATTEMPTS):
-        async with Cluster(bench, 3) as cluster:
-            voter, first, second = bench.random.sample(range(3), 3)
-            cluster.cut(first, second)
-            for candidate in (first, second):
-                cluster.set_requests(candidate, (voter,), Valve.HOLD)
-                cluster.start(candidate)
-                cluster.connect(candidate)
-            term = await _wait_for_one_term(cluster, first, second, voter)
-            if term is None:
-                continue
-            cluster.start(voter)
-            cluster.connect(voter)
-            _deliver(cluster, cluster.held("request", first, voter, term=term)[-1:])
-            if not await cluster.until(lambda: cluster.leads(first), _MOMENT_S):  # noqa: B023  awaited right here
-                continue  # the vote did not elect it: nothing to be learnt from this attempt
-            if instead is not None:
-                if cluster.state(second)[0] == term:
-                    await instead(cluster, first, second, term)
-                    return
-                continue
-            if between is not None:
-                await between(cluster, first, voter)
-            asked = cluster.held("request", second, voter, term=term)[-1:]
-            if asked and cluster.state(second)[0] == term:
-                _deliver(cluster, asked)
-                await asyncio.sleep(_MOMENT_S)
-                cluster.watch.look_at_all()
-                return
+    async with Cluster(bench, 3) as cluster:
+        voter, first, second = bench.random.sample(range(3), 3)
+        cluster.cut(first, second)
+        for candidate in (first, second):
+            cluster.set_requests(candidate, (voter,), Valve.HOLD)
+            cluster.start(candidate)
+            cluster.connect(candidate)
+        term = await _wait_for_one_term(cluster, first, second, voter)
+        if term is None:
+            return False
+        cluster.start(voter)
+        cluster.connect(voter)
+        _deliver(cluster, cluster.held("request", first, voter, term=term)[-1:])
+        if not await cluster.until(lambda: cluster.leads(first), _MOMENT_S):
+            return False
+        if between is not None:
+            await between(cluster, first, voter)
+        if cluster.state(second)[0] != term:
+            return False
+        if instead is not None:
+            await instead(cluster, first, second, term)
+            return True
+        _deliver(cluster, cluster.held("request", second, voter, term=term)[-1:])
+        await asyncio.sleep(_MOMENT_S)
+        cluster.watch.look_at_all()
+        return True
 
 
 async def _first_heartbeat(cluster: Cluster, first: int, voter: int) -> None:
@@ -115,33 +110,38 @@ async def _steps_down(bench: Bench, *, on_reply: bool) -> None:
             raise BrokenPromise(name, seen, server=old, term=old_term)
 
 
-async def _late_votes(bench: Bench) -> None:
+async def _late_votes(bench: Bench) -> bool:
     """A vote of term T arrives when its candidate asks for votes in term T + 1: it must not count (A17)."""
-    for _ in range(_ATTEMPTS):
-        async with Cluster(bench, 3) as cluster:
-            candidate, *voters = bench.random.sample(range(3), 3)
-            cluster.set_requests(candidate, voters, Valve.HOLD)
-            cluster.start(candidate)
-            cluster.connect(candidate)
-            if not await cluster.until(lambda: _has_asked(cluster, candidate, voters), 5):  # noqa: B023  awaited here
-                continue
-            term, _ = cluster.state(candidate)
-            voter = voters[0]
-            cluster.set_replies(candidate, (voter,), Valve.HOLD)
-            cluster.start(voter)
-            cluster.connect(voter)
-            _deliver(cluster, cluster.held("request", candidate, voter, term=term)[-1:])
-            if not await cluster.until(lambda: cluster.state(candidate)[0] > term, 5):  # noqa: B023  awaited here
-                continue
-            late = cluster.held("reply", candidate, voter, term=term)
-            if late and cluster.state(candidate)[0] == term + 1:
-                _deliver(cluster, late)
-                await asyncio.sleep(_MOMENT_S)
-                cluster.watch.look_at_all()
-                return
+    async with Cluster(bench, 3) as cluster:
+        candidate, *voters = bench.random.sample(range(3), 3)
+        cluster.set_requests(candidate, voters, Valve.HOLD)
+        cluster.start(candidate)
+        cluster.connect(candidate)
+        if not await cluster.until(lambda: _has_asked(cluster, candidate, voters), 5):
+            return False
+        term, _ = cluster.state(candidate)
+        voter = voters[0]
+        cluster.set_replies(candidate, (voter,), Valve.HOLD)
+        cluster.set_requests(voter, (candidate,), Valve.DROP)
+        cluster.start(voter)
+        cluster.connect(voter)
+        _deliver(cluster, cluster.held("request", candidate, voter, term=term)[-1:])
+
+        def asks_again() -> bool:
+            return cluster.state(candidate)[0] > term and _has_asked(cluster, candidate, voters)
+
+        if not await cluster.until(asks_again, 5):
+            return False
+        late = cluster.held("reply", candidate, voter, term=term)
+        if not late or cluster.state(candidate)[0] != term + 1:
+            return False
+        _deliver(cluster, late)
+        await asyncio.sleep(_MOMENT_S)
+        cluster.watch.look_at_all()
+        return True
 
 
-async def _old_candidate(bench: Bench) -> None:
+async def _old_candidate(bench: Bench) -> bool:
     """A candidate of term T asks servers that know of a later term and voted for nobody in it: all refuse (A14).
 
     They learn of the later term from a server that was away and whose log is too old for a vote.
@@ -159,7 +159,7 @@ async def _old_candidate(bench: Bench) -> None:
         _isolate(cluster, candidate)
         await cluster.until(lambda: _has_asked(cluster, candidate, voters), 10)
         if not cluster.state(leader)[0] < cluster.state(candidate)[0] < cluster.state(away)[0]:
-            return  # nothing to be learnt from this run
+            return False
         for server in everybody:
             cluster.set_requests(server, [other for other in (away, candidate) if other != server], Valve.DROP)
         cluster.connect(away, candidate)
@@ -172,6 +172,7 @@ async def _old_candidate(bench: Bench) -> None:
             old, _ = cluster.state(candidate)
             seen = f"server {candidate} was elected in term {old} by servers {voters}, which knew of a later term"
             raise BrokenPromise("elected", f"{seen}; {cluster.describe()}", server=candidate, term=old)
+        return True
 
 
 def _isolate(cluster: Cluster, server: int) -> None:

@@ -61,7 +61,7 @@ async def _append_below_snapshot(bench: Bench) -> None:
         await cluster.agree(b"without the other", 2, retry=True)
 
 
-async def _stale_acknowledgement(bench: Bench) -> None:
+async def _stale_acknowledgement(bench: Bench) -> bool:
     """A leader's first office, its fall, its second office; an acknowledgement of the first must not count then (E1).
 
     In the first, `leader` gives five entries to `follower`, whose acknowledgement hangs. The other three elect, commit
@@ -85,11 +85,11 @@ async def _stale_acknowledgement(bench: Bench) -> None:
         index = await cluster.agree(b"meanwhile", 3, retry=True)
         second = await cluster.leader_among(rest, 5, above_term=term)
         cluster.connect(leader)
-        await cluster.until(lambda: index in cluster.ledger.delivered[leader], 5)
-        if second is None or not await _lead_again(cluster, leader, [server for server in rest if server != second]):
-            return  # nothing to be learnt from this run
-        cluster.set_requests(leader, [server for server in rest if server != second][1:], Valve.DROP)
-        cluster.set_requests(leader, (second,), Valve.DROP)
+        caught_up = await cluster.until(lambda: index in cluster.ledger.delivered[leader], 5)
+        voters = [server for server in rest if server != second]
+        if second is None or not caught_up or not await _lead_again(cluster, leader, voters):
+            return False
+        cluster.set_requests(leader, (second, *voters[1:]), Valve.DROP)
         for number in range(5):
             cluster.submit(leader, b"second office %d" % number)
         await asyncio.sleep(0.3)
@@ -97,17 +97,33 @@ async def _stale_acknowledgement(bench: Bench) -> None:
         cluster.set_requests(leader, (follower,), Valve.DROP)
         _deliver(cluster, late)
         await asyncio.sleep(0.2)
+        return bool(late)
 
 
 async def _lead_again(cluster: Cluster, leader: int, voters: list[int]) -> bool:
-    """Have `leader` elected by `voters`, of whom nobody else can win: their requests are lost."""
+    """Have `leader` elected by `voters`, who restart when it asks, so that their own timers take no part."""
     for server in range(cluster.count):
         if server != leader:
             cluster.set_requests(server, [other for other in range(cluster.count) if other != server], Valve.DROP)
-    before, _ = cluster.state(leader)
-    away = [server for server in range(cluster.count) if server not in {leader, *voters}]
-    cluster.disconnect(*away)
-    return await cluster.leader_among((leader,), 10, above_term=before) is not None
+    cluster.disconnect(*(server for server in range(cluster.count) if server not in {leader, *voters}))
+    cluster.set_requests(leader, voters, Valve.HOLD)
+
+    def asks_first() -> bool:
+        term, _ = cluster.state(leader)
+        return all(
+            term > cluster.state(voter)[0] and cluster.held("request", leader, voter, term=term) for voter in voters
+        )
+
+    if not await cluster.until(asks_first, 20):
+        return False
+    term, _ = cluster.state(leader)
+    for voter in voters:
+        cluster.start(voter)
+        cluster.connect(voter)
+    cluster.set_requests(leader, voters, Valve.OPEN)
+    for voter in voters:
+        _deliver(cluster, cluster.held("request", leader, voter, term=term))
+    return await cluster.until(lambda: cluster.state(leader) == (term, True), 0.1)
 
 
 async def _away_for_long(bench: Bench) -> None:

@@ -43,18 +43,19 @@ async def _term_from_heartbeat(bench: Bench) -> None:
         await cluster.check_one_leader()
 
 
-async def _dead_voter(bench: Bench) -> None:
+async def _dead_voter(bench: Bench) -> bool:
     """A killed server is asked for its vote: it must not record one, because nobody would remember it (E8)."""
     async with Cluster(bench, 3) as cluster:
         candidate, voter, _ = bench.random.sample(range(3), 3)
         cluster.set_requests(candidate, (voter,), Valve.HOLD)
-        for server in (candidate, voter):
-            cluster.start(server)
+        cluster.start(candidate)
         cluster.connect(candidate)
         if not await cluster.until(lambda: bool(cluster.held("request", candidate, voter)), 5):
-            return
+            return False
+        cluster.start(voter)
         request = cluster.held("request", candidate, voter)[-1].call
         await cluster.ask_the_dead(voter, request.method, request.args)
+        return True
 
 
 async def _figure_8(bench: Bench) -> None:
