@@ -49,7 +49,7 @@ __all__ = [
 
 STRING_BYTES_MAX = 512 << 20
 """No value grows beyond this; part of the replicated behaviour, so no setting."""
-MGET_REPLY_BYTES_MAX = 64 << 20
+MGET_REPLY_BYTES_MAX = 32 << 20
 
 _OVERFLOW = error("ERR increment or decrement would overflow")
 _DECREMENT_OVERFLOW = error("ERR decrement would overflow")

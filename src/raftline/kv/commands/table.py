@@ -146,7 +146,7 @@ _string(
     keys=_ALL_KEYS,
     flags="fast",
     complexity=_PER_KEY,
-    note="A reply of more than 64 MiB is refused.",
+    note="More than 32 MiB of values are refused.",
 )
 _string(
     "mset",
