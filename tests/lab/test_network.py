@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raftline.lab.network import LabNetwork, NetworkEvent
+from raftline.lab.network import LabNetwork, NetworkEvent, Valve
 from raftline.sim.loop import SimLoop
 
 
@@ -350,3 +350,66 @@ def test_it_works_on_the_real_event_loop() -> None:
         return list(await asyncio.gather(*(ends[1].call("m", b"%d" % number) for number in range(10))))
 
     assert asyncio.run(main()) == [b"1:%d" % number for number in range(10)]
+
+
+def test_a_valve_drops_one_direction_of_one_link(loop: SimLoop) -> None:
+    """Dropped requests never reach the handler, dropped replies never the caller; other links and ways are open."""
+    network, servers = _network()
+    network.set_valve("request", 0, 1, Valve.DROP)
+    network.set_valve("reply", 1, 0, Valve.DROP)
+    ends = network.new_ends(0), network.new_ends(1)
+    assert _timed(loop, lambda: ends[0][1].call("m", b"a"), 1)[0][0] is None
+    assert servers[1].calls == []
+    assert _timed(loop, lambda: ends[1][0].call("m", b"b"), 1)[0][0] is None
+    assert servers[0].calls == [("m", b"b")]
+    assert _timed(loop, lambda: ends[0][2].call("m", b"c"), 1)[0][0] == b"2:c"
+    network.open_valves()
+    assert _timed(loop, lambda: ends[0][1].call("m", b"d"), 1)[0][0] == b"1:d"
+
+
+def test_a_held_request_arrives_when_it_is_released(loop: SimLoop) -> None:
+    """Nothing of a held request is seen until its release, which reaches whoever serves the target by then."""
+    network, servers = _network()
+    network.set_valve("request", 0, 1, Valve.HOLD)
+    network.disconnect(1)
+    ends = network.new_ends(0)
+    call = loop.create_task(ends[1].call("m", b"x"))
+    loop.run_for(10)
+    assert not call.done()
+    assert [(held.what, held.source, held.target) for held in network.held] == [("request", 0, 1)]
+    network.delete_server(1)
+    heir = Echo(b"heir:")
+    network.add_server(1, heir)
+    network.connect(1)
+    with loop.entered():
+        network.release(network.held[0])
+    loop.run_for(1)
+    assert call.result() == b"heir:x"
+    assert servers[1].calls == []
+    assert network.held == []
+
+
+def test_a_held_reply_survives_the_crash_of_its_sender(loop: SimLoop) -> None:
+    """A reply that has left arrives when released, though its server is gone; a discarded one is lost."""
+    network, _ = _network()
+    network.set_valve("reply", 0, 1, Valve.HOLD)
+    ends = network.new_ends(0)
+    calls = [loop.create_task(ends[1].call("m", b"%d" % n)) for n in range(2)]
+    loop.run_for(1)
+    network.disconnect(1)
+    network.delete_server(1)
+    network.release(network.held[0])
+    network.discard(network.held[0])
+    loop.run_for(1)
+    assert sorted(len(call.result() or b"") for call in calls) == [0, len(b"1:0")]
+
+
+def test_closing_ends_what_is_held(loop: SimLoop) -> None:
+    """close() answers held calls with None, so that nobody waits for ever."""
+    network, _ = _network()
+    network.set_valve("request", 0, 1, Valve.HOLD)
+    call = loop.create_task(network.new_ends(0)[1].call("m", b"x"))
+    loop.run_for(1)
+    network.close()
+    loop.run_for(1)
+    assert call.result() is None

@@ -1,7 +1,7 @@
 """The rules that implementers break, by number, one sentence each: what a diagnosis points to.
 
 A: elections and timers; B: replication and commit; C: persistence; D: snapshots; E: replies that are late, lost or
-of another term; F: the way commands are applied; H: the interface; J: limits. docs/lab.md prints the same list.
+of another term; F: the way commands are applied; H: the interface; J: limits. docs/rules.md says more about each.
 """
 
 __all__ = ["RULES"]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from raftline.lab.network import NetworkEvent
 
-__all__ = ["Trace"]
+__all__ = ["EVENTS_KEPT_MAX", "Trace"]
 
-_EVENTS_KEPT_MAX = 200_000
+EVENTS_KEPT_MAX = 200_000
 
 _ARROWS = {"request": "{source}→{target} {method}", "reply": "{source}←{target} {method}"}
 
@@ -19,11 +19,11 @@ _ARROWS = {"request": "{source}→{target} {method}", "reply": "{source}←{targ
 class Trace:
     """The last events of one test run.
 
-    Invariants: times never fall; at most `_EVENTS_KEPT_MAX` events are kept, and `dropped` counts the others.
+    Invariants: times never fall; at most `EVENTS_KEPT_MAX` events are kept, and `dropped` counts the others.
     """
 
     def __init__(self) -> None:
-        self._events: deque[tuple[float, str, str | NetworkEvent]] = deque(maxlen=_EVENTS_KEPT_MAX)
+        self._events: deque[tuple[float, str, str | NetworkEvent]] = deque(maxlen=EVENTS_KEPT_MAX)
         self._noted = 0
         self.columns = ""
         """The servers' columns as of now."""

@@ -22,8 +22,8 @@ BetweenVotes = Callable[[Cluster, int, int], Awaitable[None]]
 """What happens between the two requests: (cluster, first candidate, voter)."""
 
 
-AfterRace = Callable[[Cluster, int, int, int], Awaitable[None]]
-"""What happens instead of the second request: (cluster, winner, loser, term)."""
+AfterRace = Callable[[Cluster, int, int, int], Awaitable[bool]]
+"""What happens instead of the second request: (cluster, winner, loser, term); False if nothing was learnt."""
 
 
 async def race_for_one_vote(
@@ -44,6 +44,7 @@ async def race_for_one_vote(
         term = await _wait_for_one_term(cluster, first, second, voter)
         if term is None:
             return False
+        cluster.set_requests(first, (second,), Valve.HOLD)
         cluster.start(voter)
         cluster.connect(voter)
         _deliver(cluster, cluster.held("request", first, voter, term=term)[-1:])
@@ -54,8 +55,7 @@ async def race_for_one_vote(
         if cluster.state(second)[0] != term:
             return False
         if instead is not None:
-            await instead(cluster, first, second, term)
-            return True
+            return await instead(cluster, first, second, term)
         _deliver(cluster, cluster.held("request", second, voter, term=term)[-1:])
         await asyncio.sleep(_MOMENT_S)
         cluster.watch.look_at_all()
@@ -69,8 +69,11 @@ async def _first_heartbeat(cluster: Cluster, first: int, voter: int) -> None:
     await asyncio.sleep(_MOMENT_S)
 
 
-async def _loser_follows(cluster: Cluster, winner: int, loser: int, term: int) -> None:
+async def _loser_follows(cluster: Cluster, winner: int, loser: int, term: int) -> bool:
     """The loser hears the winner, in whose term it is a candidate, and gives up (A20)."""
+    await cluster.until(lambda: bool(cluster.held("request", winner, loser)), 0.15)
+    if cluster.state(loser)[0] != term:
+        return False
     for held in list(cluster.network.held):
         if held.source == loser:
             cluster.network.discard(held)
@@ -81,6 +84,7 @@ async def _loser_follows(cluster: Cluster, winner: int, loser: int, term: int) -
     if cluster.state(winner) != (term, True):
         seen = f"server {winner} was elected in term {term} and lost its office within 2 s to server {loser}"
         raise BrokenPromise("followed", f"{seen}; {cluster.describe()}", server=loser, term=term)
+    return True
 
 
 async def _steps_down(bench: Bench, *, on_reply: bool) -> None:
