@@ -44,9 +44,7 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         nodes = [
-            raftline.Node(
-                raftline.NodeConfig(node_id=name, members=MEMBERS, data_dir=f"{directory}/{name}"), Counter()
-            )
+            raftline.Node(raftline.NodeConfig(node_id=name, members=MEMBERS, data_dir=f"{directory}/{name}"), Counter())
             for name in MEMBERS
         ]
         await asyncio.gather(*(stack.enter_async_context(node) for node in nodes))
