@@ -80,4 +80,10 @@ def test_the_next_moment_is_never_late() -> None:
     assert queue.next_due_ms == queue.first_due_ms() == 512
     queue.discard(b"b", 9000, 300)
     assert queue.next_due_ms <= queue.first_due_ms() == 5120
-    assert sum(map(len, queue.buckets())) == 1
+
+
+def test_a_queue_that_is_no_longer_used_is_let_go_of_in_small_parts() -> None:
+    """Each release frees one bucket, until nothing is left."""
+    queue = filled({b"a": (0, 5000), b"b": (9000, 300), b"c": (9000, 300)})
+    assert sorted([queue.release(), queue.release()]) == [1, 2]
+    assert queue.release() == 0

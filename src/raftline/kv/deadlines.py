@@ -15,20 +15,26 @@ NEVER_MS = 1 << 63
 _TIME_SHIFT = 8
 _SLOT_SHIFT = 10
 _GROUP_BITS = 4
+_GROUPS = 1 << _GROUP_BITS
+_GROUP_MASK = _GROUPS - 1
 _SPARE_IDS = 64
 
 
 class Deadlines:
     """Keys by deadline; the deadlines themselves are kept by the store.
 
+    There is a dictionary of buckets for each group of slots: one for all would take long to grow. A bucket is a
+    dictionary and no set, because the garbage collector need not look at those that hold bytes only.
+
     Invariants: no bucket is empty; every bucket's id is in the heap (ids of buckets that are gone may be, too);
     `next_due_ms` is not later than the moment the first bucket is due.
     """
 
-    __slots__ = ("_buckets", "_ids", "_opened", "_opened_id", "count", "next_due_ms")
+    __slots__ = ("_bucket_count", "_buckets", "_ids", "_opened", "_opened_id", "count", "next_due_ms")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, set[bytes]] = {}
+        self._buckets: tuple[dict[int, dict[bytes, None]], ...] = tuple({} for _ in range(_GROUPS))
+        self._bucket_count = 0
         self._ids: list[int] = []
         self._opened: list[bytes] = []
         self._opened_id = -1
@@ -39,19 +45,21 @@ class Deadlines:
         """Note that `key` is due at `deadline_ms`, which lies ahead."""
         self.count += 1
         bucket_id = _bucket_id(slot, deadline_ms)
-        bucket = self._buckets.get(bucket_id)
+        buckets = self._buckets[bucket_id & _GROUP_MASK]
+        bucket = buckets.get(bucket_id)
         if bucket is None:
-            self._buckets[bucket_id] = {key}
+            buckets[bucket_id] = {key: None}
+            self._bucket_count += 1
             heappush(self._ids, bucket_id)
             self.next_due_ms = min(self.next_due_ms, _end_ms(bucket_id))
         else:
-            bucket.add(key)
+            bucket[key] = None
 
     def discard(self, key: bytes, slot: int, deadline_ms: int) -> None:
         """Forget `key`, which was added with this slot and deadline."""
         bucket_id = _bucket_id(slot, deadline_ms)
-        bucket = self._buckets[bucket_id]
-        bucket.remove(key)
+        bucket = self._buckets[bucket_id & _GROUP_MASK][bucket_id]
+        del bucket[key]
         self.count -= 1
         if not bucket:
             self._close(bucket_id)
@@ -59,7 +67,7 @@ class Deadlines:
     def first_due_ms(self) -> int:
         """Return when the first bucket is due, `NEVER_MS` if there is none."""
         ids, buckets = self._ids, self._buckets
-        while ids and ids[0] not in buckets:
+        while ids and ids[0] not in buckets[ids[0] & _GROUP_MASK]:
             heappop(ids)
         self.next_due_ms = _end_ms(ids[0]) if ids else NEVER_MS
         return self.next_due_ms
@@ -69,7 +77,7 @@ class Deadlines:
         due: list[bytes] = []
         while len(due) < count_max and self.first_due_ms() <= time_ms:
             bucket_id = self._ids[0]
-            bucket = self._buckets[bucket_id]
+            bucket = self._buckets[bucket_id & _GROUP_MASK][bucket_id]
             if self._opened_id != bucket_id:
                 self._opened = list(bucket)
                 heapify(self._opened)
@@ -78,26 +86,31 @@ class Deadlines:
             while bucket and len(due) < count_max:
                 key = heappop(opened)
                 if key in bucket:
-                    bucket.remove(key)
+                    del bucket[key]
                     self.count -= 1
                     due.append(key)
             if not bucket:
                 self._close(bucket_id)
         return due
 
-    def buckets(self) -> list[set[bytes]]:
-        """Return what holds most of the memory, for an owner who wants to let go of it little by little."""
-        return list(self._buckets.values())
+    def release(self) -> int:
+        """Let go of one bucket of a queue that is no longer used; return how much that was, 0 if nothing is left."""
+        if self._ids:
+            self._ids.pop()
+        for buckets in self._buckets:
+            if buckets:
+                return len(buckets.popitem()[1])
+        return 0
 
     def _close(self, bucket_id: int) -> None:
         """Drop an empty bucket; its id stays in the heap until it comes to the top or there are too many such."""
-        buckets = self._buckets
-        del buckets[bucket_id]
+        del self._buckets[bucket_id & _GROUP_MASK][bucket_id]
+        self._bucket_count -= 1
         if bucket_id == self._opened_id:
             self._opened = []
             self._opened_id = -1
-        if len(self._ids) > 2 * len(buckets) + _SPARE_IDS:
-            self._ids = list(buckets)
+        if len(self._ids) > 2 * self._bucket_count + _SPARE_IDS:
+            self._ids = [bucket_id for buckets in self._buckets for bucket_id in buckets]
             heapify(self._ids)
 
 

@@ -48,6 +48,8 @@ class KvMachine(StateMachine):
             store.time_ms = time_ms
         if store.next_due_ms <= store.time_ms:
             store.remove_due(_DUE_KEYS_MAX)
+        if store.has_garbage:
+            store.release_garbage()
         try:
             args = _decode(command)
             write = WRITES[args[0]]

@@ -67,7 +67,7 @@ class Service:
     def expire(self) -> None:
         """As leader, let the log's time advance if keys are due; give back some memory of what was flushed."""
         store = self.store
-        for _ in range(_RELEASES_PER_CALL):
+        for _ in range(_RELEASES_PER_CALL if store.has_garbage else 0):
             store.release_garbage()
         if not self._is_ticking and self._node.is_leader and store.first_due_ms() <= self._clock.wall_ms():
             self._is_ticking = True

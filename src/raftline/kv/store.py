@@ -55,7 +55,7 @@ class Store:
         self._deadlines: list[dict[bytes, int]] = [{} for _ in range(SLOT_COUNT)]
         self._queue = Deadlines()
         self._frozen: list[FrozenSlots] = []
-        self._garbage: list[list[dict[bytes, Value]] | list[dict[bytes, int]] | list[set[bytes]]] = []
+        self._garbage: list[list[dict[bytes, Value]] | list[dict[bytes, int]] | Deadlines] = []
         self.count = 0
         self.used_bytes = 0
         self.time_ms = 0
@@ -158,7 +158,7 @@ class Store:
 
     def flush(self) -> None:
         """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
-        self._garbage += [self._values, self._deadlines, self._queue.buckets()]
+        self._garbage += [self._values, self._deadlines, self._queue]
         self._values = [{} for _ in range(SLOT_COUNT)]
         self._deadlines = [{} for _ in range(SLOT_COUNT)]
         self._queue = Deadlines()
@@ -195,12 +195,21 @@ class Store:
         self.expired_count += len(due)
         return len(due)
 
+    @property
+    def has_garbage(self) -> bool:
+        """Say whether memory of what was flushed is still held."""
+        return bool(self._garbage)
+
     def release_garbage(self) -> None:
         """Give back a slice of the memory of what was flushed."""
         released = 0
         while self._garbage and released < _RELEASED_KEYS_MIN:
             tables = self._garbage[-1]
-            if tables:
+            if isinstance(tables, Deadlines):
+                if not (size := tables.release()):
+                    self._garbage.pop()
+                released += size
+            elif tables:
                 released += len(tables.pop()) + 1
             else:
                 self._garbage.pop()
