@@ -6,7 +6,7 @@ ends. Exceptions of the implementation end up here too, with the server they bel
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from types import FrameType, TracebackType
@@ -36,6 +36,8 @@ class Bench:
         self.virtual = virtual
         self.trace = Trace()
         self.failed: asyncio.Future[BrokenPromise] = self.loop.create_future()
+        self.exceptions: list[str] = []
+        """What unhandled exceptions of the implementation said."""
         self.suspects: tuple[str, ...] = ()
         """Rules that the script in progress aims at."""
         self.server_of: Callable[[object], int | None] = lambda _object: None
@@ -65,16 +67,23 @@ class Bench:
             name = "memory"
         self.fail(BrokenPromise(name, f"{where}: {describe_error(error)}", server=server))
 
+    def report_unseen(self, tasks: Iterable[asyncio.Future[Any]]) -> None:
+        """Report the exceptions of failed tasks that nobody has looked at."""
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                self._report(task.exception())
+
     def _on_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
-            return
+        self._report(context.get("exception"))
+
+    def _report(self, error: BaseException | None) -> None:
         if isinstance(error, BrokenPromise):
             self.fail(error)
-            return
-        server, dead = self._owner_of(error.__traceback__)
-        if not dead:
-            self.fail_with_exception(server, "a task or callback ended with an exception", error)
+        elif isinstance(error, Exception):
+            server, dead = self._owner_of(error.__traceback__)
+            if not dead:
+                self.exceptions.append(describe_error(error))
+                self.fail_with_exception(server, "a task or callback ended with an exception", error)
 
     def _owner_of(self, trace: TracebackType | None) -> tuple[int | None, bool]:
         """Return the server in whose code an exception arose, and whether that server is dead."""

@@ -126,7 +126,7 @@ class _Run:
             broken = self._outcome(bench, work)
             if broken is not None:
                 self._note_broken(broken)
-                self._look_for_exceptions(bench)
+            self._look_for_exceptions(bench)
         finally:
             ticker.cancel()
             work.cancel()
@@ -181,13 +181,13 @@ class _Run:
         self._broken = broken
 
     def _look_for_exceptions(self, bench: Bench) -> None:
-        """Find exceptions of tasks that nobody awaited: often the reason for silence."""
-        gc.collect()
+        """Find exceptions of tasks that nobody awaited: they fail a test, and often explain the failure of one."""
         if isinstance(self._loop, SimLoop):
-            for task in self._loop.unseen_tasks():
-                error = None if not isinstance(task, asyncio.Task) or task.cancelled() else task.exception()
-                if isinstance(error, Exception) and not isinstance(error, BrokenPromise):
-                    self._also.append(describe_error(error))
-        if bench.failed.done() and self._broken is not bench.failed.result():
-            self._also.append(bench.failed.result().seen)
-        self._also = list(dict.fromkeys(self._also))[:5]
+            bench.report_unseen(self._loop.unseen_tasks())
+        gc.collect()  # asyncio reports a failed task when the last reference to it is gone
+        if bench.failed.done() and self._broken is None:
+            self._note_broken(bench.failed.result())
+        self._also = [seen for seen in dict.fromkeys(bench.exceptions) if seen not in self._broken_seen()][:5]
+
+    def _broken_seen(self) -> str:
+        return self._broken.seen if self._broken is not None else ""

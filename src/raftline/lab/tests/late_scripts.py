@@ -101,28 +101,26 @@ async def _stale_acknowledgement(bench: Bench) -> bool:
 
 
 async def _lead_again(cluster: Cluster, leader: int, voters: list[int]) -> bool:
-    """Have `leader` elected by `voters`, who restart when it asks, so that their own timers take no part."""
-    for server in range(cluster.count):
-        if server != leader:
-            cluster.set_requests(server, [other for other in range(cluster.count) if other != server], Valve.DROP)
+    """Have `leader` elected by `voters`, which are down until it asks, so that their own timers take no part."""
     cluster.disconnect(*(server for server in range(cluster.count) if server not in {leader, *voters}))
+    for voter in voters:
+        cluster.crash(voter)
+        cluster.set_requests(voter, [other for other in range(cluster.count) if other != voter], Valve.DROP)
     cluster.set_requests(leader, voters, Valve.HOLD)
+    before, _ = cluster.state(leader)
 
-    def asks_first() -> bool:
+    def asks() -> bool:
         term, _ = cluster.state(leader)
-        return all(
-            term > cluster.state(voter)[0] and cluster.held("request", leader, voter, term=term) for voter in voters
-        )
+        return term > before and all(cluster.held("request", leader, voter, term=term) for voter in voters)
 
-    if not await cluster.until(asks_first, 20):
+    if not await cluster.until(asks, 5):
         return False
     term, _ = cluster.state(leader)
+    cluster.set_requests(leader, voters, Valve.OPEN)
     for voter in voters:
         cluster.start(voter)
         cluster.connect(voter)
-    cluster.set_requests(leader, voters, Valve.OPEN)
-    for voter in voters:
-        _deliver(cluster, cluster.held("request", leader, voter, term=term))
+        _deliver(cluster, cluster.held("request", leader, voter, term=term)[-1:])
     return await cluster.until(lambda: cluster.state(leader) == (term, True), 0.1)
 
 

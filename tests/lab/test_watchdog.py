@@ -1,0 +1,58 @@
+"""Code that spins is interrupted where it spins, code that makes progress is not."""
+
+import time
+
+import pytest
+
+from raftline.lab.watchdog import Interrupted, watch_progress
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def test_an_endless_loop_is_interrupted_where_it_spins() -> None:
+    """After `stuck_s` without progress the place is named, and the main thread gets `Interrupted` (F19)."""
+    told: list[tuple[str, str]] = []
+    with (
+        pytest.raises(Interrupted),
+        watch_progress(lambda: 0, lambda *what: told.append(what), stuck_s=0.2, limit_s=60),
+    ):
+        _spin()
+    [(name, seen)] = told
+    assert name == "returns"
+    assert "in _spin" in seen
+
+
+def test_code_that_swallows_the_interruption_is_interrupted_again() -> None:
+    """A bare except does not save an endless loop: it is interrupted until it ends."""
+    told: list[tuple[str, str]] = []
+    swallowed = 0
+    with watch_progress(lambda: 0, lambda *what: told.append(what), stuck_s=0.1, limit_s=60):
+        while swallowed < 2:
+            try:
+                _spin()
+            except Interrupted:
+                swallowed += 1
+    assert len(told) == 1
+
+
+def test_progress_is_left_alone_until_time_is_up() -> None:
+    """Code whose progress changes is interrupted only at the limit, as being out of time (J4)."""
+    told: list[tuple[str, str]] = []
+    with (
+        pytest.raises(Interrupted),
+        watch_progress(time.monotonic, lambda *what: told.append(what), stuck_s=0.1, limit_s=1.2),
+    ):
+        _spin()
+    assert [name for name, _ in told] == ["time"]
+
+
+def test_nothing_is_left_behind() -> None:
+    """After the block no signal comes any more."""
+    with watch_progress(time.monotonic, lambda *_: None, stuck_s=0.1, limit_s=60):
+        pass
+    began = time.monotonic()
+    while time.monotonic() < began + 0.7:
+        pass
