@@ -202,7 +202,8 @@ class Record:
         if other != state.me:
             raise SafetyViolation(f"Election Safety: {other} and {state.me} both led term {state.term}")
         low, high = state.log.base_index + 1, len(self.committed)
-        held = state.log.slice(low, min(high, state.log.last_index) + 1) if low <= state.log.last_index else []
+        last = min(high, state.log.last_index)
+        held = state.log.slice(low, last + 1) if low <= last else []
         if state.log.last_index < high or held != self.committed[low - 1 : high]:
             raise SafetyViolation(
                 f"Leader Completeness: {state.me} leads term {state.term} with {held[-3:]} up to "
