@@ -13,17 +13,14 @@ __all__ = ["is_well_formed", "on_append_request", "refuse_append"]
 
 def is_well_formed(request: AppendRequest) -> bool:
     """Check what the handler relies on: contiguous from prev_index + 1, terms never falling nor above the sender's."""
-    entries = request.entries
-    if not entries:
-        return request.prev_index >= 0
     term = request.prev_term
     index = request.prev_index
-    for entry in entries:
+    for entry in request.entries:
         index += 1
         if entry.index != index or entry.term < term:
             return False
         term = entry.term
-    return term <= request.term
+    return request.prev_index >= 0 and term <= request.term
 
 
 def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) -> str | None:
@@ -36,12 +33,9 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
         return None
     match_index = request.prev_index + len(request.entries)
     _take_entries(state, request)
-    commit = min(request.commit, match_index)
-    state.commit = max(state.commit, commit)
-    if not state.established and commit and log.term_at(commit) == state.term:
-        # Everything committed before this leader, and up to now, is in this log: it may vote again (C14).
-        state.established = True
-        state.hard_state_changed = True
+    state.commit = max(state.commit, min(request.commit, match_index))
+    if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
+        _establish(state, sender)
     state.send(
         sender,
         AppendReply(state.term, request.term, True, request.prev_index, match_index, round=request.round),  # noqa: FBT003
@@ -53,6 +47,16 @@ def refuse_append(state: RaftState, sender: NodeId, request: AppendRequest) -> N
     """Answer a deposed leader with the present term; its entries are not looked at (E6, L42)."""
     reply = AppendReply(state.term, request.term, False, request.prev_index, 0, round=request.round)  # noqa: FBT003
     state.send(sender, reply)
+
+
+def _establish(state: RaftState, leader: NodeId) -> None:
+    """Vote again: all that was committed before this leader, and by it up to now, is in this log (C14).
+
+    A vote of this term may have been lost with the disk; the leader's name in its place means it is not given again.
+    """
+    state.established = True
+    state.vote = state.vote or leader
+    state.hard_state_changed = True
 
 
 def _take_entries(state: RaftState, request: AppendRequest) -> None:
