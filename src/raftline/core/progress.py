@@ -88,10 +88,13 @@ class PeerProgress:
     def on_accepted(self, match_index: Index, base_index: Index) -> None:
         """Note that the follower's log matches up to `match_index` (B20, E3); opens the pipeline.
 
-        A follower that reaches `base_index`, the end of what this leader compacted, needs no snapshot (any more).
+        A follower that reaches `base_index`, the end of what this leader compacted, needs no snapshot (any more); one
+        that reaches the end of the snapshot it is being sent needs no more of that one, but maybe a newer one.
         """
         self.match_index = max(self.match_index, match_index)
-        if self.mode is Mode.PROBE or (self.mode is Mode.SNAPSHOT and self.match_index >= base_index):
+        if self.mode is Mode.PROBE or (
+            self.mode is Mode.SNAPSHOT and self.match_index >= min(base_index, self.snapshot_index)
+        ):
             self._become_replicate()
         self.next_index = max(self.next_index, self.match_index + 1)
         while self._inflight and self._inflight[0][0] <= self.match_index:

@@ -97,10 +97,12 @@ def on_snapshot_request(state: RaftState, sender: NodeId, request: SnapshotReque
             _reply(state, sender, request, 0, installed=False)
             return "the beginning of this snapshot is missing"
         expected = (request.index, request.snapshot_term, 0)
+    if expected[2] < 0:
+        return "a chunk is being stored, the answer follows"
     if request.offset != expected[2]:
-        _reply(state, sender, request, max(expected[2], 0), installed=False)
+        _reply(state, sender, request, expected[2], installed=False)
         return "not the chunk that is wanted next"
-    # Until the chunk is stored nothing else of this snapshot is wanted: -1 matches no offset.
+    # Until the chunk is stored nothing else of this snapshot is wanted: -1.
     state.storing = (request.index, request.snapshot_term, -1)
     meta = SnapshotMeta(request.index, request.snapshot_term, request.membership)
     state.chunks_received.append(ChunkReceived(meta, request))
@@ -150,13 +152,16 @@ def refuse_snapshot(state: RaftState, sender: NodeId, request: SnapshotRequest) 
 def _install(state: RaftState, meta: SnapshotMeta) -> None:
     """Let the snapshot stand for the log; keep what follows it only if the log agrees at its end (D10)."""
     log = state.log
-    if log.term_at(meta.index) == meta.term:
+    agrees = log.term_at(meta.index) == meta.term
+    if agrees:
         log.compact_to(meta.index)
         state.configuration.on_compacted(meta.index)
     else:
         log.restart_at(meta.index, meta.term)
         state.configuration.restart_at(meta.index, meta.membership)
         state.log_epoch += 1
+    if not agrees or state.handed_to_disk < meta.index:
+        # Also where entries came in the same turn that the disk never saw: behind its end they would leave a gap.
         state.reset = meta
         state.handed_to_disk = meta.index
         state.persisted = meta.index
