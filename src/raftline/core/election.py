@@ -7,7 +7,7 @@ candidate that saw a majority of empty logs, where nothing can have been acknowl
 from raftline.core.ids import NodeId
 from raftline.core.messages import TimeoutNow, VoteReply, VoteRequest
 from raftline.core.state import RaftState, Role
-from raftline.core.transitions import become_candidate
+from raftline.core.transitions import become_candidate, become_follower
 
 __all__ = ["believes_in_leader", "on_timeout_now", "on_vote_reply", "on_vote_request"]
 
@@ -36,6 +36,8 @@ def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> s
             state.vote = sender
             state.established = True
             state.hard_state_changed = True
+        if state.role is Role.PRE_CANDIDATE:
+            become_follower(state, state.term, None)  # answers to its own question must not cut the candidate short
         state.restart_election_timer()  # the third of A2's events, and only when granted (A4)
     state.send(sender, VoteReply(state.term, request.term, granted, unestablished=state.is_blank))
     return None

@@ -236,8 +236,9 @@ def _gate(state: RaftState, sender: NodeId, message: Any) -> str | None:
         leader = sender if kind is AppendRequest or kind is SnapshotRequest else None
         transitions.become_follower(state, message.term, leader)
     if kind is AppendReply or kind is SnapshotReply or kind is VoteReply:
+        # Who answers a pre-vote keeps its own term, which may be an older one.
         asked = state.term + 1 if kind is VoteReply and message.pre_vote else state.term
-        if message.request_term != asked or message.term < state.term:
+        if message.request_term != asked:
             return "answers a request of another term"
     elif message.term < state.term:
         return _refuse_old_term(state, sender, message)
