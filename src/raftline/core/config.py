@@ -49,6 +49,8 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"heartbeat_interval_s must be above 0, not {self.heartbeat_interval_s}")
         if not self.commit_notice_s >= 0:
             raise ConfigError(f"commit_notice_s must be 0 or more, not {self.commit_notice_s}")
+        if not self.snapshot_retry_s > 0:
+            raise ConfigError(f"snapshot_retry_s must be above 0, not {self.snapshot_retry_s}")
         if not low < high:
             raise ConfigError(f"election_timeout_s must be a range [low, high) with low < high, not [{low}, {high})")
         if low < 2 * self.heartbeat_interval_s:
@@ -58,7 +60,7 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.guard_lost_disk and not self.pre_vote:
             raise ConfigError("guard_lost_disk needs pre_vote: switch both on, or both off")
-        for name in ("append_bytes_max", "append_entries_max", "inflight_messages_max", "inflight_bytes_max"):
-            if getattr(self, name) < 1:
+        for name in self.__struct_fields__:
+            if name.endswith(("_max", "_chunk_bytes")) and getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         return self
