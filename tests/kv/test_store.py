@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from raftline.kv import store as store_module
 from raftline.kv.restore import Restorer
 from raftline.kv.slots import slot_of
 from raftline.kv.store import DEADLINE_BYTES, ENTRY_BYTES, ExpiryPending, Store
@@ -184,6 +185,24 @@ def test_a_scan_step_over_one_large_slot_is_small() -> None:
     cursor, part = store.scan(0, 100, 0)
     assert len(part) <= 110
     assert cursor != 0
+
+
+def test_a_scan_goes_on_even_if_hashes_collide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of one slot with the same hash are returned in one step, so that the cursor gets past them."""
+    monkeypatch.setattr(store_module, "crc32", lambda key: 5 if len(key) < 9 else 9)
+    store = Store()
+    expected = {b"{one}%d" % number for number in range(2000)}
+    for key in expected:
+        store.put(key, b"")
+    found: list[bytes] = []
+    cursor = 0
+    for _ in range(10):
+        cursor, part = store.scan(cursor, 10, 0)
+        found += part
+        if cursor == 0:
+            break
+    assert cursor == 0
+    assert set(found) == expected
 
 
 def test_flushed_memory_is_given_back_in_slices() -> None:

@@ -1,16 +1,12 @@
-"""The table: complete, free of contradictions, and what the documentation says."""
-
-from pathlib import Path
+"""The table: complete and free of contradictions."""
 
 import pytest
 
 from raftline.kv.commands.command import Command
-from raftline.kv.commands.documentation import render_commands
-from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
+from raftline.kv.commands.rows import Rows
 from raftline.kv.commands.table import COMMANDS
 
 ROWS = [row for command in COMMANDS.values() for row in (command, *command.subcommands)]
-PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -48,13 +44,8 @@ def test_keys_are_found_by_position() -> None:
     assert list(COMMANDS[b"PING"].key_positions(2)) == []
 
 
-def test_the_internal_tick_is_not_a_command() -> None:
-    """What servers say to each other stands in the log's table, not in the clients'."""
-    assert TICK_NAME in WRITES
-    assert find_command([TICK_NAME]) is None
-    assert set(WRITES) - {TICK_NAME} == {name for name, command in COMMANDS.items() if command.write}
-
-
-def test_the_page_is_up_to_date() -> None:
-    """docs/commands.md is what the table says; its first lines tell how to make it anew."""
-    assert PAGE.read_text(encoding="utf-8") == render_commands()
+def test_a_name_has_one_row() -> None:
+    """A second row for a command is noticed when the table is made."""
+    rows = Rows(dict(COMMANDS), "string")
+    with pytest.raises(AssertionError, match="two rows"):
+        rows.add("get", 2, "key", "Again.")
