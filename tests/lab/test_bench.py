@@ -23,7 +23,8 @@ def _run(loop: SimLoop, bench_server: Any, known: int) -> BrokenPromise:
         bench.server_of = lambda thing: known if thing is bench_server else None
         task = asyncio.create_task(bench_server.work())
         await asyncio.sleep(1)
-        bench.report_unseen([task])
+        bench.report_unseen()
+        assert task.done()
         if not bench.failed.done():
             raise TimeoutError
         return bench.failed.result()

@@ -6,15 +6,18 @@ ends. Exceptions of the implementation end up here too, with the server they bel
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from types import FrameType, TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from raftline.lab import network as network_module
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.trace import Trace
+from raftline.sim.loop import SimLoop
+from raftline.sim.view import is_unseen
 
 __all__ = ["Bench"]
 
@@ -42,7 +45,11 @@ class Bench:
         """Rules that the script in progress aims at."""
         self.server_of: Callable[[object], int | None] = lambda _object: None
         """Tells which server an object is; None for a stranger or a dead one."""
+        self._tasks: WeakSet[asyncio.Future[Any]] = WeakSet()
+        self._unseen_since: WeakKeyDictionary[asyncio.Future[Any], float] = WeakKeyDictionary()
         self.loop.set_exception_handler(self._on_unhandled)
+        if not isinstance(self.loop, SimLoop):
+            self.loop.set_task_factory(self._make_task)
 
     def now(self) -> float:
         """Return the time in seconds."""
@@ -67,11 +74,20 @@ class Bench:
             name = "memory"
         self.fail(BrokenPromise(name, f"{where}: {describe_error(error)}", server=server))
 
-    def report_unseen(self, tasks: Iterable[asyncio.Future[Any]]) -> None:
-        """Report the exceptions of failed tasks that nobody has looked at."""
+    def report_unseen(self, *, for_s: float = 0.0) -> None:
+        """Report the exceptions of failed tasks that nobody has looked at for so long; asyncio itself reports a task's
+        only once nothing refers to it any more.
+        """  # noqa: D205  one sentence
+        now = self.now()
+        tasks = self.loop.unseen_tasks() if isinstance(self.loop, SimLoop) else [*filter(is_unseen, self._tasks)]
         for task in tasks:
-            if task.done() and not task.cancelled():
+            if now >= self._unseen_since.setdefault(task, now) + for_s:
                 self._report(task.exception())
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, /, **options: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self._tasks.add(task)
+        return task
 
     def _on_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._report(context.get("exception"))

@@ -27,6 +27,10 @@ _KILL_GRACE_S = 1.0
 
 _WATCH_INTERVAL_S = 0.01
 
+_EXCEPTIONS_INTERVAL_S = 0.25
+_UNSEEN_S_MAX = 8.0
+"""Longer than any call takes, so that whoever awaits calls one after the other has come to the one that failed."""
+
 
 class WatchedPersister(Persister):
     """A persister that complains about what a correct server never saves."""
@@ -102,6 +106,7 @@ class Cluster:
             self._watcher.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watcher
+        self.bench.report_unseen()  # what nobody looked at explains a failure better than its symptoms
         for server in range(self.count):
             if self._servers[server] is not None:
                 self.crash(server)
@@ -437,11 +442,15 @@ class Cluster:
             self.bench.fail(broken)
 
     async def _watch_all(self) -> None:
+        look_for_exceptions_at = 0.0
         while True:
             try:
                 self.watch.look_at_all()
             except BrokenPromise as broken:
                 self.bench.fail(broken)
+            if self.bench.now() >= look_for_exceptions_at:
+                look_for_exceptions_at = self.bench.now() + _EXCEPTIONS_INTERVAL_S
+                self.bench.report_unseen(for_s=_UNSEEN_S_MAX)
             await asyncio.sleep(_WATCH_INTERVAL_S)
 
     def _refresh_columns(self) -> None:

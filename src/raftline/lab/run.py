@@ -27,6 +27,7 @@ TIME_LIMIT_S = 120.0
 _STUCK_S = 10.0
 _CALLBACKS_PER_MS_MAX = 300_000
 _ATTEMPTS_MAX = 10
+_ALSO_MAX = 5
 
 
 def run_test(
@@ -126,7 +127,7 @@ class _Run:
             broken = self._outcome(bench, work)
             if broken is not None:
                 self._note_broken(broken)
-            self._look_for_exceptions(bench)
+            self._look_for_exceptions(bench, work)
         finally:
             ticker.cancel()
             work.cancel()
@@ -180,14 +181,12 @@ class _Run:
             self._ended_at = self._bench.now()
         self._broken = broken
 
-    def _look_for_exceptions(self, bench: Bench) -> None:
+    def _look_for_exceptions(self, bench: Bench, work: "asyncio.Task[None]") -> None:
         """Find exceptions of tasks that nobody awaited: they fail a test, and often explain the failure of one."""
-        if isinstance(self._loop, SimLoop):
-            bench.report_unseen(self._loop.unseen_tasks())
         gc.collect()  # asyncio reports a failed task when the last reference to it is gone
         if bench.failed.done() and self._broken is None:
             self._note_broken(bench.failed.result())
-        self._also = [seen for seen in dict.fromkeys(bench.exceptions) if seen not in self._broken_seen()][:5]
-
-    def _broken_seen(self) -> str:
-        return self._broken.seen if self._broken is not None else ""
+        symptom = work.exception() if work.done() and not work.cancelled() else None
+        known = self._broken.seen if self._broken is not None else ""
+        others = [*bench.exceptions, *([symptom.seen] if isinstance(symptom, BrokenPromise) else [])]
+        self._also = [seen for seen in dict.fromkeys(others) if seen not in known][:_ALSO_MAX]
