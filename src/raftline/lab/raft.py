@@ -42,7 +42,7 @@ _logger = logging.getLogger(__name__)
 
 LAB_CONFIG = CoreConfig(
     heartbeat_interval_s=0.2,
-    commit_notice_s=0.015,
+    commit_notice_s=0.02,
     election_timeout_s=(0.6, 1.2),
     pre_vote=False,
     check_quorum=False,
@@ -51,7 +51,7 @@ LAB_CONFIG = CoreConfig(
 )
 """Figure 2 and nothing else: the lab counts on exact indices (L47), and heartbeats at most 10 times a second (J1)."""
 
-_BATCH_S = 0.01
+_BATCH_S = 0.015
 """Commands that follow each other faster than this travel together; the first one goes at once (B29)."""
 
 

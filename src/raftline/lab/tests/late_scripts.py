@@ -11,18 +11,21 @@ from raftline.lab.tests.case import Script
 __all__ = ["ACKNOWLEDGEMENTS", "ENTRIES", "RETURN", "UNDER_A_SNAPSHOT"]
 
 
-async def _stale_append(bench: Bench) -> None:
+async def _stale_append(bench: Bench) -> bool:
     """A first AppendEntries hangs, later ones go through; then it arrives after all and must not cut the log (B6)."""
     async with Cluster(bench, 3) as cluster:
         cluster.start_all()
         base = await cluster.agree(b"common", 3, retry=True)
         leader = await cluster.check_one_leader()
+        office = cluster.state(leader)
         follower, away = bench.random.sample([server for server in range(3) if server != leader], 2)
         cluster.disconnect(away)
         stale = await _hold_first_append(cluster, leader, follower, b"first")
         for command in (b"second", b"third"):
             cluster.submit(leader, command)
         if not await cluster.until(lambda: base + 3 in cluster.ledger.delivered[leader], 2):
+            if cluster.state(leader) != office:
+                return False
             seen = (
                 f"server {leader} committed nothing for 2 s while {len(stale)} of its calls to server {follower} hung, "
                 "though every later call would have got through"
@@ -36,19 +39,23 @@ async def _stale_append(bench: Bench) -> None:
         if index <= base + 3:
             seen = f"a command got index {index}; index {base + 3} was committed by server {leader} before"
             raise BrokenPromise("kept", seen, server=follower, index=index)
+        return bool(stale)
 
 
-async def _append_below_snapshot(bench: Bench) -> None:
+async def _append_below_snapshot(bench: Bench) -> bool:
     """An AppendEntries arrives when a snapshot covers all it carries: nothing in it is a conflict (D14)."""
     async with Cluster(bench, 3, snapshots=True) as cluster:
         cluster.start_all()
         await cluster.agree(b"common", 3, retry=True)
         leader = await cluster.check_one_leader()
+        office = cluster.state(leader)
         follower, other = bench.random.sample([server for server in range(3) if server != leader], 2)
         stale = await _hold_first_append(cluster, leader, follower, b"first")
         last = 0
         for number in range(25):
             last = await cluster.agree(b"command %d" % number, 3, retry=True)
+        if not stale or cluster.state(leader) != office:
+            return False
         _deliver(cluster, stale)
         await asyncio.sleep(0.005)
         cluster.disconnect(leader)
@@ -59,6 +66,7 @@ async def _append_below_snapshot(bench: Bench) -> None:
         cluster.disconnect(other)
         cluster.connect(leader)
         await cluster.agree(b"without the other", 2, retry=True)
+        return True
 
 
 async def _stale_acknowledgement(bench: Bench) -> bool:
@@ -148,13 +156,12 @@ async def _away_for_long(bench: Bench) -> None:
 
 
 async def _hold_first_append(cluster: Cluster, leader: int, follower: int, command: bytes) -> list[Held]:
-    """Submit a command and hold back what the leader calls its follower with for 0.3 s."""
+    """Submit a command and hold back the first call that the leader makes to its follower from then on."""
     cluster.set_requests(leader, (follower,), Valve.HOLD)
     cluster.submit(leader, command)
-    await asyncio.sleep(0.3)
-    stale = cluster.held("request", leader, follower)
+    await cluster.until(lambda: bool(cluster.held("request", leader, follower)), 0.2)
     cluster.set_requests(leader, (follower,), Valve.OPEN)
-    return stale
+    return cluster.held("request", leader, follower)
 
 
 def _deliver(cluster: Cluster, messages: list[Held]) -> None:
