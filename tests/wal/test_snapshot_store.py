@@ -10,7 +10,7 @@ import pytest
 
 from raftline.core.entries import SnapshotMeta
 from raftline.core.membership import Membership
-from raftline.errors import CorruptLog, StorageError
+from raftline.errors import ConfigError, CorruptLog, StorageError
 from raftline.wal import snapshot_store
 from raftline.wal.files import OsFiles
 from raftline.wal.snapshot_store import SnapshotStore
@@ -125,7 +125,7 @@ def test_older_snapshots_go_and_open_ones_stay_readable(tmp_path: Path) -> None:
     assert store.prune(0, 20) == 1
     assert list(reader.chunks()) == CHUNKS
     reader.close()
-    assert store.recover() == {0: newer}
+    assert store.newest() == {0: newer}
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     store = _store(tmp_path)
     for name in ("snapshot.snap", "snapshot-x-1-1.snap", "notes.txt"):
         (tmp_path / name).write_text("mine")
-    assert store.recover() == {}
+    assert store.newest() == {}
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -245,5 +245,83 @@ def test_a_newer_format_is_refused_with_words(tmp_path: Path) -> None:
     body[1] = 9
     head = snapshot_store._HEAD.pack(magic, length, int(google_crc32c.value(bytes(body))))
     path.write_bytes(head + bytes(body) + data[snapshot_store._HEAD.size + length :])
-    with pytest.raises(CorruptLog, match="format 9, this raftline reads up to 1"):
+    with pytest.raises(ConfigError, match="format 9, this raftline reads up to 1"):
         store.latest(0)
+
+
+def test_a_misnamed_snapshot_is_refused(tmp_path: Path) -> None:
+    """A name says which log positions it stands for, and is held against the content."""
+    store = _store(tmp_path)
+    _take(store)
+    (path,) = tmp_path.glob("*.snap")
+    path.rename(tmp_path / "snapshot-0-0000000000000099-3.snap")
+    with pytest.raises(CorruptLog, match=r"it holds what should be in snapshot-0-0000000000000007-3\.snap"):
+        store.newest()
+
+
+def test_another_groups_snapshot_is_not_taken(tmp_path: Path) -> None:
+    """Groups do not mix: the group stands in the header and is compared."""
+    here, there = _store(tmp_path / "here"), _store(tmp_path / "there")
+    _take(here)
+    source = here.latest(0)
+    assert source is not None
+    receiver = there.receive(1, META)
+    receiver.write_at(0, source.read(0, source.size))
+    source.close()
+    assert not receiver.commit()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_failed_snapshot_stays_failed(tmp_path: Path) -> None:
+    """A write or sync that failed is never tried again: the same error comes back, and the file can be given up."""
+    files = _Failing("sync")
+    store = SnapshotStore(files, str(tmp_path))
+    writer = store.create(0, META)
+    files.armed = True
+    with pytest.raises(StorageError, match="the disk is full"):
+        writer.commit()
+    files.armed = False
+    for attempt in (writer.commit, lambda: writer.write(b"more")):
+        with pytest.raises(StorageError, match="the disk is full"):
+            attempt()
+    writer.abort()
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    """While it is opened as well as in the middle."""
+    files = _Failing("read_at")
+    store = SnapshotStore(files, str(tmp_path))
+    _take(store)
+    reader = store.latest(0)
+    assert reader is not None
+    files.armed = True
+    for read in (lambda: list(reader.chunks()), lambda: reader.read(0, 10), lambda: store.latest(0)):
+        with pytest.raises(StorageError, match="could not read"):
+            read()
+    files.call = "size"
+    with pytest.raises(StorageError, match="could not read"):
+        store.latest(0)
+    reader.close()
+
+
+@pytest.mark.parametrize("size", [0, 5, 15, 20, 60])
+def test_a_shortened_snapshot_is_refused(tmp_path: Path, size: int) -> None:
+    """It ends inside its header, or before its footer."""
+    store = _store(tmp_path)
+    _take(store)
+    (path,) = tmp_path.glob("*.snap")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CorruptLog):
+        _read(store)
+
+
+def test_a_header_that_is_whole_but_nonsense_is_refused(tmp_path: Path) -> None:
+    """Its checksum is right, its content is none of ours."""
+    store = _store(tmp_path)
+    body = b"\x01"
+    head = snapshot_store._HEAD.pack(snapshot_store._MAGIC, len(body), int(google_crc32c.value(body)))
+    (tmp_path / "snapshot-0-0000000000000007-3.snap").write_bytes(head + body)
+    with pytest.raises(CorruptLog, match="its header cannot be read"):
+        store.newest()

@@ -11,7 +11,9 @@ import pytest
 
 from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
-from raftline.errors import CorruptLog, DirectoryInUse, StorageError
+from raftline.errors import CorruptLog, DirectoryInUse, SafetyViolation, StorageError, TooLarge
+from raftline.wal import record
+from raftline.wal import wal as wal_module
 from raftline.wal.files import OsFiles
 from raftline.wal.wal import Wal, Write
 
@@ -222,6 +224,223 @@ def test_a_directory_belongs_to_one_process(tmp_path: Path) -> None:
     _open(tmp_path).close()
 
 
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [Write(group=0, entries=_entries(5, 1))],
+        [Write(group=0, entries=(*_entries(3, 1), *_entries(5, 1)))],
+        [Write(group=0, entries=_entries(3, 1)), Write(group=0, entries=_entries(5, 1))],
+        [Write(group=0, reset=SnapshotMeta(9, 1, MEMBERS), entries=_entries(11, 1))],
+    ],
+)
+def test_a_gap_is_refused_before_anything_is_written(tmp_path: Path, writes: list[Write]) -> None:
+    """A log with a gap could not be opened again: only a bug asks for one, and it changes nothing."""
+    wal = _open(tmp_path)
+    wal.append([Write(group=0, entries=_entries(1, 1, 1))])
+    with pytest.raises(SafetyViolation, match="Nothing was written"):
+        wal.append(writes)
+    wal.append([Write(group=0, entries=_entries(3, 1))])
+    wal.close()
+    wal = _open(tmp_path)
+    assert _indices(wal) == [(1, 1), (2, 1), (3, 1)]
+    wal.close()
+
+
+def test_a_batch_that_no_frame_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is written; the log goes on."""
+    wal = _open(tmp_path)
+    monkeypatch.setattr(record, "PAYLOAD_BYTES_MAX", 100)
+    with pytest.raises(TooLarge, match="propose less"):
+        wal.append([Write(group=0, entries=_entries(1, 1, size=200))])
+    wal.append([Write(group=0, entries=_entries(1, 1))])
+    wal.close()
+    wal = _open(tmp_path)
+    assert _indices(wal) == [(1, 1)]
+    wal.close()
+
+
+class _Recording(OsFiles):
+    """Real files that note every write and sync, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def open(self, path: str, *, create: bool = False) -> Any:
+        file: Any = super().open(path, create=create)
+        write_at, sync = file.write_at, file.sync
+
+        def recorded_write_at(offset: int, data: bytes) -> None:
+            self.calls.append(("write", offset, bytes(data)))
+            write_at(offset, data)
+
+        def recorded_sync() -> None:
+            self.calls.append(("sync",))
+            sync()
+
+        file.write_at, file.sync = recorded_write_at, recorded_sync
+        return file
+
+    def sync_directory(self, directory: str) -> None:
+        self.calls.append(("sync directory",))
+        super().sync_directory(directory)
+
+
+def test_a_batch_is_one_write_and_one_sync(tmp_path: Path) -> None:
+    """Whatever it holds, for however many groups; now and then zeros follow in the same write."""
+    files = _Recording()
+    wal = _open(tmp_path, files)
+    extra = 0
+    for index in range(1, 100):
+        files.calls.clear()
+        start = wal._end
+        wal.append([Write(group=group, entries=_entries(index, 1), hard_state=HardState(index)) for group in range(3)])
+        (operation, offset, data), sync = files.calls
+        assert (operation, offset, sync) == ("write", start, ("sync",))
+        assert data[wal._end - start :].strip(b"\0") == b""
+        extra += len(data) > wal._end - start
+    assert 0 < extra < 99
+    wal.close()
+
+
+def test_zeros_ahead_end_where_the_segment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing ahead never makes a segment longer than its header says."""
+    monkeypatch.setattr(wal_module, "_ZEROS_AHEAD_BYTES_MAX", 1 << 20)
+    files = _Recording()
+    wal = _open(tmp_path, files, segment_bytes=1 << 26)
+    wal._end = wal._zeroed_end = wal._size - 5000
+    wal.append([Write(group=0, entries=_entries(1, 1))])
+    assert wal._zeroed_end == wal._size
+    wal.close()
+    (path,) = tmp_path.glob("wal-*.log")
+    assert path.stat().st_size == 1 << 26
+
+
+def test_start_up_writes_the_last_frame_once_more(tmp_path: Path) -> None:
+    """After a failed fsync it may be in the page cache alone, where no later fsync would find it."""
+    wal = _open(tmp_path)
+    wal.append([Write(group=0, entries=_entries(1, 1))])
+    start = wal._end
+    wal.append([Write(group=0, entries=_entries(2, 1))])
+    end = wal._end
+    wal.close()
+    (path,) = tmp_path.glob("wal-*.log")
+    frame = path.read_bytes()[start:end]
+    files = _Recording()
+    wal = _open(tmp_path, files)
+    assert files.calls == [("sync directory",), ("write", start, frame), ("sync",)]
+    wal.close()
+
+
+class _PowerCut(BaseException):
+    """The machine stops here."""
+
+
+class _Mortal(OsFiles):
+    """Real files that stop at a chosen call, a write half done."""
+
+    def __init__(self, calls_left: int) -> None:
+        self.calls_left = calls_left
+
+    def step(self) -> bool:
+        self.calls_left -= 1
+        return self.calls_left < 0
+
+    def open(self, path: str, *, create: bool = False) -> Any:
+        file: Any = super().open(path, create=create)
+        write_at = file.write_at
+
+        def mortal_write_at(offset: int, data: bytes) -> None:
+            if self.step():
+                write_at(offset, data[: len(data) // 2])
+                raise _PowerCut
+            write_at(offset, data)
+
+        file.write_at = mortal_write_at
+        return file
+
+    def remove(self, path: str) -> None:
+        if self.step():
+            raise _PowerCut
+        super().remove(path)
+
+
+def test_start_up_may_itself_be_interrupted_anywhere(tmp_path: Path) -> None:
+    """A torn tail that is being cut, leftovers that are being removed: the next start finds the same log."""
+    wal = _open(tmp_path / "first")
+    wal.append([Write(group=0, entries=_entries(1, 1, 1))])
+    start = wal._end
+    wal.append([Write(group=0, entries=_entries(3, 1, 1, 1, size=900))])
+    wal.close()
+    (path,) = (tmp_path / "first").glob("wal-*.log")
+    data = bytearray(path.read_bytes())
+    data[start + 1024 : start + 2048] = bytes(1024)
+    calls, finished = 0, False
+    while not finished:
+        directory = tmp_path / str(calls)
+        directory.mkdir()
+        (directory / path.name).write_bytes(data)
+        (directory / "wal-0000000000000002.log.tmp").write_bytes(b"half")
+        try:
+            _open(directory, _Mortal(calls)).close()
+            finished = True
+        except _PowerCut:
+            calls += 1
+        wal = _open(directory)
+        assert _indices(wal) == [(1, 1), (2, 1)]
+        wal.append([Write(group=0, entries=_entries(3, 2))])
+        wal.close()
+        wal = _open(directory)
+        assert _indices(wal) == [(1, 1), (2, 1), (3, 2)]
+        wal.close()
+    assert calls == 4, "a leftover, the last frame, and the cut in two steps"
+
+
+def test_a_snapshot_of_the_whole_log_needs_no_reset(tmp_path: Path) -> None:
+    """Nothing is written at start-up when snapshot and log agree (D10)."""
+    wal = _open(tmp_path)
+    wal.append([Write(group=0, entries=_entries(1, 1, 1))])
+    _snapshot(wal, 2, 1)
+    wal.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("wal-*")}
+    wal = _open(tmp_path)
+    assert _indices(wal) == []
+    wal.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("wal-*")} == before
+
+
+def test_the_log_goes_on_behind_a_snapshot_when_all_its_segments_had_gone(tmp_path: Path) -> None:
+    """Only a header still knows where the log ended; a snapshot beyond it was installed: entries follow that (C11)."""
+    wal = _open(tmp_path)
+    for index in range(1, 5):
+        wal.append([Write(group=0, entries=_entries(index, 1, size=30_000))])
+    _snapshot(wal, 4, 1)
+    for index in range(1, 5):
+        wal.append([Write(group=1, entries=_entries(index, 1, size=30_000))])
+    assert wal.release(0, 4) > 0
+    _snapshot(wal, 90, 2)
+    wal.close()
+    wal = _open(tmp_path)
+    wal.append([Write(group=0, entries=_entries(91, 2))])
+    wal.close()
+    wal = _open(tmp_path)
+    assert _indices(wal) == [(91, 2)]
+    wal.close()
+
+
+def test_segments_that_a_snapshot_covers_can_go_after_a_restart_too(tmp_path: Path) -> None:
+    """A group that says nothing any more does not hold back segments that its snapshot covers."""
+    wal = _open(tmp_path)
+    wal.append([Write(group=1, entries=_entries(1, 1))])
+    _snapshot(wal, 1, 1, group=1)
+    for index in range(1, 40):
+        wal.append([Write(group=0, entries=_entries(index, 1, size=5000))])
+    _snapshot(wal, 39, 1)
+    wal.close()
+    wal = _open(tmp_path)
+    assert wal.release(0, 39) > 0
+    wal.close()
+
+
 class _Failing(OsFiles):
     """Real files whose writes or syncs fail once told to."""
 
@@ -282,6 +501,67 @@ def test_a_full_disk_at_a_new_segment_is_final_too(tmp_path: Path) -> None:
     wal.close()
     files.fail = None
     _open(tmp_path).close()
+
+
+@pytest.mark.parametrize("call", ["open", "rename", "sync_directory", "remove"])
+def test_a_failure_around_segments_is_final(tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening, naming and removing segments fail like writes do."""
+    files = OsFiles()
+    wal = _open(tmp_path, files)
+    for index in range(1, 20):
+        wal.append([Write(group=0, entries=_entries(index, 1, size=5000))])
+    _snapshot(wal, 19, 1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files, call, fail)
+    fails = (
+        (lambda: wal.release(0, 19))
+        if call in {"remove", "sync_directory"}
+        else (lambda: wal.append([Write(group=0, entries=_entries(20, 1, size=60_000))]))
+    )
+    for _ in range(2):
+        with pytest.raises(StorageError, match="mounted read-only"):
+            fails()
+    monkeypatch.undo()
+    with pytest.raises(StorageError, match="mounted read-only"):
+        wal.append([Write(group=0, entries=_entries(20, 1))])
+    wal.close()
+    wal = _open(tmp_path)
+    assert wal.recovered[0].snapshot == SnapshotMeta(19, 1, MEMBERS)
+    wal.close()
+
+
+def test_a_failed_close_gives_the_directory_back(tmp_path: Path) -> None:
+    """The lock does not outlive the log, and closing twice is allowed."""
+    files = _Failing()
+    wal = _open(tmp_path, files)
+    files.fail = ("close", errno.EIO)
+    with pytest.raises(StorageError, match="could not close"):
+        wal.close()
+    files.fail = None
+    wal.close()
+    _open(tmp_path).close()
+
+
+def test_a_refused_directory_is_given_back(tmp_path: Path) -> None:
+    """Lock and files, so that the operator can mend it and try again in the same process."""
+    wal = _open(tmp_path)
+    wal.append([Write(group=0, entries=_entries(1, 1))])
+    wal.close()
+    (path,) = tmp_path.glob("wal-*.log")
+    data = path.read_bytes()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(3):
+        path.write_bytes(data[:-1])
+        with pytest.raises(CorruptLog):
+            _open(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    path.write_bytes(data)
+    wal = _open(tmp_path)
+    assert _indices(wal) == [(1, 1)]
+    wal.close()
 
 
 def test_a_directory_that_cannot_be_made_says_so(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ inside or after it; what was written is lost, kept or torn until `sync`, what wa
 come back until `sync_directory`.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 from typing import Protocol
 
 from raftline.errors import DirectoryInUse
 
-__all__ = ["File", "Files", "Lock", "OsFiles"]
+__all__ = ["File", "Files", "Lock", "OsFiles", "ReadOnlyOsFiles"]
 
 
 class File(Protocol):
@@ -59,7 +61,7 @@ class Files(Protocol):
         """Return the names in `directory`, sorted."""
 
     def make_directory(self, path: str) -> None:
-        """Make a directory and what leads to it; nothing happens if it is there."""
+        """Make a directory and what leads to it, durable on return; nothing happens if it is there."""
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what had it; durable after `sync_directory`."""
@@ -102,7 +104,14 @@ class _OsFile:
         return os.fstat(self._descriptor).st_size
 
     def allocate(self, size: int) -> None:
-        os.posix_fallocate(self._descriptor, 0, size)
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                raise
+            # This file system cannot reserve: a full disk then shows when it is written to.
+            if self.size() < size:
+                os.ftruncate(self._descriptor, size)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
@@ -141,8 +150,15 @@ class OsFiles:
         return sorted(os.listdir(directory))  # noqa: PTH208
 
     def make_directory(self, path: str) -> None:
-        """Make the directory and its parents."""
-        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+        """Make the directory and its parents, and write down in each parent that it has a child."""
+        path = os.path.abspath(path)  # noqa: PTH100
+        if os.path.isdir(path):  # noqa: PTH112
+            return
+        parent = os.path.dirname(path)  # noqa: PTH120
+        self.make_directory(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)  # noqa: PTH102
+        self.sync_directory(parent)
 
     def rename(self, old: str, new: str) -> None:
         """Rename in place."""
@@ -165,12 +181,24 @@ class OsFiles:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise DirectoryInUse(
                 f"{path} is held by process {holder}: stop it, or give this node another data directory"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            os.close(descriptor)
+            raise
         return _OsLock(descriptor)
+
+
+class ReadOnlyOsFiles(OsFiles):
+    """The operating system's file system for whoever only looks: what it opens cannot be written to."""
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        """Open a file that is there."""
+        assert not create, "whoever only looks makes nothing"
+        return _OsFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))

@@ -4,7 +4,7 @@ frame   offset  size  field
             0     4  magic
             4     4  payload length in bytes
             8     8  frame number: one more than the frame before, across segments
-           16     4  CRC32C of bytes 0 to 16 and of the segment's number: a frame of an earlier life never fits
+           16     4  CRC32C of bytes 0 to 16, seeded with the segment's salt: a frame of another file never fits
            20     4  CRC32C of the payload, seeded with the field before
            24     n  payload: a MessagePack list of records
          24+n     4  end mark
@@ -19,15 +19,31 @@ import google_crc32c
 import msgspec
 
 from raftline.core.entries import Entry, HardState, SnapshotMeta
-from raftline.core.ids import GroupId
+from raftline.core.ids import GroupId, Index
+from raftline.errors import TooLarge
 
-__all__ = ["END_MARK", "HEADER", "MAGIC", "Record", "SegmentHeader", "Write", "decode_payload", "encode_frame"]
+__all__ = [
+    "END_MARK",
+    "HEADER",
+    "MAGIC",
+    "PAYLOAD_BYTES_MAX",
+    "SegmentHeader",
+    "Write",
+    "decode_header",
+    "decode_writes",
+    "encode_frame",
+    "first_salt",
+    "frame_bytes",
+    "header_checksum",
+    "payload_checksum",
+    "salt_of",
+]
 
 MAGIC = b"RLw1"
 END_MARK = b"\xe5\x4e\xd0\x1d"
 HEADER = struct.Struct("<4sIQII")
+PAYLOAD_BYTES_MAX = 1 << 30
 _PREFIX = struct.Struct("<4sIQ")
-_SALT = struct.Struct("<Q")
 _crc = google_crc32c.extend
 
 
@@ -54,33 +70,47 @@ class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
     hard_states: dict[GroupId, HardState]
     resets: dict[GroupId, SnapshotMeta]
+    log_ends: dict[GroupId, Index]
+    """The last index of each group's log when the segment was begun."""
 
-
-Record = Write
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_writes = msgspec.msgpack.Decoder(tuple[Write, ...]).decode
-_decode_header = msgspec.msgpack.Decoder(SegmentHeader).decode
+decode_writes = msgspec.msgpack.Decoder(tuple[Write, ...]).decode
+"""Return a payload's records; raises `msgspec.MsgspecError`."""
+decode_header = msgspec.msgpack.Decoder(SegmentHeader).decode
+"""Return the header in a segment's first payload; raises `msgspec.MsgspecError`."""
 
 
-def encode_frame(payload: Sequence[Write] | SegmentHeader, number: int, segment: int) -> bytes:
-    """Return the bytes of frame `number` in segment `segment`."""
+def encode_frame(payload: Sequence[Write] | SegmentHeader, number: int, salt: int) -> bytes:
+    """Return the bytes of frame `number` in the segment with `salt`; raises `TooLarge`."""
     body = _encode(payload)
+    if len(body) > PAYLOAD_BYTES_MAX:
+        raise TooLarge(f"a batch of {len(body)} bytes is above the log's limit of {PAYLOAD_BYTES_MAX}: propose less")
     prefix = _PREFIX.pack(MAGIC, len(body), number)
-    header_crc = header_checksum(prefix, segment)
+    header_crc = int(_crc(salt, prefix))
     return b"".join((HEADER.pack(MAGIC, len(body), number, header_crc, _crc(header_crc, body)), body, END_MARK))
 
 
-def header_checksum(prefix: bytes, segment: int) -> int:
-    """Return the checksum of a frame's first 16 bytes in segment `segment`."""
-    return int(_crc(_crc(0, prefix), _SALT.pack(segment)))
+def frame_bytes(payload_bytes: int) -> int:
+    """Return the size of the frame around a payload."""
+    return HEADER.size + payload_bytes + len(END_MARK)
+
+
+def first_salt(sequence: int) -> int:
+    """Return the salt of the first frame of segment `sequence`."""
+    return sequence & 0xFFFFFFFF
+
+
+def salt_of(first_frame: bytes) -> int:
+    """Return the salt of all other frames of a segment: its first frame's payload checksum."""
+    return int(HEADER.unpack_from(first_frame)[4])
+
+
+def header_checksum(prefix: bytes, salt: int) -> int:
+    """Return the checksum of a frame's first 16 bytes."""
+    return int(_crc(salt, prefix))
 
 
 def payload_checksum(header_crc: int, body: bytes) -> int:
     """Return the checksum of a payload."""
     return int(_crc(header_crc, body))
-
-
-def decode_payload(body: bytes, *, first: bool) -> tuple[Write, ...] | SegmentHeader:
-    """Return a frame's records, or the segment's header if it is the first; raises `msgspec.MsgspecError`."""
-    return _decode_header(body) if first else _decode_writes(body)

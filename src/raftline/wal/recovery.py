@@ -2,14 +2,14 @@
 
 One batch at a time is on its way to disk, so a crash can leave at most one damaged frame, in the last segment, with
 nothing behind it, and parts of it still zero, as preallocated. That, and nothing else, is a torn tail. Any other
-damage happened to bytes that were durable, and is refused.
+damage happened to bytes that were durable, and is refused. The argument is in docs/wal-format.md.
 """
 
 from enum import Enum
 
 import msgspec
 
-__all__ = ["CASES", "Case", "Finding", "Verdict", "decide"]
+__all__ = ["CASES", "Case", "Finding", "Verdict", "decide", "fits"]
 
 
 class Verdict(Enum):
@@ -28,7 +28,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     clean: bool
     """Nothing but zeros up to the segment's end."""
     later_frame: bool
-    """A good frame with a higher number stands somewhere behind."""
+    """Something was written behind the damaged frame."""
     has_holes: bool
     """Some aligned 512-byte sector, or the end, of the damaged frame is still zero: not all of it was written."""
 
@@ -52,7 +52,7 @@ CASES = (
         clean=False,
         later_frame=True,
         verdict=Verdict.REFUSE,
-        reason="a damaged frame stands before a good one, so it was durable once",
+        reason="a damaged frame stands before a later one, so it was durable once",
     ),
     Case(
         letter="C",

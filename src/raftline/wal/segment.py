@@ -1,7 +1,7 @@
 """Reading one segment: its frames in order, and what stands behind the last good one.
 
 A segment is made aside, at its full size, with its header, and renamed only when it is durable; a file with a
-segment's name and another size than its header says has been damaged.
+segment's name and another size than its header says has been damaged. Nothing here changes a file.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from raftline.errors import CorruptLog
+from raftline.errors import ConfigError, CorruptLog
 from raftline.wal.files import File
 from raftline.wal.record import (
     END_MARK,
@@ -17,9 +17,13 @@ from raftline.wal.record import (
     MAGIC,
     SegmentHeader,
     Write,
-    decode_payload,
+    decode_header,
+    decode_writes,
+    first_salt,
+    frame_bytes,
     header_checksum,
     payload_checksum,
+    salt_of,
 )
 from raftline.wal.recovery import Finding
 
@@ -27,6 +31,9 @@ __all__ = ["FORMAT_VERSION", "SegmentReader", "segment_name", "segment_sequence"
 
 FORMAT_VERSION = 1
 _SECTOR = 512
+_ZERO_SECTOR = bytes(_SECTOR)
+_CHECKED_BYTES = HEADER.size - 4
+"""The part of a frame's header that is whole if its first checksum fits."""
 
 
 def segment_name(sequence: int) -> str:
@@ -36,59 +43,63 @@ def segment_name(sequence: int) -> str:
 
 def segment_sequence(name: str) -> int | None:
     """Return the number in a segment's file name, None for any other file."""
-    if name.startswith("wal-") and name.endswith(".log") and name[4:-4].isdigit():
-        return int(name[4:-4])
-    return None
+    digits = name.removeprefix("wal-").removesuffix(".log")
+    return int(digits) if digits.isdecimal() and name == segment_name(int(digits)) else None
 
 
 class SegmentReader:
-    """The frames of one segment.
+    """The frames of one segment; raises `CorruptLog` on opening if the header is damaged, `ConfigError` if it is newer.
 
-    Invariant: `end` is the offset behind the last good frame, `next_number` the number the next one must have.
+    Invariants: `end` is the offset behind the last good frame, `last_offset` where that one starts, `next_number` the
+    number the next one must have.
     """
 
     def __init__(self, path: str, file: File, sequence: int) -> None:
         self.path = path
-        self.sequence = sequence
         self._data = file.read_at(0, file.size())
-        self.end = 0
+        self.salt = first_salt(sequence)
+        if self._data[:3] == MAGIC[:3] and self._data[3:4] > MAGIC[3:]:
+            raise self._newer(self._data[3:4].decode("latin-1"))
         body = self._frame_at(0)
         if body is None:
             self.refuse(0, "its header is damaged")
-        self.next_number = self._number_at(0) + 1
         try:
-            header = decode_payload(body, first=True)
+            header = decode_header(body)
         except msgspec.MsgspecError as error:
             self.refuse(0, f"its header cannot be read: {error}")
-        assert isinstance(header, SegmentHeader), "the first frame is the header"
-        self.header = header
         if header.version > FORMAT_VERSION:
-            self.refuse(
-                0, f"it has format {header.version}, this raftline reads up to {FORMAT_VERSION}: use a newer one"
-            )
+            raise self._newer(str(header.version))
         if header.size_bytes != len(self._data):
             self.refuse(
                 min(len(self._data), header.size_bytes),
                 f"it has {len(self._data)} bytes, but was made with {header.size_bytes}",
             )
-        self.end = HEADER.size + len(body) + len(END_MARK)
+        self.header: SegmentHeader = header
+        self.number = self._number_at(0)
+        self.next_number = self.number + 1
+        self.salt = salt_of(self._data)
+        self.last_offset = 0
+        self.end = frame_bytes(len(body))
 
     def frames(self) -> Iterator[tuple[int, tuple[Write, ...]]]:
         """Yield (offset, records) of each good frame behind the header, in order."""
         while (body := self._frame_at(self.end)) is not None and self._number_at(self.end) == self.next_number:
             try:
-                writes = decode_payload(body, first=False)
+                writes = decode_writes(body)
             except msgspec.MsgspecError as error:
                 self.refuse(self.end, f"a frame with a good checksum cannot be read: {error}")
-            assert not isinstance(writes, SegmentHeader), "only the first frame is a header"
             yield self.end, writes
             self.next_number += 1
-            self.end += HEADER.size + len(body) + len(END_MARK)
+            self.last_offset = self.end
+            self.end += frame_bytes(len(body))
+
+    def last_frame(self) -> bytes:
+        """Return the bytes of the last good frame, to be written once more."""
+        return self._data[self.last_offset : self.end]
 
     def finding(self, *, last_segment: bool) -> Finding:
         """Say what stands behind the last good frame."""
-        rest = self._data[self.end :]
-        clean = not rest.strip(b"\0")
+        clean = self.dirty_end() <= self.end
         return Finding(
             last_segment=last_segment,
             clean=clean,
@@ -107,27 +118,55 @@ class SegmentReader:
             f"this node's data directory and let it catch up from the others"
         )
 
+    def _newer(self, version: str) -> ConfigError:
+        return ConfigError(
+            f"{self.path} has format {version}, this raftline reads up to {FORMAT_VERSION}: use a newer raftline"
+        )
+
     def _number_at(self, offset: int) -> int:
         return int(HEADER.unpack_from(self._data, offset)[2])
 
+    def _header_at(self, offset: int) -> tuple[int, int, int, int] | None:
+        """Return (payload length, number, both checksums) of a frame whose header is whole."""
+        if offset + HEADER.size > len(self._data):
+            return None
+        magic, length, number, header_crc, crc = HEADER.unpack_from(self._data, offset)
+        if magic != MAGIC or header_crc != header_checksum(self._data[offset : offset + 16], self.salt):
+            return None
+        return length, number, header_crc, crc
+
     def _frame_at(self, offset: int) -> bytes | None:
         """Return the payload of a frame whose every check passes."""
-        data = self._data
-        if offset + HEADER.size > len(data):
+        header = self._header_at(offset)
+        if header is None:
             return None
-        magic, length, _, header_crc, crc = HEADER.unpack_from(data, offset)
-        if magic != MAGIC or header_crc != header_checksum(data[offset : offset + 16], self.sequence):
+        length, _, header_crc, crc = header
+        stop = offset + frame_bytes(length)
+        body = self._data[offset + HEADER.size : stop - len(END_MARK)]
+        if self._data[stop - len(END_MARK) : stop] != END_MARK or payload_checksum(header_crc, body) != crc:
             return None
-        start = offset + HEADER.size
-        body = data[start : start + length]
-        if len(body) != length or payload_checksum(header_crc, body) != crc:
+        return body
+
+    def _torn_stop(self) -> int | None:
+        """Return where the frame behind the last good one should end, None if its header is not whole."""
+        header = self._header_at(self.end)
+        if header is None or header[1] != self.next_number:
             return None
-        return body if data[start + length : start + length + len(END_MARK)] == END_MARK else None
+        stop = self.end + frame_bytes(header[0])
+        return stop if stop <= len(self._data) else None
 
     def _has_later_frame(self) -> bool:
-        position = self._data.find(MAGIC, self.end + 1)
+        """Say whether something was written behind the damaged frame.
+
+        A whole header says where it ends, and any byte behind that is later; else a later header must be found.
+        """
+        stop = self._torn_stop()
+        if stop is not None:
+            return self.dirty_end() > stop
+        position = self._data.find(MAGIC, self.end)
         while position >= 0:
-            if self._frame_at(position) is not None and self._number_at(position) > self.next_number:
+            header = self._header_at(position)
+            if header is not None and header[1] > self.next_number:
                 return True
             position = self._data.find(MAGIC, position + 1)
         return False
@@ -135,27 +174,15 @@ class SegmentReader:
     def _has_holes(self) -> bool:
         """Say whether part of the frame at `end` was never written: a zero sector, or a zero tail."""
         data, start = self._data, self.end
-        header = data[start : start + HEADER.size]
-        magic, length, number, header_crc, _ = HEADER.unpack(header.ljust(HEADER.size, b"\0"))
-        known = (
-            magic == MAGIC
-            and header_crc == header_checksum(header[:16], self.sequence)
-            and number == self.next_number
-            and start + HEADER.size + length + len(END_MARK) <= len(data)
-        )
-        if not known:
-            # The header itself is not whole: either its tail is missing and everything behind it, or all of it is.
-            behind = data[start + HEADER.size :]
-            split = -start % _SECTOR
-            in_two = split < HEADER.size and not (header[:split].strip(b"\0") and header[split:].strip(b"\0"))
-            return not header.strip(b"\0") or in_two or not behind.strip(b"\0")
-        stop = start + HEADER.size + length + len(END_MARK)
-        if not any(data[stop - len(END_MARK) : stop]):
+        boundary = (start // _SECTOR + 1) * _SECTOR
+        stop = self._torn_stop()
+        if stop is None:
+            # The header is not whole: its first sector, its second one, or everything from some byte on is missing.
+            second_lost = boundary < start + HEADER.size and not any(data[boundary : boundary + _SECTOR])
+            return second_lost or not any(data[start:boundary]) or self.dirty_end() <= start + HEADER.size
+        mark = data[stop - len(END_MARK) : stop]
+        if not mark[-1] and all(found in (0, wanted) for found, wanted in zip(mark, END_MARK, strict=True)):
             return True
-        if not data[stop - 1] and all(
-            found in (0, wanted) for found, wanted in zip(data[stop - 4 : stop], END_MARK, strict=True)
-        ):
-            return True
-        first = (start + HEADER.size + _SECTOR - 1) // _SECTOR * _SECTOR
-        zero = bytes(_SECTOR)
-        return any(data[sector : sector + _SECTOR] == zero for sector in range(first, stop - _SECTOR + 1, _SECTOR))
+        # The header up to the payload's checksum is there; a sector that begins with what is left of it may not be.
+        first = (start + _CHECKED_BYTES + _SECTOR - 1) // _SECTOR * _SECTOR
+        return any(data[at : at + _SECTOR] == _ZERO_SECTOR for at in range(first, stop - _SECTOR + 1, _SECTOR))

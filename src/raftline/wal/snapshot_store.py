@@ -9,17 +9,18 @@ A file travels to a follower byte for byte; a chunk that is missing, moved or ch
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import google_crc32c
 import msgspec
 
 from raftline.core.entries import SnapshotMeta
 from raftline.core.ids import GroupId, Index
-from raftline.errors import CorruptLog
+from raftline.errors import ConfigError, CorruptLog, StorageError
 from raftline.wal.files import File, Files
 from raftline.wal.storage_errors import storage_error
 
-__all__ = ["SnapshotReader", "SnapshotReceiver", "SnapshotStore", "SnapshotWriter"]
+__all__ = ["SnapshotReader", "SnapshotReceiver", "SnapshotStore", "SnapshotWriter", "parse_snapshot_name"]
 
 _MAGIC = b"RLsnap01"
 _HEAD = struct.Struct("<8sII")
@@ -61,11 +62,22 @@ class SnapshotStore:
         named = self._names(group)
         if not named:
             return None
-        path = f"{self._directory}/{named[-1][1]}"
+        return self.open(named[-1][1])
+
+    def open(self, name: str) -> "SnapshotReader":
+        """Open the snapshot file `name`."""
+        path = f"{self._directory}/{name}"
         try:
-            return SnapshotReader(path, self._files.open(path))
+            file = self._files.open(path)
         except OSError as error:
             raise storage_error("read", path, error) from error
+        try:
+            reader = SnapshotReader(path, file)
+            reader.check_name(name)
+        except BaseException:
+            file.close()
+            raise
+        return reader
 
     def prune(self, group: GroupId, keep_index: Index) -> int:
         """Remove the snapshots of `group` before `keep_index`; return how many."""
@@ -79,142 +91,160 @@ class SnapshotStore:
             raise storage_error("remove old snapshots in", self._directory, error) from error
         return len(old)
 
-    def recover(self) -> dict[GroupId, SnapshotMeta]:
-        """Return the newest snapshot of each group, its header checked, and remove the older ones.
+    def newest(self) -> dict[GroupId, SnapshotMeta]:
+        """Return the newest snapshot of each group, its header checked.
 
-        Raises `CorruptLog` if the newest is damaged: a snapshot gets its name only when it is whole.
+        Raises `CorruptLog` if one is damaged or misnamed: a snapshot gets its name only when it is whole.
         """
-        groups = {key[0] for name in self._files.list(self._directory) if (key := _parse_name(name)) is not None}
+        groups = {
+            key[0] for name in self._files.list(self._directory) if (key := parse_snapshot_name(name)) is not None
+        }
         found: dict[GroupId, SnapshotMeta] = {}
         for group in sorted(groups):
             reader = self.latest(group)
             assert reader is not None, "a name of this group was listed"
             found[group] = reader.meta
             reader.close()
-            self.prune(group, found[group].index)
         return found
 
     def _names(self, group: GroupId) -> list[tuple[Index, str]]:
         """Return (index, name) of the snapshots of `group`, oldest first."""
-        parsed = [(key, name) for name in self._files.list(self._directory) if (key := _parse_name(name)) is not None]
+        parsed = [
+            (key, name) for name in self._files.list(self._directory) if (key := parse_snapshot_name(name)) is not None
+        ]
         return sorted((index, name) for (owner, index), name in parsed if owner == group)
 
 
-class SnapshotWriter:
-    """A snapshot being written aside.
+class _Aside:
+    """A snapshot file being made under another name.
 
-    Invariant: nothing of it is visible before `commit`.
+    Invariants: nothing of it is visible before `publish`; after a failure nothing more is written.
     """
 
-    def __init__(self, files: Files, directory: str, group: GroupId, meta: SnapshotMeta) -> None:
+    def __init__(self, files: Files, directory: str, name: str, suffix: str) -> None:
         self._files = files
         self._directory = directory
-        self._name = _name(group, meta)
-        self._path = f"{directory}/{self._name}.taken.tmp"
-        self._count = 0
+        self._final_path = f"{directory}/{name}"
+        self.path = f"{self._final_path}.{suffix}.tmp"
+        self._broken: StorageError | None = None
         self._unsynced = 0
+        self.size = 0
+        self._file: File | None = None
+        with self._turning_errors():
+            self._file = files.open(self.path, create=True)
+            self._file.truncate(0)
+
+    def put(self, data: bytes) -> None:
+        """Write at the end; a little is synced at a time, so that the log's fsync never queues behind all of it."""
+        file = self._open_file()
+        with self._turning_errors():
+            file.write_at(self.size, data)
+            self.size += len(data)
+            self._unsynced += len(data)
+            if self._unsynced >= _SYNC_EVERY_BYTES:
+                file.sync()
+                self._unsynced = 0
+
+    def reader(self) -> "SnapshotReader":
+        """Return a reader of what was written."""
+        return SnapshotReader(self.path, self._open_file())
+
+    def publish(self) -> None:
+        """Make it durable, then visible, then its name durable."""
+        file = self._open_file()
+        with self._turning_errors():
+            file.sync()
+            file.close()
+            self._file = None
+            self._files.rename(self.path, self._final_path)
+            self._files.sync_directory(self._directory)
+
+    def abort(self) -> None:
+        """Remove it; nothing happens if it is finished."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            with self._turning_errors():
+                file.close()
+                self._files.remove(self.path)
+
+    def _open_file(self) -> File:
+        if self._broken is not None:
+            raise self._broken
+        assert self._file is not None, "it is not finished"
+        return self._file
+
+    @contextmanager
+    def _turning_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._broken = storage_error("write", self.path, error)
+            raise self._broken from error
+
+
+class SnapshotWriter:
+    """A snapshot of this node's own state, being written aside; every method raises `StorageError`."""
+
+    def __init__(self, files: Files, directory: str, group: GroupId, meta: SnapshotMeta) -> None:
+        self._aside = _Aside(files, directory, _name(group, meta), "taken")
+        self._count = 0
         body = _encode(_Header(_VERSION, group, meta))
         self._checksum = int(_crc(0, body))
-        try:
-            self._file = files.open(self._path, create=True)
-            self._file.truncate(0)
-            self._offset = 0
-            self._put(_HEAD.pack(_MAGIC, len(body), self._checksum) + body)
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
+        self._aside.put(_HEAD.pack(_MAGIC, len(body), self._checksum) + body)
 
     def write(self, chunk: bytes) -> None:
         """Add a chunk of the state machine's."""
         self._checksum = int(_crc(self._checksum, chunk))
         self._count += 1
-        try:
-            self._put(_CHUNK.pack(len(chunk), self._checksum) + chunk)
-            if self._unsynced >= _SYNC_EVERY_BYTES:
-                # A little at a time, so that the log's own fsync never queues behind a whole snapshot.
-                self._file.sync()
-                self._unsynced = 0
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
+        self._aside.put(_CHUNK.pack(len(chunk), self._checksum) + chunk)
 
     def commit(self) -> None:
         """Make it whole, durable and visible, in this order."""
         count = _COUNT.pack(self._count)
-        try:
-            self._put(_CHUNK.pack(_FOOTER_LENGTH, int(_crc(self._checksum, count))) + count)
-            self._file.sync()
-            self._file.close()
-            self._files.rename(self._path, f"{self._directory}/{self._name}")
-            self._files.sync_directory(self._directory)
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
+        self._aside.put(_CHUNK.pack(_FOOTER_LENGTH, int(_crc(self._checksum, count))) + count)
+        self._aside.publish()
 
     def abort(self) -> None:
         """Give it up."""
-        self._file.close()
-        self._files.remove(self._path)
-
-    def _put(self, data: bytes) -> None:
-        self._file.write_at(self._offset, data)
-        self._offset += len(data)
-        self._unsynced += len(data)
+        self._aside.abort()
 
 
 class SnapshotReceiver:
-    """A snapshot arriving in pieces, in order.
-
-    Invariant: `next_offset` is how many bytes have arrived.
-    """
+    """A snapshot arriving in pieces, in order; every method raises `StorageError`."""
 
     def __init__(self, files: Files, directory: str, group: GroupId, meta: SnapshotMeta) -> None:
-        self._files = files
-        self._directory = directory
+        self._aside = _Aside(files, directory, _name(group, meta), "received")
+        self._group = group
         self._meta = meta
-        self._name = _name(group, meta)
-        self._path = f"{directory}/{self._name}.received.tmp"
-        self._unsynced = 0
-        self.next_offset = 0
-        try:
-            self._file = files.open(self._path, create=True)
-            self._file.truncate(0)
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
+
+    @property
+    def next_offset(self) -> int:
+        """Return how many bytes have arrived."""
+        return self._aside.size
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Add the piece that starts at `offset`, which must be `next_offset`."""
         assert offset == self.next_offset, "pieces arrive in order"
-        try:
-            self._file.write_at(offset, data)
-            self.next_offset += len(data)
-            self._unsynced += len(data)
-            if self._unsynced >= _SYNC_EVERY_BYTES:
-                self._file.sync()
-                self._unsynced = 0
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
+        self._aside.put(data)
 
     def commit(self) -> bool:
         """Check every byte, then make it durable and visible; False, and it is gone, if it is damaged."""
         try:
-            reader = SnapshotReader(self._path, self._file)
-            whole = reader.meta == self._meta and sum(1 for _ in reader.chunks()) >= 0
+            reader = self._aside.reader()
+            whole = reader.group == self._group and reader.meta == self._meta
+            for _ in reader.chunks():
+                pass
         except CorruptLog:
             whole = False
-        try:
-            if not whole:
-                self.abort()
-                return False
-            self._file.sync()
-            self._file.close()
-            self._files.rename(self._path, f"{self._directory}/{self._name}")
-            self._files.sync_directory(self._directory)
-        except OSError as error:
-            raise storage_error("write", self._path, error) from error
-        return True
+        if whole:
+            self._aside.publish()
+        else:
+            self._aside.abort()
+        return whole
 
     def abort(self) -> None:
         """Give it up."""
-        self._file.close()
-        self._files.remove(self._path)
+        self._aside.abort()
 
 
 class SnapshotReader:
@@ -226,48 +256,62 @@ class SnapshotReader:
     def __init__(self, path: str, file: File) -> None:
         self._path = path
         self._file = file
-        self.size = file.size()
-        head = file.read_at(0, _HEAD.size)
+        try:
+            self.size = file.size()
+        except OSError as error:
+            raise storage_error("read", path, error) from error
+        head = self.read(0, _HEAD.size)
         if len(head) < _HEAD.size:
-            raise self._corrupt(0, "it ends inside its header")
+            raise self.corrupt(0, "it ends inside its header")
         magic, length, checksum = _HEAD.unpack(head)
-        body = file.read_at(_HEAD.size, min(length, self.size))
+        body = self.read(_HEAD.size, min(length, self.size))
         if magic != _MAGIC or len(body) != length or _crc(0, body) != checksum:
-            raise self._corrupt(0, "its header is damaged")
+            raise self.corrupt(0, "its header is damaged")
         try:
             header = _decode(body)
         except msgspec.MsgspecError as error:
-            raise self._corrupt(0, f"its header cannot be read: {error}") from error
+            raise self.corrupt(0, f"its header cannot be read: {error}") from error
         if header.version > _VERSION:
-            raise self._corrupt(0, f"it has format {header.version}, this raftline reads up to {_VERSION}")
+            raise ConfigError(
+                f"{path} has format {header.version}, this raftline reads up to {_VERSION}: use a newer raftline"
+            )
         self.group = header.group
         self.meta = header.meta
         self._checksum = int(checksum)
         self._start = _HEAD.size + length
 
+    def check_name(self, name: str) -> None:
+        """Raise `CorruptLog` if the file should have another name."""
+        own = _name(self.group, self.meta)
+        if own != name:
+            raise self.corrupt(0, f"it holds what should be in {own}")
+
     def read(self, offset: int, limit: int) -> bytes:
-        """Return up to `limit` raw bytes from `offset`."""
-        return self._file.read_at(offset, limit)
+        """Return up to `limit` raw bytes from `offset`; raises `StorageError`."""
+        try:
+            return self._file.read_at(offset, limit)
+        except OSError as error:
+            raise storage_error("read", self._path, error) from error
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the chunks in order, each one checked; behind the last the footer."""
         offset, checksum, count = self._start, self._checksum, 0
         while True:
-            head = self._file.read_at(offset, _CHUNK.size)
+            head = self.read(offset, _CHUNK.size)
             if len(head) < _CHUNK.size:
-                raise self._corrupt(offset, "it ends before its footer")
+                raise self.corrupt(offset, "it ends before its footer")
             length, wanted = _CHUNK.unpack(head)
             if length == _FOOTER_LENGTH:
-                tail = self._file.read_at(offset + _CHUNK.size, _COUNT.size + 1)
+                tail = self.read(offset + _CHUNK.size, _COUNT.size + 1)
                 if tail != _COUNT.pack(count) or _crc(checksum, tail) != wanted:
-                    raise self._corrupt(offset, "its footer is damaged")
+                    raise self.corrupt(offset, "its footer is damaged")
                 return
             if offset + _CHUNK.size + length > self.size:
-                raise self._corrupt(offset, "it ends inside a chunk")
-            chunk = self._file.read_at(offset + _CHUNK.size, length)
+                raise self.corrupt(offset, "it ends inside a chunk")
+            chunk = self.read(offset + _CHUNK.size, length)
             checksum = int(_crc(checksum, chunk))
             if checksum != wanted:
-                raise self._corrupt(offset, "a chunk is damaged")
+                raise self.corrupt(offset, "a chunk is damaged")
             yield chunk
             count += 1
             offset += _CHUNK.size + length
@@ -276,7 +320,8 @@ class SnapshotReader:
         """Close the file."""
         self._file.close()
 
-    def _corrupt(self, offset: int, reason: str) -> CorruptLog:
+    def corrupt(self, offset: int, reason: str) -> CorruptLog:
+        """Return the error that names this file, the offset and the reason."""
         return CorruptLog(
             f"{self._path}, offset {offset}: {reason}. Restore the file from a backup, or wipe this node's data "
             f"directory and let it catch up from the others"
@@ -287,7 +332,8 @@ def _name(group: GroupId, meta: SnapshotMeta) -> str:
     return f"snapshot-{group}-{meta.index:016d}-{meta.term}.snap"
 
 
-def _parse_name(name: str) -> tuple[GroupId, Index] | None:
+def parse_snapshot_name(name: str) -> tuple[GroupId, Index] | None:
+    """Return (group, index) of a snapshot's file name, None for any other file."""
     parts = name.removesuffix(".snap").split("-")
     if not name.endswith(".snap") or len(parts) != 4 or parts[0] != "snapshot":
         return None

@@ -12,58 +12,25 @@ The byte layout, and why a torn tail is told from damage, is in docs/wal-format.
 """
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import msgspec
 
-from raftline.core.entries import Entry, HardState, SnapshotMeta
+from raftline.core.entries import HardState, SnapshotMeta
 from raftline.core.ids import GroupId, Index
-from raftline.errors import ConfigError, CorruptLog, StorageError
+from raftline.errors import ConfigError, CorruptLog, SafetyViolation, StorageError
 from raftline.wal.files import File, Files, Lock
-from raftline.wal.record import HEADER, SegmentHeader, Write, encode_frame
-from raftline.wal.recovery import Verdict, decide
+from raftline.wal.record import HEADER, SegmentHeader, Write, encode_frame, first_salt, salt_of
+from raftline.wal.recovery import Case, Verdict, decide
+from raftline.wal.replay import Recovered, Replay, log_ends_after
 from raftline.wal.segment import FORMAT_VERSION, SegmentReader, segment_name, segment_sequence
 from raftline.wal.snapshot_store import SnapshotStore
 from raftline.wal.storage_errors import storage_error
 
 __all__ = ["Recovered", "Wal", "Write"]
 
-
-class Recovered(msgspec.Struct, frozen=True):
-    """What the directory held for one group.
-
-    `hard_state` is None if none was ever written. Entries are contiguous and lie behind the snapshot.
-    """
-
-    hard_state: HardState | None
-    snapshot: SnapshotMeta | None
-    entries: list[Entry]
-
-
-class _Group:
-    """A group while segments are replayed: its last hard state, last reset, and the entries behind it."""
-
-    def __init__(self) -> None:
-        self.hard_state: HardState | None = None
-        self.reset: SnapshotMeta | None = None
-        self.entries: list[Entry] = []
-
-    def replay(self, write: Write) -> str | None:
-        """Take a record in; return what is wrong with it, if anything is."""
-        if write.reset is not None:
-            self.reset = write.reset
-            self.entries = []
-        if write.hard_state is not None:
-            self.hard_state = write.hard_state
-        if not write.entries:
-            return None
-        first = write.entries[0].index
-        if self.entries:
-            start = self.entries[0].index
-            if first > self.entries[-1].index + 1:
-                return f"entry {first} follows entry {self.entries[-1].index}"
-            del self.entries[max(0, first - start) :]
-        self.entries.extend(write.entries)
-        return None
+_ZEROS_AHEAD_BYTES_MAX = 256 << 10
+"""Written behind a frame now and then: blocks that were written once are cheaper to fsync (docs/decisions/0002)."""
 
 
 class Wal:
@@ -85,9 +52,12 @@ class Wal:
         self._released: dict[GroupId, Index] = {}
         self._hard_states: dict[GroupId, HardState] = {}
         self._resets: dict[GroupId, SnapshotMeta] = {}
-        self._sequence = 0
+        self._log_ends: dict[GroupId, Index] = {}
         self._file: File | None = None
+        self._sequence = 0
+        self._salt = 0
         self._end = 0
+        self._zeroed_end = 0
         self._size = 0
         self._next_number = 1
         self.is_new = True
@@ -101,16 +71,16 @@ class Wal:
         """Lock `directory` (made if missing) and recover what it holds.
 
         Raises `DirectoryInUse`, `CorruptLog` for damage that no crash explains, `ConfigError` if the directory is
-        another node's, and `StorageError` if it cannot be read or written.
+        another node's or of a newer format, and `StorageError` if it cannot be read or written.
         """
         try:
             files.make_directory(directory)
             lock = files.lock(f"{directory}/LOCK")
+            wal = cls(files, directory, lock, cluster_id, node_id, segment_bytes)
             try:
-                wal = cls(files, directory, lock, cluster_id, node_id, segment_bytes)
                 wal._recover()
             except BaseException:
-                lock.release()
+                wal.close()
                 raise
         except OSError as error:
             raise storage_error("open", directory, error) from error
@@ -119,25 +89,35 @@ class Wal:
     def append(self, writes: Sequence[Write]) -> None:
         """Write one batch and make it durable: one write, one fsync.
 
-        Raises `StorageError` if that fails, and from then on always: what is on disk is not known any more.
+        Raises `StorageError` if that fails, and from then on always: what is on disk is not known any more. Raises
+        `SafetyViolation` for entries that leave a gap, and `TooLarge`; nothing was written then.
         """
         if self._broken is not None:
             raise self._broken
         assert self._file is not None, "the directory is open"
-        path = f"{self._directory}/{segment_name(self._sequence)}"
+        ends = log_ends_after(writes, self._log_ends)
+        if isinstance(ends, str):
+            raise SafetyViolation(f"a gap in the log: {ends}. Nothing was written")
+        frame = encode_frame(writes, self._next_number, self._salt)
+        if self._end + len(frame) > self._size:
+            self._make_segment(self._sequence + 1, len(frame))
+            frame = encode_frame(writes, self._next_number, self._salt)
+        end = zeroed_end = self._end + len(frame)
+        data = frame
+        if end > self._zeroed_end:
+            ahead = min(_ZEROS_AHEAD_BYTES_MAX, self._size // 128)
+            if len(frame) < ahead:
+                zeroed_end = min(end + ahead, self._size)
+                data += bytes(zeroed_end - end)
+            self._zeroed_end = zeroed_end
         try:
-            frame = encode_frame(writes, self._next_number, self._sequence)
-            if self._end + len(frame) > self._size:
-                self._rotate(len(frame))
-                path = f"{self._directory}/{segment_name(self._sequence)}"
-                frame = encode_frame(writes, self._next_number, self._sequence)
-            self._file.write_at(self._end, frame)
+            self._file.write_at(self._end, data)
             self._file.sync()
         except OSError as error:
-            self._broken = storage_error("write", path, error)
-            raise self._broken from error
-        self._end += len(frame)
+            self._break("write", self._path(self._sequence), error)
+        self._end = end
         self._next_number += 1
+        self._log_ends |= ends
         self._note(self._sequence, writes)
 
     def release(self, group: GroupId, index: Index) -> int:
@@ -154,149 +134,143 @@ class Wal:
                 highest = self._segments[sequence]
                 if any(last > self._released.get(owner, 0) for owner, last in highest.items()):
                     break
-                self._files.remove(f"{self._directory}/{segment_name(sequence)}")
+                # One at a time and oldest first: whatever a crash brings back is a whole sequence.
+                self._files.remove(self._path(sequence))
                 self._files.sync_directory(self._directory)
                 del self._segments[sequence]
                 removed += 1
         except OSError as error:
-            self._broken = storage_error("remove old segments in", self._directory, error)
-            raise self._broken from error
+            self._break("remove old segments in", self._directory, error)
         return removed
 
     def close(self) -> None:
-        """Close the files and let others have the directory."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._lock.release()
+        """Close the files and let others have the directory; raises `StorageError`."""
+        file, self._file = self._file, None
+        lock, self._lock = self._lock, _NO_LOCK
+        try:
+            if file is not None:
+                file.close()
+        except OSError as error:
+            raise storage_error("close", self._path(self._sequence), error) from error
+        finally:
+            lock.release()
 
-    # Recovery.
+    # Recovery: everything is read and judged before anything is changed.
 
     def _recover(self) -> None:
-        """Replay every segment, cut a torn tail, sort out snapshot and log, and get ready to append."""
         # What a killed program left in the page cache is seen below and acted on: it must not vanish afterwards.
         self._files.sync_directory(self._directory)
         names = self._files.list(self._directory)
+        replay = Replay(self._directory)
+        tail = self._read_segments(names, replay)
+        newest = self.snapshots.newest()
+        if tail is None and newest:
+            raise CorruptLog(
+                f"{self._directory}: there are snapshots, but no segment of the log. Nothing was changed; restore what "
+                f"is missing, or wipe this node's data directory and let it catch up from the others"
+            )
+        self.recovered, resets = replay.conclude(newest)
+        self.is_new = tail is None
+        self._hard_states, self._resets, self._log_ends = replay.hard_states, replay.resets, replay.log_ends
+        self._released = {group: snapshot.index for group, snapshot in newest.items()}
+        self._remove_leftovers(names)
+        if tail is None:
+            self._make_segment(1, 0)
+        else:
+            self._settle_tail(*tail)
+        for group, snapshot in newest.items():
+            self.snapshots.prune(group, snapshot.index)
+        if resets:
+            self.append(resets)
+
+    def _read_segments(self, names: list[str], replay: Replay) -> tuple[SegmentReader, Case] | None:
+        """Replay every segment; return the last one's reader and what is to be done about its tail."""
+        found = sorted(sequence for name in names if (sequence := segment_sequence(name)) is not None)
+        tail = None
+        for sequence in found:
+            if self._segments and sequence != self._sequence + 1:
+                raise CorruptLog(
+                    f"{self._path(self._sequence + 1)} is missing. Nothing was changed; restore it, or wipe this "
+                    f"node's data directory and let it catch up from the others"
+                )
+            file = self._files.open(self._path(sequence))
+            if self._file is not None:
+                self._file.close()
+            self._file, self._sequence = file, sequence
+            tail = self._read_segment(file, replay, last=sequence == found[-1])
+        return tail
+
+    def _read_segment(self, file: File, replay: Replay, *, last: bool) -> tuple[SegmentReader, Case]:
+        reader = SegmentReader(self._path(self._sequence), file, self._sequence)
+        self._check_owner(reader)
+        if self._segments and reader.number != self._next_number:
+            reader.refuse(0, f"its header is frame {reader.number}, expected {self._next_number}")
+        wrong = replay.on_header(reader.header)
+        if wrong:
+            reader.refuse(0, wrong)
+        self._segments[self._sequence] = {}
+        for offset, writes in reader.frames():
+            wrong = replay.on_writes(writes)
+            if wrong:
+                reader.refuse(offset, wrong)
+            self._note(self._sequence, writes)
+        case = decide(reader.finding(last_segment=last))
+        if case.verdict is Verdict.REFUSE:
+            reader.refuse(reader.end, f"{case.reason} (case {case.letter})")
+        self._next_number = reader.next_number
+        return reader, case
+
+    def _check_owner(self, reader: SegmentReader) -> None:
+        header = reader.header
+        if header.cluster_id != self._cluster_id:
+            raise ConfigError(
+                f"{reader.path} belongs to cluster {header.cluster_id!r}, this node to {self._cluster_id!r}: correct "
+                f"the cluster id or the data directory"
+            )
+        if header.node_id != self._node_id:
+            raise ConfigError(
+                f"{reader.path} belongs to node {header.node_id!r}, this is {self._node_id!r}: two nodes must not "
+                f"share a data directory; correct the node id or the data directory"
+            )
+
+    def _remove_leftovers(self, names: list[str]) -> None:
         leftover = [name for name in names if name.endswith(".tmp")]
         for name in leftover:
             self._files.remove(f"{self._directory}/{name}")
         if leftover:
             self._files.sync_directory(self._directory)
-        found = sorted(sequence for name in names if (sequence := segment_sequence(name)) is not None)
-        self.is_new = not found
-        groups: dict[GroupId, _Group] = {}
-        for position, sequence in enumerate(found):
-            if position and sequence != found[position - 1] + 1:
-                missing = segment_name(found[position - 1] + 1)
-                raise CorruptLog(f"{self._directory}: {missing} is missing. Restore it, or wipe the directory")
-            self._replay_segment(sequence, groups, last=position == len(found) - 1)
-        repairs = self._combine_with_snapshots(groups)
-        if self._file is None:
-            self._make_segment(1, 0)
-        if repairs:
-            self.append(repairs)
 
-    def _replay_segment(self, sequence: int, groups: dict[GroupId, _Group], *, last: bool) -> None:
-        path = f"{self._directory}/{segment_name(sequence)}"
-        file = self._files.open(path)
-        if last:
-            file.sync()
-        reader = SegmentReader(path, file, sequence)
-        header = reader.header
-        self._check_owner(path, header)
-        if self._segments and reader.next_number != self._next_number + 1:
-            reader.refuse(0, f"its header is frame {reader.next_number - 1}, expected {self._next_number}")
-        highest: dict[GroupId, Index] = {}
-        self._segments[sequence] = highest
-        self._hard_states |= header.hard_states
-        self._resets |= header.resets
-        for group, hard_state in header.hard_states.items():
-            groups.setdefault(group, _Group()).hard_state = hard_state
-        for group, reset in header.resets.items():
-            known = groups.setdefault(group, _Group())
-            known.reset = known.reset or reset
-        for offset, writes in reader.frames():
-            for write in writes:
-                wrong = groups.setdefault(write.group, _Group()).replay(write)
-                if wrong:
-                    reader.refuse(offset, wrong)
-            self._note(sequence, writes)
-        self._next_number = reader.next_number
-        self._settle_tail(file, reader, last=last)
-        if last:
-            self._file, self._sequence, self._end, self._size = file, sequence, reader.end, header.size_bytes
-        else:
-            file.close()
+    def _settle_tail(self, reader: SegmentReader, case: Case) -> None:
+        """Make the last frame durable and what is behind it zero, then go on from there.
 
-    @staticmethod
-    def _settle_tail(file: File, reader: SegmentReader, *, last: bool) -> None:
-        """Keep, cut or refuse what stands behind the last good frame, as the case table says.
-
-        A cut may itself be interrupted: the frame's header goes last, and until then what is left is still a torn tail.
+        The last frame may be there only because its failed fsync left it in the page cache, where nothing would write
+        it any more: it is written again. A cut may itself be interrupted: the torn frame's header goes last, and until
+        then what is left is still a torn tail.
         """
-        case = decide(reader.finding(last_segment=last))
-        if case.verdict is Verdict.REFUSE:
-            reader.refuse(reader.end, f"{case.reason} (case {case.letter})")
+        assert self._file is not None, "the last segment stays open"
+        if reader.last_offset:
+            self._file.write_at(reader.last_offset, reader.last_frame())
+        self._file.sync()
         if case.verdict is Verdict.CUT_TAIL:
             dirty = reader.dirty_end()
             behind = min(dirty, reader.end + HEADER.size)
             if dirty > behind:
-                file.write_at(behind, bytes(dirty - behind))
-                file.sync()
-            file.write_at(reader.end, bytes(behind - reader.end))
-            file.sync()
-
-    def _check_owner(self, path: str, header: SegmentHeader) -> None:
-        if header.cluster_id != self._cluster_id:
-            raise ConfigError(
-                f"{path} belongs to cluster {header.cluster_id!r}, this node to {self._cluster_id!r}: correct the "
-                f"cluster id or the data directory"
-            )
-        if header.node_id != self._node_id:
-            raise ConfigError(
-                f"{path} belongs to node {header.node_id!r}, this is {self._node_id!r}: two nodes must not share a "
-                f"data directory; correct the node id or the data directory"
-            )
-
-    def _combine_with_snapshots(self, groups: dict[GroupId, _Group]) -> list[Write]:
-        """Drop what the newest snapshot covers (D10); return the resets that the log needs to be told of."""
-        repairs: list[Write] = []
-        newest = self.snapshots.recover()
-        for group in sorted({*groups, *newest}):
-            known = groups.get(group) or _Group()
-            snapshot = newest.get(group)
-            covered = snapshot.index if snapshot else 0
-            if known.reset is not None and known.reset.index > covered:
-                raise CorruptLog(
-                    f"{self._directory}: the log of group {group} follows a snapshot at index {known.reset.index}, "
-                    f"the newest one here is at {covered}. Restore it, or wipe the directory"
-                )
-            entries = known.entries
-            if snapshot is not None and entries:
-                entries = self._behind(snapshot, entries)
-                if not entries:
-                    repairs.append(Write(group=group, reset=snapshot))
-            if entries and entries[0].index > covered + 1:
-                raise CorruptLog(
-                    f"{self._directory}: the log of group {group} starts at index {entries[0].index}, but the newest "
-                    f"snapshot ends at {covered}. Restore what is missing, or wipe the directory"
-                )
-            self.recovered[group] = Recovered(known.hard_state, snapshot, entries)
-        return repairs
-
-    @staticmethod
-    def _behind(snapshot: SnapshotMeta, entries: list[Entry]) -> list[Entry]:
-        """Return the entries behind the snapshot if the log agrees with it at its end, else none (D10)."""
-        position = snapshot.index - entries[0].index
-        if position == -1:
-            return entries
-        if position < -1:
-            return entries  # the gap is refused by the caller
-        if position >= len(entries) or entries[position].term != snapshot.term:
-            return []
-        return entries[position + 1 :]
+                self._file.write_at(behind, bytes(dirty - behind))
+                self._file.sync()
+            self._file.write_at(reader.end, bytes(behind - reader.end))
+            self._file.sync()
+        self._salt = reader.salt
+        self._end = self._zeroed_end = reader.end
+        self._size = reader.header.size_bytes
 
     # Segments.
+
+    def _path(self, sequence: int) -> str:
+        return f"{self._directory}/{segment_name(sequence)}"
+
+    def _break(self, doing: str, path: str, error: OSError) -> NoReturn:
+        self._broken = storage_error(doing, path, error)
+        raise self._broken from error
 
     def _note(self, sequence: int, writes: Sequence[Write]) -> None:
         """Remember what the segment holds and what the next one's header must say."""
@@ -310,38 +284,50 @@ class Wal:
             if write.entries:
                 highest[write.group] = max(write.entries[-1].index, highest.get(write.group, 0))
 
-    def _rotate(self, frame_bytes: int) -> None:
-        """Go on in a new segment; everything in the old one is durable already."""
-        assert self._file is not None, "there is a segment to leave"
-        old = self._file
-        self._make_segment(self._sequence + 1, frame_bytes)
-        old.close()
+    def _make_segment(self, sequence: int, wanted_bytes: int) -> None:
+        """Make a segment aside, durable and at its full size, give it its name, and go on in it.
 
-    def _make_segment(self, sequence: int, frame_bytes: int) -> None:
-        """Make a segment aside, durable and at its full size, then give it its name."""
-        path = f"{self._directory}/{segment_name(sequence)}"
-        aside = f"{path}.tmp"
-        room = 4096 + 256 * (len(self._hard_states) + len(self._resets))
-        size = max(self._segment_bytes, frame_bytes + room)
+        Everything in the one before is durable already. It is larger than usual if a frame of `wanted_bytes` needs it.
+        """
+        path = self._path(sequence)
         header = SegmentHeader(
             version=FORMAT_VERSION,
             cluster_id=self._cluster_id,
             node_id=self._node_id,
             sequence=sequence,
-            size_bytes=size,
-            hard_states=dict(self._hard_states),
-            resets=dict(self._resets),
+            size_bytes=0,
+            hard_states=self._hard_states,
+            resets=self._resets,
+            log_ends=self._log_ends,
         )
-        frame = encode_frame(header, self._next_number, sequence)
-        size = max(size, len(frame) + frame_bytes)
-        if size != header.size_bytes:
-            frame = encode_frame(msgspec.structs.replace(header, size_bytes=size), self._next_number, sequence)
-        file = self._files.open(aside, create=True)
-        file.allocate(size)
-        file.write_at(0, frame)
-        file.sync()
-        self._files.rename(aside, path)
-        self._files.sync_directory(self._directory)
-        self._file, self._sequence, self._end, self._size = file, sequence, len(frame), size
+        room = len(encode_frame(header, self._next_number, 0)) + 8  # the size itself takes up to eight bytes more
+        header = msgspec.structs.replace(header, size_bytes=max(self._segment_bytes, room + wanted_bytes))
+        frame = encode_frame(header, self._next_number, first_salt(sequence))
+        try:
+            file = self._files.open(f"{path}.tmp", create=True)
+            if self._file is not None:
+                self._file.close()
+            self._file = file
+            file.allocate(header.size_bytes)
+            file.write_at(0, frame)
+            file.sync()
+            self._files.rename(f"{path}.tmp", path)
+            self._files.sync_directory(self._directory)
+        except OSError as error:
+            self._break("make", path, error)
+        self._sequence = sequence
+        self._salt = salt_of(frame)
+        self._end = self._zeroed_end = len(frame)
+        self._size = header.size_bytes
         self._segments[sequence] = {}
         self._next_number += 1
+
+
+class _NoLock:
+    """Stands for a lock that was given back."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+_NO_LOCK = _NoLock()

@@ -1,0 +1,29 @@
+"""What the operating system says becomes what an operator can do."""
+
+import errno
+import os
+
+import pytest
+
+from raftline.wal.storage_errors import storage_error
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "No space left on device (the disk is full: make room"),
+        (errno.EIO, "Input/output error (the disk reports an error"),
+        (errno.EACCES, "check owner and permissions"),
+        (errno.EBADF, "nothing acknowledged is lost"),
+    ],
+)
+def test_a_storage_error_names_file_reason_and_remedy(code: int, words: str) -> None:
+    """In one line, in this order."""
+    text = str(storage_error("write", "/d/wal-1.log", OSError(code, os.strerror(code))))
+    assert text.startswith("could not write /d/wal-1.log: ")
+    assert words in text
+
+
+def test_an_error_without_a_number_still_has_its_words() -> None:
+    """Not every OSError comes from a system call."""
+    assert "strange" in str(storage_error("read", "/d", OSError("strange")))
