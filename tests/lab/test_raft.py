@@ -140,6 +140,33 @@ def test_a_command_after_a_quiet_time_is_sent_at_once(group: Any) -> None:
     assert {event.time_s for event in group.requests(leader, before) if _entries(event)} == {now}
 
 
+def test_commands_in_quick_succession_share_messages(group: Any) -> None:
+    """A hundred commands, 3 ms apart, reach each follower in few AppendEntries, each command once (B29)."""
+    leader = group.leader()
+    group.loop.run_for(0.5)
+    before = len(group.events)
+    commands = [b"%d" % number for number in range(100)]
+    for command in commands:
+        group.start(leader, command)
+        group.loop.run_for(0.003)
+    group.loop.run_for(0.1)
+    assert [inbox.commands for inbox in group.inboxes] == [commands] * 3
+    carrying = [event for event in group.requests(leader, before) if _entries(event)]
+    assert len(carrying) <= 2 * 25
+    for server in range(3):
+        if server != leader:
+            assert [data for event in carrying if event.target == server for data in _entries(event)] == commands
+
+
+def test_followers_learn_of_a_commit_before_the_next_heartbeat(group: Any) -> None:
+    """Every server delivers a lone command within 50 ms, a quarter of the heartbeat interval (B27)."""
+    leader = group.leader()
+    group.loop.run_for(0.51)
+    group.start(leader, b"x")
+    group.loop.run_for(0.05)
+    assert [inbox.commands for inbox in group.inboxes] == [[b"x"]] * 3
+
+
 def test_ten_large_commands_take_each_way_once(group: Any) -> None:
     """Ten commands of 5,000 bytes to two followers are under 200 kB of RPCs, and each is sent to each once (I5)."""
     leader = group.leader()

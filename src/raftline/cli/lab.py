@@ -58,7 +58,7 @@ def lab(
     seed: Seed = 0,
     runs: Runs = 1,
     jobs: Jobs = None,
-    traces: Traces = Path("lab-traces"),
+    traces: Traces = Path("artifacts/lab"),
     as_json: AsJson = False,
 ) -> None:
     """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.

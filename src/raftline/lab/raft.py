@@ -324,6 +324,9 @@ class Raft:
 
     def _on_timer(self) -> None:
         self._timer = None
+        if self._core.next_deadline > self._loop.time():  # put off since, by a message that was sent or heard
+            self._arm_timer()
+            return
         self._step(TimerDue())
         self._drive()
 
