@@ -245,6 +245,54 @@ def test_a_client_that_does_not_read_is_closed(run: Run, monkeypatch: pytest.Mon
     run(scenario, stalled_s_max=0.05)
 
 
+def test_a_client_that_reads_late_gets_everything(run: Run) -> None:
+    """While nobody reads, the server stops carrying out commands; when somebody does, it goes on where it was."""
+
+    async def scenario(server: KvServer) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as late:
+            late.settimeout(0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(late, b"SET k " + b"v" * 60_000 + b"\r\n" + b"GET k\r\n" * 500)
+            while not any(p._connection and p._connection.is_output_blocked for p in server._protocols):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await is_served(server)
+            left = 5 + 500 * 60_010
+            while left:
+                data = await loop.sock_recv(late, 1 << 20)
+                assert data
+                left -= len(data)
+            late.sendall(b"PING\r\n")
+            assert await loop.sock_recv(late, 100) == b"+PONG\r\n"
+        assert server.service.statistics.slow_clients_closed == 0
+
+    run(scenario)
+
+
+def test_a_pipeline_that_waits_here_is_no_slow_client(
+    run: Run, held_node: "HeldNode", request_of: "Encode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a request whose other half came already, and waits behind commands under way, is not given up."""
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.001)
+
+    async def scenario(server: KvServer) -> None:
+        async with connected(server) as (reader, writer):
+            count = 1500
+            writer.write(request_of(b"SET", b"k", b"v" * 100) * count)
+            while not held_node.waiting:  # noqa: ASYNC110  the bytes are on their way
+                await asyncio.sleep(0)
+            swept = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.05, swept.set)
+            await swept.wait()
+            replies = asyncio.create_task(reader.readexactly(5 * count))
+            while not replies.done():
+                held_node.answer()
+                await asyncio.sleep(0)
+            assert replies.result() == b"+OK\r\n" * count
+        assert server.service.statistics.slow_clients_closed == 0
+
+    run(scenario, node=held_node, receive_s_max=0.01)
+
+
 def test_one_reply_above_the_limit_ends_the_connection(run: Run) -> None:
     """A reply larger than what may be held for a client that does not read is not held."""
 

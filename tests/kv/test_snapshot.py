@@ -48,7 +48,7 @@ def test_later_writes_are_not_in_it() -> None:
 
 
 def test_chunks_are_small_whatever_the_values() -> None:
-    """No chunk is above 1 MiB or 2,048 records; large values come in pieces."""
+    """No chunk is above 1 MiB or 1,024 records; large values come in pieces."""
     store = Store()
     large = bytes(range(256)) * 12_000
     store.put(b"large", large)
@@ -58,7 +58,7 @@ def test_chunks_are_small_whatever_the_values() -> None:
         store.put(b"{same}%d" % number, b"x" * 10)
     chunks = list(store.snapshot())
     assert max(map(len, chunks)) <= 1 << 20
-    assert all(sum(len(records) for _, records in decode_records(chunk)) <= 2048 for chunk in chunks[1:])
+    assert all(sum(len(records) for _, records in decode_records(chunk)) <= 1024 for chunk in chunks[1:])
     found = content(chunks)
     assert found[b"large"] == (large, 0)
     assert found[b"empty"] == (b"", 0)

@@ -3,7 +3,7 @@
 Copy on write: a snapshot shares the slots' dictionaries with the store, and takes its own copy of a slot just before
 it changes. Chunk 1 is `[format, time_ms, count]`. Every other chunk is an array of `[slot, records]`, in the order of
 slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of insertion. The value of a record with
-`more` goes on in the next one. MessagePack, at most 1 MiB and 2,048 records a chunk.
+`more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records a chunk.
 """
 
 from collections.abc import Callable, Iterator
