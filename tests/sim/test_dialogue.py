@@ -2,8 +2,8 @@
 
 import pytest
 
+from raftline.core import invariants
 from raftline.errors import SafetyViolation
-from raftline.sim import core_cluster
 from raftline.sim.dialogue import COMMANDS, DialogueError, run_dialogue
 
 
@@ -47,7 +47,7 @@ def test_every_command_says_what_it_does() -> None:
 
 def test_a_broken_promise_ends_a_dialogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """The invariants are checked after every step."""
-    monkeypatch.setattr(core_cluster.Watch, "check", _broken)
+    monkeypatch.setattr(invariants.Watch, "check", _broken)
     with pytest.raises(SafetyViolation, match="broken on purpose"):
         run_dialogue("> start 3\n> timeout n1\n")
 
