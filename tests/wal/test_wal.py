@@ -280,6 +280,10 @@ class _Recording(OsFiles):
         file.write_at, file.sync = recorded_write_at, recorded_sync
         return file
 
+    def rename(self, old: str, new: str) -> None:
+        self.calls.append(("rename", Path(new).name))
+        super().rename(old, new)
+
     def sync_directory(self, directory: str) -> None:
         self.calls.append(("sync directory",))
         super().sync_directory(directory)
@@ -300,6 +304,24 @@ def test_a_batch_is_one_write_and_one_sync(tmp_path: Path) -> None:
         extra += len(data) > wal._end - start
     assert 0 < extra < 99
     wal.close()
+
+
+def test_a_segment_is_durable_before_it_has_its_name(tmp_path: Path) -> None:
+    """And its name is durable before the first batch goes into it."""
+    files = _Recording()
+    wal = _open(tmp_path, files)
+    wal.append([Write(group=0, entries=_entries(1, 1, size=40_000))])
+    files.calls.clear()
+    wal.append([Write(group=0, entries=_entries(2, 1, size=40_000))])
+    wal.close()
+    assert [call[:2] if call[0] == "rename" else call[0] for call in files.calls] == [
+        "write",
+        "sync",
+        ("rename", "wal-0000000000000002.log"),
+        "sync directory",
+        "write",
+        "sync",
+    ]
 
 
 def test_zeros_ahead_end_where_the_segment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
