@@ -99,7 +99,6 @@ OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
         "terms in the log never fall and never pass the current term",
         lambda s: s.log.base_term <= s.log.last_term <= s.term,
     ),
-    ("the committed entry is held, or is the log's sentinel", lambda s: s.log.term_at(s.commit) is not None),
     ("a term is on disk only once it was reached", lambda s: s.persisted_term <= s.term),
     (
         "in term 0 nobody has voted, runs or leads",
