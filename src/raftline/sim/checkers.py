@@ -4,14 +4,16 @@ The record survives crashes: who led which term, who voted for whom, what was co
 machine's digest was there. Each check names the promise it guards; a violation ends the run.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
+from raftline.core import invariants
 from raftline.core.ids import Index, NodeId, Term
-from raftline.core.messages import AppendReply, AppendRequest, VoteReply, VoteRequest
 from raftline.core.quorum import has_quorum
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
+from raftline.sim.message_checks import Durable, LogRecord, MessageChecks
+from raftline.sim.step_checks import StepChecks, Timeouts
 
 if TYPE_CHECKING:
     from raftline.runtime.node import Node
@@ -20,134 +22,106 @@ if TYPE_CHECKING:
 __all__ = ["Checkers"]
 
 
-class _Durable:
-    """What a node's disk is known to hold, by watching its log's batches succeed."""
-
-    def __init__(self) -> None:
-        self.term: Term = 0
-        self.vote: NodeId | None = None
-        self.last_index: Index = 0
-        self.snapshot_index: Index = 0
-
-    def note(self, batch: list[Ready]) -> None:
-        """Take in what the disk thread reported as durable."""
-        for ready in batch:
-            if ready.reset is not None:
-                self.last_index = ready.reset.index
-            if ready.hard_state is not None:
-                self.term = ready.hard_state.term
-                self.vote = ready.hard_state.vote
-            if ready.entries:
-                self.last_index = ready.entries[-1].index
-
-
 class _Watched:
     """The last seen positions of one incarnation."""
 
-    __slots__ = ("applied", "commit", "core", "leader_term", "node", "replica", "term")
+    __slots__ = ("applied", "commit", "core", "group", "leader_term", "replica", "summary", "term")
 
     def __init__(self, node: "Node") -> None:
-        self.node = node
         group = node._group  # noqa: SLF001  the simulator looks inside, it changes nothing
         assert group is not None, "started"
+        self.group = group
         self.replica = group.replica
         self.core = group.replica.core
         self.term: Term = self.core.term
         self.commit: Index = self.core.state.commit
         self.applied: Index = self.replica.applied
         self.leader_term: Term = 0
+        self.summary = invariants.summarize(self.core.state)
 
 
 class Checkers:
     """The record, and the checks against it.
 
-    Invariant: `committed[i]` is the (term, data) committed at index i + 1, agreed by everybody who ever committed it.
+    Invariant: `committed[i]` is the (term, data, kind) committed at index i + 1, agreed by everybody who committed it.
     """
 
     def __init__(self, cluster: "SimCluster") -> None:
         self._cluster = cluster
         self._watched: dict[NodeId, _Watched] = {}
-        self._durable: dict[NodeId, _Durable] = {}
-        self.leaders: dict[Term, NodeId] = {}
-        self.votes: dict[tuple[NodeId, Term], NodeId] = {}
-        self.terms: dict[NodeId, Term] = {}
+        self._timeouts = Timeouts()
+        self._logs = LogRecord()
+        self._messages = MessageChecks(lambda: cluster.world.now, self._state_of)
+        self._durable = self._messages.durable
+        self.leaders = self._messages.leaders
         self.committed: list[tuple[Term, bytes, int]] = []
         self.digests: dict[Index, int] = {}
         self.steps = 0
         self.elections = 0
+        self.on_sent = self._messages.on_sent
+        self.on_delivered = self._messages.on_delivered
 
     def watch(self, member: "Member", node: "Node") -> None:
-        """Follow a new incarnation: each of its turns, and each batch of its log."""
+        """Follow a new incarnation: each step, each of its turns, and each batch of its log."""
+        name = member.name
         watched = _Watched(node)
-        self._watched[member.name] = watched
-        durable = self._durable.setdefault(member.name, _Durable())
-        if watched.core.term < self.terms.get(member.name, 0):
-            self._violated(member.name, f"term went back from {self.terms[member.name]} to {watched.core.term} (C4)")
-        group = node._group  # noqa: SLF001
-        assert group is not None, "started"
         state = watched.core.state
+        known = self._durable.get(name)
+        if known is not None:
+            known.check_recovered(state)
+        durable = self._durable[name] = known or Durable()
         durable.term, durable.vote, durable.last_index = state.term, state.vote, state.log.last_index
+        durable.snapshot_index = state.snapshot.index
+        if state.commit > len(self.committed):
+            self._violated(name, f"starts with commit index {state.commit}, {len(self.committed)} was committed (C12)")
+        self._watched[name] = watched
+        self._messages.failed.discard(name)
+        StepChecks(watched.core, self._timeouts)
+        self._watch_turns(name, watched, durable)
+
+    def _watch_turns(self, name: NodeId, watched: _Watched, durable: Durable) -> None:
+        """Put checks around what the group loop does; its own code is what runs."""
+        group = watched.group
         persistence = group.persistence
-        turn, on_durable = group._turn, persistence._on_durable  # noqa: SLF001
+        turn, on_durable, on_failure = group._turn, persistence._on_durable, persistence._on_failure  # noqa: SLF001
 
         def watched_turn() -> None:
             turn()
-            if self._watched.get(member.name) is watched:
-                self.check(member.name, watched)
+            if self._watched.get(name) is watched:
+                self.check(name, watched)
 
         def watched_on_durable(batch: list[Ready]) -> None:
             durable.note(batch)
+            for ready in batch:
+                if ready.entries:
+                    self._logs.note(name, ready.entries)
             on_durable(batch)
+
+        def watched_on_failure(error: BaseException) -> None:
+            self._messages.failed.add(name)
+            on_failure(error)
 
         group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
         persistence._on_durable = watched_on_durable  # noqa: SLF001
+        persistence._on_failure = watched_on_failure  # noqa: SLF001
 
     def forget(self, member: "Member") -> None:
         """Stop following an incarnation that is gone."""
         watched = self._watched.pop(member.name, None)
         if watched is not None:
-            self.terms[member.name] = max(self.terms.get(member.name, 0), self._durable[member.name].term)
+            persistence = watched.group.persistence
+            under_way = (*persistence._writing, *persistence._waiting)  # noqa: SLF001
+            self._durable[member.name].note_crash(under_way)
 
     def on_wiped(self, member: "Member") -> None:
         """A disk was lost: its terms and votes are gone with it."""
-        self.terms.pop(member.name, None)
         self._durable.pop(member.name, None)
-        for key in [key for key in self.votes if key[0] == member.name]:
-            del self.votes[key]
+        self._messages.lost[member.name] = len(self.committed)
+        self._messages.forget_votes_of(member.name)
 
-    # Before a message leaves.
-
-    def on_sent(self, source: NodeId, target: NodeId, message: Any) -> None:
-        """Nothing is said that is not on disk (C2), and nobody votes twice in a term (A11)."""
-        durable = self._durable.get(source)
-        if durable is None:
-            return
-        kind = type(message)
-        if kind is VoteRequest:
-            if not message.pre_vote and (durable.term < message.term or durable.vote != source):
-                self._violated(source, f"asks for votes in term {message.term} before its own vote is on disk (C2)")
-        elif kind is VoteReply:
-            if message.granted and not message.pre_vote:
-                self._on_vote(source, target, message.request_term, durable)
-        elif kind is AppendReply:
-            if durable.term < message.term:
-                self._violated(source, f"speaks of term {message.term} before it is on disk (C2)")
-            reached = max(durable.last_index, self._snapshot_index(source))
-            if message.success and message.match_index > reached:
-                self._violated(source, f"acknowledges {message.match_index}, but {reached} is on disk (C2, C5)")
-        elif kind is AppendRequest and durable.term < message.term:
-            self._violated(source, f"leads term {message.term} before it is on disk (C2)")
-
-    def _on_vote(self, voter: NodeId, candidate: NodeId, term: Term, durable: _Durable) -> None:
-        if durable.term < term or (durable.term == term and durable.vote != candidate):
-            self._violated(voter, f"gives its vote of term {term} to {candidate} before it is on disk (C3)")
-        given = self.votes.setdefault((voter, term), candidate)
-        if given != candidate:
-            self._violated(voter, f"votes for {given} and for {candidate} in term {term} (A11)")
-
-    def _snapshot_index(self, name: NodeId) -> Index:
+    def _state_of(self, name: NodeId) -> RaftState | None:
         watched = self._watched.get(name)
-        return watched.core.state.snapshot.index if watched is not None else 0
+        return None if watched is None else watched.core.state
 
     # After a turn.
 
@@ -156,6 +130,11 @@ class Checkers:
         self.steps += 1
         state = watched.core.state
         applied = watched.replica.applied
+        invariants.check_state(state)
+        summary = invariants.summarize(state)
+        invariants.check_step(watched.summary, summary)
+        watched.summary = summary
+        self._durable[name].snapshot_index = state.snapshot.index
         if state.term < watched.term:
             self._violated(name, f"term went back from {watched.term} to {state.term} (A8)")
         if state.commit < watched.commit:
@@ -175,6 +154,8 @@ class Checkers:
         if state.role is Role.LEADER and watched.leader_term != state.term:
             watched.leader_term = state.term
             self._on_elected(name, state)
+        if state.role is Role.LEADER:
+            self._check_matches(name, state)
         if state.commit > watched.commit:
             self._on_committed(name, state, watched.commit)
         if applied != watched.applied:
@@ -187,6 +168,13 @@ class Checkers:
         other = self.leaders.setdefault(state.term, name)
         if other != name:
             self._violated(name, f"leads term {state.term}, which {other} led: election safety is broken")
+        voters = self._messages.voters_for(name, state.term)
+        if not has_quorum(state.membership, voters):
+            self._violated(name, f"leads term {state.term} with the votes of {sorted(voters)} only (A16, A17, A27)")
+        others = {member for member in state.membership.everyone() if member != name}
+        unaware = others - self._messages.announced.get((name, state.term), set())
+        if unaware:
+            self._violated(name, f"won term {state.term} and did not tell {sorted(unaware)} at once (A19)")
         for index in range(len(self.committed), state.log.base_index, -1):
             term = state.log.term_at(index)
             if term != self.committed[index - 1][0]:
@@ -217,6 +205,26 @@ class Checkers:
         if state.role is Role.LEADER:
             self._check_quorum_stores(name, state)
 
+    def _check_matches(self, name: NodeId, state: RaftState) -> None:
+        """A leader takes nobody for further than its disk is (B19, B20, D10, D15, E1)."""
+        for peer, progress in state.progress.items():
+            durable = self._durable.get(peer)
+            if durable is None or durable.term != state.term or progress.match_index <= durable.last_index:
+                continue
+            if progress.match_index > max(durable.last_index, self._snapshot_index(peer)) and not self._is_new(peer):
+                self._violated(
+                    name, f"takes {peer} for matching up to {progress.match_index}, {durable.last_index} is on its disk"
+                )
+
+    def _is_new(self, name: NodeId) -> bool:
+        """Say whether a node lost its disk and is not trusted again yet."""
+        state = self._state_of(name)
+        return name in self._messages.lost and (state is None or not state.established)
+
+    def _snapshot_index(self, name: NodeId) -> Index:
+        state = self._state_of(name)
+        return state.snapshot.index if state is not None else self._durable[name].snapshot_index
+
     def _check_quorum_stores(self, name: NodeId, state: RaftState) -> None:
         index = state.commit
         holders = []
@@ -236,5 +244,5 @@ class Checkers:
         if known != digest.value:
             self._violated(name, f"state machine differs at index {applied}")
 
-    def _violated(self, name: NodeId, what: str) -> None:
-        raise SafetyViolation(f"{name} at {self._cluster.world.now:.6f} s: {what}")
+    def _violated(self, name: NodeId, what: str) -> NoReturn:
+        raise SafetyViolation(f"{name}: {what}")

@@ -192,6 +192,8 @@ class SimCluster:
     def _on_network(self, what: str, source: NodeId, target: NodeId, _group: int, message: Any) -> None:
         if what == "send":
             self.checkers.on_sent(source, target, message)
+        elif what == "deliver":
+            self.checkers.on_delivered(source, target, message)
         if self.trace is not None:
             self.trace(source if what != "deliver" else target, what, f"{source}>{target} {message!r}")
 

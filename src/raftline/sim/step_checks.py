@@ -1,0 +1,384 @@
+"""What each single step of a core must do, worked out a second time and more simply, from the paper and the rules.
+
+The checks look at the state before an event and after it: which events restart the election timer, what a term does,
+what an AppendEntries leaves behind, whom a vote may go to, how a leader's progress moves. Production code is only
+watched. Numbers in messages are those of docs/rules.md.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from raftline.core.events import ChunkStored, Compacted, Event, Received, TimerDue
+from raftline.core.ids import Index, NodeId, Term
+from raftline.core.log import Log
+from raftline.core.messages import (
+    AppendReply,
+    AppendRequest,
+    SnapshotReply,
+    SnapshotRequest,
+    VoteReply,
+    VoteRequest,
+)
+from raftline.core.raft import Raft
+from raftline.core.state import RaftState, Role
+from raftline.errors import SafetyViolation
+
+__all__ = ["StepChecks", "Timeouts"]
+
+_EQUAL_DRAWS_MAX = 4
+_SLACK_S = 1e-6
+
+
+class Timeouts:
+    """The election timeouts that the nodes of one run drew: all different, or somebody does not draw (A6)."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[NodeId, list[float]] = {}
+
+    def note(self, node: NodeId, timeout_s: float) -> None:
+        """Take in a draw; raise `SafetyViolation` if it repeats the ones before, of this node or of another."""
+        mine = self._drawn.setdefault(node, [])
+        mine.append(round(timeout_s, 9))
+        del mine[:-_EQUAL_DRAWS_MAX]
+        if len(mine) < _EQUAL_DRAWS_MAX:
+            return
+        if len(set(mine)) == 1:
+            raise SafetyViolation(f"{node}: its election timeout is {timeout_s:.6f} s each time (A6)")
+        for other, theirs in self._drawn.items():
+            if other != node and theirs == mine:
+                raise SafetyViolation(f"{node}: draws the same election timeouts as {other} (A6)")
+
+
+class _Before:
+    """What a check needs of the state before an event."""
+
+    __slots__ = ("commit", "deadline", "last", "last_term", "leader", "match", "next", "role", "term", "vote")
+
+    def __init__(self, state: RaftState) -> None:
+        self.role = state.role
+        self.term: Term = state.term
+        self.vote = state.vote
+        self.leader = state.leader
+        self.deadline = state.election_deadline
+        self.commit: Index = state.commit
+        self.last: Index = state.log.last_index
+        self.last_term: Term = state.log.last_term
+        self.match: Index = 0
+        self.next: Index = 0
+
+
+class StepChecks:
+    """Stands between one incarnation's replica and its core."""
+
+    def __init__(self, core: Raft, timeouts: Timeouts) -> None:
+        self._core = core
+        self._state = core.state
+        self._step: Callable[[Event, float], Index] = core.step
+        self._timeouts = timeouts
+        self._now = float("-inf")
+        core.step = self.step  # type: ignore[method-assign]
+
+    def step(self, event: Event, now: float) -> Index:
+        """Pass an event to the core, and hold what it made of it against the rules."""
+        state = self._state
+        if now < self._now:
+            self._violated(f"time went back from {self._now:.6f} to {now:.6f} s: that is no monotonic clock (A26)")
+        self._now = now
+        before = _Before(state)
+        if type(event) is Received:
+            result = self._on_received(event.sender, event.message, before, now)
+        elif type(event) is ChunkStored:
+            result = self._on_chunk_stored(event, before, now)
+        elif type(event) is Compacted:
+            result = self._on_compacted(event, now)
+        else:
+            result = self._step(event, now)
+        if state.election_deadline != before.deadline:
+            self._check_timer(event, before, now)
+        elif before.role is Role.LEADER and state.role is not Role.LEADER:
+            self._violated("stepped down without an election timer (A10)")
+        if type(event) is TimerDue and before.role is not Role.LEADER:
+            started = state.role is not Role.FOLLOWER and (state.role is not before.role or state.term != before.term)
+            if started and now < before.deadline:
+                self._violated(f"starts an election {before.deadline - now:.6f} s before its time (A24)")
+        if state.vote != before.vote:
+            self._check_vote(before)
+        return result
+
+    # Timer, term and vote.
+
+    def _check_timer(self, event: Event, before: _Before, now: float) -> None:
+        """Exactly three events restart the election timer, and a leader that steps down (A2, A3, A10)."""
+        state = self._state
+        if state.role is Role.LEADER:
+            return
+        low, high = state.config.election_timeout_s
+        timeout_s = state.election_deadline - now
+        if not low - _SLACK_S <= timeout_s <= high + _SLACK_S:
+            self._violated(f"waits {timeout_s:.6f} s for a leader, [{low}, {high}) was asked for (A7)")
+        self._timeouts.note(state.me, timeout_s)
+        if before.role is Role.LEADER or state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+            return
+        if type(event) is Received:
+            message = event.message
+            kind = type(message)
+            if kind is AppendRequest or kind is SnapshotRequest:
+                if message.term == state.term and state.leader == event.sender:  # type: ignore[union-attr]
+                    return
+                self._violated("an outdated AppendEntries restarted the election timer (A3)")
+            if kind is VoteRequest and self._last_reply(VoteReply, event.sender, granted=True) is not None:
+                return
+            if message.term > before.term:  # type: ignore[union-attr]
+                self._violated("a higher term restarted the election timer (A10)")
+        self._violated(f"{type(event).__name__} restarted the election timer (A2)")
+
+    def _check_vote(self, before: _Before) -> None:
+        state = self._state
+        if state.term == before.term and before.vote is not None:
+            self._violated(f"had voted for {before.vote} in term {state.term}, now for {state.vote} (A11, A12)")
+
+    def _check_term(self, sender: NodeId, message: Any, before: _Before) -> None:
+        """Any message of a higher term: adopt it, follow, forget the vote (A8, A9)."""
+        state = self._state
+        kind = type(message)
+        if kind is VoteRequest and (message.pre_vote or (before.leader is not None and not message.transfer)):
+            return  # a question, or kept away from a leader's followers (§6)
+        if state.term < message.term:
+            self._violated(f"{kind.__name__} of term {message.term} from {sender} left it in term {state.term} (A8)")
+        if message.term > before.term:
+            if state.role is not Role.FOLLOWER:
+                self._violated(f"is {state.role.value} after {kind.__name__} of a higher term (A9)")
+            if state.vote not in (None, sender):
+                self._violated(f"entered term {state.term} with a vote for {state.vote} (A8)")
+
+    # Messages.
+
+    def _on_received(self, sender: NodeId, message: Any, before: _Before, now: float) -> Index:
+        state = self._state
+        kind = type(message)
+        event = Received(sender, message)
+        if kind is AppendRequest:
+            result = self._on_append_request(event, message, before, now)
+        elif kind is VoteRequest:
+            result = self._on_vote_request(event, message, before, now)
+        elif (kind is AppendReply or kind is SnapshotReply) and (progress := state.progress.get(sender)) is not None:
+            before.match, before.next = progress.match_index, progress.next_index
+            refuses_probe = kind is AppendReply and not progress.is_stale_refusal(message.prev_index)
+            result = self._step(event, now)
+            if state.role is Role.LEADER and state.term == before.term:
+                self._check_progress(sender, message, before, refuses_probe=refuses_probe)
+        else:
+            result = self._step(event, now)
+            if kind is SnapshotRequest and message.term == state.term:
+                self._check_follows(sender, before)
+        self._check_term(sender, message, before)
+        return result
+
+    def _check_follows(self, leader: NodeId, before: _Before) -> None:
+        """A valid message of the leader: follower, of this leader, with a new timer (A2, A20, A28, D8)."""
+        state = self._state
+        if state.role is not Role.FOLLOWER:
+            self._violated(f"is {state.role.value} after a message of {leader}, the leader of its term (A20)")
+        if state.leader != leader:
+            self._violated(f"takes {state.leader} for its leader after a message of {leader} (A28)")
+        if state.election_deadline == before.deadline:
+            self._violated(f"did not restart its election timer on a message of {leader}, its leader (A2)")
+
+    def _on_append_request(self, event: Received, request: AppendRequest, before: _Before, now: float) -> Index:
+        """Work the outcome out from the log as it was, then compare (B2 to B10)."""
+        state = self._state
+        log = state.log
+        matches = _matches(log, request)
+        last = before.last
+        if matches:
+            covered = request.prev_index + len(request.entries)
+            last = covered if covered > last or _conflicts(log, request) else last
+        result = self._step(event, now)
+        if request.term < before.term:
+            self._check_untouched(before, event.sender, request)
+        elif request.term == state.term and state.role is not Role.LEADER:
+            self._check_follows(event.sender, before)
+            self._check_appended(event.sender, request, before, last=last, matches=matches)
+        return result
+
+    def _check_untouched(self, before: _Before, sender: NodeId, request: AppendRequest) -> None:
+        state = self._state
+        if (state.log.last_index, state.commit) != (before.last, before.commit):
+            self._violated(f"an AppendEntries of the old term {request.term} changed its log or commit index (E6)")
+        reply = self._last_reply(AppendReply, sender)
+        if reply is None or reply.success or reply.term != state.term:
+            self._violated(f"answers an AppendEntries of the old term {request.term} with {reply} (A3, L42)")
+
+    def _check_appended(
+        self, sender: NodeId, request: AppendRequest, before: _Before, *, last: Index, matches: bool
+    ) -> None:
+        state, log = self._state, self._state.log
+        reply = self._last_reply(AppendReply, sender)
+        if reply is None:
+            self._violated(f"does not answer an AppendEntries of {sender} (B3)")
+        if reply.success is not matches:
+            verdict = "agrees" if matches else "does not agree"
+            self._violated(f"its log {verdict} at {request.prev_index}, term {request.prev_term}, but it says {reply}")
+        if log.last_index != last:
+            self._violated(f"its log ends at {log.last_index} instead of {last} after {_shown(request)} (B6 to B8)")
+        commit = before.commit
+        if matches:
+            covered = request.prev_index + len(request.entries)
+            commit = max(commit, min(request.commit, covered))
+            if reply.match_index != covered:
+                self._violated(f"acknowledges {reply.match_index} instead of {covered} (B20)")
+            for entry in request.entries:
+                if entry.index > log.base_index and log.term_at(entry.index) != entry.term:
+                    self._violated(f"does not hold entry {entry.index} of term {entry.term}, just accepted (B7)")
+        elif reply.conflict_index <= log.base_index or reply.conflict_index > log.last_index + 1:
+            self._violated(
+                f"points the leader to {reply.conflict_index}, outside its log from {log.base_index + 1} to "
+                f"{log.last_index + 1} (B23, D19)"
+            )
+        if state.commit != commit:
+            self._violated(f"commit index {state.commit} instead of {commit} after {_shown(request)} (B5, B9, B10)")
+
+    def _on_vote_request(self, event: Received, request: VoteRequest, before: _Before, now: float) -> Index:
+        """At most one vote per term, to a log at least as good, again to whom it went (A11 to A15)."""
+        state = self._state
+        log = state.log
+        # The terms are looked up again: a cached last term may be wrong (D5).
+        last_term = log.entry(log.last_index).term if log.last_index > log.base_index else log.base_term
+        up_to_date = (request.last_term, request.last_index) >= (last_term, log.last_index)
+        sender = event.sender
+        result = self._step(event, now)
+        reply = self._last_reply(VoteReply, sender)
+        if reply is not None and reply.term != state.term:
+            self._violated(f"refuses or gives a vote with term {reply.term} instead of {state.term} (A14)")
+        if reply is not None and not request.pre_vote:
+            self._check_answer(sender, request, reply, before, up_to_date=up_to_date)
+        return result
+
+    def _check_answer(
+        self, sender: NodeId, request: VoteRequest, reply: VoteReply, before: _Before, *, up_to_date: bool
+    ) -> None:
+        """Hold a vote, or its refusal, against what was known before."""
+        state = self._state
+        vote = before.vote if request.term == before.term else None
+        free = vote in (None, sender) and before.role is not Role.LEADER and request.term >= before.term
+        if not reply.granted:
+            if free and up_to_date and (state.established or request.bootstrap):
+                self._violated(f"refuses {sender} the vote of term {request.term} for no reason (A13, A15)")
+            return
+        if request.term < before.term:
+            self._violated(f"gives a vote of the old term {request.term} (A14)")
+        if not free:
+            self._violated(f"votes for {sender} in term {request.term}, having voted for {vote} (A11)")
+        if not up_to_date:
+            ends = f"({request.last_index}, term {request.last_term})"
+            self._violated(f"votes for {sender}, whose log ends at {ends}, its own is better (A13)")
+        if state.vote != sender:
+            self._violated(f"gives {sender} its vote and remembers {state.vote} (A11)")
+        if state.election_deadline == before.deadline:
+            self._violated(f"votes for {sender} and does not restart its election timer (A4)")
+
+    # A leader's progress.
+
+    def _check_progress(self, peer: NodeId, reply: Any, before: _Before, *, refuses_probe: bool) -> None:
+        """Progress moves forward only, refusals count only for the present probe (B20 to B24, E3, E4)."""
+        state = self._state
+        progress = state.progress[peer]
+        accepted = reply.success if type(reply) is AppendReply else reply.installed
+        match = before.match
+        if reply.request_term == state.term and accepted:
+            reached = reply.match_index if type(reply) is AppendReply else reply.index
+            match = max(match, reached)
+        lost = type(reply) is AppendReply and reply.unestablished and reply.conflict_index <= before.match
+        if progress.match_index != match and not lost:
+            self._violated(
+                f"takes {peer} for matching up to {progress.match_index} instead of {match} after {reply} "
+                f"(B20, D15, E3)"
+            )
+        if type(reply) is AppendReply and reply.request_term == state.term and not accepted and not lost:
+            wanted = before.next
+            if refuses_probe:
+                wanted = max(_next_after(state.log, reply), match + 1)
+            if progress.next_index != wanted:
+                self._violated(
+                    f"goes on with {peer} at {progress.next_index} instead of {wanted} after {reply} (B22, B24, E4)"
+                )
+
+    # Snapshots.
+
+    def _on_chunk_stored(self, event: ChunkStored, before: _Before, now: float) -> Index:
+        """A snapshot moves only forward, and leaves what agrees behind it (D9, D10)."""
+        state = self._state
+        meta = event.meta
+        agrees = state.log.term_at(meta.index) == meta.term
+        result = self._step(event, now)
+        if state.commit < before.commit:
+            self._violated(f"a snapshot at {meta.index} took it back from {before.commit} (D9)")
+        if event.complete and state.install is not None and state.install.index == meta.index > before.commit:
+            last = before.last if agrees else meta.index
+            if state.log.last_index != last:
+                self._violated(f"its log ends at {state.log.last_index} instead of {last} after an install (D10)")
+            if state.log.term_at(meta.index) != meta.term:
+                self._violated(f"has term {state.log.term_at(meta.index)} at the installed {meta.index} (D5)")
+        return result
+
+    def _on_compacted(self, event: Compacted, now: float) -> Index:
+        """Compaction lets go of exactly what it is told, and keeps the term of the last one (D1, D5)."""
+        log = self._state.log
+        base, last, term = log.base_index, log.last_index, log.term_at(event.index)
+        result = self._step(event, now)
+        if event.index > base and (log.base_index, log.base_term, log.last_index) != (event.index, term, last):
+            self._violated(
+                f"is compacted to ({log.base_index}, term {log.base_term}), last {log.last_index}, instead of "
+                f"({event.index}, term {term}), last {last} (D1)"
+            )
+        return result
+
+    # Tools.
+
+    def _last_reply(self, kind: type, to: NodeId, *, granted: bool | None = None) -> Any:
+        """Return the reply that the step has just queued for `to`."""
+        out = self._state.out
+        if out and out[-1].to == to and type(out[-1].message) is kind:
+            message: Any = out[-1].message
+            if granted is None or (message.granted is granted and not message.pre_vote):
+                return message
+        return None
+
+    def _violated(self, what: str) -> NoReturn:
+        raise SafetyViolation(f"{self._state.me}: {what}")
+
+
+def _matches(log: Log, request: AppendRequest) -> bool:
+    """Say whether the logs agree at the entry before the new ones; below the base they always do (B2, B4, D5, D14)."""
+    prev = request.prev_index
+    if prev < log.base_index:
+        return True
+    if prev == log.base_index:
+        return request.prev_term == log.base_term
+    return prev <= log.last_index and log.entry(prev).term == request.prev_term
+
+
+def _conflicts(log: Log, request: AppendRequest) -> bool:
+    """Say whether an entry that is held has another term than the one sent for its place."""
+    return any(
+        log.base_index < entry.index <= log.last_index and log.entry(entry.index).term != entry.term
+        for entry in request.entries
+    )
+
+
+def _next_after(log: Log, reply: AppendReply) -> Index:
+    """Return where a leader goes on: behind its last entry of the conflict's term, or where the follower says (B24)."""
+    if reply.conflict_term:
+        index = log.last_index
+        while index > log.base_index and log.entry(index).term > reply.conflict_term:
+            index -= 1
+        if index and log.term_at(index) == reply.conflict_term:
+            return min(index + 1, reply.prev_index)
+    return max(1, min(reply.conflict_index, reply.prev_index))
+
+
+def _shown(request: AppendRequest) -> str:
+    return (
+        f"AppendEntries from {request.prev_index} (term {request.prev_term}) with {len(request.entries)} entries and "
+        f"commit index {request.commit}"
+    )
