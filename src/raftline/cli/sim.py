@@ -17,34 +17,50 @@ from raftline.sim.run import Outcome, Scenario, run_seed
 
 __all__ = ["sim"]
 
-Seeds = Annotated[str, typer.Option(help="Seeds FIRST:STOP, STOP excluded.")]
+Seeds = Annotated[
+    str | None, typer.Option(help="Seeds FIRST:STOP, STOP excluded.", show_default="0:100, or 0:1000 with --mutants")
+]
 Seed = Annotated[int | None, typer.Option(help="Run this one seed.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
 Size = Annotated[int | None, typer.Option(min=1, max=9, help="Nodes in the cluster; drawn from the seed if not given.")]
 Seconds = Annotated[float, typer.Option(min=1.0, help="Virtual seconds of faults per run.")]
 ShowTrace = Annotated[bool, typer.Option("--trace", help="With --seed: print one line per transition.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Names = Annotated[list[str] | None, typer.Argument(help="With --mutants: names, rules (A11) or sections (A).")]
+Mutants = Annotated[bool, typer.Option("--mutants", help="Run wrong implementations until the checks notice.")]
+List = Annotated[bool, typer.Option("--list", help="With --mutants: only list them.")]
 Artifacts = Annotated[Path, typer.Option(help="Where a failing run's trace and history are written.")]
 
 
 def sim(
-    seeds: Seeds = "0:100",
+    names: Names = None,
+    seeds: Seeds = None,
     seed: Seed = None,
     jobs: Jobs = 1,
     size: Size = None,
     safety_s: Seconds = 30.0,
     trace: ShowTrace = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
+    mutants: Mutants = False,  # noqa: FBT002
+    only_list: List = False,  # noqa: FBT002
     artifacts: Artifacts = Path("artifacts"),
 ) -> None:
     """Run the code that ships under virtual time and injected faults, and check what it promises.
 
     Exit code 0 if every run kept every promise and everything was reached, 1 if not.
     """
+    if mutants:
+        from raftline.cli.sim_mutants import list_mutants, run_catalogue  # noqa: PLC0415  see cli/main.py
+
+        if only_list:
+            raise typer.Exit(list_mutants(as_json=as_json))
+        raise typer.Exit(run_catalogue(names or (), range(*_range(seeds or "0:1000")), jobs, as_json=as_json))
+    if names:
+        raise typer.BadParameter("names are for --mutants")
     scenario = Scenario(size=size, safety_s=safety_s)
     if seed is not None:
         raise typer.Exit(_one(seed, scenario, trace=trace, as_json=as_json, artifacts=artifacts))
-    first, stop = _range(seeds)
+    first, stop = _range(seeds or "0:100")
     raise typer.Exit(_many(Campaign(first=first, stop=stop, scenario=scenario, jobs=jobs), artifacts, as_json=as_json))
 
 

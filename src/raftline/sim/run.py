@@ -5,6 +5,7 @@ virtual time every machine must be up, agree, and answer. Then the clients' hist
 """
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     error: str | None = None
     check: str | None = None
     """Which check failed."""
+    where: str | None = None
+    """The function that noticed, below `raftline`."""
     virtual_s: float = 0.0
     cpu_s: float = 0.0
     events: int = 0
@@ -173,6 +176,7 @@ def run_seed(
     except (RaftlineError, SimulationError, AssertionError) as error:
         outcome.error = str(error) or repr(error)
         outcome.check = type(error).__name__
+        outcome.where = _raised_in(error)
     finally:
         _close(run.world)
     outcome.cpu_s = time.process_time() - started
@@ -180,6 +184,16 @@ def run_seed(
     if on_finished is not None:
         on_finished(run.workload.operations, run.trace.lines)
     return outcome
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return module and function that raised, helpers that only raise left out."""
+    names = [
+        f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}".removeprefix("raftline.")
+        for frame, _line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_name.startswith("_violated")
+    ]
+    return names[-1] if names else ""
 
 
 def _close(world: SimLoop) -> None:
