@@ -76,10 +76,12 @@ class StepChecks:
         self._step: Callable[[Event, float], Index] = core.step
         self._timeouts = timeouts
         self._now = float("-inf")
+        self._queued = 0
         core.step = self.step  # type: ignore[method-assign]
 
     def step(self, event: Event, now: float) -> Index:
         """Pass an event to the core, and hold what it made of it against the rules."""
+        self._queued = len(self._state.out)
         state = self._state
         if now < self._now:
             self._violated(f"time went back from {self._now:.6f} to {now:.6f} s: that is no monotonic clock (A26)")
@@ -338,7 +340,7 @@ class StepChecks:
     def _last_reply(self, kind: type, to: NodeId, *, granted: bool | None = None) -> Any:
         """Return the reply that the step has just queued for `to`."""
         out = self._state.out
-        if out and out[-1].to == to and type(out[-1].message) is kind:
+        if len(out) > self._queued and out[-1].to == to and type(out[-1].message) is kind:
             message: Any = out[-1].message
             if granted is None or (message.granted is granted and not message.pre_vote):
                 return message
