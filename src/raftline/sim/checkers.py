@@ -25,9 +25,9 @@ __all__ = ["Checkers"]
 class _Watched:
     """The last seen positions of one incarnation."""
 
-    __slots__ = ("applied", "commit", "core", "group", "leader_term", "replica", "summary", "term")
+    __slots__ = ("applied", "commit", "core", "group", "leader_term", "refusals", "replica", "summary", "term")
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: "Node", timeouts: Timeouts) -> None:
         group = node._group  # noqa: SLF001  the simulator looks inside, it changes nothing
         assert group is not None, "started"
         self.group = group
@@ -38,6 +38,7 @@ class _Watched:
         self.applied: Index = self.replica.applied
         self.leader_term: Term = 0
         self.summary = invariants.summarize(self.core.state)
+        self.refusals = StepChecks(self.core, timeouts).refusals
 
 
 class Checkers:
@@ -64,7 +65,7 @@ class Checkers:
     def watch(self, member: "Member", node: "Node") -> None:
         """Follow a new incarnation: each step, each of its turns, and each batch of its log."""
         name = member.name
-        watched = _Watched(node)
+        watched = _Watched(node, self._timeouts)
         state = watched.core.state
         known = self._durable.get(name)
         if known is not None:
@@ -76,7 +77,6 @@ class Checkers:
             self._violated(name, f"starts with commit index {state.commit}, {len(self.committed)} was committed (C12)")
         self._watched[name] = watched
         self._messages.failed.discard(name)
-        StepChecks(watched.core, self._timeouts)
         self._watch_turns(name, watched, durable)
 
     def _watch_turns(self, name: NodeId, watched: _Watched, durable: Durable) -> None:
@@ -108,6 +108,7 @@ class Checkers:
     def forget(self, member: "Member") -> None:
         """Stop following an incarnation that is gone."""
         watched = self._watched.pop(member.name, None)
+        self._messages.leading.forget(member.name)
         if watched is not None:
             persistence = watched.group.persistence
             under_way = (*persistence._writing, *persistence._waiting)  # noqa: SLF001
@@ -156,6 +157,8 @@ class Checkers:
             self._on_elected(name, state)
         if state.role is Role.LEADER:
             self._check_matches(name, state)
+            self._messages.leading.check_turn(watched.core, watched.refusals)
+        watched.refusals.clear()
         if state.commit > watched.commit:
             self._on_committed(name, state, watched.commit)
         if applied != watched.applied:

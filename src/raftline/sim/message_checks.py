@@ -20,11 +20,12 @@ from raftline.core.messages import (
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState
 from raftline.errors import SafetyViolation
+from raftline.sim.leader_checks import LeaderChecks
 
 __all__ = ["Durable", "LogRecord", "MessageChecks"]
 
 _RESENT_S_MIN = 0.05
-"""Entries that nobody asked for again may be repeated with a heartbeat, not sooner."""
+"""The last message may be repeated with a heartbeat, not sooner; entries before it only if somebody asked."""
 
 
 class LogRecord:
@@ -101,11 +102,12 @@ class Durable:
 class _Stream:
     """What one leader has sent to one follower in its present term."""
 
-    __slots__ = ("at", "highest", "term")
+    __slots__ = ("at", "highest", "prev", "term")
 
     def __init__(self, term: Term) -> None:
         self.term = term
         self.highest: Index = 0
+        self.prev: Index = 0
         self.at = float("-inf")
 
 
@@ -115,6 +117,7 @@ class MessageChecks:
     def __init__(self, now: Callable[[], float], state_of: Callable[[NodeId], RaftState | None]) -> None:
         self._now = now
         self._state_of = state_of
+        self.leading = LeaderChecks(now, state_of)
         self.durable: dict[NodeId, Durable] = {}
         self.leaders: dict[Term, NodeId] = {}
         self.announced: dict[tuple[NodeId, Term], set[NodeId]] = {}
@@ -199,18 +202,21 @@ class MessageChecks:
             state = self._state_of(source)
             if state is None or state.leader != source or state.term != request.term:
                 self._violated(source, f"sends AppendEntries of term {request.term}, which it did not win (A21)")
+        self.leading.on_append_request(source, target, request)
         if not request.entries:
             return
         stream = self._streams.get((source, target))
         if stream is None or stream.term != request.term:
             stream = self._streams[source, target] = _Stream(request.term)
         now = self._now()
-        if request.prev_index < stream.highest and now - stream.at < _RESENT_S_MIN:
+        repeats_probe = request.prev_index == stream.prev and now - stream.at >= _RESENT_S_MIN
+        if request.prev_index < stream.highest and not repeats_probe:
             self._violated(
                 source,
                 f"sends {target} entries from {request.prev_index + 1} again, {1000 * (now - stream.at):.1f} ms after "
-                f"it had sent up to {stream.highest}, and nobody asked (B25, B29)",
+                f"it had sent up to {stream.highest}, and nobody asked (B25, B29, E5)",
             )
+        stream.prev = request.prev_index
         stream.highest = request.prev_index + len(request.entries)
         stream.at = now
 

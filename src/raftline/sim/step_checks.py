@@ -19,6 +19,7 @@ from raftline.core.messages import (
     VoteReply,
     VoteRequest,
 )
+from raftline.core.progress import Mode, PeerProgress
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
@@ -27,6 +28,7 @@ __all__ = ["StepChecks", "Timeouts"]
 
 _EQUAL_DRAWS_MAX = 4
 _SLACK_S = 1e-6
+_RUNNING = (Role.PRE_CANDIDATE, Role.CANDIDATE)
 
 
 class Timeouts:
@@ -77,6 +79,8 @@ class StepChecks:
         self._timeouts = timeouts
         self._now = float("-inf")
         self._queued = 0
+        self.refusals: set[NodeId] = set()
+        """Who refused the present probe since this was last cleared: it is to be tried again at once (B25)."""
         core.step = self.step  # type: ignore[method-assign]
 
     def step(self, event: Event, now: float) -> Index:
@@ -95,6 +99,12 @@ class StepChecks:
             result = self._on_compacted(event, now)
         else:
             result = self._step(event, now)
+        self._check_after(event, before, now)
+        return result
+
+    def _check_after(self, event: Event, before: _Before, now: float) -> None:
+        """Hold timer, vote and role against what they were."""
+        state = self._state
         if state.election_deadline != before.deadline:
             self._check_timer(event, before, now)
         elif before.role is Role.LEADER and state.role is not Role.LEADER:
@@ -105,7 +115,8 @@ class StepChecks:
                 self._violated(f"starts an election {before.deadline - now:.6f} s before its time (A24)")
         if state.vote != before.vote:
             self._check_vote(before)
-        return result
+        if state.role in _RUNNING and not state.votes.get(state.me):
+            self._violated(f"runs in term {state.term} and does not count its own vote (A1)")
 
     # Timer, term and vote.
 
@@ -119,7 +130,7 @@ class StepChecks:
         if not low - _SLACK_S <= timeout_s <= high + _SLACK_S:
             self._violated(f"waits {timeout_s:.6f} s for a leader, [{low}, {high}) was asked for (A7)")
         self._timeouts.note(state.me, timeout_s)
-        if before.role is Role.LEADER or state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+        if before.role is Role.LEADER or state.role in _RUNNING:
             return
         if type(event) is Received:
             message = event.message
@@ -153,6 +164,10 @@ class StepChecks:
             if state.vote not in (None, sender):
                 self._violated(f"entered term {state.term} with a vote for {state.vote} (A8)")
 
+    def _check_goes_on(self, before: _Before, *, same: bool) -> None:
+        if not same or self._state.log.last_index != before.last:
+            self._violated("a late vote made it take over once more in the term that it leads (A18)")
+
     # Messages.
 
     def _on_received(self, sender: NodeId, message: Any, before: _Before, now: float) -> Index:
@@ -165,14 +180,17 @@ class StepChecks:
             result = self._on_vote_request(event, message, before, now)
         elif (kind is AppendReply or kind is SnapshotReply) and (progress := state.progress.get(sender)) is not None:
             before.match, before.next = progress.match_index, progress.next_index
-            refuses_probe = kind is AppendReply and not progress.is_stale_refusal(message.prev_index)
+            refuses_probe = kind is AppendReply and not _is_stale(progress, message.prev_index)
             result = self._step(event, now)
             if state.role is Role.LEADER and state.term == before.term:
                 self._check_progress(sender, message, before, refuses_probe=refuses_probe)
         else:
+            progress_before = state.progress
             result = self._step(event, now)
             if kind is SnapshotRequest and message.term == state.term:
                 self._check_follows(sender, before)
+            if kind is VoteReply and before.role is Role.LEADER and state.role is Role.LEADER:
+                self._check_goes_on(before, same=state.progress is progress_before)
         self._check_term(sender, message, before)
         return result
 
@@ -232,13 +250,20 @@ class StepChecks:
             for entry in request.entries:
                 if entry.index > log.base_index and log.term_at(entry.index) != entry.term:
                     self._violated(f"does not hold entry {entry.index} of term {entry.term}, just accepted (B7)")
-        elif reply.conflict_index <= log.base_index or reply.conflict_index > log.last_index + 1:
+        else:
+            self._check_conflict(reply, request.prev_index)
+        if state.commit != commit:
+            self._violated(f"commit index {state.commit} instead of {commit} after {_shown(request)} (B5, B9, B10)")
+
+    def _check_conflict(self, reply: AppendReply, prev_index: Index) -> None:
+        log = self._state.log
+        if reply.conflict_index <= log.base_index or reply.conflict_index > log.last_index + 1:
             self._violated(
                 f"points the leader to {reply.conflict_index}, outside its log from {log.base_index + 1} to "
                 f"{log.last_index + 1} (B23, D19)"
             )
-        if state.commit != commit:
-            self._violated(f"commit index {state.commit} instead of {commit} after {_shown(request)} (B5, B9, B10)")
+        if (reply.conflict_index, reply.conflict_term) != (conflict := _conflict(log, prev_index)):
+            self._violated(f"reports the conflict {reply} instead of {conflict} (B23)")
 
     def _on_vote_request(self, event: Received, request: VoteRequest, before: _Before, now: float) -> Index:
         """At most one vote per term, to a log at least as good, again to whom it went (A11 to A15)."""
@@ -288,6 +313,7 @@ class StepChecks:
         accepted = reply.success if type(reply) is AppendReply else reply.installed
         match = before.match
         if reply.request_term == state.term and accepted:
+            self.refusals.discard(peer)
             reached = reply.match_index if type(reply) is AppendReply else reply.index
             match = max(match, reached)
         lost = type(reply) is AppendReply and reply.unestablished and reply.conflict_index <= before.match
@@ -299,6 +325,7 @@ class StepChecks:
         if type(reply) is AppendReply and reply.request_term == state.term and not accepted and not lost:
             wanted = before.next
             if refuses_probe:
+                self.refusals.add(peer)
                 wanted = max(_next_after(state.log, reply), match + 1)
             if progress.next_index != wanted:
                 self._violated(
@@ -366,6 +393,27 @@ def _conflicts(log: Log, request: AppendRequest) -> bool:
         log.base_index < entry.index <= log.last_index and log.entry(entry.index).term != entry.term
         for entry in request.entries
     )
+
+
+def _conflict(log: Log, prev_index: Index) -> tuple[Index, Term]:
+    """Return what a follower has to report: one behind its end, or the first index of the term that it has (B23)."""
+    if prev_index > log.last_index:
+        return log.last_index + 1, 0
+    if prev_index == log.base_index:
+        return log.base_index + 1, 0
+    index, term = prev_index, log.entry(prev_index).term
+    while index - 1 > log.base_index and log.entry(index - 1).term == term:
+        index -= 1
+    return index, term
+
+
+def _is_stale(progress: PeerProgress, prev_index: Index) -> bool:
+    """Say whether a refusal answers an earlier probe than the present one (E4)."""
+    if progress.mode is Mode.SNAPSHOT or prev_index <= progress.match_index:
+        return True
+    if progress.mode is Mode.PROBE:
+        return prev_index != progress.next_index - 1
+    return prev_index >= progress.next_index
 
 
 def _next_after(log: Log, reply: AppendReply) -> Index:

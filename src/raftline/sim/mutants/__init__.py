@@ -4,8 +4,8 @@ A mutant is a named patch of production code. Each runs in a process of its own,
 patched source, and the simulator runs seed after seed until one of its checks notices. Production code knows nothing
 of it. docs/mutants.md explains the rest.
 
-To add one, append to the data file of its section (`election` A, `replication` B, `persistence` C, `snapshots` D,
-`messages` E, `runtime` F, `services` G):
+To add one, append to the data file of its section (`election` and `timers` A, `replication` B, `persistence` C,
+`snapshots` D, `messages` E, `runtime` F, `services` G):
 
     Mutant(
         name="vote_twice_in_a_term",  # snake_case, unique over the whole catalogue

@@ -6,7 +6,9 @@ plan does. The code as it is must pass them all.
 
 from collections.abc import Callable
 
+from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
+from raftline.sim.workload import WorkloadPlan
 
 __all__ = ["BENCHES", "Bench"]
 
@@ -14,6 +16,25 @@ Bench = Callable[[int], Outcome]
 
 _SCENARIOS: dict[str, Scenario] = {
     "cluster": Scenario(),
+    # Elections that fail: the leader goes every few seconds, and votes are lost, doubled and late.
+    "elections": Scenario(
+        size=5,
+        plan=NemesisPlan(
+            kill_leader=6,
+            isolate_leader=12,
+            pause_leader=8,
+            partition=6,
+            one_way_cut=6,
+            down_s_max=2.0,
+            cut_s_max=2.0,
+            pause_s_max=2.0,
+            loss=0.2,
+            duplicate=0.2,
+            reorder=0.2,
+            delay=0.2,
+        ),
+        workload=WorkloadPlan(clients=3),
+    ),
 }
 
 

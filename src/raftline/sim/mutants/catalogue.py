@@ -6,13 +6,14 @@ Imports nothing that a mutant may patch, so that it can be read before the patch
 from collections.abc import Iterable
 
 from raftline.errors import ConfigError
-from raftline.sim.mutants import election, messages, persistence, replication, runtime, services, snapshots
+from raftline.sim.mutants import election, messages, persistence, replication, runtime, services, snapshots, timers
 from raftline.sim.mutants.mutant import Mutant
 
 __all__ = ["CATALOGUE", "find", "select"]
 
 CATALOGUE: tuple[Mutant, ...] = (
     *election.MUTANTS,
+    *timers.MUTANTS,
     *replication.MUTANTS,
     *persistence.MUTANTS,
     *snapshots.MUTANTS,

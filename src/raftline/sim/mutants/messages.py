@@ -1,7 +1,181 @@
 """Mutants of section E, messages that are stale, repeated or reordered, in the order of docs/rules.md."""
 
-from raftline.sim.mutants.mutant import Mutant
+from raftline.sim.mutants.mutant import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
-MUTANTS: tuple[Mutant, ...] = ()
+_FOLLOWING = "raftline.core.following"
+_LOOP = "raftline.runtime.group_loop"
+_PROGRESS = "raftline.core.progress"
+_RAFT = "raftline.core.raft"
+_REPLICATION = "raftline.core.replication"
+
+_GATE = "    elif message.term > state.term and not ("
+_SENT_LATE = (
+    "            for outgoing in ready.messages_after_persist:\n"
+    "                self._transport.send(outgoing.to, self._group, outgoing.message)\n"
+)
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="replies_of_an_old_term_count",
+        rules=("E1",),
+        does="An answer to AppendEntries counts while its receiver leads, whatever term was asked in.",
+        patches=(
+            Patch(
+                _RAFT,
+                "        if message.request_term != asked:\n",
+                "        if kind is not AppendReply and message.request_term != asked:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="installs_of_an_old_term_count",
+        rules=("E1", "D8"),
+        does="An answer to InstallSnapshot counts while its receiver leads, whatever term was asked in.",
+        patches=(
+            Patch(
+                _RAFT,
+                "        if message.request_term != asked:\n",
+                "        if kind is not SnapshotReply and message.request_term != asked:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="finished_write_of_a_cut_tail_counts",
+        rules=("E2",),
+        does="A finished write counts for the index it had, although the log was cut and filled anew meanwhile.",
+        patches=(Patch(_RAFT, "        if epoch == state.log_epoch and last_index", "        if last_index"),),
+    ),
+    Mutant(
+        name="last_reply_wins",
+        rules=("E3",),
+        does="A success sets the match index, also if it is lower than the one known.",
+        patches=(
+            Patch(_PROGRESS, "self.match_index = max(self.match_index, match_index)", "self.match_index = match_index"),
+        ),
+    ),
+    Mutant(
+        name="every_refusal_moves_next",
+        rules=("E4",),
+        does="A late refusal moves the next index, whatever was acknowledged since.",
+        patches=(
+            Patch(
+                _REPLICATION,
+                "    if progress.is_stale_refusal(reply.prev_index):\n",
+                "    if progress.mode is Mode.SNAPSHOT:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="silence_is_a_refusal",
+        rules=("E5",),
+        does="No answer within a heartbeat is taken for a conflict: everything not acknowledged is sent again.",
+        patches=(
+            Patch(
+                _REPLICATION,
+                "            progress.on_heartbeat_due()\n",
+                "            if progress.mode is Mode.REPLICATE and progress.inflight_messages:\n"
+                "                progress.on_refused(0)\n"
+                "            progress.on_heartbeat_due()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="entries_of_an_old_leader_are_taken",
+        rules=("E6",),
+        does="The entries of an AppendEntries are appended before its term is looked at.",
+        patches=(
+            Patch(
+                _FOLLOWING,
+                "    reply = AppendReply(state.term, request.term, False, request.prev_index, 0",
+                "    if not state.progress and state.log.term_at(request.prev_index) == request.prev_term:\n"
+                "        _take_entries(state, request)\n"
+                "    reply = AppendReply(state.term, request.term, False, request.prev_index, 0",
+            ),
+        ),
+    ),
+    Mutant(
+        name="latest_message_is_the_newest",
+        rules=("E7",),
+        does="What follows the entries of an AppendEntries is cut: messages are believed to come in order.",
+        patches=(
+            Patch(
+                _FOLLOWING,
+                "    _take_entries(state, request)\n    state.commit",
+                "    _take_entries(state, request)\n"
+                "    if request.entries and max(match_index, state.commit) < log.last_index:\n"
+                "        _cut_from(state, max(match_index, state.commit) + 1)\n"
+                "    state.commit",
+            ),
+        ),
+    ),
+    Mutant(
+        name="failed_node_goes_on",
+        rules=("E8",),
+        does="A node whose disk failed goes on taking turns.",
+        patches=(
+            Patch(_LOOP, "        self._stopped = True\n        self.snapshotting", "        self.snapshotting"),
+            Patch(_LOOP, "            if timer is not None:\n                timer.cancel()\n", "            pass\n"),
+        ),
+    ),
+    Mutant(
+        name="peers_are_awaited_in_turn",
+        rules=("E9", "B13"),
+        does="The next peer is spoken to once the one before it has answered.",
+        patches=(
+            Patch(
+                _REPLICATION,
+                "    state.must_announce = False\n    return planned\n",
+                "        if progress.inflight_messages or progress.probing:\n"
+                "            break\n"
+                "    state.must_announce = False\n    return planned\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="leader_ignores_other_leaders",
+        rules=("E10", "A9"),
+        does="A leader ignores AppendEntries, also of a higher term.",
+        patches=(
+            Patch(
+                _RAFT,
+                _GATE,
+                "    elif kind is AppendRequest and state.role is Role.LEADER and message.term > state.term:\n"
+                '        return "leads itself"\n' + _GATE,
+            ),
+        ),
+    ),
+    Mutant(
+        name="term_is_read_when_the_request_leaves",
+        rules=("E11",),
+        does="A vote request carries the term of the moment when it is sent, not of the one when it was decided.",
+        patches=(
+            Patch(
+                _LOOP,
+                _SENT_LATE,
+                "            for outgoing in ready.messages_after_persist:\n"
+                "                message = outgoing.message\n"
+                '                if type(message).__name__ == "VoteRequest" and not message.pre_vote:\n'
+                '                    message = __import__("msgspec").structs.replace(message, term=self._core.term)\n'
+                "                self._transport.send(outgoing.to, self._group, message)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="request_rebuilt_after_the_defeat",
+        rules=("E12", "A21"),
+        does="AppendEntries that waited for the disk leave with the present term, though it was not won.",
+        patches=(
+            Patch(
+                _LOOP,
+                _SENT_LATE,
+                "            for outgoing in ready.messages_after_persist:\n"
+                "                message = outgoing.message\n"
+                '                if type(message).__name__ == "AppendRequest":\n'
+                '                    message = __import__("msgspec").structs.replace(message, term=self._core.term)\n'
+                "                self._transport.send(outgoing.to, self._group, message)\n",
+            ),
+        ),
+    ),
+)
