@@ -16,7 +16,7 @@ runner = CliRunner()
 def test_help_lists_every_command() -> None:
     """Without arguments the commands are shown."""
     shown = runner.invoke(app, ["--help"]).output
-    for command in ("server", "status", "demo", "check", "sim", "lab"):
+    for command in ("server", "status", "demo", "check", "sim", "lab", "wal"):
         assert command in shown
 
 

@@ -9,7 +9,7 @@ import pytest
 from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.errors import CorruptLog, StorageError
 from raftline.wal.files import OsFiles, ReadOnlyOsFiles
-from raftline.wal.inspect import Line, inspect
+from raftline.wal.inspect import Line, inspect, survey
 from raftline.wal.wal import Wal, Write
 
 
@@ -207,3 +207,77 @@ def test_a_directory_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     _fill(tmp_path)
     with pytest.raises(StorageError, match="check owner and permissions"):
         _lines(tmp_path, Refusing())
+
+
+def test_a_survey_adds_up_what_a_node_would_start_from(tmp_path: Path) -> None:
+    """Whose it is, and positions by group; records only if asked for; nothing once something is damaged."""
+    first, *_ = _fill(tmp_path)
+    found = survey(ReadOnlyOsFiles(), str(tmp_path))
+    assert found.owner == ("c", "n1")
+    assert found.recovered is not None
+    assert found.recovered[0].snapshot == SnapshotMeta(5, 1)
+    assert [entry.index for entry in found.recovered[0].entries] == list(range(6, 30))
+    assert {line.kind for line in found.lines} == {"segment", "end", "snapshot"}
+    assert "entries" in {line.kind for line in survey(ReadOnlyOsFiles(), str(tmp_path), records=True).lines}
+    first.write_bytes(b"?" + first.read_bytes()[1:])
+    assert survey(ReadOnlyOsFiles(), str(tmp_path)).recovered is None
+
+
+def test_a_survey_looks_again_when_a_running_node_moved_on(tmp_path: Path) -> None:
+    """A snapshot came and what it covers went, between the list and the reading: no damage."""
+    first, second, _ = _fill(tmp_path)
+    (old,) = tmp_path.glob("*.snap")
+    looks = 0
+
+    class MovingOn(ReadOnlyOsFiles):
+        def list(self, directory: str) -> list[str]:
+            nonlocal looks
+            names = super().list(directory)
+            looks += 1
+            if looks == 1:
+                wal = _open(tmp_path)
+                writer = wal.snapshots.create(0, SnapshotMeta(29, 1))
+                writer.write(b"state")
+                writer.commit()
+                wal.snapshots.prune(0, 29)
+                wal.release(0, 29)
+                wal.close()
+            return names
+
+    found = survey(MovingOn(), str(tmp_path))
+    assert looks == 2
+    assert not any(path.exists() for path in (first, second, old))
+    assert found.problems == ()
+    assert found.recovered is not None
+    assert found.recovered[0].snapshot == SnapshotMeta(29, 1)
+
+
+def test_frames_that_came_while_the_last_segment_was_read_are_no_damage(tmp_path: Path) -> None:
+    """A reading that missed a frame but saw the one behind it is taken again; damage that stays is damage."""
+    wal = _open(tmp_path)
+    start = wal._end
+    for index in (1, 2, 3):
+        wal.append([Write(group=0, entries=(Entry(index, 1, b"x" * 5000),))])
+    wal.close()
+    torn_reads = 1
+
+    class Racing(ReadOnlyOsFiles):
+        def open(self, path: str, *, create: bool = False) -> Any:
+            file = super().open(path, create=create)
+            read = file.read_at
+
+            def read_at(offset: int, size: int) -> bytes:
+                nonlocal torn_reads
+                data = bytearray(read(offset, size))
+                if torn_reads and offset == 0:
+                    torn_reads -= 1
+                    data[start : start + 5000] = bytes(5000)
+                return bytes(data)
+
+            file.read_at = read_at  # type: ignore[method-assign]
+            return file
+
+    assert survey(Racing(), str(tmp_path)).problems == ()
+    assert torn_reads == 0
+    torn_reads = 100
+    assert "case B" in survey(Racing(), str(tmp_path)).problems[0].text

@@ -14,6 +14,7 @@ import typer
 from raftline.cli.check import check
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.lab import lab
+from raftline.cli.operating import register as register_operating
 from raftline.cli.output import complain, say
 from raftline.cli.sim import sim
 from raftline.errors import ConfigError
@@ -83,6 +84,7 @@ def _register_server() -> None:
 
 
 _register_server()
+register_operating(app)
 
 
 @app.command("status")

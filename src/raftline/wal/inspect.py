@@ -1,7 +1,7 @@
 """What a data directory holds, line by line, for people: read without taking its lock or changing a byte.
 
 Says of damage what start-up would say of it, and goes on behind it. A node may be running meanwhile: what it is just
-writing looks like an interrupted write, and what it removes is passed over.
+writing looks like an interrupted write, and what it removes is passed over, or looked at anew (`survey`).
 """
 
 from collections.abc import Iterator
@@ -14,18 +14,22 @@ from raftline.errors import ConfigError, CorruptLog
 from raftline.wal.files import Files
 from raftline.wal.record import Write
 from raftline.wal.recovery import Verdict, decide
-from raftline.wal.replay import Replay
+from raftline.wal.replay import Recovered, Replay
 from raftline.wal.segment import SegmentReader, segment_name, segment_sequence
-from raftline.wal.snapshot_store import SnapshotStore, parse_snapshot_name
+from raftline.wal.snapshot_store import SnapshotReader, parse_snapshot_name
 from raftline.wal.storage_errors import storage_error
 
-__all__ = ["Line", "inspect"]
+__all__ = ["Line", "Survey", "inspect", "survey"]
+
+_RECORD_KINDS = frozenset({"reset", "hard state", "entries"})
+_LOOKS_MAX = 20
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was found.
 
-    `kind` is segment, reset, hard state, entries, end, snapshot, leftover or damage; `offset` counts bytes in `file`.
+    `kind` is segment, reset, hard state, entries, end, snapshot, leftover, damage or newer; `offset` counts bytes in
+    `file`.
     """
 
     file: str
@@ -37,7 +41,23 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_damage(self) -> bool:
         """Say whether a node could not start from this directory because of it, or could not send or restore it."""
-        return self.kind == "damage"
+        return self.kind in {"damage", "newer"}
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a directory adds up to; `owner` is (cluster id, node id) of the last good segment, None if there is none.
+
+    `recovered` is what a node would start from, by group; None if it would refuse to start.
+    """
+
+    lines: tuple[Line, ...]
+    owner: tuple[str, str] | None
+    recovered: dict[GroupId, Recovered] | None
+
+    @property
+    def problems(self) -> tuple[Line, ...]:
+        """Return whatever start-up, or a restore, would refuse."""
+        return tuple(line for line in self.lines if line.is_damage)
 
 
 def inspect(files: Files, directory: str) -> Iterator[Line]:
@@ -47,6 +67,23 @@ def inspect(files: Files, directory: str) -> Iterator[Line]:
         yield from _Inspection(files, directory, names).lines()
     except OSError as error:
         raise storage_error("read", directory, error) from error
+
+
+def survey(files: Files, directory: str, *, records: bool = False) -> Survey:
+    """Return what `directory` adds up to, with a line for every record if asked; raises `StorageError`.
+
+    If a running node removed something meanwhile, everything is looked at again: what is left must make sense.
+    """
+    try:
+        for _ in range(_LOOKS_MAX):
+            names = files.list(directory)
+            look = _Inspection(files, directory, names)
+            lines = tuple(line for line in look.lines() if records or line.kind not in _RECORD_KINDS)
+            if not look.vanished and (look.recovered is not None or files.list(directory) == names):
+                break
+    except OSError as error:
+        raise storage_error("read", directory, error) from error
+    return Survey(lines=lines, owner=look.owner, recovered=look.recovered)
 
 
 class _Inspection:
@@ -61,6 +98,10 @@ class _Inspection:
         self._names = names
         self._replay: Replay | None = Replay(directory)
         self._next_number: int | None = None
+        self.vanished = False
+        """Something that was listed was gone when it was opened."""
+        self.owner: tuple[str, str] | None = None
+        self.recovered: dict[GroupId, Recovered] | None = None
 
     def lines(self) -> Iterator[Line]:
         found = sorted(sequence for name in self._names if (sequence := segment_sequence(name)) is not None)
@@ -72,6 +113,7 @@ class _Inspection:
             try:
                 yield from self._segment(sequence, last=sequence == found[-1])
             except FileNotFoundError:
+                self.vanished = True
                 expected = None
                 self._replay, self._next_number = Replay(self._directory), None
         newest: dict[GroupId, SnapshotMeta] = {}
@@ -85,16 +127,14 @@ class _Inspection:
     def _segment(self, sequence: int, *, last: bool) -> Iterator[Line]:
         name = segment_name(sequence)
         path = f"{self._directory}/{name}"
-        file = self._files.open(path)
         try:
-            reader = SegmentReader(path, file, sequence)
+            reader = self._read(path, sequence, last=last)
         except (CorruptLog, ConfigError) as error:
             self._next_number = None
-            yield self._damage(name, str(error))
+            yield self._damage(name, str(error), newer=isinstance(error, ConfigError))
             return
-        finally:
-            file.close()
         header = reader.header
+        self.owner = (header.cluster_id, header.node_id)
         yield Line(
             file=name,
             kind="segment",
@@ -119,6 +159,23 @@ class _Inspection:
         else:
             yield Line(file=name, offset=reader.end, kind="end", text=f"{case.reason}: {case.verdict.value}")
 
+    def _read(self, path: str, sequence: int, *, last: bool) -> SegmentReader:
+        """Read a segment; the last one so often that what a running node wrote meanwhile cannot look like damage.
+
+        Reading takes a while: a frame that was not there yet may be missing before one that came later. Every frame
+        that was begun during one reading is whole, or still the last, in the next.
+        """
+        damaged_at = -1
+        while True:
+            file = self._files.open(path)
+            try:
+                reader = SegmentReader(path, file, sequence)
+            finally:
+                file.close()
+            if not last or (end := _refused_at(reader)) in (None, damaged_at):
+                return reader.again()
+            damaged_at = end
+
     def _frames(self, name: str, reader: SegmentReader) -> Iterator[Line]:
         for offset, writes in reader.frames():
             for write in writes:
@@ -131,12 +188,14 @@ class _Inspection:
         try:
             file = self._files.open(f"{self._directory}/{name}")
         except FileNotFoundError:
+            self.vanished = True
             return
-        file.close()
         try:
-            reader = SnapshotStore(self._files, self._directory).open(name)
+            reader = SnapshotReader(f"{self._directory}/{name}", file)
+            reader.check_name(name)
         except (CorruptLog, ConfigError) as error:
-            yield self._damage(name, str(error))
+            file.close()
+            yield self._damage(name, str(error), newer=isinstance(error, ConfigError))
             return
         try:
             chunks = sum(1 for _ in reader.chunks())
@@ -157,13 +216,23 @@ class _Inspection:
             yield self._damage("", "there are snapshots, but no segment of the log")
         elif self._replay is not None:
             try:
-                self._replay.conclude(newest)
+                self.recovered, _ = self._replay.conclude(newest)
             except CorruptLog as error:
                 yield self._damage("", str(error))
 
-    def _damage(self, name: str, text: str, offset: int = 0) -> Line:
+    def _damage(self, name: str, text: str, offset: int = 0, *, newer: bool = False) -> Line:
         self._replay = None
-        return Line(file=name, offset=offset, kind="damage", text=text)
+        return Line(file=name, offset=offset, kind="newer" if newer else "damage", text=text)
+
+
+def _refused_at(reader: SegmentReader) -> int | None:
+    """Return where the frames of a last segment stop making sense, None if they do up to the end."""
+    try:
+        for _ in reader.frames():
+            pass
+        return reader.end if decide(reader.finding(last_segment=True)).verdict is Verdict.REFUSE else None
+    except CorruptLog:
+        return reader.end
 
 
 def _records(name: str, offset: int, write: Write) -> Iterator[Line]:

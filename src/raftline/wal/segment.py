@@ -79,7 +79,12 @@ class SegmentReader:
         self.next_number = self.number + 1
         self.salt = salt_of(self._data)
         self.last_offset = 0
-        self.end = frame_bytes(len(body))
+        self._first_end = self.end = frame_bytes(len(body))
+
+    def again(self) -> "SegmentReader":
+        """Return self, back behind the header."""
+        self.end, self.next_number, self.last_offset = self._first_end, self.number + 1, 0
+        return self
 
     def frames(self) -> Iterator[tuple[int, tuple[Write, ...]]]:
         """Yield (offset, records) of each good frame behind the header, in order."""
