@@ -421,7 +421,8 @@ class GroupLoop:
         grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
         grown_entries = self.replica.applied - self._index_at_snapshot
         bytes_due = max(config.snapshot_log_bytes, self.snapshotting.last_size_bytes)
-        if grown_entries > 0 and (grown_bytes >= bytes_due or grown_entries >= config.snapshot_log_entries):
+        is_due = grown_bytes >= bytes_due or grown_entries >= config.snapshot_log_entries
+        if grown_entries > 0 and (is_due or self.snapshotting.is_wanted):
             self._index_at_snapshot = self.replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             self.snapshotting.take()

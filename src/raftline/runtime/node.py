@@ -22,6 +22,7 @@ from raftline.errors import ApplyError, ConfigError, Stopped
 from raftline.replica.commands import in_session, open_session, plain
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
+from raftline.runtime.backup import Backup, open_backup
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
@@ -177,6 +178,24 @@ class Node:
 
         self.submit_read(done)
         return await future
+
+    async def open_backup(self) -> Backup:
+        """Return a backup of this moment, which holds everything acknowledged before the call; to be closed.
+
+        Raises `Timeout` if no leader could be confirmed in time, `Stopped`, and `StorageError`.
+        """
+        group = self._running()
+        assert self._wal is not None, "the node was started"
+        return await open_backup(
+            group.submit_read,
+            group.snapshotting,
+            self._wal.snapshots,
+            self._disks[-1],
+            group=_GROUP,
+            cluster_id=self.config.cluster_id,
+            node_id=self.config.node_id,
+            time_ms=self._ports.clock.wall_ms(),
+        )
 
     def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from raftline.core.entries import SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Event, SnapshotTaken
-from raftline.core.ids import GroupId, NodeId
+from raftline.core.ids import GroupId, Index, NodeId
 from raftline.core.ready import ChunkReceived, ChunkWanted
+from raftline.errors import Stopped
 from raftline.replica.replica import Replica
 from raftline.runtime.ports import DiskThread
 from raftline.wal.snapshot_store import SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter
@@ -49,12 +50,40 @@ class Snapshotting:
         self._readers: dict[NodeId, SnapshotReader] = {}
         self._stopped = False
         self._restores = 0
+        self._wanted: list[tuple[Index, Callable[[Exception | None], None]]] = []
+        self._durable_index: Index = replica.core.state.snapshot.index
         self.taking = False
         self.taken = 0
         self.installed = 0
         self.last_size_bytes = 0
 
     # Taking one.
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether no file work is taken any more."""
+        return self._stopped
+
+    @property
+    def is_wanted(self) -> bool:
+        """Say whether somebody waits for a snapshot."""
+        return bool(self._wanted)
+
+    def want(self, done: Callable[[Exception | None], None]) -> None:
+        """Call `done(None)` once a snapshot of the present state, or a later one, is durable; or `done(error)`."""
+        if self._stopped:
+            done(Stopped("this node stopped"))
+        else:
+            self._wanted.append((self._replica.applied, done))
+            self._settle_wanted(self._durable_index)
+
+    def _settle_wanted(self, index: Index) -> None:
+        """A snapshot up to `index` is durable: answer those who waited for it."""
+        self._durable_index = max(index, self._durable_index)
+        served = [done for wanted, done in self._wanted if wanted <= self._durable_index]
+        self._wanted = [(wanted, done) for wanted, done in self._wanted if wanted > self._durable_index]
+        for done in served:
+            done(None)
 
     def take(self) -> None:
         """Start to write a snapshot of what is applied now."""
@@ -93,6 +122,7 @@ class Snapshotting:
         self.last_size_bytes = size
         # The log behind it goes piece by piece, see GroupLoop.
         self._post(SnapshotTaken(meta, self._replica.core.state.log.base_index))
+        self._settle_wanted(meta.index)
 
     # Sending one.
 
@@ -176,6 +206,7 @@ class Snapshotting:
                     self._replica.restore_end(self._now())
                     self.installed += 1
                     done()
+                    self._settle_wanted(self._replica.applied)
                 return
             if is_header:
                 is_header = False
@@ -191,6 +222,9 @@ class Snapshotting:
     def stop(self) -> None:
         """Drop whatever comes back from the thread from now on."""
         self._stopped = True
+        wanted, self._wanted = self._wanted, []
+        for _, done in wanted:
+            done(Stopped("this node stopped"))
 
     def _on_disk(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run file work on the snapshot thread; an error stops the node."""

@@ -29,6 +29,7 @@ _COUNT = struct.Struct("<Q")
 _FOOTER_LENGTH = 0xFFFFFFFF
 _VERSION = 1
 _SYNC_EVERY_BYTES = 8 << 20
+_REMEDY = "Restore the file from a backup, or wipe this node's data directory and let it catch up from the others"
 _crc = google_crc32c.extend
 
 
@@ -250,14 +251,17 @@ class SnapshotReceiver:
 class SnapshotReader:
     """A snapshot file, as raw bytes for a follower and as checked chunks for the state machine.
 
-    Raises `CorruptLog` on opening if the header is damaged, and from `chunks` where a chunk is.
+    Raises `CorruptLog` on opening if the header is damaged, and from `chunks` where a chunk is. The snapshot may begin
+    at `start` of a larger file; all offsets but those in errors count from there.
     """
 
-    def __init__(self, path: str, file: File) -> None:
+    def __init__(self, path: str, file: File, *, start: int = 0, remedy: str = _REMEDY) -> None:
         self._path = path
         self._file = file
+        self._base = start
+        self._remedy = remedy
         try:
-            self.size = file.size()
+            self.size = file.size() - start
         except OSError as error:
             raise storage_error("read", path, error) from error
         head = self.read(0, _HEAD.size)
@@ -289,7 +293,7 @@ class SnapshotReader:
     def read(self, offset: int, limit: int) -> bytes:
         """Return up to `limit` raw bytes from `offset`; raises `StorageError`."""
         try:
-            return self._file.read_at(offset, limit)
+            return self._file.read_at(self._base + offset, limit)
         except OSError as error:
             raise storage_error("read", self._path, error) from error
 
@@ -322,10 +326,7 @@ class SnapshotReader:
 
     def corrupt(self, offset: int, reason: str) -> CorruptLog:
         """Return the error that names this file, the offset and the reason."""
-        return CorruptLog(
-            f"{self._path}, offset {offset}: {reason}. Restore the file from a backup, or wipe this node's data "
-            f"directory and let it catch up from the others"
-        )
+        return CorruptLog(f"{self._path}, offset {self._base + offset}: {reason}. {self._remedy}")
 
 
 def _name(group: GroupId, meta: SnapshotMeta) -> str:
