@@ -87,7 +87,8 @@ class Checkers:
 
         def watched_turn() -> None:
             turn()
-            if self._watched.get(name) is watched:
+            # A node that has just stopped says itself why; its half-finished turn would only hide it.
+            if self._watched.get(name) is watched and not group._stopped:  # noqa: SLF001
                 self.check(name, watched)
 
         def watched_on_durable(batch: list[Ready]) -> None:
@@ -178,6 +179,9 @@ class Checkers:
         unaware = others - self._messages.announced.get((name, state.term), set())
         if unaware:
             self._violated(name, f"won term {state.term} and did not tell {sorted(unaware)} at once (A19)")
+        matched = [peer for peer, progress in state.progress.items() if progress.match_index]
+        if matched:
+            self._violated(name, f"won term {state.term} and takes {matched} for matching before any answer (B19)")
         for index in range(len(self.committed), state.log.base_index, -1):
             term = state.log.term_at(index)
             if term != self.committed[index - 1][0]:

@@ -35,6 +35,25 @@ _SCENARIOS: dict[str, Scenario] = {
         ),
         workload=WorkloadPlan(clients=3),
     ),
+    # A leader that is cut off goes on for a moment, and busy clients ask just then.
+    "cut_off_leaders": Scenario(
+        safety_s=15.0,
+        plan=NemesisPlan(isolate_leader=25, pause_leader=10, cut_s_max=2.5, pause_s_max=2.5),
+        workload=WorkloadPlan(clients=12, keys=3, think_s_max=0.1, timeout_s=2.0),
+    ),
+    # Writes that take long, and fail, while leaders come and go.
+    "slow_disks": Scenario(
+        plan=NemesisPlan(
+            kill_leader=6,
+            isolate_leader=12,
+            partition=6,
+            down_s_max=2.0,
+            cut_s_max=2.0,
+            disk_error=10,
+            delay=0.05,
+            slow_sync=0.3,
+        ),
+    ),
 }
 
 

@@ -177,14 +177,14 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(Patch(_QUORUM, "    return reached[majority(len(voters)) - 1]\n", "    return reached[-1]\n"),),
     ),
     Mutant(
-        name="one_attempt_per_command",
+        name="nobody_cares_once_the_client_is_answered",
         rules=("B14",),
-        does="An unanswered AppendEntries is not repeated.",
+        does="Entries that are committed are not sent again to those that lack them.",
         patches=(
             Patch(
-                _PROGRESS,
-                'or its answer, may be lost."""\n        self.probing = False\n',
-                'or its answer, may be lost."""\n',
+                _REPLICATION,
+                "    if progress.next_index > state.log.last_index:\n",
+                "    if progress.next_index > state.log.last_index or progress.next_index <= state.commit:\n",
             ),
         ),
     ),
@@ -369,10 +369,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
-        name="storm_of_probes",
+        name="every_answer_asks_again",
         rules=("B25",),
-        does="A leader repeats its probe in every turn until it is answered.",
-        patches=(Patch(_REPLICATION, "return 0 if progress.probing else config", "return config"),),
+        does="Every answer makes the leader speak to everybody again: a storm of requests.",
+        patches=(
+            Patch(
+                _REPLICATION,
+                "    state.must_recount = True\n    if reply.success:\n",
+                "    state.must_recount = state.must_announce = True\n    if reply.success:\n",
+            ),
+        ),
     ),
     Mutant(
         name="commit_is_noticed_one_send_late",
@@ -442,7 +448,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="previous_term_from_another_moment",
         rules=("B31",),
-        does="prevLogTerm is that of the end of the log, not of the entry before the ones sent.",
+        does="The prevLogTerm is that of the end of the log, not of the entry before the ones sent.",
         patches=(
             Patch(
                 _REPLICATION,
@@ -454,12 +460,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="previous_index_is_off_by_one",
         rules=("B31",),
-        does="prevLogIndex is one too low for the entries that follow it.",
+        does="The prevLogIndex is one too low for the entries that follow it.",
         patches=(
             Patch(
                 _REPLICATION,
-                "        prev_index=next_index - 1,\n        prev_term=prev_term,\n",
-                "        prev_index=max(0, next_index - 2),\n        prev_term=log.term_at(max(0, next_index - 2)),\n",
+                "            planned.append(Outgoing(node, request))\n",
+                "            low = max(state.log.base_index, request.prev_index - bool(request.entries))\n"
+                '            off = {"prev_index": low, "prev_term": state.log.term_at(low)}\n'
+                '            planned.append(Outgoing(node, __import__("msgspec").structs.replace(request, **off)))\n',
             ),
         ),
     ),

@@ -218,6 +218,11 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            now = self._loop.time()\n            self._drain(now)\n",
                 "            now = self._clock.wall_ms() / 1000\n            self._drain(now)\n",
             ),
+            Patch(
+                _LOOP,
+                "self._loop.call_at(deadline, self._on_timer)",
+                "self._loop.call_later(max(0.0, deadline - now), self._on_timer)",
+            ),
         ),
     ),
     Mutant(
