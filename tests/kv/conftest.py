@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from raftline.errors import StorageError
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.service import Service
+from raftline.runtime.backup import Backup
 from raftline.runtime.ports import Clock
 from raftline.runtime.status import Status
 
@@ -71,6 +73,9 @@ class HeldNode:
 
     def submit_read(self, done: Callable[[Exception | None], None]) -> None:
         self.waiting.append((None, done))
+
+    async def open_backup(self) -> Backup:
+        raise StorageError("this node has no disk")
 
     def status(self) -> Status:
         return make_status()

@@ -37,10 +37,10 @@ class ExitCode(IntEnum):
     OK = 0, "Done; a server was stopped by SIGTERM or SIGINT and closed its log."
     TROUBLE = (
         1,
-        "The command ran and found something wrong (`status`: a member is away; `demo`: a promise did not hold).",
+        "The command ran and found something wrong, or a node refused it (`status`: a member is away).",
     )
     CONFIG = 2, "A flag, variable or key of the settings file cannot be used. Nothing was started."
-    UNAVAILABLE = 69, "A port is taken or an address cannot be listened on; `status`: the node does not answer."
+    UNAVAILABLE = 69, "A port is taken or an address cannot be listened on; other commands: the node does not answer."
     SAFETY = 70, "A promise of Raft was broken or the state machines differ. Keep the directory and look into it."
     STORAGE = (
         74,

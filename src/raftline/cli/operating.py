@@ -18,6 +18,8 @@ wal_app = typer.Typer(help="Look into a data directory, changing nothing.", no_a
 def register(app: typer.Typer) -> None:
     """Add the commands to `raftline`."""
     app.add_typer(wal_app, name="wal", context_settings=_CONTEXT)
+    app.command("backup")(_backup)
+    app.command("restore")(_restore)
 
 
 _Directory = Annotated[str, typer.Argument(metavar="DIR", help="A node's data directory.")]
@@ -49,3 +51,39 @@ def _wal_verify(directory: _Directory) -> None:
     from raftline.cli.wal import run_verify  # noqa: PLC0415  see the module's docstring
 
     raise typer.Exit(run_verify(directory))
+
+
+def _backup(
+    target: Annotated[str, typer.Argument(metavar="HOST:PORT|verify", help="Client address of any node, or `verify`.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The backup; it must not be there yet.")],
+    *,
+    timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait this long for each answer.")] = 60.0,
+) -> None:
+    """Write all data, as of one moment and with everything acknowledged before it, to a checked FILE.
+
+    The cluster goes on meanwhile. `raftline backup verify FILE` reads every byte of one and says what it holds.
+    Exit code 0: done; 1: refused; 2: cannot be used; 69: no answer; 74: not readable or writable; 76: damaged.
+    """
+    from raftline.cli.backup import run_backup, run_backup_verify  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_backup_verify(file) if target == "verify" else run_backup(target, file, timeout_s=timeout_s))
+
+
+def _restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `raftline backup` made.")],
+    *,
+    data_dir: Annotated[str, typer.Option("--data-dir", help="Directory to make; it must not be there, or be empty.")],
+    node_id: Annotated[str, typer.Option("--id", help="The node's name.")],
+    cluster: Annotated[
+        str, typer.Option("--cluster", metavar="NAME=HOST:PORT,...", help="Every node of the new cluster.")
+    ],
+    cluster_id: Annotated[str, typer.Option("--cluster-id", help="Name of the new cluster; not that of the old one.")],
+) -> None:
+    """Make the data directory of one node of a new cluster from a backup; run it once for each node.
+
+    Exit code 0: done; 2: an option cannot be used, or the directory is not empty; 74: not readable or writable; 76: the
+    file is damaged.
+    """
+    from raftline.cli.restore import run_restore  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_restore(file, data_dir=data_dir, node_id=node_id, cluster=cluster, cluster_id=cluster_id))

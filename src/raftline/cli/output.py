@@ -5,10 +5,12 @@ A reader that went away (`raftline status ... | head -1`) is no error.
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-__all__ = ["complain", "make_console", "say"]
+__all__ = ["byte_progress", "complain", "make_console", "say"]
 
 _WIDTH_PIPED = 140
 
@@ -31,3 +33,13 @@ def make_console() -> Console:
     """Return a console for standard output; where that is no terminal, tables keep one line per row."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_WIDTH_PIPED)
+
+
+@contextlib.contextmanager
+def byte_progress(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that takes how many bytes are done; a bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=total_bytes)
+        yield lambda done_bytes: progress.update(bar, completed=done_bytes)

@@ -7,6 +7,7 @@ import msgspec
 
 from raftline.kv.limits import Limits
 from raftline.kv.store import Store
+from raftline.runtime.backup import Backup
 from raftline.runtime.status import Status
 
 __all__ = ["Client", "Server", "ServerFacts", "Statistics"]
@@ -71,6 +72,7 @@ class Client:
 
     __slots__ = (
         "address",
+        "backups",
         "closing",
         "connected_ms",
         "id",
@@ -97,12 +99,20 @@ class Client:
         self.last_command = ""
         self.closing = False
         """No further command is taken; the connection ends once what was asked is answered."""
+        self.backups: dict[int, Backup] = {}
+        """Backups that are being fetched, by number."""
         self.pending = 0
         """Commands without an answer yet."""
         self.name = b""
         self.library_name = b""
         self.library_version = b""
         self.reset()
+
+    def close(self) -> None:
+        """Let go of what is held for a client that is gone."""
+        backups, self.backups = self.backups, {}
+        for backup in backups.values():
+            backup.close()
 
     def reset(self) -> None:
         """Go back to what a new connection is like, the name of its library aside (RESET)."""

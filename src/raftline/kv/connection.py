@@ -5,18 +5,20 @@ writes before it are answered, a write until all reads before it are; so command
 order in which they were sent. Every command has a slot for its reply, and replies leave in the order of the slots.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
 import structlog
 
+from raftline.errors import RaftlineError
 from raftline.kv.client import Client
-from raftline.kv.commands.command import Arguments, ReadFunction, Refused
+from raftline.kv.commands.command import Arguments, ReadFunction, Refused, TaskFunction
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, encode_command
 from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
 from raftline.kv.ports import KvNode
-from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
 from raftline.kv.resp.downgrade import downgrade
 from raftline.kv.resp.replies import error
 from raftline.kv.resp.requests import RequestParser
@@ -104,6 +106,7 @@ class Connection:
         "_reading",
         "_reads",
         "_slots",
+        "_task",
         "_writes",
         "client",
         "is_abandoned",
@@ -125,6 +128,7 @@ class Connection:
         self._reads: list[_Read] = []
         self._reading: list[_Read] = []
         self._writes = 0
+        self._task: asyncio.Task[None] | None = None
         self._held_bytes = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -176,6 +180,8 @@ class Connection:
         self._reading = []
         self._out = []
         self._parser = RequestParser(self._limits)
+        if self._task is not None:
+            self._task.cancel()
 
     @property
     def is_finished(self) -> bool:
@@ -285,7 +291,7 @@ class Connection:
     def _must_wait(self) -> bool:
         """Say whether enough is under way, or waits to be sent."""
         limits = self._limits
-        if self.is_output_blocked:
+        if self.is_output_blocked or self._task is not None:
             return True
         if self._out_bytes > limits.output_pause_bytes:
             self._be_ready()
@@ -309,6 +315,8 @@ class Connection:
                 self._start_write(plan, args)
             elif plan.read is not None:
                 self._start_read(plan.read, args)
+            elif plan.task is not None:
+                self._start_task(plan.task, args)
             else:
                 self._answer_locally(plan, args)
         return True
@@ -334,6 +342,28 @@ class Connection:
         self._reads.append(slot)
         if self._is_large:
             self._held_bytes += sum(map(len, args))
+
+    def _start_task(self, function: TaskFunction, args: Arguments) -> None:
+        """Begin something that takes its time; what comes after it waits, because it may depend on it."""
+        slot = _Slot()
+        is_silent = self._is_silent()
+        self._slots.append(slot)
+
+        async def run() -> None:
+            try:
+                reply = await function(self._node, self.client, args)
+            except Refused as refused:
+                reply = refused.reply
+            except RaftlineError as error_:
+                reply = task_refusal(error_)
+            except Exception:  # noqa: BLE001  a faulty command must not cost the client its connection
+                _log.exception("a command failed", command=args[0])
+                reply = _INTERNAL_ERROR
+            self._task = None
+            slot.reply = b"" if is_silent else reply
+            self._be_ready()
+
+        self._task = asyncio.get_running_loop().create_task(run())
 
     def _answer_locally(self, plan: Plan, args: Arguments) -> None:
         client = self.client

@@ -1,6 +1,6 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
-from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction
+from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
@@ -14,9 +14,21 @@ _AFTER_ALL_BEFORE = frozenset({"hello", "reset"})
 
 
 class Plan:
-    """One row of the command table, as it is carried out; one of `write`, `read` and `local` is set."""
+    """One row of the command table, as it is carried out; one of `write`, `read`, `local` and `task` is set."""
 
-    __slots__ = ("after_all", "args_max", "args_min", "check", "command", "local", "name", "read", "wire_name", "write")
+    __slots__ = (
+        "after_all",
+        "args_max",
+        "args_min",
+        "check",
+        "command",
+        "local",
+        "name",
+        "read",
+        "task",
+        "wire_name",
+        "write",
+    )
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -27,9 +39,10 @@ class Plan:
         self.write = command.write is not None
         self.read: ReadFunction | None = command.read
         self.local: LocalFunction | None = command.local
+        self.task: TaskFunction | None = command.task
         self.check: Check | None = command.check
-        self.after_all = command.name in _AFTER_ALL_BEFORE
-        """It changes how replies look, so those before it have to be out first."""
+        self.after_all = command.name in _AFTER_ALL_BEFORE or command.task is not None
+        """It changes how replies look, or the cluster, so those before it have to be out first."""
 
 
 _OF_COMMAND = {row.name: Plan(row) for command in COMMANDS.values() for row in (command, *command.subcommands)}

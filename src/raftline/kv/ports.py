@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from raftline.runtime.backup import Backup
 from raftline.runtime.status import Status
 
 __all__ = ["KvNode"]
@@ -20,6 +21,9 @@ class KvNode(Protocol):
 
     def submit_read(self, done: Callable[[Exception | None], None]) -> None:
         """Call `done(None)` at a moment when the local state is linearizable, or `done(error)`; as `submit`."""
+
+    async def open_backup(self) -> Backup:
+        """Return a backup of this moment; raises what a read raises, and `StorageError`."""
 
     def status(self) -> Status:
         """Return what the node knows of itself and of its group."""

@@ -8,7 +8,7 @@
 from raftline.errors import ApplyError, CallerError, NotLeader, Overloaded, ProposalError, ProposalLost
 from raftline.kv.resp.replies import error
 
-__all__ = ["read_refusal", "write_refusal"]
+__all__ = ["read_refusal", "task_refusal", "write_refusal"]
 
 
 def write_refusal(reason: BaseException) -> bytes:
@@ -33,6 +33,14 @@ def read_refusal(reason: BaseException) -> bytes:
     if isinstance(reason, ProposalError):
         return error(f"CLUSTERDOWN {_no_leader(reason)}: nothing can be read that is certain to be current")
     return error(f"CLUSTERDOWN this node cannot answer: {reason}")
+
+
+def task_refusal(reason: BaseException) -> bytes:
+    """Return the reply to a command about the cluster that did not come to its end."""
+    if isinstance(reason, ProposalError) and not isinstance(reason, Overloaded):
+        outcome = "it may still take effect" if reason.may_take_effect else "nothing was changed"
+        return error(f"CLUSTERDOWN {_no_leader(reason)}: {outcome}")
+    return error(f"TRYAGAIN {reason}" if isinstance(reason, Overloaded) else f"ERR {reason}")
 
 
 def _no_leader(reason: ProposalError) -> str:

@@ -62,6 +62,7 @@ class Service:
     def disconnect(self, connection: Connection) -> None:
         """Forget a client whose connection is gone."""
         connection.abandon()
+        connection.client.close()
         self.clients.pop(connection.client.id, None)
 
     def expire(self) -> None:

@@ -43,13 +43,12 @@ class Backup:
         return len(self._header) + self._reader.size
 
     async def read(self, offset: int, limit: int = PIECE_BYTES_MAX) -> bytes:
-        """Return up to `limit` bytes of the file from `offset`; raises `StorageError`, or `Stopped`."""
+        """Return `limit` bytes from `offset`, fewer only at the end of the file; raises `StorageError`, `Stopped`."""
         if self._snapshotting.is_stopped:
             raise Stopped("this node stopped before the backup was read to its end")
-        if offset < len(self._header):
-            return self._header[offset : offset + limit]
-        behind = offset - len(self._header)
-        return await run_on_disk(self._disk, lambda: self._reader.read(behind, limit))
+        front = self._header[offset : offset + limit]
+        behind = max(0, offset - len(self._header))
+        return front + await run_on_disk(self._disk, lambda: self._reader.read(behind, limit - len(front)))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the file from beginning to end; raises `StorageError`, `Stopped`."""

@@ -1,19 +1,20 @@
-"""What a row of the command table says, and the three kinds of functions behind it.
+"""What a row of the command table says, and the four kinds of functions behind it.
 
 A write goes through the log and is carried out on every replica: it sees the store and the log's time, nothing else.
 A read is carried out on one node, at a moment when its store is linearizable. A local command concerns the
-connection or the node and is answered at once.
+connection or the node and is answered at once; a task concerns the cluster and takes its time.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import msgspec
 
 from raftline.kv.client import Client
+from raftline.kv.ports import KvNode
 from raftline.kv.store import Store
 
-__all__ = ["Arguments", "Check", "Command", "LocalFunction", "ReadFunction", "Refused", "WriteFunction"]
+__all__ = ["Arguments", "Check", "Command", "LocalFunction", "ReadFunction", "Refused", "TaskFunction", "WriteFunction"]
 
 Arguments: TypeAlias = list[bytes]
 """The command's name and its arguments, as many as the row's arity allows."""
@@ -23,6 +24,8 @@ ReadFunction: TypeAlias = Callable[[Store, Arguments, int], bytes]
 """`(store, arguments, now_ms)` → RESP3 reply; raises `ExpiryPending` if the log's time has to advance first."""
 LocalFunction: TypeAlias = Callable[[Client, Arguments], bytes]
 """`(client, arguments)` → RESP3 reply."""
+TaskFunction: TypeAlias = Callable[[KvNode, Client, Arguments], Awaitable[bytes]]
+"""`(node, client, arguments)` → RESP3 reply, later; raises `Refused` or what the node raises."""
 Check: TypeAlias = Callable[[Arguments], object]
 """Raises `Refused` for arguments that the write would refuse whatever the store holds."""
 
@@ -56,6 +59,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     write: WriteFunction | None = None
     read: ReadFunction | None = None
     local: LocalFunction | None = None
+    task: TaskFunction | None = None
     check: Check | None = None
     subcommands: tuple["Command", ...] = ()
     syntax: str = ""

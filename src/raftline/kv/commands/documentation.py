@@ -14,6 +14,7 @@ _GROUPS = {
     "generic": "Keys",
     "connection": "Connection",
     "server": "Server",
+    "raftline": "Cluster",
 }
 
 _ERRORS = [
@@ -48,7 +49,7 @@ This page is made from the command table (`src/raftline/kv/commands/table.py`); 
 Every node takes every command. **Write**: goes through the log, on whichever node it arrives, and is answered when a
 quorum has it on disk and it was applied. **Read**: answered by the node that was asked, after it made sure that its own
 copy is current; never stale. **Local**: answered by the node that was asked, from what it knows itself, also without a
-quorum.
+quorum. **Task**: about the cluster; answered when it is done, and what the connection sends after it waits.
 
 Replies and errors are those of Redis {REDIS_VERSION}, in RESP2 and, after `HELLO 3`, in RESP3. On top of them:
 
@@ -85,7 +86,7 @@ def _rows(command: Command) -> Iterator[Command]:
 
 def _line(command: Command) -> str:
     usage = f"{command.name.replace('|', ' ').upper()} {command.syntax}".strip().replace("|", "\\|")
-    kind = "write" if command.write else "read" if command.read else "local"
+    kind = "write" if command.write else "read" if command.read else "task" if command.task else "local"
     text = f"{command.summary} {command.note}".strip()
     return f"| `{usage}` | {kind} | {text} | {command.complexity} |"
 

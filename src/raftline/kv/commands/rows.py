@@ -45,7 +45,8 @@ class Rows:
 
 def subcommand(name: str, arity: int, syntax: str, summary: str, **more: Any) -> Command:
     """Return the row of a subcommand, whose arity counts the container's name too."""
-    group = "connection" if name.startswith("client|") else "server"
+    container = name.partition("|")[0]
+    group = "connection" if container == "client" else "raftline" if container.startswith("raftline.") else "server"
     return Command(name=name, arity=arity, syntax=syntax, summary=summary, group=group, **_filled(more))
 
 

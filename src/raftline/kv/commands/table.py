@@ -4,6 +4,7 @@ To add a command: write its function in the file of its family, add its row here
 """
 
 from raftline.kv.commands import connection, expiry, keys, server, strings
+from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.info import info
 from raftline.kv.commands.introspection import CommandCommands
@@ -480,3 +481,5 @@ _containers(
     arity=-1,
     local=_about.all,
 )
+
+add_cluster_rows(COMMANDS)

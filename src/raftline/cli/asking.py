@@ -1,0 +1,80 @@
+"""One connection to a node for the commands that ask it to do something, with errors that say who refused what.
+
+`node_info` asks what a node knows; this asks it to act, on a single connection, without retries of its own.
+"""
+
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.node_info import Unreachable, client_address
+from raftline.errors import ConfigError, OperatingError
+
+__all__ = ["Asker", "NodeRefusal", "asking_exit_code", "pairs_of"]
+
+
+class NodeRefusal(OperatingError):
+    """A node answered with an error; says which node and in its words."""
+
+
+class Asker:
+    """A connection to the node at `HOST:PORT`; a context manager. `timeout_s` is the longest wait for one answer.
+
+    Raises ConfigError if that is no address, Unreachable if nobody is there.
+    """
+
+    def __init__(self, target: str, timeout_s: float) -> None:
+        address = client_address(target)
+        if address is None:
+            raise ConfigError(f"{target!r} is no address: write HOST:PORT, as in 127.0.0.1:7001")
+        self.target = target
+        self._timeout_s = timeout_s
+        self._connection: Any = redis.Connection(  # type: ignore[no-untyped-call]
+            host=address.host,
+            port=address.port,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=min(timeout_s, 5.0),
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.disconnect()
+
+    def ask(self, *words: object) -> Any:
+        """Send one command and return its reply; raises `NodeRefusal`, `Unreachable`."""
+        return self.ask_all([words])[0]
+
+    def ask_all(self, commands: list[tuple[object, ...]]) -> list[Any]:
+        """Send several commands at once and return their replies; raises `NodeRefusal` for the first error."""
+        try:
+            for words in commands:
+                self._connection.send_command(*words)
+            return [self._connection.read_response() for _ in commands]
+        except redis.ResponseError as error:
+            raise NodeRefusal(f"{self.target} refuses: {error}") from None
+        except redis.TimeoutError:
+            raise Unreachable(f"{self.target} does not answer within {self._timeout_s:g} s") from None
+        except redis.RedisError as error:
+            raise Unreachable(f"{self.target}: {str(error).rstrip('.')}") from None
+
+
+def asking_exit_code(error: BaseException) -> ExitCode:
+    """Return the code with which a command ends that asked a node and got `error`."""
+    if isinstance(error, NodeRefusal):
+        return ExitCode.TROUBLE
+    return ExitCode.UNAVAILABLE if isinstance(error, Unreachable) else exit_code_of(error)
+
+
+def pairs_of(reply: Any) -> dict[str, Any]:
+    """Read a map as RESP2 (a flat list) or RESP3 gives it."""
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {key.decode(): value for key, value in pairs}

@@ -1,0 +1,77 @@
+"""`raftline restore FILE`: a backup becomes the data directory of one node of a new cluster.
+
+Run once for each node, with the same file, members and cluster id. The new cluster has a name of its own, so that no
+node of the old one can mix with it. The file is read to its end before anything is written.
+"""
+
+import os
+
+from raftline.cli.backup import check_backup
+from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.output import byte_progress, complain, say
+from raftline.cli.settings import ServerSettings, node_config_of
+from raftline.cli.settings_loading import load_settings
+from raftline.core.entries import HardState, SnapshotMeta
+from raftline.core.membership import Membership
+from raftline.errors import ConfigError, RaftlineError
+from raftline.wal.backup_file import BackupReader
+from raftline.wal.files import OsFiles, ReadOnlyOsFiles
+from raftline.wal.wal import Wal, Write
+
+__all__ = ["run_restore"]
+
+_GROUP = 0
+
+
+def run_restore(file: str, *, data_dir: str, node_id: str, cluster: str, cluster_id: str) -> ExitCode:
+    """Make the directory; return the exit code."""
+    flags = {"id": node_id, "cluster": cluster, "data_dir": data_dir, "cluster_id": cluster_id}
+    try:
+        settings = load_settings(flags, {}).settings
+        checked = check_backup(file)
+        if checked.header.cluster_id == cluster_id:
+            raise ConfigError(
+                f"--cluster-id: {cluster_id!r} is the cluster of the backup: give the new cluster a new name, as in "
+                f"{cluster_id}-2, so that nodes of the old one cannot mix with it"
+            )
+        _check_empty(data_dir)
+        _restore(file, settings)
+    except (RaftlineError, OSError) as error:
+        complain(f"raftline restore: {error}")
+        return exit_code_of(error)
+    say(f"{data_dir}: node {node_id} of the new cluster {cluster_id}, from a {checked.text}")
+    say("When every node has been restored from this file, start each one as always, with its own --id:")
+    say(f"raftline server --id {node_id} --cluster {cluster} --cluster-id {cluster_id} --data-dir {data_dir}")
+    return ExitCode.OK
+
+
+def _check_empty(data_dir: str) -> None:
+    if os.path.isdir(data_dir) and os.listdir(data_dir):  # noqa: PTH112, PTH208  a path as it was written
+        raise ConfigError(f"--data-dir: {data_dir} is not empty: name a directory that is not there, or empty it first")
+
+
+def _restore(file: str, settings: ServerSettings) -> None:
+    """Write the snapshot with the new members, then a log that begins behind it."""
+    config = node_config_of(settings)
+    reader = BackupReader(ReadOnlyOsFiles(), file)
+    wal = Wal.open(
+        OsFiles(),
+        config.data_dir,
+        cluster_id=config.cluster_id,
+        node_id=config.node_id,
+        segment_bytes=config.segment_bytes,
+    )
+    try:
+        meta = SnapshotMeta(reader.meta.index, reader.meta.term, Membership.of(config.members))
+        writer = wal.snapshots.create(_GROUP, meta)
+        done = 0
+        with byte_progress("restoring", reader.snapshot.size) as show:
+            for chunk in reader.chunks():
+                writer.write(chunk)
+                done += len(chunk)
+                show(done)
+        writer.commit()
+        wal.append([Write(group=_GROUP, hard_state=HardState(meta.term), reset=meta)])
+    finally:
+        reader.close()
+        wal.close()
