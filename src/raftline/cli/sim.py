@@ -149,16 +149,17 @@ def _many(campaign: Campaign, artifacts: Path, *, as_json: bool) -> int:
         summary = run_campaign(campaign, on_outcome)
     for outcome in summary.failures[:3]:
         _one(outcome.seed, campaign.scenario, trace=False, as_json=True, artifacts=artifacts)
-    never = summary.never_reached()
+    never, too_rare = summary.never_reached()
+    elapsed_s = time.monotonic() - started
     if as_json:
-        fields = msgspec.to_builtins(summary)
-        typer.echo(json.dumps({**fields, "never_reached": never, "elapsed_s": time.monotonic() - started}))
+        fields = {**msgspec.to_builtins(summary), "never_reached": never, "not_reached_yet": too_rare}
+        typer.echo(json.dumps({**fields, "elapsed_s": elapsed_s}))
     else:
-        _print_summary(summary, never, time.monotonic() - started)
+        _print_summary(summary, never, too_rare, elapsed_s)
     return int(bool(summary.failed or never))
 
 
-def _print_summary(summary: Summary, never: list[str], elapsed_s: float) -> None:
+def _print_summary(summary: Summary, never: list[str], too_rare: list[str], elapsed_s: float) -> None:
     console = Console()
     table = Table(title="what happened", show_header=False)
     cpu_s = max(summary.cpu_s, 1e-9)
@@ -184,3 +185,5 @@ def _print_summary(summary: Summary, never: list[str], elapsed_s: float) -> None
         console.print(f"{title}: {listed}", highlight=False)
     if never:
         console.print(f"never reached: {', '.join(never)}", style="red", highlight=False)
+    if too_rare:
+        console.print(f"not reached yet, as so few runs may not: {', '.join(too_rare)}", highlight=False)

@@ -56,9 +56,9 @@ class Summary(msgspec.Struct, kw_only=True):
             if len(self.failures) < _FAILURES_KEPT:
                 self.failures.append(outcome)
 
-    def never_reached(self) -> list[str]:
-        """Return what no run reached: such a campaign proves less than it seems."""
-        return missing(self.rows, self.cases, self.points, PERSISTENCE_POINTS)
+    def never_reached(self) -> tuple[list[str], list[str]]:
+        """Return what no run reached: what a campaign of this size should have, and what takes a larger one."""
+        return missing(self.rows, self.cases, self.points, self.faults, PERSISTENCE_POINTS, self.seeds)
 
 
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,8 @@ class Member:
         self.machine: StateMachine | None = None
         self.ready = False
         self.failure: BaseException | None = None
+        self.flips_before = 0
+        """Wrong bits that had been read from the disk when the present incarnation began."""
         self.column = index
 
     @property
@@ -60,6 +62,7 @@ class Member:
         assert not self.is_up, "one incarnation at a time"
         cluster = self.cluster
         self.incarnation += 1
+        self.flips_before = self.disk.stats["read flips"]
         name = f"{self.name}.{self.incarnation}"
         loop = cluster.world.node(name, rate=self.rate, offset_s=cluster.random.uniform(0.0, 1000.0))
         disk = self.disk
@@ -151,6 +154,7 @@ class SimCluster:
         self.checkers = Checkers(self)
         self.members = {name: Member(self, name, index) for index, name in enumerate(names)}
         self.on_down: Callable[[Member], None] = lambda _member: None
+        self.on_message_sent: Callable[[NodeId, NodeId, Any], None] = lambda _source, _target, _message: None
 
     def start(self) -> None:
         """Boot every machine."""
@@ -171,7 +175,7 @@ class SimCluster:
 
         if isinstance(error, SafetyViolation) or not isinstance(error, StorageError | OSError):
             raise error
-        if isinstance(error, CorruptLog):
+        if isinstance(error, CorruptLog) and member.disk.stats["read flips"] == member.flips_before:
             raise SafetyViolation(f"{member.name} refuses its own disk after a crash: {error}")
         self.storage_failures += 1
         self.note(member.name, "failed", str(error)[:80])
@@ -192,6 +196,7 @@ class SimCluster:
     def _on_network(self, what: str, source: NodeId, target: NodeId, _group: int, message: Any) -> None:
         if what == "send":
             self.checkers.on_sent(source, target, message)
+            self.on_message_sent(source, target, message)
         elif what == "deliver":
             self.checkers.on_delivered(source, target, message)
         if self.trace is not None:

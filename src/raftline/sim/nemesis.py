@@ -12,12 +12,20 @@ from random import Random
 
 import msgspec
 
+from raftline.core.messages import SnapshotReply, SnapshotRequest
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.disk import CrashKind
 from raftline.sim.faults import DiskFaults, Latency, LinkFaults
 from raftline.sim.loop import SimLoop
 
-__all__ = ["Nemesis", "NemesisPlan"]
+__all__ = ["RARE_POINTS", "Nemesis", "NemesisPlan"]
+
+RARE_POINTS = (("segment tmp",), ("snapshot tmp",), ("rename",), ("remove",), ("directory",), ("lock",))
+"""Parts of the names of persistence points that are passed seldom: a crash may wait for one of a kind."""
+
+
+def _is_one_of(point: str, kinds: tuple[str, ...]) -> bool:
+    return not kinds or any(kind in point for kind in kinds)
 
 
 class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +57,12 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True):
     reorder: float = 0.0
     delay: float = 0.0
     slow_sync: float = 0.0
+    lag: float = 0.0
+    """A follower is cut off until it needs a snapshot."""
+    late_snapshot: float = 0.0
+    """The messages of a snapshot that is on its way are held until roles have changed."""
+    read_flip: float = 0.0
+    """A machine crashes, and what it reads when it starts again has a wrong bit in it."""
 
     @staticmethod
     def draw(random: Random) -> "NemesisPlan":
@@ -76,12 +90,15 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True):
             clock_drift=some(4, 0.4),
             full_disk=some(1.5, 0.2),
             disk_error=some(1.5, 0.2),
-            wipe=some(1.0, 0.2),
+            wipe=some(2.0, 0.3),
             loss=some(0.1, 0.4),
             duplicate=some(0.1, 0.4),
             reorder=some(0.2, 0.4),
             delay=some(0.02, 0.3),
             slow_sync=some(0.05, 0.3),
+            lag=some(4, 0.4),
+            late_snapshot=some(8, 0.4),
+            read_flip=some(2, 0.2),
         )
 
     def link_faults(self) -> LinkFaults:
@@ -114,7 +131,10 @@ class Nemesis:
         self._world: SimLoop = cluster.world
         self._healed = False
         self._armed: dict[str, int] = {}
+        self._armed_at: dict[str, tuple[str, ...]] = {}
+        self._late_snapshots = 0
         self._wiped = 0
+        cluster.on_message_sent = self._on_message_sent
         cluster.on_down = self._restart_later
         for member in cluster.members.values():
             member.disk.on_point = self._point_hook(member)
@@ -137,6 +157,7 @@ class Nemesis:
             member.disk.faults = DiskFaults()
             member.disk.capacity_bytes = float("inf")
             self._armed.pop(member.name, None)
+            self._late_snapshots = 0
             member.rate = 1.0
             if member.loop is not None and member.is_up:
                 member.loop.resume()
@@ -164,6 +185,9 @@ class Nemesis:
             "full_disk": self._fill_disk,
             "disk_error": self._arm_error,
             "wipe": self._wipe,
+            "lag": self._lag,
+            "late_snapshot": self._arm_late_snapshot,
+            "read_flip": self._flip_reads,
         }
 
     def _schedule(self, name: str, per_minute: float, act: Callable[[], bool]) -> None:
@@ -227,7 +251,7 @@ class Nemesis:
     def _point_hook(self, member: Member) -> Callable[[str], CrashKind | None]:
         def hook(point: str) -> CrashKind | None:
             left = self._armed.get(member.name)
-            if left is None:
+            if left is None or not _is_one_of(point, self._armed_at.get(member.name, ())):
                 return None
             if left > 0:
                 self._armed[member.name] = left - 1
@@ -247,6 +271,11 @@ class Nemesis:
         if member is None or member.name in self._armed:
             return False
         self._armed[member.name] = int(self.random.random() * 60)
+        self._armed_at[member.name] = ()
+        if self.random.random() < 0.5:
+            # Most points are writes and fsyncs of the log: now and then one of the rare ones is waited for.
+            self._armed_at[member.name] = RARE_POINTS[int(self.random.random() * len(RARE_POINTS))]
+            self._armed[member.name] = int(self.random.random() * 3)
         return True
 
     def _arm_error(self) -> bool:
@@ -255,6 +284,7 @@ class Nemesis:
         if member is None or member.name in self._armed:
             return False
         self._armed[member.name] = -1
+        self._armed_at[member.name] = ()
         return True
 
     def _pause(self, member: Member | None) -> bool:
@@ -353,4 +383,74 @@ class Nemesis:
         victim.crash(CrashKind.PROGRAM)
         victim.wipe()
         victim.start()
+        return True
+
+    def _lag(self) -> bool:
+        """Cut a follower off until the leader has dropped what it needs, or for three times the longest cut."""
+        leader, victim = self._leader(), self._any()
+        if leader is None or victim is None or victim is leader or victim.node is None:
+            return False
+        last_index = victim.node.status().last_index
+        network, name = self.cluster.network, victim.name
+        others = [other for other in self.cluster.members if other != name]
+        network.cut_between([name], others)
+        until = self._world.now + 3 * self.plan.cut_s_max
+
+        def look() -> None:
+            if self._healed:
+                return
+            now_leading = self._leader()
+            dropped = now_leading is not None and now_leading.node is not None and now_leading.name != name
+            if dropped and now_leading is not None and now_leading.node is not None:
+                dropped = now_leading.node.status().compacted_index > last_index
+            if dropped or self._world.now >= until:
+                for other in others:
+                    network.mend(name, other)
+                    network.mend(other, name)
+            else:
+                self._world.call_later(0.2, look)
+
+        self._world.call_later(0.2, look)
+        return True
+
+    def _arm_late_snapshot(self) -> bool:
+        """Let the messages of one of the next snapshots be late."""
+        self._late_snapshots = 1
+        return True
+
+    def _on_message_sent(self, source: str, target: str, message: object) -> None:
+        """Hold everything to and from one end of a snapshot's way, long enough for it to give the other up."""
+        kind = type(message)
+        if not self._late_snapshots or self._healed or (kind is not SnapshotRequest and kind is not SnapshotReply):
+            return
+        self._late_snapshots = 0
+        self.counts["snapshots_held"] += 1
+        network = self.cluster.network
+        one = source if self.random.random() < 0.5 else target
+
+        def hold() -> None:
+            if not self._healed:
+                network.isolate(one, hold=True)
+
+        def let_go() -> None:
+            if not self._healed:
+                network.heal()
+
+        delay_s = 0.02 * self.random.random()
+        self._world.call_later(delay_s, hold)
+        self._world.call_later(delay_s + 0.4 + 1.2 * self.random.random(), let_go)
+
+    def _flip_reads(self) -> bool:
+        """Crash a machine; when it starts again, some of what it reads is wrong, until it was refused or has begun."""
+        member = self._any()
+        if member is None or not member.ready:
+            return False
+        faults = member.disk.faults
+        member.disk.faults = msgspec.structs.replace(faults, read_flip=0.3)
+        self._kill(member, self._kind())
+
+        def calm() -> None:
+            member.disk.faults = msgspec.structs.replace(member.disk.faults, read_flip=0.0)
+
+        self._world.call_later(self.plan.down_s_max + 0.5, calm)
         return True

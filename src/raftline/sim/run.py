@@ -86,8 +86,8 @@ class _Run:
         self.plan = scenario.plan or NemesisPlan.draw(random)
         self.size = scenario.size or (3 if random.random() < 0.5 else 5)
         workload = scenario.workload or WorkloadPlan.draw(random)
-        self.snapshot_entries = 20 + int(random.random() * 200)
-        self.chunk_bytes = 500 + int(random.random() * 20_000)
+        self.snapshot_entries = 10 + int(200 * random.random() ** 2)
+        self.chunk_bytes = 64 + int(20_000 * random.random() ** 4)
         self.trace = Trace(keep=keep_trace)
         self.cluster = SimCluster(
             self.world,

@@ -48,7 +48,7 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
             keys=2 + int(random.random() * 8),
             read_share=round(0.2 + 0.5 * random.random(), 2),
             think_s_max=round(0.2 + 0.5 * random.random(), 2),
-            value_bytes_max=8 + int(random.random() * 200),
+            value_bytes_max=8 + int(4000 * random.random() ** 4),
         )
 
 
