@@ -131,7 +131,7 @@ class CoreNode:
         self.readers: dict[NodeId, tuple[SnapshotMeta, bytes]] = {}
         self._working = False
         self.outcomes: dict[int, Index | None] = {}
-        self._asked: dict[int, int] = {}
+        self.asked: dict[int, int] = {}
         self._cluster = cluster
         self._watch: Watch | None = None
 
@@ -164,6 +164,7 @@ class CoreNode:
             entries=entries,
         )
         self._watch = Watch(self.raft.state, cluster.record)
+        cluster.on_started(self)
 
     def crash(self, *, written: int = 0) -> None:
         """Die: of what waits for the disk the first `written` batches made it, unknown to anybody."""
@@ -175,7 +176,7 @@ class CoreNode:
         self.held = False
         self.disk.partial = None
         self.outcomes.clear()
-        self._asked.clear()
+        self.asked.clear()
         self.raft = self._watch = None
         self._working = False
 
@@ -199,7 +200,7 @@ class CoreNode:
 
     def ask(self, read_id: int, event: Event) -> None:
         """Step a read; it must be answered once, with nothing older than what is committed by now (G3)."""
-        self._asked[read_id] = len(self._cluster.record.committed)
+        self.asked[read_id] = len(self._cluster.record.committed)
         self.step(event)
 
     def fire(self) -> None:
@@ -309,9 +310,9 @@ class CoreNode:
         if read_id in self.outcomes:
             raise SafetyViolation(f"{self.name} answers read {read_id} twice")
         self.outcomes[read_id] = index
-        if index is not None and index < self._asked[read_id]:
+        if index is not None and index < self.asked[read_id]:
             raise SafetyViolation(
-                f"{self.name} answers read {read_id} as of {index}; {self._asked[read_id]} was committed when it came"
+                f"{self.name} answers read {read_id} as of {index}; {self.asked[read_id]} was committed when it came"
             )
 
     def _send(self, messages: Iterable[Outgoing]) -> None:
@@ -359,6 +360,7 @@ class CoreCluster:
         self.pool: list[InFlight] = []
         self.cut: set[tuple[NodeId, NodeId]] = set()
         self.on_ready: Callable[[CoreNode, Ready], None] = lambda _node, _ready: None
+        self.on_started: Callable[[CoreNode], object] = lambda _node: None
 
     def start(self) -> None:
         """Start every node that is down."""

@@ -287,7 +287,8 @@ class StepChecks:
         """Hold a vote, or its refusal, against what was known before."""
         state = self._state
         vote = before.vote if request.term == before.term else None
-        free = vote in (None, sender) and before.role is not Role.LEADER and request.term >= before.term
+        led = before.role is Role.LEADER and request.term == before.term
+        free = vote in (None, sender) and not led and request.term >= before.term
         if not reply.granted:
             if free and up_to_date and (state.established or request.bootstrap):
                 self._violated(f"refuses {sender} the vote of term {request.term} for no reason (A13, A15)")

@@ -1,16 +1,23 @@
 """Where mutants are run: each bench turns a seed into one deterministic run under our checks.
 
 `cluster` is the full simulator as campaigns use it. The others torment what some mutants are about more than a random
-plan does. The code as it is must pass them all.
+plan does; `walk` is a cluster of bare cores, in which the seed chooses every single delivery and write. The code as it
+is must pass them all.
 """
 
+import time
 from collections.abc import Callable
 
+from raftline.errors import RaftlineError
+from raftline.sim.blame import place_of
 from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
+from raftline.sim.walks import Walk
 from raftline.sim.workload import WorkloadPlan
 
 __all__ = ["BENCHES", "Bench"]
+
+_WALK_STEPS = 1500
 
 Bench = Callable[[int], Outcome]
 
@@ -61,5 +68,25 @@ def _simulate(scenario: Scenario) -> Bench:
     return lambda seed: run_seed(seed, scenario)
 
 
-BENCHES: dict[str, Bench] = {name: _simulate(scenario) for name, scenario in _SCENARIOS.items()}
+def _walk(seed: int) -> Outcome:
+    """Walk at random through single deliveries, writes and crashes of bare cores, then heal."""
+    started = time.process_time()
+    walk = Walk(seed)
+    outcome = Outcome(seed=seed, size=len(walk.cluster.nodes))
+    try:
+        walk.run(_WALK_STEPS)
+        walk.heal()
+    except (RaftlineError, AssertionError) as error:
+        outcome.error = str(error) or repr(error)
+        outcome.check = type(error).__name__
+        outcome.where = place_of(error)
+    outcome.virtual_s = walk.cluster.now
+    outcome.cpu_s = time.process_time() - started
+    return outcome
+
+
+BENCHES: dict[str, Bench] = {
+    **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
+    "walk": _walk,
+}
 """Name → seed → what came of it."""
