@@ -38,7 +38,7 @@ def test_the_defaults_are_those_of_the_layers_below() -> None:
     settings = ServerSettings(id="n1", cluster={"n1": "h:1"}, data_dir="d")
     node = NodeConfig(node_id="n1", members={"n1": "h:1"}, data_dir="d")
     for source in (node, CoreConfig(), Limits()):
-        shared = set(source.__struct_fields__) & set(ROWS) - {"data_dir"}
+        shared = set(source.__struct_fields__) & set(ROWS) - {"data_dir", "cluster_id"}
         assert shared
         for name in shared:
             assert getattr(settings, name) == getattr(source, name), name

@@ -36,7 +36,7 @@ def test_a_flag_counts_before_a_variable_before_the_file_before_the_default(tmp_
     assert loaded.settings.log_level == "debug"
     assert loaded.settings.log_format == "text"
     assert loaded.settings.request_timeout_s == 3.0
-    assert loaded.settings.cluster_id == "raftline"
+    assert loaded.settings.cluster_id == ""
     assert loaded.origins["log_level"] == "--log-level"
     assert loaded.origins["log_format"] == "variable RAFTLINE_LOG_FORMAT"
     assert loaded.origins["request_timeout_s"] == f"{path}, key 'request_timeout_s'"
@@ -116,7 +116,7 @@ def test_a_missing_setting_is_named_with_all_the_ways_to_give_it(missing: str) -
         ("election_timeout_s", "0.1,0.2", "less than two heartbeats"),
         ("id", "n9", "'n9' is not in the cluster (n1, n2, n3)"),
         ("id", "a b", "is no name"),
-        ("cluster_id", "", "is no name"),
+        ("cluster_id", "-x", "is no name"),
         ("data_dir", " ", "it is empty"),
         ("cluster", "n1", "'n1' is no member: write name=host:port"),
         ("cluster", "n1=h:1000,n1=h:1001", "the name 'n1' stands there twice"),
@@ -192,7 +192,7 @@ def test_an_unknown_variable_is_told_but_not_refused() -> None:
 
 def test_an_empty_variable_counts_as_not_set() -> None:
     """`RAFTLINE_BIND=` in a unit file changes nothing."""
-    assert load_settings(FLAGS, {"RAFTLINE_CLUSTER_ID": ""}).settings.cluster_id == "raftline"
+    assert load_settings(FLAGS, {"RAFTLINE_CLUSTER_ID": ""}).settings.cluster_id == ""
 
 
 def test_a_cluster_may_be_written_with_spaces() -> None:

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(wal_app, name="wal", context_settings=_CONTEXT)
     app.command("backup")(_backup)
     app.command("restore")(_restore)
+    app.command("recover")(_recover)
 
 
 _Directory = Annotated[str, typer.Argument(metavar="DIR", help="A node's data directory.")]
@@ -87,3 +88,28 @@ def _restore(
     from raftline.cli.restore import run_restore  # noqa: PLC0415  see the module's docstring
 
     raise typer.Exit(run_restore(file, data_dir=data_dir, node_id=node_id, cluster=cluster, cluster_id=cluster_id))
+
+
+def _recover(
+    *,
+    data_dir: Annotated[str, typer.Option("--data-dir", help="The survivor's data directory.")],
+    node_id: Annotated[str, typer.Option("--id", help="The survivor's name.")],
+    cluster: Annotated[
+        str,
+        typer.Option("--cluster", metavar="NAME=HOST:PORT,...", help="Its address; the others may stand there, too."),
+    ],
+    cluster_id: Annotated[
+        str | None, typer.Option("--cluster-id", help="Name of the new cluster. [default: the old one and a number]")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+) -> None:
+    """Make a cluster of one from the last disk of a cluster that lost its majority for good.
+
+    Acknowledged writes may be lost: it says which, asks, and writes a record into the directory. The others join again
+    with empty directories. Exit code 0: done; 2: not confirmed, or not possible; 74, 75, 76: as for the server.
+    """
+    from raftline.cli.recover import run_recover  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(
+        run_recover(data_dir=data_dir, node_id=node_id, cluster=cluster, cluster_id=cluster_id, confirmed=yes)
+    )

@@ -13,6 +13,7 @@ import signal
 import time
 from typing import Any
 
+import msgspec
 import structlog
 import uvloop
 
@@ -27,8 +28,10 @@ from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
+from raftline.wal.files import ReadOnlyOsFiles
+from raftline.wal.segment import owner_of
 
-__all__ = ["run_server"]
+__all__ = ["run_server", "with_cluster_id"]
 
 _log = structlog.get_logger("raftline.server")
 _STOP_S_MAX = 10.0
@@ -37,7 +40,7 @@ _GC_THRESHOLDS = (50_000, 50, 1_000)
 
 def run_server(loaded: Loaded) -> ExitCode:
     """Serve until a signal or a failure; return what the process should exit with."""
-    settings = loaded.settings
+    settings = with_cluster_id(loaded.settings)
     set_up_logs(settings.log_level, settings.log_format, node=settings.id)
     for name in loaded.unknown_variables:
         _log.warning("unknown variable: it changes nothing", variable=name, see="raftline server --help")
@@ -47,6 +50,12 @@ def run_server(loaded: Loaded) -> ExitCode:
             return runner.run(_serve(settings))
     except Exception as error:  # noqa: BLE001  every end has a code and a line that says why
         return _told(settings, error)
+
+
+def with_cluster_id(settings: ServerSettings) -> ServerSettings:
+    """Return the settings with the cluster that the data directory is of, unless one was given."""
+    owner = None if settings.cluster_id else owner_of(ReadOnlyOsFiles(), settings.data_dir)
+    return settings if owner is None else msgspec.structs.replace(settings, cluster_id=owner[0])
 
 
 async def _serve(settings: ServerSettings) -> ExitCode:

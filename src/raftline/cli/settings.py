@@ -48,8 +48,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ]
     data_dir: Annotated[str, _about("Directory of this node's log and snapshots; made if it is missing.")]
     cluster_id: Annotated[
-        str, _about("Name of the cluster; nodes of another cluster are turned away, and so is its directory.")
-    ] = _NODE.cluster_id
+        str,
+        _about(
+            "Name of the cluster; nodes of another cluster are turned away, and so is its directory. Empty: that of "
+            f"the data directory, or `{_NODE.cluster_id}` for a new one."
+        ),
+    ] = ""
     bind: Annotated[
         str, _about("IP address or host name to listen on, for clients and peers; empty: the host of the own address.")
     ] = ""
@@ -194,7 +198,7 @@ def node_config_of(settings: ServerSettings) -> NodeConfig:
         node_id=settings.id,
         members={name: str(parse_address(address)) for name, address in settings.cluster.items()},
         data_dir=settings.data_dir,
-        cluster_id=settings.cluster_id,
+        cluster_id=settings.cluster_id or _NODE.cluster_id,
         core=CoreConfig(
             heartbeat_interval_s=settings.heartbeat_interval_s, election_timeout_s=settings.election_timeout_s
         ),

@@ -228,7 +228,7 @@ def _check_names(settings: ServerSettings, where: Callable[[str], str]) -> None:
         raise ConfigError(f"{where('cluster')}no members: write name=host:port for each node")
     names = [
         ("id", settings.id),
-        ("cluster_id", settings.cluster_id),
+        *([("cluster_id", settings.cluster_id)] if settings.cluster_id else []),
         *(("cluster", name) for name in settings.cluster),
     ]
     for setting, name in names:

@@ -4,13 +4,14 @@ A segment is made aside, at its full size, with its header, and renamed only whe
 segment's name and another size than its header says has been damaged. Nothing here changes a file.
 """
 
+import struct
 from collections.abc import Iterator
 from typing import NoReturn
 
 import msgspec
 
 from raftline.errors import ConfigError, CorruptLog
-from raftline.wal.files import File
+from raftline.wal.files import File, Files
 from raftline.wal.record import (
     END_MARK,
     HEADER,
@@ -27,9 +28,10 @@ from raftline.wal.record import (
 )
 from raftline.wal.recovery import Finding
 
-__all__ = ["FORMAT_VERSION", "SegmentReader", "segment_name", "segment_sequence"]
+__all__ = ["FORMAT_VERSION", "SegmentReader", "owner_of", "segment_name", "segment_sequence"]
 
 FORMAT_VERSION = 1
+_HEADER_BYTES_MAX = 1 << 20
 _SECTOR = 512
 _ZERO_SECTOR = bytes(_SECTOR)
 _CHECKED_BYTES = HEADER.size - 4
@@ -45,6 +47,28 @@ def segment_sequence(name: str) -> int | None:
     """Return the number in a segment's file name, None for any other file."""
     digits = name.removeprefix("wal-").removesuffix(".log")
     return int(digits) if digits.isdecimal() and name == segment_name(int(digits)) else None
+
+
+def owner_of(files: Files, directory: str) -> tuple[str, str] | None:
+    """Return the (cluster id, node id) that the last segment's header gives, None if it cannot be told.
+
+    Reads that header only, and judges nothing: opening the log does.
+    """
+    try:
+        names = [name for name in files.list(directory) if segment_sequence(name) is not None]
+        if not names:
+            return None
+        file = files.open(f"{directory}/{names[-1]}")
+    except OSError:
+        return None
+    try:
+        _, length, *_ = HEADER.unpack(file.read_at(0, HEADER.size))
+        header = decode_header(file.read_at(HEADER.size, min(length, _HEADER_BYTES_MAX)))
+    except (OSError, struct.error, msgspec.MsgspecError):
+        return None
+    finally:
+        file.close()
+    return header.cluster_id, header.node_id
 
 
 class SegmentReader:

@@ -143,6 +143,13 @@ class Wal:
             self._break("remove old segments in", self._directory, error)
         return removed
 
+    def rename_cluster(self, cluster_id: str) -> None:
+        """Let the directory belong to another cluster from now on: the segment begun by this says so (`recover`)."""
+        if self._broken is not None:
+            raise self._broken
+        self._cluster_id = cluster_id
+        self._make_segment(self._sequence + 1, 0)
+
     def close(self) -> None:
         """Close the files and let others have the directory; raises `StorageError`."""
         file, self._file = self._file, None
@@ -202,7 +209,7 @@ class Wal:
 
     def _read_segment(self, file: File, replay: Replay, *, last: bool) -> tuple[SegmentReader, Case]:
         reader = SegmentReader(self._path(self._sequence), file, self._sequence)
-        self._check_owner(reader)
+        self._check_owner(reader, last=last)
         if self._segments and reader.number != self._next_number:
             reader.refuse(0, f"its header is frame {reader.number}, expected {self._next_number}")
         wrong = replay.on_header(reader.header)
@@ -220,9 +227,9 @@ class Wal:
         self._next_number = reader.next_number
         return reader, case
 
-    def _check_owner(self, reader: SegmentReader) -> None:
+    def _check_owner(self, reader: SegmentReader, *, last: bool) -> None:
         header = reader.header
-        if header.cluster_id != self._cluster_id:
+        if last and header.cluster_id != self._cluster_id:  # those before it may be of before a recovery
             raise ConfigError(
                 f"{reader.path} belongs to cluster {header.cluster_id!r}, this node to {self._cluster_id!r}: correct "
                 f"the cluster id or the data directory"

@@ -1,0 +1,100 @@
+"""One disk of three is left: `raftline recover` makes a cluster of it, and says what it costs."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+if TYPE_CHECKING:
+    from raftline.cli.local_cluster import LocalCluster
+
+    StartCluster = Callable[..., LocalCluster]
+
+ACKNOWLEDGED = 300
+
+
+def raftline(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line as people do, without a terminal."""
+    command = [sys.executable, "-m", "raftline.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def recover(cluster: "LocalCluster", name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run `raftline recover` for a node."""
+    members = ",".join(f"{node.name}={node.address}" for node in cluster.nodes.values())
+    directory = cluster.nodes[name].data_dir
+    return raftline("recover", "--data-dir", directory, "--id", name, "--cluster", members, *more)
+
+
+def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster") -> None:
+    """Without the command nobody can be elected; with it every acknowledged write that the disk has is served (C14)."""
+    cluster = start_cluster(settings={"request_timeout_s": 1.0})
+    client = cluster.client("n1")
+    for number in range(ACKNOWLEDGED):
+        client.set(f"key{number}", str(number))
+    client.close()
+    cluster.wait_until_level()
+    survivor = cluster.followers()[0]
+    others = [name for name in cluster.nodes if name != survivor]
+    refused = recover(cluster, survivor, "--yes")
+    assert refused.returncode == 75
+    assert f"is held by process {cluster.nodes[survivor].pid}: stop that node first" in refused.stderr
+    cluster.kill9()
+    for name in others:
+        cluster.wipe(name)
+    cluster.start(survivor)
+    client = cluster.client(survivor)
+    with pytest.raises(redis.ResponseError, match="no quorum could be reached"):
+        client.get("key0")
+    client.close()
+    cluster.terminate(survivor)
+
+    asked = recover(cluster, survivor)
+    assert asked.returncode == 2
+    assert "there is no terminal to confirm on: give --yes" in asked.stderr
+    assert "It cannot be undone." in asked.stdout
+    assert list(cluster.nodes[survivor].data_dir.glob("recovered-*")) == []
+    done = recover(cluster, survivor, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "recovered from one survivor" in done.stderr
+    (record,) = cluster.nodes[survivor].data_dir.glob("recovered-*.json")
+    written = json.loads(record.read_text())
+    assert (written["old_cluster_id"], written["new_cluster_id"]) == ("raftline", "raftline-r1")
+    assert written["last_index"] >= ACKNOWLEDGED
+    assert "everything behind log index" in written["may_be_lost"][0]
+
+    cluster.start(survivor)
+    assert cluster.wait_for_leader() == survivor
+    client = cluster.client(survivor)
+    assert client.dbsize() == ACKNOWLEDGED
+    assert client.get(f"key{ACKNOWLEDGED - 1}") == str(ACKNOWLEDGED - 1).encode()
+    assert client.set("after", "1")
+    client.close()
+    info = cluster.info(survivor)
+    assert info is not None
+    assert [member.node_id for member in info.members] == [survivor]
+    assert info.fields["cluster_id"] == "raftline-r1"
+
+
+def test_an_old_member_that_comes_back_is_turned_away(start_cluster: "StartCluster") -> None:
+    """The two that were thought lost elect a leader of their own; neither cluster touches the other."""
+    cluster = start_cluster(settings={"request_timeout_s": 1.0})
+    client = cluster.client("n1")
+    client.set("key", "common")
+    client.close()
+    cluster.wait_until_level()
+    cluster.kill9()
+    assert recover(cluster, "n1", "--yes").returncode == 0
+    cluster.start()
+    cluster.wait_for(lambda: len([i for i in cluster.infos().values() if i.role == "leader"]) == 2, "two leaders")
+    alone, old = cluster.client("n1"), cluster.client("n2")
+    alone.set("key", "new")
+    old.set("key", "old")
+    assert (alone.get("key"), old.get("key")) == (b"new", b"old")
+    assert "peer connection refused" in cluster.nodes["n1"].log()
+    alone.close()
+    old.close()
