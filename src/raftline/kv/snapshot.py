@@ -7,6 +7,7 @@ slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of
 """
 
 from collections.abc import Callable, Iterator
+from itertools import compress
 
 import msgspec
 
@@ -52,11 +53,13 @@ class FrozenSlots:
     Invariant: a slot at or after `next_slot` is either unchanged or kept.
     """
 
-    __slots__ = ("_deadlines", "_kept", "_values", "next_slot")
+    __slots__ = ("_deadlines", "_kept", "_taken", "_values", "next_slot")
 
     def __init__(self, values: list[dict[bytes, bytes]], deadlines: list[dict[bytes, int]]) -> None:
         self._values = values.copy()
         self._deadlines = deadlines.copy()
+        self._taken = list(compress(range(len(values)), values))
+        """Slots that are not empty: few, in a small store."""
         self._kept: dict[int, tuple[dict[bytes, bytes], dict[bytes, int]]] = {}
         self.next_slot = 0
 
@@ -67,12 +70,12 @@ class FrozenSlots:
 
     def slots(self) -> Iterator[tuple[int, list[tuple[bytes, bytes]], dict[bytes, int]]]:
         """Yield the number, items and deadlines of each slot that is not empty."""
-        for slot in range(len(self._values)):
+        for slot in self._taken:
             kept = self._kept.pop(slot, None)
             values, deadlines = (self._values[slot], self._deadlines[slot]) if kept is None else kept
             self.next_slot = slot + 1
-            if values:
-                yield slot, list(values.items()), deadlines.copy()
+            yield slot, list(values.items()), deadlines.copy()
+        self.next_slot = len(self._values)
 
 
 class Snapshot:
