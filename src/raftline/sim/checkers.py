@@ -4,6 +4,7 @@ The record survives crashes: who led which term, who voted for whom, what was co
 machine's digest was there. Each check names the promise it guards; a violation ends the run.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from raftline.core import invariants
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from raftline.sim.cluster import Member, SimCluster
 
 __all__ = ["Checkers"]
+
+_WAKE_UPS_PER_HEARTBEAT_MIN = 3
+"""Within a heartbeat interval a leader wakes up for each peer; a wake-up may come too early and be repeated."""
 
 
 class _Watched:
@@ -39,6 +43,34 @@ class _Watched:
         self.leader_term: Term = 0
         self.summary = invariants.summarize(self.core.state)
         self.refusals = StepChecks(self.core, timeouts).refusals
+
+
+class _WakeUps:
+    """Counts how often a node's timer fires: one timer, set again when it has fired or comes too late (A25, F19)."""
+
+    def __init__(self, name: NodeId, watched: _Watched) -> None:
+        self._name = name
+        self._time = watched.group._loop.time  # noqa: SLF001
+        config = watched.core.state.config
+        steady = config.commit_notice_s == float("inf")
+        per_heartbeat = max(_WAKE_UPS_PER_HEARTBEAT_MIN, len(watched.core.state.membership.everyone()))
+        self._most = per_heartbeat / config.heartbeat_interval_s if steady else float("inf")
+        self._second = 0
+        self._fired = 0
+
+    def count(self, fire: Callable[[], None]) -> Callable[[], None]:
+        """Return `fire`, counted."""
+
+        def counted() -> None:
+            second = int(self._time())
+            if second != self._second:
+                self._second, self._fired = second, 0
+            self._fired += 1
+            if self._fired > self._most:
+                raise SafetyViolation(f"{self._name}: its timer fired {self._fired} times within a second (A25, F19)")
+            fire()
+
+        return counted
 
 
 class Checkers:
@@ -102,6 +134,7 @@ class Checkers:
             self._messages.failed.add(name)
             on_failure(error)
 
+        group._on_timer = _WakeUps(name, watched).count(group._on_timer)  # type: ignore[method-assign]  # noqa: SLF001
         group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
         persistence._on_durable = watched_on_durable  # noqa: SLF001
         persistence._on_failure = watched_on_failure  # noqa: SLF001

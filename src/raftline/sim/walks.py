@@ -100,10 +100,10 @@ def draw_config(chance: random.Random, *, wipes: bool) -> CoreConfig:
 class Walk:
     """One seed's cluster and what happens to it."""
 
-    def __init__(self, seed: int, *, wipes: bool = False) -> None:
+    def __init__(self, seed: int, *, wipes: bool = False, weights: Weights | None = None) -> None:
         self.chance = random.Random(seed)  # noqa: S311  reproducible on purpose
         size = self.chance.choice((1, 2, 3, 3, 3, 5)) if not wipes else self.chance.choice((3, 5))
-        self.weights = Weights.draw(self.chance, wipes=wipes)
+        self.weights = weights or Weights.draw(self.chance, wipes=wipes)
         config = draw_config(self.chance, wipes=wipes)
         self.cluster = CoreCluster(size, config=config, seed=seed)
         timeouts = Timeouts()

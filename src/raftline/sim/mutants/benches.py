@@ -12,7 +12,7 @@ from raftline.errors import RaftlineError
 from raftline.sim.blame import place_of
 from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
-from raftline.sim.walks import Walk
+from raftline.sim.walks import Walk, Weights
 from raftline.sim.workload import WorkloadPlan
 
 __all__ = ["BENCHES", "Bench"]
@@ -68,10 +68,35 @@ def _simulate(scenario: Scenario) -> Bench:
     return lambda seed: run_seed(seed, scenario)
 
 
-def _walk(seed: int) -> Outcome:
+_LATE_WRITES = Weights(
+    deliver=40,
+    reorder=5,
+    duplicate=1,
+    drop=1,
+    tick=10,
+    time_out=3,
+    propose=10,
+    read=0,
+    member=0,
+    snapshot=0,
+    snapshot_work=0,
+    persist=2,
+    slow_disk=5,
+    hold=0,
+    release=0,
+    crash=0.1,
+    restart=1,
+    cut=2,
+    heal=1,
+    wipe=0,
+)
+"""Disks that finish long after the log has changed again."""
+
+
+def _walk(seed: int, weights: Weights | None = None) -> Outcome:
     """Walk at random through single deliveries, writes and crashes of bare cores, then heal."""
     started = time.process_time()
-    walk = Walk(seed)
+    walk = Walk(seed, weights=weights)
     outcome = Outcome(seed=seed, size=len(walk.cluster.nodes))
     try:
         walk.run(_WALK_STEPS)
@@ -88,5 +113,6 @@ def _walk(seed: int) -> Outcome:
 BENCHES: dict[str, Bench] = {
     **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
     "walk": _walk,
+    "walk_late_writes": lambda seed: _walk(seed, _LATE_WRITES),
 }
 """Name → seed → what came of it."""

@@ -38,6 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("A1",),
         does="A candidate whose election failed tries again without a new term.",
         patches=(Patch(_TRANSITIONS, "    state.term += 1\n", "    state.term += state.vote != state.me\n"),),
+        bench="elections",
     ),
     Mutant(
         name="terms_of_replies_are_ignored",
@@ -50,6 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 '    elif message.term > state.term and not kind.__name__.endswith("Reply") and not (',
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="higher_term_keeps_the_vote",
@@ -83,6 +85,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    elif message.term > state.term and not (kind is AppendReply and state.progress) and not (",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="vote_twice_in_a_term",
@@ -119,6 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "last_index >= self.last_index",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="equal_log_loses",
@@ -143,18 +147,21 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("A14",),
         does="A vote request of an older term is granted.",
         patches=(Patch(_RAFT, "message.term, granted=False, pre_vote", "message.term, granted=True, pre_vote"),),
+        bench="elections",
     ),
     Mutant(
         name="refusal_without_the_term",
         rules=("A14",),
         does="A vote request of an older term is refused with the request's term.",
         patches=(Patch(_RAFT, "state.term, message.term, granted=False", "message.term, message.term, granted=False"),),
+        bench="elections",
     ),
     Mutant(
         name="has_voted_so_refuses",
         rules=("A15",),
         does="The same candidate asking again in the same term is refused.",
         patches=(Patch(_ELECTION, "state.vote in (None, sender) and", "state.vote is None and"),),
+        bench="elections",
     ),
     Mutant(
         name="half_is_a_majority",
@@ -185,6 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if kind is not VoteReply and message.request_term != asked:\n",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="late_vote_wins_again",
@@ -205,6 +213,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 '    # "only a candidate wins',
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="winner_waits_before_it_speaks",

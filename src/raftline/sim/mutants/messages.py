@@ -9,6 +9,7 @@ _LOOP = "raftline.runtime.group_loop"
 _PROGRESS = "raftline.core.progress"
 _RAFT = "raftline.core.raft"
 _REPLICATION = "raftline.core.replication"
+_ROLES = "raftline.core.roles"
 
 _GATE = "    elif message.term > state.term and not ("
 _SENT_LATE = (
@@ -28,6 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if kind is not AppendReply and message.request_term != asked:\n",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="installs_of_an_old_term_count",
@@ -46,6 +48,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("E2",),
         does="A finished write counts for the index it had, although the log was cut and filled anew meanwhile.",
         patches=(Patch(_RAFT, "        if epoch == state.log_epoch and last_index", "        if last_index"),),
+        bench="walk_late_writes",
     ),
     Mutant(
         name="last_reply_wins",
@@ -66,6 +69,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if progress.mode is Mode.SNAPSHOT:\n",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="silence_is_a_refusal",
@@ -94,6 +98,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    reply = AppendReply(state.term, request.term, False, request.prev_index, 0",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="latest_message_is_the_newest",
@@ -115,9 +120,13 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("E8",),
         does="A node whose disk failed goes on taking turns.",
         patches=(
-            Patch(_LOOP, "        self._stopped = True\n        self.snapshotting", "        self.snapshotting"),
-            Patch(_LOOP, "            if timer is not None:\n                timer.cancel()\n", "            pass\n"),
+            Patch(
+                _LOOP,
+                "        if not self._stopped:\n            self.stop(",
+                '        if not self._stopped and type(error).__name__ == "SafetyViolation":\n            self.stop(',
+            ),
         ),
+        bench="slow_disks",
     ),
     Mutant(
         name="peers_are_awaited_in_turn",
@@ -161,21 +170,35 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                self._transport.send(outgoing.to, self._group, message)\n",
             ),
         ),
+        bench="slow_disks",
     ),
     Mutant(
         name="request_rebuilt_after_the_defeat",
         rules=("E12", "A21"),
-        does="AppendEntries that waited for the disk leave with the present term, though it was not won.",
+        does="A refusal that deposed the leader is retried, with the term that it has just adopted.",
         patches=(
             Patch(
-                _LOOP,
-                _SENT_LATE,
-                "            for outgoing in ready.messages_after_persist:\n"
-                "                message = outgoing.message\n"
-                '                if type(message).__name__ == "AppendRequest":\n'
-                '                    message = __import__("msgspec").structs.replace(message, term=self._core.term)\n'
-                "                self._transport.send(outgoing.to, self._group, message)\n",
+                _RAFT,
+                "        if message.request_term != asked:\n",
+                "        if message.request_term != asked and (kind is not AppendReply or state.progress):\n",
+            ),
+            Patch(_ROLES, '    (_FOLLOWER, AppendReply): "no longer leads",\n', ""),
+            Patch(
+                _ROLES,
+                "    (_LEADER, AppendReply): replication",
+                "    (_FOLLOWER, AppendReply): replication.try_again,\n    (_LEADER, AppendReply): replication",
+            ),
+            Patch(
+                _REPLICATION,
+                "def plan_appends(",
+                "def try_again(state, sender, reply):\n"
+                "    at = min(reply.prev_index, state.log.last_index)\n"
+                "    term = state.log.term_at(at)\n"
+                "    if not reply.success and term is not None:\n"
+                "        state.send(sender, AppendRequest(state.term, at, term, (), state.commit))\n"
+                "\n\ndef plan_appends(",
             ),
         ),
+        bench="elections",
     ),
 )

@@ -258,6 +258,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 '    state.progress = getattr(state.random, "kept", {})\n    state.storing',
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="match_index_from_the_end_of_the_log",
@@ -296,6 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    elif message.term > state.term and not (",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="back_by_one",
@@ -418,6 +420,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    index = near[len(near) // 2]\n",
             ),
         ),
+        bench="cut_off_leaders",
     ),
     Mutant(
         name="whole_tail_with_every_command",

@@ -24,6 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    state.restart_election_timer()\n    granted = state.vote in",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="heartbeat_leaves_the_timer",
@@ -64,6 +65,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    reply = AppendReply(state.term, request.term, False, request.prev_index, 0",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="old_leader_is_not_told_the_term",
@@ -76,6 +78,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "AppendReply(request.term, request.term, False, request.prev_index, 0",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="granting_leaves_the_timer",
@@ -211,17 +214,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="timers_on_the_wall_clock",
         rules=("A26",),
-        does="Deadlines are measured on a clock that can jump.",
+        does="Time is measured on a clock that can jump.",
         patches=(
             Patch(
                 _LOOP,
                 "            now = self._loop.time()\n            self._drain(now)\n",
-                "            now = self._clock.wall_ms() / 1000\n            self._drain(now)\n",
+                "            now = self._skew + self._clock.wall_ms() / 1000\n            self._drain(now)\n",
             ),
             Patch(
                 _LOOP,
-                "self._loop.call_at(deadline, self._on_timer)",
-                "self._loop.call_later(max(0.0, deadline - now), self._on_timer)",
+                "        self._scheduled = False\n        self._stopped = False\n",
+                "        self._scheduled = False\n        self._stopped = False\n"
+                "        self._skew = loop.time() - clock.wall_ms() / 1000\n",
             ),
         ),
     ),
@@ -239,5 +243,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        conclude_reads(state, state.reads.round)\n",
             ),
         ),
+        bench="cut_off_leaders",
     ),
 )
