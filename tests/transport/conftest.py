@@ -11,7 +11,7 @@ import uvloop
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
-from raftline.transport.codec import PROTOCOL_VERSION, Codec, DialledFrame, Envelope, Hello, Ping
+from raftline.transport.codec import VERSIONS, Codec, DialledFrame, Envelope, Hello, Ping, Versions
 from raftline.transport.frame import FrameReader
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -77,9 +77,10 @@ class RawClient:
         self.codec = Codec()
         self._frames = FrameReader(1 << 20)
 
-    def greet(self, node: NodeId, target: NodeId, cluster: str = "test", version: int = PROTOCOL_VERSION) -> None:
+    def greet(self, node: NodeId, target: NodeId, cluster: str = "test", versions: Versions = VERSIONS) -> None:
         """Send the opening handshake."""
-        self.writer.write(self.codec.opening(Hello(version, cluster, node, target)))
+        hello = Hello(versions.oldest, cluster, node, target, versions.newest)
+        self.writer.write(self.codec.opening(hello))
 
     def say(self, *frames: Hello | Ping | Envelope) -> None:
         """Send frames."""
@@ -120,13 +121,14 @@ class World:
         port: int = 0,
         peers: dict[NodeId, str] | None = None,
         settings: TransportSettings | None = None,
+        versions: Versions = VERSIONS,
     ) -> Node:
         """Start a node."""
         log = RecordingLog()
         links: asyncio.Queue[tuple[NodeId, bool]] = asyncio.Queue()
         transport = TcpTransport(
             name, cluster, ("127.0.0.1", port), settings=settings, random_source=random.Random(1), log=log,
-            on_connection=lambda peer, up: links.put_nowait((peer, up)),
+            on_connection=lambda peer, up: links.put_nowait((peer, up)), versions=versions,
         )  # fmt: skip
         node = Node(transport, log, links)
         transport.set_peers(peers or {})

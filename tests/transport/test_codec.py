@@ -26,13 +26,17 @@ from raftline.core.messages import (
 from raftline.errors import PeerError
 from raftline.transport.codec import (
     HANDSHAKE_BYTES_MAX,
-    PROTOCOL_VERSION,
+    VERSIONS,
     Codec,
     Envelope,
     Hello,
     Ping,
     Refusal,
+    UnknownKind,
+    Versions,
     Welcome,
+    agreed_version,
+    version_of,
 )
 from raftline.transport.frame import HEADER_BYTES, PREFACE
 
@@ -73,11 +77,11 @@ def test_every_message_comes_out_as_it_went_in(message: Message) -> None:
 def test_the_handshake_comes_out_as_it_went_in() -> None:
     """Either direction's opening is its preface and one frame."""
     codec = Codec()
-    hello = Hello(PROTOCOL_VERSION, "c", "n1", "n2")
+    hello = Hello(1, "c", "n1", "n2", 2)
     assert codec.opening(hello).startswith(PREFACE)
     assert codec.decode_accepted(memoryview(payload_of(hello))) == hello
     assert codec.decode_accepted(memoryview(payload_of(Ping()))) == Ping()
-    for frame in (Welcome(PROTOCOL_VERSION, "n2"), Refusal("why"), Ping()):
+    for frame in (Welcome(VERSIONS.newest, "n2"), Refusal("why"), Ping()):
         assert codec.decode_dialled(memoryview(payload_of(frame))) == frame
 
 
@@ -109,7 +113,7 @@ def test_a_remembered_frame_is_not_given_to_a_later_object() -> None:
         b"\xc0",
         b"\x01",
         b"GET / HTTP/1.1\r\n",
-        msgspec.msgpack.encode(["nonsense", 1]),
+        msgspec.msgpack.encode(["no word", 1]),
         msgspec.msgpack.encode(["m", 0, ["?", 1]]),
         msgspec.msgpack.encode(["m", "group", ["T", 1]]),
         msgspec.msgpack.encode(["m", 0, ["T", "term"]]),
@@ -160,13 +164,70 @@ def test_damaged_messages_never_raise_anything_else(message: Message) -> None:
 
 def test_a_later_version_may_append_fields() -> None:
     """Further elements at the end of an array are ignored, so that old and new nodes understand each other."""
-    payload = msgspec.msgpack.encode(["hello", 9, "c", "n1", "n2", {"feature": True}])
-    assert Codec().decode_accepted(memoryview(payload)) == Hello(9, "c", "n1", "n2")
+    payload = msgspec.msgpack.encode(["hello", 9, "c", "n1", "n2", 10, {"feature": True}])
+    assert Codec().decode_accepted(memoryview(payload)) == Hello(9, "c", "n1", "n2", 10)
+
+
+def test_the_first_versions_handshake_is_understood() -> None:
+    """It named one version only; that is then the oldest and the newest, and what it reads of ours is the oldest."""
+    payload = msgspec.msgpack.encode(["hello", 1, "c", "n1", "n2"])
+    hello = Codec().decode_accepted(memoryview(payload))
+    assert isinstance(hello, Hello)
+    assert hello.versions == Versions(1, 1)
+    ours = Hello(VERSIONS.oldest, "c", "n1", "n2", VERSIONS.newest)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(ours))[:5] == ["hello", 1, "c", "n1", "n2"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        ((1, 1), (1, 1), 1), ((1, 2), (1, 1), 1), ((1, 2), (1, 3), 2), ((2, 3), (1, 2), 2),
+        ((1, 2), (3, 4), None), ((3, 4), (1, 2), None),
+    ],
+)  # fmt: skip
+def test_two_nodes_speak_the_newest_version_that_both_know(
+    ours: tuple[int, int], theirs: tuple[int, int], agreed: int | None
+) -> None:
+    """Whoever asks."""
+    assert agreed_version(Versions(*ours), Versions(*theirs)) == agreed
+    assert agreed_version(Versions(*theirs), Versions(*ours)) == agreed
+
+
+def test_kinds_of_later_versions_are_told_from_nonsense() -> None:
+    """A frame or message whose kind is a word that is not known; anything else is still an error."""
+    codec = Codec()
+    for later, kind in ((["m", 0, ["Z", 1, 2]], "Z"), (["later", 1], "later")):
+        payload = memoryview(msgspec.msgpack.encode(later))
+        with pytest.raises(UnknownKind) as unknown:
+            codec.decode_accepted(payload)
+        assert str(unknown.value) == kind
+    with pytest.raises(UnknownKind):
+        codec.decode_dialled(memoryview(msgspec.msgpack.encode(["later"])))
+    wrongs: list[object] = [
+        ["m", 0, ["V", "no term"]],
+        ["m", 0, [7]],
+        ["m", 0, []],
+        ["m", 0],
+        ["hello"],
+        [7],
+        [],
+        "m",
+        {},
+    ]
+    for wrong in [*wrongs, ["m", 0, ["x" * 99]]]:
+        with pytest.raises(PeerError, match="an undecodable frame"):
+            codec.decode_accepted(memoryview(msgspec.msgpack.encode(wrong)))
+
+
+def test_every_message_has_a_version_that_is_spoken() -> None:
+    """None is sent that no version of ours knows."""
+    for kind in typing.get_args(Message):
+        assert version_of(kind) <= VERSIONS.newest
 
 
 def test_the_longest_handshake_frames_fit_their_limit() -> None:
     """Names of the longest allowed length and a reason in any script fit into a handshake frame."""
     name = "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 66
-    assert len(payload_of(Hello(2**63, name, name, name))) <= HANDSHAKE_BYTES_MAX
+    assert len(payload_of(Hello(2**63, name, name, name, 2**63))) <= HANDSHAKE_BYTES_MAX
     refusal = Codec().refusal("\N{GRINNING FACE}" * 10_000)
     assert len(payload_of(refusal)) <= HANDSHAKE_BYTES_MAX

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from raftline.core.messages import TimeoutNow
 from raftline.errors import ConfigError
-from raftline.transport.codec import HANDSHAKE_BYTES_MAX, PROTOCOL_VERSION, Envelope, Hello, Ping, Refusal, Welcome
+from raftline.transport.codec import HANDSHAKE_BYTES_MAX, VERSIONS, Envelope, Hello, Ping, Refusal, Versions, Welcome
 from raftline.transport.frame import PREFACE
 from raftline.transport.settings import TransportSettings
 
@@ -26,8 +27,28 @@ def test_a_node_of_this_cluster_is_let_in_and_heard(run: Run) -> None:
         client = await world.client(node)
         client.greet("a", "b")
         client.say(Envelope(4, TimeoutNow(9)), Ping())
-        assert await client.frame() == Welcome(PROTOCOL_VERSION, "b")
+        assert await client.frame() == Welcome(VERSIONS.newest, "b")
         assert await node.inbox.get() == ("a", 4, TimeoutNow(9))
+
+    run(story)
+
+
+def test_a_message_of_an_unknown_kind_is_passed_over(run: Run) -> None:
+    """A newer node may say what this one does not know; the connection lives on, and it is counted and told."""
+
+    async def story(world: "World") -> None:
+        node = await world.node("b")
+        client = await world.client(node)
+        client.greet("a", "b", versions=Versions(1, 9))
+        assert await client.frame() == Welcome(VERSIONS.newest, "b")
+        for later in (["m", 0, ["Z", {"new": 1}]], ["later", 1]):
+            payload = msgspec.msgpack.encode(later)
+            client.writer.write(len(payload).to_bytes(4, "big") + payload)
+        client.say(Envelope(4, TimeoutNow(9)))
+        assert await node.inbox.get() == ("a", 4, TimeoutNow(9))
+        assert node.transport.passed_over_messages == 2
+        assert node.transport.refused_connections == 0
+        assert [(await node.log.line())["kind"] for _ in range(2)] == ["Z", "later"]
 
     run(story)
 
@@ -38,13 +59,13 @@ def test_a_message_in_pieces_is_put_together(run: Run) -> None:
     async def story(world: "World") -> None:
         node = await world.node("b")
         client = await world.client(node)
-        hello = Hello(PROTOCOL_VERSION, "test", "a", "b")
+        hello = Hello(1, "test", "a", "b", VERSIONS.newest)
         stream = client.codec.opening(hello) + client.codec.control_frame(Envelope(0, TimeoutNow(9)))
         for piece in (stream[:10], stream[10:-6], stream[-6:-1]):
             client.writer.write(piece)
             await client.writer.drain()
             await asyncio.sleep(0)
-        assert await client.frame() == Welcome(PROTOCOL_VERSION, "b")
+        assert await client.frame() == Welcome(VERSIONS.newest, "b")
         assert node.inbox.empty()
         client.writer.write(stream[-1:])
         assert await node.inbox.get() == ("a", 0, TimeoutNow(9))
@@ -82,7 +103,10 @@ def _only_ping(client: "RawClient") -> None:
         (_undecodable, "an undecodable frame of 1 bytes"),
         (_too_early, "a message before the handshake"),
         (_only_ping, "a ping before the handshake"),
-        (lambda client: client.greet("a", "b", version=99), "protocol version 99; 'b' speaks version 1"),
+        (
+            lambda client: client.greet("a", "b", versions=Versions(98, 99)),
+            "protocol versions 98 to 99; 'b' speaks versions 1 to 2: upgrade 'b' first",
+        ),
         (lambda client: client.greet("a", "b", cluster="other"), "cluster 'other'; 'b' is of cluster 'test'"),
         (lambda client: client.greet("a", "c"), "'c' was meant, but this is 'b': check the address"),
         (lambda client: client.greet("b", "b"), "two nodes call themselves 'b'"),
@@ -98,7 +122,7 @@ def test_whoever_does_not_belong_is_told_why_and_closed(
         node = await world.node("b")
         friend = await world.client(node)
         friend.greet("friend", "b")
-        assert await friend.frame() == Welcome(PROTOCOL_VERSION, "b")
+        assert await friend.frame() == Welcome(VERSIONS.newest, "b")
         client = await world.client(node)
         opening(client)
         refusal = await client.frame()
@@ -132,9 +156,9 @@ def test_a_node_that_begins_to_send_nonsense_is_told_why_and_closed(
         node = await world.node("b")
         client = await world.client(node)
         client.greet("a", "b")
-        assert await client.frame() == Welcome(PROTOCOL_VERSION, "b")
+        assert await client.frame() == Welcome(VERSIONS.newest, "b")
         if frames is None:
-            client.say(Hello(PROTOCOL_VERSION, "test", "a", "b"))
+            client.say(Hello(1, "test", "a", "b", VERSIONS.newest))
         else:
             client.writer.write(frames)
         refusal = await client.frame()
@@ -173,7 +197,7 @@ def test_idle_connections_are_few_and_do_not_keep_nodes_out(run: Run) -> None:
         assert node.transport.unidentified_connections == 5
         newcomer = await world.client(node)
         newcomer.greet("a", "b")
-        assert await newcomer.frame() == Welcome(PROTOCOL_VERSION, "b")
+        assert await newcomer.frame() == Welcome(VERSIONS.newest, "b")
 
     run(story)
 

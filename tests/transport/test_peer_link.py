@@ -9,7 +9,7 @@ import pytest
 
 from raftline.core.messages import ForwardRequest, TimeoutNow
 from raftline.transport.address import parse_address
-from raftline.transport.codec import PROTOCOL_VERSION, Codec, Welcome
+from raftline.transport.codec import VERSIONS, Codec, Welcome
 from raftline.transport.frame import PREFACE
 from raftline.transport.notices import Notices
 from raftline.transport.peer_link import LinkContext, PeerLink
@@ -25,7 +25,7 @@ HANG_UP_SOON = TransportSettings(handshake_timeout_s=0.05, backoff_s_min=0.01, b
 
 def welcome_of(name: str) -> bytes:
     """Return the bytes with which the node `name` lets another in."""
-    return Codec().opening(Welcome(PROTOCOL_VERSION, name))
+    return Codec().opening(Welcome(VERSIONS.newest, name))
 
 
 def test_the_wait_doubles_up_to_its_limit_and_is_spread() -> None:
@@ -33,8 +33,9 @@ def test_the_wait_doubles_up_to_its_limit_and_is_spread() -> None:
 
     async def main() -> None:
         context = LinkContext(
-            node_id="a", cluster_id="c", settings=TransportSettings(backoff_s_min=0.1, backoff_s_max=1.0),
-            codec=Codec(), random_source=random.Random(7), notices=cast("Notices", None), on_connection=print,
+            node_id="a", cluster_id="c", versions=VERSIONS,
+            settings=TransportSettings(backoff_s_min=0.1, backoff_s_max=1.0), codec=Codec(),
+            random_source=random.Random(7), notices=cast("Notices", None), on_connection=print,
         )  # fmt: skip
         link = PeerLink("b", parse_address("h:1"), context)
         waits = [link._backoff_s() for _ in range(50)]
@@ -54,6 +55,8 @@ def test_the_wait_doubles_up_to_its_limit_and_is_spread() -> None:
         (PREFACE + b"\x00\x00\x00\x06\x91\xa4ping", "a ping instead of a welcome"),
         (PREFACE + b"\x00\x01\x00\x00", "a frame of 65536 bytes was announced"),
         (welcome_of("b") + welcome_of("b")[len(PREFACE) :], "a second welcome"),
+        (Codec().opening(Welcome(9, "b")), "the peer wants protocol version 9; this node speaks versions 1 to 2"),
+        (PREFACE + b"\x00\x00\x00\x05\x91\xa3new", "a frame of the unknown kind 'new' instead of a welcome"),
         (b"", "no complete handshake within 0.05 s"),
     ],
 )

@@ -8,10 +8,10 @@ import pytest
 
 from raftline.core.entries import Entry
 from raftline.core.membership import Membership
-from raftline.core.messages import AppendRequest, ForwardRequest, SnapshotRequest, TimeoutNow
+from raftline.core.messages import AppendRequest, ForwardRequest, ReadIndexRequest, SnapshotRequest, TimeoutNow
 from raftline.errors import ConfigError
 from raftline.runtime.ports import Transport
-from raftline.transport.codec import Codec, Envelope
+from raftline.transport.codec import _SINCE, Codec, Envelope, Versions
 from raftline.transport.connection import Connection
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -212,6 +212,44 @@ def test_peers_can_be_replaced(run: Run) -> None:
         a.send("b", TimeoutNow(4))
         assert [(await b.inbox.get())[2] for _ in range(2)] == [TimeoutNow(1), TimeoutNow(4)]
         assert set(a.transport.status()) == {"b"}
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "spoken"),
+    [((1, 2), (1, 1), 1), ((1, 1), (1, 2), 1), ((1, 2), (2, 3), 2), ((1, 2), (1, 2), 2)],
+)
+def test_old_and_new_nodes_speak_what_both_know(
+    run: Run, ours: tuple[int, int], theirs: tuple[int, int], spoken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In both directions; a message that came with a later version is not sent to who cannot know it."""
+    monkeypatch.setitem(_SINCE, ReadIndexRequest, 2)
+
+    async def story(world: "World") -> None:
+        b = await world.node("b", versions=Versions(*theirs))
+        a = await world.node("a", versions=Versions(*ours), peers={"b": b.address})
+        await a.until_link("b", up=True)
+        assert a.transport.status()["b"].version == spoken
+        a.send("b", ReadIndexRequest(1, 1), TimeoutNow(4))
+        heard = [(await b.inbox.get())[2] for _ in range(spoken)]
+        assert heard == [ReadIndexRequest(1, 1), TimeoutNow(4)][-spoken:]
+        assert a.transport.status()["b"].dropped_messages == 2 - spoken
+
+    run(story)
+
+
+def test_nodes_without_a_common_version_say_which_to_upgrade(run: Run) -> None:
+    """The reason is in the logs of both."""
+
+    async def story(world: "World") -> None:
+        b = await world.node("b", versions=Versions(3, 4))
+        a = await world.node("a", versions=Versions(1, 2), peers={"b": b.address})
+        while not a.transport.status()["b"].last_trouble:  # noqa: ASYNC110  counters have no events
+            await asyncio.sleep(0.001)
+        reason = "protocol versions 1 to 2; 'b' speaks versions 3 to 4: upgrade 'a' first"
+        assert a.transport.status()["b"].last_trouble == f"the peer refused: {reason}"
+        assert a.transport.status()["b"].version is None
 
     run(story)
 

@@ -2,8 +2,11 @@
 
 A payload is a MessagePack array whose first element is a tag: `Hello`, `Welcome`, `Refusal` and `Ping` run the
 connection, `Envelope` carries one message of one group. Receivers ignore further elements at the end of an array, so a
-later version may append fields. It refuses to know sockets, queues and time.
+later version may append fields; messages of a kind they do not know are told apart from nonsense. It refuses to know
+sockets, queues and time.
 """
+
+from typing import get_args
 
 import msgspec
 
@@ -14,7 +17,7 @@ from raftline.transport.frame import HEADER_BYTES, PREFACE, add_header
 
 __all__ = [
     "HANDSHAKE_BYTES_MAX",
-    "PROTOCOL_VERSION",
+    "VERSIONS",
     "AcceptedFrame",
     "Codec",
     "DialledFrame",
@@ -22,11 +25,30 @@ __all__ = [
     "Hello",
     "Ping",
     "Refusal",
+    "UnknownKind",
+    "Versions",
     "Welcome",
+    "agreed_version",
+    "version_of",
 ]
 
-PROTOCOL_VERSION = 1
-"""Raised whenever a peer of the version before could misunderstand this one."""
+
+class Versions(msgspec.Struct, frozen=True):
+    """The protocol versions that a node speaks, both included."""
+
+    oldest: int
+    newest: int
+
+    def __str__(self) -> str:
+        return f"version {self.oldest}" if self.oldest == self.newest else f"versions {self.oldest} to {self.newest}"
+
+
+VERSIONS = Versions(1, 2)
+"""What this code speaks. 1: the first. 2: both sides say which versions they speak, and pass over unknown messages.
+
+A message or field that older nodes must not see raises `newest`, and `_SINCE` says so. `oldest` is raised only when the
+release that last needed it is out of support: during an upgrade both must find a common one.
+"""
 
 HANDSHAKE_BYTES_MAX = 1024
 """The longest frame of a handshake; nothing longer is buffered for somebody who has not said who it is."""
@@ -36,13 +58,21 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="hello")
     """The dialler's first frame: who I am, and whom I believe to have reached."""
 
     version: int
+    """The oldest that I speak; nodes of version 1 know no other."""
     cluster_id: str
     node_id: NodeId
     target_id: NodeId
+    newest: int = 0
+    """The newest that I speak; 0: the same."""
+
+    @property
+    def versions(self) -> Versions:
+        """Return what the dialler speaks."""
+        return Versions(self.version, max(self.version, self.newest))
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="welcome"):
-    """The answer to a `Hello` that was accepted; messages may flow."""
+    """The answer to a `Hello` that was accepted; messages of `version` may flow."""
 
     version: int
     node_id: NodeId
@@ -72,6 +102,27 @@ DialledFrame = Welcome | Refusal | Ping
 """What the accepting side may send."""
 
 _REASON_LENGTH_MAX = 200
+
+_SINCE: dict[type, int] = {}
+"""Messages that came with a later version than the first; peers that speak an older one are not sent them."""
+
+_KINDS = {kind.__struct_config__.tag for kind in get_args(Message)}
+_CONTROL_KINDS = {"hello", "welcome", "refusal", "ping", "m"}
+
+
+class UnknownKind(PeerError):
+    """A well-formed frame or message of a kind that this version does not know; its text is the kind."""
+
+
+def version_of(kind: type) -> int:
+    """Return the version that a peer must speak to be sent messages of `kind`."""
+    return _SINCE.get(kind, 1)
+
+
+def agreed_version(ours: Versions, theirs: Versions) -> int | None:
+    """Return the newest version that both speak, None if there is none."""
+    newest = min(ours.newest, theirs.newest)
+    return newest if newest >= max(ours.oldest, theirs.oldest) else None
 
 
 class Codec:
@@ -114,21 +165,49 @@ class Codec:
         return Refusal(reason[:_REASON_LENGTH_MAX])
 
     def decode_accepted(self, payload: memoryview) -> AcceptedFrame:
-        """Return what a dialler sent; raise PeerError with the reason if it is nothing that a dialler sends."""
+        """Return what a dialler sent; raise PeerError with the reason if it is nothing that a dialler sends.
+
+        Raises `UnknownKind` for what a dialler of a later version may send.
+        """
         try:
             frame: AcceptedFrame = self._accepted.decode(payload)
         except _UNDECODABLE as error:
+            _check_known(payload)
             raise PeerError(f"an undecodable frame of {len(payload)} bytes: {error}") from error
         return frame
 
     def decode_dialled(self, payload: memoryview) -> DialledFrame:
-        """Return what the accepting side sent; raise PeerError with the reason if it is nothing that it sends."""
+        """Return what the accepting side sent; raise PeerError with the reason if it is nothing that it sends.
+
+        Raises `UnknownKind` for what an accepting side of a later version may send.
+        """
         try:
             frame: DialledFrame = self._dialled.decode(payload)
         except _UNDECODABLE as error:
+            _check_known(payload)
             raise PeerError(f"an undecodable frame of {len(payload)} bytes: {error}") from error
         return frame
 
+
+def _check_known(payload: memoryview) -> None:
+    """Raise `UnknownKind` if only the kind of a frame, or of the message in it, is not known."""
+    try:
+        parts = _decode_parts(payload)
+        kind = _decode_kind(parts[0])
+        if kind == "m" and len(parts) > 2:
+            kind = _decode_kind(_decode_parts(parts[2])[0])
+            known = kind in _KINDS
+        else:
+            known = kind in _CONTROL_KINDS
+    except (*_UNDECODABLE, IndexError):
+        return
+    if not known and kind.isidentifier() and len(kind) <= _KIND_LENGTH_MAX:
+        raise UnknownKind(kind)
+
+
+_KIND_LENGTH_MAX = 40
+_decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_kind = msgspec.msgpack.Decoder(str).decode
 
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 """msgspec's own errors, and what it lets through for bad UTF-8, nesting and numbers."""

@@ -14,7 +14,16 @@ import msgspec
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.errors import ConfigError, PeerError
-from raftline.transport.codec import PROTOCOL_VERSION, Codec, Envelope, Hello, Ping, Welcome
+from raftline.transport.codec import (
+    Codec,
+    Envelope,
+    Hello,
+    Ping,
+    UnknownKind,
+    Versions,
+    Welcome,
+    agreed_version,
+)
 from raftline.transport.connection import Connection
 from raftline.transport.frame import HEADER_BYTES
 from raftline.transport.notices import Notices
@@ -34,6 +43,7 @@ class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
 
     node_id: NodeId
     cluster_id: str
+    versions: Versions
     settings: TransportSettings
     codec: Codec
     notices: Notices
@@ -60,6 +70,8 @@ class Listener:
         self._open: set[_Accepted] = set()
         self._all_gone = asyncio.Event()
         self._stopped = False
+        self.passed_over = 0
+        """Messages of a kind that this version does not know."""
         self.refused = 0
         """Connections that were closed because of what they sent, or did not send."""
 
@@ -123,11 +135,11 @@ class Listener:
             oldest = next(iter(self._unidentified))
             oldest.on_misbehaved("too many connections that do not say who they are")
 
-    def on_hello(self, connection: "_Accepted", hello: Hello) -> Traffic:
-        """Accept a node, or raise PeerError with the reason not to; return where to count what it sends."""
+    def on_hello(self, connection: "_Accepted", hello: Hello) -> tuple[int, Traffic]:
+        """Accept a node, or raise PeerError with the reason not to; return the version, and where to count."""
         context = self.context
         sender = hello.node_id
-        _check_hello(hello, context)
+        version = _check_hello(hello, context)
         older = self._identified.get(sender)
         if older is None and len(self._identified) >= context.settings.identified_max:
             raise PeerError(f"{len(self._identified)} nodes are connected already")
@@ -138,7 +150,17 @@ class Listener:
                 ("again", sender), "peer connected again", peer=sender, remote=connection.remote, before=older.remote
             )
             older.end("the same node connected again")
-        return context.traffic_of(sender)
+        return version, context.traffic_of(sender)
+
+    def on_unknown(self, sender: NodeId, kind: UnknownKind) -> None:
+        """Pass over what only a later version can have sent: Raft repeats what matters in a way that all know."""
+        self.passed_over += 1
+        self.context.notices.warn(
+            ("unknown", sender, str(kind)),
+            "message of an unknown kind passed over: is the sender of a newer version?",
+            peer=sender,
+            kind=str(kind),
+        )
 
     def on_refused(self, connection: "_Accepted", reason: str) -> None:
         """Count and tell that a connection is closed because of what came over it."""
@@ -179,8 +201,14 @@ class _Accepted(Connection):
         self._listener.on_opened(self)
 
     def on_frame(self, payload: memoryview) -> None:
-        frame = self.codec.decode_accepted(payload)
         sender = self.sender
+        try:
+            frame = self.codec.decode_accepted(payload)
+        except UnknownKind as kind:
+            if sender is None:
+                raise PeerError(f"a frame of the unknown kind {str(kind)!r} before the handshake") from None
+            self._listener.on_unknown(sender, kind)
+            return
         if type(frame) is Envelope:
             if sender is None:
                 raise PeerError("a message before the handshake")
@@ -199,9 +227,9 @@ class _Accepted(Connection):
     def _greet(self, hello: Hello) -> None:
         """Let the node in and say so."""
         context = self._listener.context
-        self.traffic = self._listener.on_hello(self, hello)
+        version, self.traffic = self._listener.on_hello(self, hello)
         self.sender = hello.node_id
-        self.write(self.codec.opening(Welcome(PROTOCOL_VERSION, context.node_id)))
+        self.write(self.codec.opening(Welcome(version, context.node_id)))
         self.become_identified(context.settings.max_frame_bytes)
         context.on_identified(hello.node_id)
 
@@ -221,10 +249,14 @@ class _Accepted(Connection):
         self._listener.on_ended(self)
 
 
-def _check_hello(hello: Hello, context: ListenerContext) -> None:
-    """Raise PeerError unless the node speaks this version, is of this cluster, and meant this node."""
-    if hello.version != PROTOCOL_VERSION:
-        raise PeerError(f"protocol version {hello.version}; {context.node_id!r} speaks version {PROTOCOL_VERSION}")
+def _check_hello(hello: Hello, context: ListenerContext) -> int:
+    """Return the version to speak; raise PeerError if there is none, or the node is a stranger or meant another."""
+    version = agreed_version(context.versions, hello.versions)
+    if version is None:
+        older = context.node_id if context.versions.newest < hello.versions.oldest else hello.node_id
+        raise PeerError(
+            f"protocol {hello.versions}; {context.node_id!r} speaks {context.versions}: upgrade {older!r} first"
+        )
     if hello.cluster_id != context.cluster_id:
         raise PeerError(f"cluster {hello.cluster_id!r}; {context.node_id!r} is of cluster {context.cluster_id!r}")
     if hello.target_id != context.node_id:
@@ -233,3 +265,4 @@ def _check_hello(hello: Hello, context: ListenerContext) -> None:
         raise PeerError(f"two nodes call themselves {context.node_id!r}")
     if not hello.node_id:
         raise PeerError("the node id is empty")
+    return version

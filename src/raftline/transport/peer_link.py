@@ -15,7 +15,7 @@ import msgspec
 from raftline.core.ids import NodeId
 from raftline.errors import PeerError
 from raftline.transport.address import Address
-from raftline.transport.codec import HANDSHAKE_BYTES_MAX, PROTOCOL_VERSION, Codec, Hello, Refusal, Welcome
+from raftline.transport.codec import HANDSHAKE_BYTES_MAX, Codec, Hello, Refusal, UnknownKind, Versions, Welcome
 from raftline.transport.connection import Connection
 from raftline.transport.notices import Notices
 from raftline.transport.settings import TransportSettings
@@ -45,6 +45,7 @@ class LinkContext(msgspec.Struct, frozen=True, kw_only=True):
 
     node_id: NodeId
     cluster_id: str
+    versions: Versions
     settings: TransportSettings
     codec: Codec
     random_source: random.Random
@@ -66,6 +67,8 @@ class PeerLink:
         self.address = address
         self.traffic = Traffic()
         """What arrived from this peer, over the connections that it made."""
+        self.version = context.versions.oldest
+        """The version that the peer speaks with us; the oldest until it was agreed."""
         self._context = context
         self._settings = context.settings
         self._loop = asyncio.get_running_loop()
@@ -155,6 +158,7 @@ class PeerLink:
         connection = self._connection
         return PeerStatus(
             connected=self._state is LinkState.OPEN,
+            version=self.version if self._state is LinkState.OPEN else None,
             address=self.address.bus,
             queued_bytes=self._queue_bytes + (connection.backlog_bytes if connection is not None else 0),
             dropped_messages=self._dropped,
@@ -191,18 +195,23 @@ class PeerLink:
             connection.end("no longer wanted")
             return
         self._connection = connection
-        hello = Hello(PROTOCOL_VERSION, context.cluster_id, context.node_id, self.peer_id)
+        spoken = context.versions
+        hello = Hello(spoken.oldest, context.cluster_id, context.node_id, self.peer_id, spoken.newest)
         connection.write(context.codec.opening(hello))
 
     def on_welcome(self, connection: "_Dialled", welcome: Welcome) -> None:
         """Open the link: the peer knows us, and is the one that we meant."""
         if welcome.node_id != self.peer_id:
             raise PeerError(f"{connection.remote} is {welcome.node_id!r}, not {self.peer_id!r}: check the address")
+        spoken = self._context.versions
+        if not spoken.oldest <= welcome.version <= spoken.newest:
+            raise PeerError(f"the peer wants protocol version {welcome.version}; this node speaks {spoken}")
         connection.become_identified(HANDSHAKE_BYTES_MAX)
+        self.version = welcome.version
         self._state = LinkState.OPEN
         self._opened_s = self._loop.time()
         self._opened_times += 1
-        self._context.notices.info("peer connected", peer=self.peer_id, address=self.address.bus)
+        self._context.notices.info("peer connected", peer=self.peer_id, address=self.address.bus, protocol=self.version)
         self._context.on_connection(self.peer_id, True)  # noqa: FBT003  a callback has no keywords
         self.flush()
 
@@ -225,6 +234,7 @@ class PeerLink:
             return
         self._state = LinkState.WAITING
         self._trouble = reason
+        self.version = self._context.versions.oldest
         self._drop_queue()
         if was_open and self._loop.time() - self._opened_s > 2 * self._settings.backoff_s_max:
             self._attempts = 0
@@ -267,7 +277,12 @@ class _Dialled(Connection):
         self._link.on_connected(self)
 
     def on_frame(self, payload: memoryview) -> None:
-        frame = self.codec.decode_dialled(payload)
+        try:
+            frame = self.codec.decode_dialled(payload)
+        except UnknownKind as kind:
+            if not self.identified:
+                raise PeerError(f"a frame of the unknown kind {str(kind)!r} instead of a welcome") from None
+            return  # only a later version can have sent it, and it can do without an answer
         if isinstance(frame, Refusal):
             self._link.on_refusal(self, frame)
         elif isinstance(frame, Welcome):

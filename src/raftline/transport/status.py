@@ -23,6 +23,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     connected: bool
     """The link to it is open: what is sent goes out."""
+    version: int | None
+    """The protocol version spoken on it, None while it is down."""
     address: str
     """Where the link connects to, `host:busport`."""
     queued_bytes: int

@@ -15,7 +15,7 @@ from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.errors import ConfigError
 from raftline.transport.address import Address, parse_address
-from raftline.transport.codec import Codec
+from raftline.transport.codec import VERSIONS, Codec, Versions, version_of
 from raftline.transport.frame import HEADER_BYTES
 from raftline.transport.listener import Listener, ListenerContext
 from raftline.transport.notices import Log, Notices
@@ -42,6 +42,7 @@ class TcpTransport:
         listen: tuple[str, int],
         *,
         settings: TransportSettings | None = None,
+        versions: Versions = VERSIONS,
         random_source: random.Random | None = None,
         on_connection: Callable[[NodeId, bool], None] | None = None,
         log: Log | None = None,
@@ -57,6 +58,7 @@ class TcpTransport:
         self.node_id = node_id
         self.cluster_id = cluster_id
         self.settings = settings or TransportSettings()
+        self.versions = versions
         self._listen = listen
         self._random = random_source or random.Random()  # noqa: S311  spreads retries, guards nothing
         self._on_connection = on_connection or (lambda _peer, _up: None)
@@ -82,6 +84,11 @@ class TcpTransport:
         return 0 if self._listener is None else self._listener.refused
 
     @property
+    def passed_over_messages(self) -> int:
+        """Messages that came and were of a kind that this version does not know."""
+        return 0 if self._listener is None else self._listener.passed_over
+
+    @property
     def unidentified_connections(self) -> int:
         """Connections that have not said yet who they are."""
         return 0 if self._listener is None else self._listener.unidentified
@@ -94,6 +101,9 @@ class TcpTransport:
         """Queue `message` for the next flush; dropped for a stranger, a peer that is away, and a full queue."""
         link = self._links.get(to)
         if link is None or not link.accepts():
+            return
+        if link.version < version_of(type(message)):
+            link.drop_one()
             return
         frame = self._codec.frame_of(group, message)
         if len(frame) - HEADER_BYTES > self.settings.max_frame_bytes:
@@ -148,14 +158,16 @@ class TcpTransport:
         listener = Listener(
             *self._listen,
             ListenerContext(
-                node_id=self.node_id, cluster_id=self.cluster_id, settings=self.settings, codec=self._codec,
+                node_id=self.node_id, cluster_id=self.cluster_id, versions=self.versions,
+                settings=self.settings, codec=self._codec,
                 notices=notices, on_message=on_message, on_identified=self._on_identified, traffic_of=self._traffic_of,
             ),
         )  # fmt: skip
         await listener.start()
         self._listener = listener
         self._context = LinkContext(
-            node_id=self.node_id, cluster_id=self.cluster_id, settings=self.settings, codec=self._codec,
+            node_id=self.node_id, cluster_id=self.cluster_id, versions=self.versions,
+            settings=self.settings, codec=self._codec,
             random_source=self._random, notices=notices, on_connection=self._on_connection,
         )  # fmt: skip
         self.set_peers({peer: str(address) for peer, address in self._addresses.items()})
