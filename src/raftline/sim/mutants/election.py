@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "last_index >= self.last_index",
             ),
         ),
-        bench="elections",
+        bench="walk",
     ),
     Mutant(
         name="equal_log_loses",

@@ -32,18 +32,6 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="elections",
     ),
     Mutant(
-        name="installs_of_an_old_term_count",
-        rules=("E1", "D8"),
-        does="An answer to InstallSnapshot counts while its receiver leads, whatever term was asked in.",
-        patches=(
-            Patch(
-                _RAFT,
-                "        if message.request_term != asked:\n",
-                "        if kind is not SnapshotReply and message.request_term != asked:\n",
-            ),
-        ),
-    ),
-    Mutant(
         name="finished_write_of_a_cut_tail_counts",
         rules=("E2",),
         does="A finished write counts for the index it had, although the log was cut and filled anew meanwhile.",
