@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftline.errors import StorageError
+from raftline.errors import ConfigError, StorageError
 from raftline.kv.restore import Restorer
 from raftline.kv.store import Store
 
@@ -65,15 +65,19 @@ def test_a_piece_that_is_missing_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "words"),
+    ("chunks", "kind", "words"),
     [
-        ([b"\xc1"], "cannot be read"),
-        ([msgspec.msgpack.encode([2, 0, 0])], "upgrade"),
-        ([msgspec.msgpack.encode([1, 0, 1]), b"garbage"], "cannot be read"),
-        ([msgspec.msgpack.encode([1, 0, 1]), msgspec.msgpack.encode([[0, [[b"k", 9, 0, b""]]]])], "kind 9"),
+        ([b"\xc1"], StorageError, "cannot be read"),
+        ([msgspec.msgpack.encode([2, 0, 0])], ConfigError, "format 2, this raftline reads 1: use a newer raftline"),
+        ([msgspec.msgpack.encode([1, 0, 1]), b"garbage"], StorageError, "cannot be read"),
+        (
+            [msgspec.msgpack.encode([1, 0, 1]), msgspec.msgpack.encode([[0, [[b"k", 9, 0, b""]]]])],
+            ConfigError,
+            "kind 9",
+        ),
     ],
 )
-def test_what_cannot_be_a_snapshot_is_refused(chunks: list[bytes], words: str) -> None:
-    """Garbage, later formats and unknown kinds of values are told apart."""
-    with pytest.raises(StorageError, match=words):
+def test_what_cannot_be_a_snapshot_is_refused(chunks: list[bytes], kind: type[Exception], words: str) -> None:
+    """Garbage is told from later formats and unknown kinds of values, which take a newer raftline."""
+    with pytest.raises(kind, match=words):
         restored(chunks)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from raftline.errors import StorageError
+from raftline.errors import ConfigError, StorageError
 from raftline.kv.snapshot import FORMAT, KIND_STRING, Header, Record, decode_header, decode_records
 from raftline.kv.store import Store
 
@@ -10,7 +10,10 @@ __all__ = ["Restorer"]
 
 
 class Restorer:
-    """Fills a store, which it empties first; raises `StorageError` for chunks that `snapshot` cannot have given."""
+    """Fills a store, which it empties first.
+
+    Raises `StorageError` for chunks that `snapshot` cannot have given, `ConfigError` for those of a newer raftline.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -38,13 +41,18 @@ class Restorer:
 
     def _begin(self, header: Header) -> None:
         if header.format != FORMAT:
-            raise StorageError(f"the snapshot has format {header.format}, this version reads {FORMAT}: upgrade first")
+            raise ConfigError(
+                f"the snapshot of the keys has format {header.format}, this raftline reads {FORMAT}: use a newer raftline"
+            )
         self._header = header
         self._store.time_ms = header.time_ms
 
     def _load(self, slot: int, record: Record) -> None:
         if record.kind != KIND_STRING:
-            raise StorageError(f"a snapshot holds values of kind {record.kind}, which this version does not know")
+            raise ConfigError(
+                f"the snapshot of the keys holds values of kind {record.kind}, which this raftline does not know: use a "
+                f"newer raftline"
+            )
         value = record.value
         if record.more:
             self._pieces.append(value)
