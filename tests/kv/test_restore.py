@@ -64,12 +64,15 @@ def test_a_piece_that_is_missing_is_noticed() -> None:
         restored([])
 
 
+ONE_KEY = msgspec.msgpack.encode([1, 0, 1])
+
+
 @pytest.mark.parametrize(
     ("chunks", "kind", "words"),
     [
         ([b"\xc1"], StorageError, "cannot be read"),
         ([msgspec.msgpack.encode([2, 0, 0])], ConfigError, "format 2, this raftline reads 1: use a newer raftline"),
-        ([msgspec.msgpack.encode([1, 0, 1]), b"garbage"], StorageError, "cannot be read"),
+        ([ONE_KEY, b"garbage"], StorageError, "cannot be read"),
         (
             [msgspec.msgpack.encode([1, 0, 1]), msgspec.msgpack.encode([[0, [[b"k", 9, 0, b""]]]])],
             ConfigError,

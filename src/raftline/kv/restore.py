@@ -42,7 +42,7 @@ class Restorer:
     def _begin(self, header: Header) -> None:
         if header.format != FORMAT:
             raise ConfigError(
-                f"the snapshot of the keys has format {header.format}, this raftline reads {FORMAT}: use a newer raftline"
+                f"the keys' snapshot has format {header.format}, this raftline reads {FORMAT}: use a newer raftline"
             )
         self._header = header
         self._store.time_ms = header.time_ms
@@ -50,8 +50,7 @@ class Restorer:
     def _load(self, slot: int, record: Record) -> None:
         if record.kind != KIND_STRING:
             raise ConfigError(
-                f"the snapshot of the keys holds values of kind {record.kind}, which this raftline does not know: use a "
-                f"newer raftline"
+                f"the keys' snapshot holds values of kind {record.kind}, unknown to this raftline: use a newer raftline"
             )
         value = record.value
         if record.more:
