@@ -5,7 +5,6 @@ virtual time every machine must be up, agree, and answer. Then the clients' hist
 """
 
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +16,10 @@ from raftline.core.ids import NodeId
 from raftline.errors import RaftlineError, SafetyViolation
 from raftline.kv.machine import KvMachine
 from raftline.linearizability.checker import Verdict, check
-from raftline.linearizability.history import Operation
+from raftline.linearizability.history import HistoryError, Operation
 from raftline.linearizability.redis_strings import RedisStrings
 from raftline.runtime.config import NodeConfig
+from raftline.sim.blame import place_of
 from raftline.sim.cluster import SimCluster
 from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
@@ -151,7 +151,10 @@ class _Run:
 
     def _check_history(self) -> None:
         """Some order of the operations explains every answer, key by key; acknowledged writes are part of it."""
-        result = check(self.workload.operations, RedisStrings(), steps_max=3_000_000, stop_at_first=True)
+        try:
+            result = check(self.workload.operations, RedisStrings(), steps_max=3_000_000, stop_at_first=True)
+        except HistoryError as error:
+            raise LinearizabilityViolation(f"an answer that its operation can never have: {error}") from None
         if result.verdict is Verdict.NO:
             part = result.failing()[0]
             raise LinearizabilityViolation(
@@ -176,7 +179,7 @@ def run_seed(
     except (RaftlineError, SimulationError, AssertionError) as error:
         outcome.error = str(error) or repr(error)
         outcome.check = type(error).__name__
-        outcome.where = _raised_in(error)
+        outcome.where = place_of(error)
     finally:
         _close(run.world)
     outcome.cpu_s = time.process_time() - started
@@ -184,16 +187,6 @@ def run_seed(
     if on_finished is not None:
         on_finished(run.workload.operations, run.trace.lines)
     return outcome
-
-
-def _raised_in(error: BaseException) -> str:
-    """Return module and function that raised, helpers that only raise left out."""
-    names = [
-        f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}".removeprefix("raftline.")
-        for frame, _line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_name.startswith("_violated")
-    ]
-    return names[-1] if names else ""
 
 
 def _close(world: SimLoop) -> None:
