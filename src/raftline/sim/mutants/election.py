@@ -92,6 +92,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("A11",),
         does="The vote is given without looking whether it was given already.",
         patches=(Patch(_ELECTION, "state.vote in (None, sender) and up_to_date", "up_to_date"),),
+        bench="elections",
     ),
     Mutant(
         name="vote_is_not_remembered",
@@ -141,6 +142,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "request.last_index >= state.commit",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="vote_in_an_old_term",
@@ -241,6 +243,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if state.role is Role.FOLLOWER and state.leader != leader:\n",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="heartbeats_outlive_the_leadership",

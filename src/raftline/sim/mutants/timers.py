@@ -166,12 +166,14 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    state.role = Role.FOLLOWER\n    state.restart_election_timer()\n",
             ),
         ),
+        bench="elections",
     ),
     Mutant(
         name="deposed_leader_has_no_timer",
         rules=("A10",),
         does="A leader that steps down does not start an election timer.",
         patches=(Patch(_TRANSITIONS, "        state.restart_election_timer()  # a leader", "        # a leader"),),
+        bench="elections",
     ),
     Mutant(
         name="heartbeats_only_with_work",
