@@ -21,6 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from raftline.cli.link_proxy import LinkProxies
 from raftline.cli.node_info import NodeInfo, ask_node
 from raftline.errors import OperatingError
 
@@ -28,6 +29,8 @@ __all__ = ["ClusterTrouble", "LocalCluster", "LocalNode", "free_port", "plain_cl
 
 _PORTS = range(15_000, 32_000)  # below the range from which the kernel takes ports for outgoing connections
 _given: set[int] = set()
+_HOST = "127.0.0.1"
+_PROXY_HOST = "127.0.0.2"
 _START_S_MAX = 20.0
 _STOP_S_MAX = 15.0
 _POLL_S = 0.02
@@ -120,6 +123,8 @@ class LocalCluster:
         self.prefix = tuple(prefix)
         """Put before each server's command line, as in `("prlimit", "--fsize=1048576")`."""
         self.nodes = {f"n{number}": LocalNode(f"n{number}", directory) for number in range(1, size + 1)}
+        self.proxies: LinkProxies | None = None
+        """What stands between the nodes, if `link_proxies` was asked for."""
 
     def __enter__(self) -> Self:
         return self
@@ -132,10 +137,25 @@ class LocalCluster:
     def command(self, name: str) -> list[str]:
         """Return the command line that starts a node."""
         node = self.nodes[name]
-        cluster = ",".join(f"{other.name}={other.address}" for other in self.nodes.values())
-        flags = {"id": name, "cluster": cluster, "data_dir": node.data_dir, **self.settings}
+        told = [f"{other.name}={self.host}:{other.port}@{other.bus_port}" for other in self.nodes.values()]
+        flags = {"id": name, "cluster": ",".join(told), "data_dir": node.data_dir, **self.settings}
+        if self.proxies is not None:
+            flags["bind"] = _HOST
         written = [part for key, value in flags.items() for part in ("--" + key.replace("_", "-"), str(value))]
         return [*self.prefix, sys.executable, "-m", "raftline.cli.main", "server", *written]
+
+    def link_proxies(self) -> LinkProxies:
+        """Put a proxy in front of every peer port, before the first start; enter what is returned.
+
+        The nodes are told another loopback address than the one they listen on: that of the proxies.
+        """
+        self.proxies = LinkProxies(_PROXY_HOST, {node.name: node.bus_port for node in self.nodes.values()})
+        return self.proxies
+
+    @property
+    def host(self) -> str:
+        """The host of the addresses that nodes are told."""
+        return _HOST if self.proxies is None else _PROXY_HOST
 
     def start(self, *names: str, wait: bool = True) -> None:
         """Start nodes, all of them unless named; wait until each serves."""
