@@ -34,6 +34,16 @@ def test_the_command_line_has_identity_cluster_and_settings(tmp_path: Path) -> N
     assert command[command.index("--segment-bytes") + 1] == "65536"
 
 
+def test_with_proxies_every_node_is_told_their_addresses(tmp_path: Path) -> None:
+    """The same for all, as without; the nodes listen elsewhere, at the same ports, where clients find them."""
+    three = LocalCluster(tmp_path)
+    three.link_proxies()
+    told = {name: three.command(name) for name in three.nodes}
+    clusters = {command[command.index("--cluster") + 1] for command in told.values()}
+    assert clusters == {",".join(f"{n.name}=127.0.0.2:{n.port}@{n.bus_port}" for n in three.nodes.values())}
+    assert all(command[command.index("--bind") + 1] == "127.0.0.1" for command in told.values())
+
+
 def test_a_node_leads_alone_and_answers(cluster: LocalCluster) -> None:
     """A cluster of one elects itself."""
     assert cluster.wait_for_leader() == "n1"

@@ -7,6 +7,8 @@ link is open, or refuses, or swallows, or holds back, and may be slow. It refuse
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Coroutine, Iterable
 from enum import Enum
@@ -48,6 +50,11 @@ class _Link:
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
+    @property
+    def refuses(self) -> bool:
+        """Say whether no connection is wanted."""
+        return self.mode is LinkMode.REFUSE
+
     def change(self, mode: LinkMode, delay_s: float) -> None:
         """Take another mode."""
         if mode is LinkMode.REFUSE or (self.mode is LinkMode.SWALLOW and mode is not LinkMode.SWALLOW):
@@ -62,13 +69,14 @@ class _Link:
     def reset(self) -> None:
         """Break every connection, without a goodbye."""
         for writer in self._writers:
-            writer.transport.abort()
+            _reset(writer)
 
     async def carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opening: bytes, port: int
     ) -> None:
         """Carry one connection, whose dialler has said `opening`, until either side ends it."""
-        if self.mode is LinkMode.REFUSE:
+        if self.refuses:
+            _reset(writer)
             return
         self._writers.add(writer)
         onward: asyncio.StreamWriter | None = None
@@ -76,7 +84,8 @@ class _Link:
             answers, onward = await asyncio.open_connection("127.0.0.1", port)
             self._writers.add(onward)
             self.connections += 1
-            if self.mode is LinkMode.REFUSE:
+            if self.refuses:  # since the connection was made
+                self.reset()
                 return
             pumps = [
                 asyncio.ensure_future(self._pump(reader, onward, opening)),
@@ -109,6 +118,13 @@ class _Link:
                 data = b""
 
 
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close at once, with a reset instead of an orderly end."""
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 class LinkProxies:
     """All links of a cluster; a context manager with a thread of its own.
 
@@ -123,10 +139,10 @@ class LinkProxies:
         self._codec = Codec()
         self._servers: list[asyncio.Server] = []
         self._carrying: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="link proxies", daemon=True)
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="link proxies", daemon=True)
         self._thread.start()
         try:
             self._run(self._start())
@@ -227,12 +243,12 @@ class LinkProxies:
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
+        for link in self._links.values():
+            link.reset()
         for task in list(self._carrying):
             task.cancel()
         if self._carrying:
             await asyncio.wait(self._carrying)
-        for link in self._links.values():
-            link.reset()
         await asyncio.sleep(0)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
