@@ -18,6 +18,7 @@ To add one, append to the data file of its section (`election` and `timers` A, `
 `old` has to occur exactly once in the module's source (white space counts; short anchors within one line last
 longest), else `PatchMoved` names mutant, module and text. Several patches of a module apply one after the other. `new`
 must be wrong in what it does, not broken: a NameError is not a catch but a broken mutant, and an error of the run.
+A rule that no wrong line can break gets a line `- **F12** Why.` in docs/mutants.md instead; a test compares.
 Data files import only `raftline.sim.mutants.mutant`: they are read before any other module of raftline.
 
 To run them:

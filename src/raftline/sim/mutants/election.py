@@ -250,9 +250,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("A21",),
         does="A deposed leader goes on sending AppendEntries, in the term that it has adopted.",
         patches=(
-            Patch(
-                _TRANSITIONS, "        state.progress = {}\n        state.must_announce", "        state.must_announce"
-            ),
+            Patch(_TRANSITIONS, "        state.progress = {}\n", ""),
             Patch(_RAFT, "        leading = state.role is Role.LEADER\n", "        leading = bool(state.progress)\n"),
         ),
     ),

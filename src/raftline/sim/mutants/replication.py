@@ -249,13 +249,13 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _TRANSITIONS,
-                "        state.progress = {}\n        state.must_announce",
-                "        state.random.kept = state.progress\n        state.progress = {}\n        state.must_announce",
+                "        state.progress = {}\n",
+                "        state.random.kept, state.progress = state.progress, {}\n",
             ),
             Patch(
                 _TRANSITIONS,
-                "    state.progress = {}\n    state.storing",
-                '    state.progress = getattr(state.random, "kept", {})\n    state.storing',
+                "\n    state.progress = {}\n",
+                '\n    state.progress = getattr(state.random, "kept", {})\n',
             ),
         ),
         bench="elections",
@@ -377,8 +377,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICATION,
-                "    state.must_recount = True\n    if reply.success:\n",
-                "    state.must_recount = state.must_announce = True\n    if reply.success:\n",
+                "    state.must_recount = True\n",
+                "    state.must_recount = state.must_announce = True\n",
             ),
         ),
     ),
@@ -386,13 +386,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="commit_is_noticed_one_send_late",
         rules=("B26",),
         does="The commit rule does not run when an acknowledgement comes in.",
-        patches=(
-            Patch(
-                _REPLICATION,
-                "    state.must_recount = True\n    if reply.success:\n",
-                "    if reply.success:\n",
-            ),
-        ),
+        patches=(Patch(_REPLICATION, "    state.must_recount = True\n", ""),),
     ),
     Mutant(
         name="commit_index_only_beside_entries",
