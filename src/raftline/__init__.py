@@ -13,9 +13,11 @@ Layers, arrows only go down:
     linearizability → nothing               pure checker
 """
 
+from raftline.core.changes import AddLearner, MembershipChange, Move, Promote, Remove, Replace, SetPriority
 from raftline.core.config import CoreConfig
 from raftline.errors import (
     ApplyError,
+    ChangeRefused,
     ConfigError,
     CorruptLog,
     DirectoryInUse,
@@ -29,6 +31,7 @@ from raftline.errors import (
     Stopped,
     StorageError,
     Timeout,
+    TooStale,
 )
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import NodeConfig
@@ -36,23 +39,32 @@ from raftline.runtime.node import Node
 from raftline.runtime.status import Status
 
 __all__ = [
+    "AddLearner",
     "ApplyError",
+    "ChangeRefused",
     "ConfigError",
     "CoreConfig",
     "CorruptLog",
     "DirectoryInUse",
     "Diverged",
+    "MembershipChange",
+    "Move",
     "Node",
     "NodeConfig",
     "NotLeader",
     "Overloaded",
+    "Promote",
     "ProposalError",
     "ProposalLost",
     "RaftlineError",
+    "Remove",
+    "Replace",
     "SafetyViolation",
+    "SetPriority",
     "StateMachine",
     "Status",
     "Stopped",
     "StorageError",
     "Timeout",
+    "TooStale",
 ]

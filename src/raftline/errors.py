@@ -9,6 +9,8 @@ RaftlineError
 │   │   ├── NotLeader          this node does not lead; `leader_address` says who does, if known
 │   │   ├── ProposalLost       the index went to another term's entry: the command did not and will not take effect
 │   │   ├── Overloaded         refused before the command entered the log
+│   │   ├── ChangeRefused      the leader refused a change of the membership or a transfer; nothing was changed
+│   │   ├── TooStale           a read with a bound: the last contact with a leader is longer ago
 │   │   ├── Timeout            no answer in time
 │   │   └── Stopped            the node stops, or stopped leading, before the outcome was known
 │   ├── ApplyError             the state machine's `apply` or `read` raised; the same on every replica
@@ -23,6 +25,7 @@ RaftlineError
 __all__ = [
     "ApplyError",
     "CallerError",
+    "ChangeRefused",
     "ConfigError",
     "CorruptLog",
     "DirectoryInUse",
@@ -39,6 +42,7 @@ __all__ = [
     "StorageError",
     "Timeout",
     "TooLarge",
+    "TooStale",
 ]
 
 
@@ -84,6 +88,14 @@ class ProposalLost(ProposalError):
 
 class Overloaded(ProposalError):
     """Too many proposals wait; refused before the command entered the log."""
+
+
+class ChangeRefused(ProposalError):
+    """The leader refused a change of the membership, or to hand over; the text says why, nothing was changed."""
+
+
+class TooStale(ProposalError):
+    """A read with a bound on staleness found the last contact with a leader to be longer ago."""
 
 
 class Timeout(ProposalError):

@@ -108,7 +108,10 @@ BROKEN: dict[str, tuple[Callable[..., RaftState], Callable[[RaftState], None]]] 
     "a leader knows that it leads, who runs knows no leader": (_leader, _set(leader="n2")),
     "nobody follows itself": (_state, _set(leader="n1")),
     "who might have lost its disk neither runs nor leads": (_state, _run_untrusted),
-    "a leader keeps progress for exactly the other members": (_leader, _progress_of_a_stranger),
+    "a leader keeps progress for exactly the other members, and those on their way out": (
+        _leader,
+        _progress_of_a_stranger,
+    ),
     "nobody but a leader keeps progress": (_state, _progress_of_a_stranger),
     "matchIndex < nextIndex ≤ last + 1, and windows are kept": (_leader, _match_ahead),
     "only what stands in the log names a membership": (_state, _membership_from_nowhere),

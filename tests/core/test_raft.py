@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raftline.core.events import Applied, MembershipProposed, Persisted, Proposed, Received, TimerDue
+from raftline.core.events import Applied, Persisted, Proposed, Received, TimerDue
 from raftline.core.membership import Membership
 from raftline.core.messages import (
     AppendReply,
@@ -270,56 +270,6 @@ def test_settings_that_cannot_work_are_refused_at_the_start(bench: Any) -> None:
     """Before anything runs (A7)."""
     with pytest.raises(ConfigError, match="guard_lost_disk needs pre_vote"):
         bench(guard_lost_disk=True)
-
-
-# Memberships.
-
-
-def test_a_membership_takes_effect_when_it_is_appended(bench: Any) -> None:
-    """At the leader at once: newcomers are sent to, both halves count (§6)."""
-    one = bench()
-    one.lead()
-    joint = Membership(voters=("n1", "n4", "n5"), outgoing=("n1", "n2", "n3"))
-    assert one.node.step(MembershipProposed(joint)) == 1
-    assert set(one.state.progress) == {"n2", "n3", "n4", "n5"}
-    assert {to for to, _ in one.taken()} >= {"n4", "n5"}
-    term = one.core.term
-    one.receive("n2", AppendReply(term, term, True, 0, 1))  # noqa: FBT003
-    assert one.state.commit == 0, "the incoming half has one of three"
-    one.receive("n5", AppendReply(term, term, True, 0, 1))  # noqa: FBT003
-    assert one.state.commit == 1
-
-
-def test_who_does_not_lead_appends_no_membership(bench: Any) -> None:
-    """Nothing happens."""
-    one = bench()
-    assert one.node.step(MembershipProposed(Membership(voters=("n1",)))) == 0
-    assert one.state.log.last_index == 0
-
-
-def test_a_membership_goes_with_the_entry_that_brought_it(bench: Any, entries: Any) -> None:
-    """A deposed leader's joint membership is taken back, and its timer counts by the old one (§6, B7)."""
-    one = bench()
-    one.lead()
-    one.node.step(MembershipProposed(Membership(voters=("n1", "n4", "n5"), outgoing=("n1", "n2", "n3"))))
-    one.receive("n2", AppendRequest(2, 0, 0, entries(1, 2), 0))
-    assert one.state.membership == one.membership
-    sent = one.time_out()
-    assert {to for to, message in sent if isinstance(message, VoteRequest)} == {"n2", "n3"}
-
-
-def test_an_election_under_a_joint_membership_needs_both_halves(bench: Any) -> None:
-    """Votes are counted in each (§6)."""
-    one = bench()
-    one.lead()
-    one.node.step(MembershipProposed(Membership(voters=("n1", "n4", "n5"), outgoing=("n1", "n2", "n3"))))
-    one.receive("n9", VoteReply(5, 1, granted=False))
-    one.time_out()
-    for name in ("n2", "n3"):
-        one.receive(name, VoteReply(6, 6, granted=True))
-    assert one.core.role.value == "candidate"
-    one.receive("n5", VoteReply(6, 6, granted=True))
-    assert one.core.role.value == "leader"
 
 
 def test_the_same_events_give_the_same_outputs(bench: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from raftline import CoreConfig, Node, NodeConfig, StateMachine
 
-FAST = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24))
+FAST = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), priority_handover_s=0.1)
 
 
 class Register(StateMachine):
@@ -76,6 +76,18 @@ class Cluster:
         node = Node(config, self.machines[name])
         await node.start()
         self.nodes[name] = node
+
+    async def join(self, name: str) -> str:
+        """Start a new node that waits to be added; return its address."""
+        (address,) = free_addresses(1)
+        self.machines[name] = self.make_machine(name)
+        config = NodeConfig(
+            node_id=name, members={}, address=address, data_dir=str(self.directory / name), **self.settings
+        )
+        node = Node(config, self.machines[name])
+        await node.start()
+        self.nodes[name] = node
+        return address
 
     async def stop(self, *names: str) -> None:
         """Stop the named nodes, all if none is named."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from raftline.core.messages import ForwardReply, ForwardRequest
-from raftline.errors import ApplyError, NotLeader, Overloaded, ProposalLost, Stopped
+from raftline.errors import ApplyError, ChangeRefused, NotLeader, Overloaded, ProposalLost, Stopped
 from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames
 from raftline.runtime.requests import Proposal
 
@@ -72,9 +72,40 @@ def test_a_large_batch_goes_in_several_frames() -> None:
 
 
 def test_a_change_of_leader_leaves_the_outcome_open() -> None:
-    """The command may still take effect, and the caller is told so."""
+    """The command may still take effect, and the caller is told so once the former leader had time to answer."""
     told: list[Any] = []
     forwarding = Forwarding(1, lambda *_: None)
     forwarding.forward("n1", 1, [Proposal(b"x", told.append, 1.0)])
-    forwarding.fail_all("the leader changed")
+    forwarding.on_leader_changed(5.0)
+    forwarding.give_up_late(4.9)
+    assert told == []
+    forwarding.give_up_late(5.0)
     assert told[0].may_take_effect
+
+
+def test_a_leader_that_handed_over_still_answers() -> None:
+    """What it appended has its real result, what it did not goes to its successor (thesis 3.10)."""
+    told: list[Any] = []
+    frames: list[ForwardRequest] = []
+    forwarding = Forwarding(1, lambda _, frame: frames.append(frame))
+    forwarding.forward("n1", 1, [Proposal(b"x", told.append, 1.0), again := Proposal(b"y", told.append, 1.0)])
+    forwarding.on_leader_changed(5.0)
+    assert forwarding.waits_for_former_leader
+    assert forwarding.on_reply(ForwardReply(1, frames[0].number, ((0, b"result"), (2, b"")))) == [again]
+    forwarding.give_up_late(9.0)
+    assert told == [b"result"]
+    assert not forwarding.waits_for_former_leader
+
+
+def test_a_refusal_travels_with_its_reason() -> None:
+    """Whoever asked a follower for a change hears the leader's words."""
+    told: list[Any] = []
+    frames: list[ForwardRequest] = []
+    replies: list[ForwardReply] = []
+    forwarding = Forwarding(1, lambda _, frame: frames.append(frame))
+    forwarding.forward("n1", 1, [Proposal(b"\x03", told.append, 1.0)])
+    ForwardedBatch(frames[0], replies.append).slot(0)(ChangeRefused("n9 is no member"))
+    assert forwarding.on_reply(replies[0]) == []
+    assert type(told[0]) is ChangeRefused
+    assert str(told[0]) == "n9 is no member"
+    assert not told[0].may_take_effect

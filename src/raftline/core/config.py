@@ -23,6 +23,13 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A leader that hears no majority for `high` steps down."""
     noop: bool = True
     """Open each term with an empty entry, so that older entries commit and reads can start (§8, L47)."""
+    lease_reads: bool = False
+    """Let a leader answer reads that ask for it on its lease (thesis 6.4.1): correct only while no two nodes' clocks
+    drift apart by more than `clock_drift_max`. All members have to agree on it."""
+    clock_drift_max: float = 0.1
+    """By how much, as a fraction, one node's clock may run faster than another's; bounds leases, nothing else."""
+    priority_handover_s: float = 10.0
+    """A leader that led undisturbed for so long hands over to a caught-up voter of higher priority."""
     guard_lost_disk: bool = True
     """A voter whose directory is empty votes only in a first start, or once it has caught up (C14)."""
     append_bytes_max: int = 1 << 20
@@ -60,7 +67,18 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.guard_lost_disk and not self.pre_vote:
             raise ConfigError("guard_lost_disk needs pre_vote: switch both on, or both off")
+        self._check_reads_and_handover()
         for name in self.__struct_fields__:
+            if name == "clock_drift_max":
+                continue
             if name.endswith(("_max", "_chunk_bytes")) and getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         return self
+
+    def _check_reads_and_handover(self) -> None:
+        if not 0 <= self.clock_drift_max < 1:
+            raise ConfigError(f"clock_drift_max is a fraction in [0, 1), not {self.clock_drift_max}")
+        if self.lease_reads and not (self.pre_vote and self.check_quorum):
+            raise ConfigError("lease_reads needs pre_vote and check_quorum: they keep a second leader away meanwhile")
+        if not self.priority_handover_s > 0:
+            raise ConfigError(f"priority_handover_s must be above 0, not {self.priority_handover_s}")

@@ -10,11 +10,33 @@ import msgspec
 from raftline.core.entries import KIND_MEMBERSHIP, Entry
 from raftline.core.ids import Index
 from raftline.core.membership import Membership
+from raftline.errors import SafetyViolation
 
-__all__ = ["Configuration", "decode_membership", "encode_membership"]
+__all__ = ["Configuration", "decode_membership", "encode_membership", "is_membership"]
 
 encode_membership = msgspec.msgpack.Encoder().encode
-decode_membership = msgspec.msgpack.Decoder(Membership).decode
+_decode = msgspec.msgpack.Decoder(Membership).decode
+
+
+def decode_membership(data: bytes) -> Membership:
+    """Return the membership that an entry carries; raise `SafetyViolation` if it carries none that can be in force."""
+    try:
+        membership = _decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise SafetyViolation(f"a membership entry of {len(data)} bytes cannot be read: {error}") from error
+    problem = membership.problem() if membership.voters else "nobody votes"
+    if problem is not None:
+        raise SafetyViolation(f"a membership entry makes no sense: {problem}")
+    return membership
+
+
+def is_membership(data: bytes) -> bool:
+    """Say whether `data` can be decoded to a membership that can be in force."""
+    try:
+        decode_membership(data)
+    except SafetyViolation:
+        return False
+    return True
 
 
 class Configuration:

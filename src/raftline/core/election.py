@@ -18,7 +18,9 @@ def believes_in_leader(state: RaftState) -> bool:
         return False
     if state.role is Role.LEADER:
         return True
-    return state.leader is not None and state.now < state.leader_heard_at + state.config.election_timeout_s[0]
+    if state.leader is None and not state.config.lease_reads:
+        return False  # with leases the promise outlives the name: a leader may be reading on it
+    return state.now < state.leader_heard_at + state.config.election_timeout_s[0]
 
 
 def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> str | None:
@@ -31,6 +33,8 @@ def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> s
         return None
     assert request.term == state.term, "the term rule comes first"
     granted = state.vote in (None, sender) and up_to_date and may_vote and state.role is not Role.LEADER
+    if state.config.lease_reads and not request.transfer and believes_in_leader(state):
+        granted = False
     if granted:
         if state.vote is None or not state.established:
             state.vote = sender
@@ -60,7 +64,7 @@ def on_timeout_now(state: RaftState, sender: NodeId, request: TimeoutNow) -> str
     """Start an election at once because the leader hands over (thesis 3.10)."""
     if request.term != state.term or sender != state.leader:
         return "not from the leader of this term"
-    if not state.membership.is_voter(state.me) or not state.established:
+    if state.me not in state.membership.voters or not state.established:
         return "cannot lead"
     become_candidate(state, transfer=True)
     return None

@@ -7,24 +7,26 @@ from typing import TypeAlias
 
 import msgspec
 
+from raftline.core.changes import MembershipChange
 from raftline.core.entries import SnapshotMeta
 from raftline.core.ids import Index, NodeId
-from raftline.core.membership import Membership
 from raftline.core.messages import Message
 
 __all__ = [
     "Applied",
+    "ChangeRequested",
     "ChunkRead",
     "ChunkStored",
+    "ClockDoubted",
     "Compacted",
     "Event",
-    "MembershipProposed",
     "Persisted",
     "Proposed",
     "ReadRequested",
     "Received",
     "SnapshotTaken",
     "TimerDue",
+    "TransferRequested",
 ]
 
 
@@ -46,16 +48,32 @@ class Proposed(msgspec.Struct, frozen=True, gc=False):
     time_ms: int = 0
 
 
-class MembershipProposed(msgspec.Struct, frozen=True, gc=False):
-    """A new membership, to be appended as one entry."""
+class ChangeRequested(msgspec.Struct, frozen=True, gc=False):
+    """Somebody wants another membership; the answer comes as an `Answer` with the same id, once it is committed."""
 
-    membership: Membership
+    request_id: int
+    change: MembershipChange
+
+
+class TransferRequested(msgspec.Struct, frozen=True, gc=False):
+    """Somebody wants another leader, `to` or whoever is best; the answer comes as an `Answer` with the same id."""
+
+    request_id: int
+    to: NodeId | None = None
 
 
 class ReadRequested(msgspec.Struct, frozen=True, gc=False):
-    """Somebody wants to read; the answer comes as a `ReadOutcome` with the same id."""
+    """Somebody wants to read; the answer comes as a `ReadOutcome` with the same id.
+
+    With `lease` the leader's lease will do instead of a round of messages (thesis 6.4.1).
+    """
 
     read_id: int
+    lease: bool = False
+
+
+class ClockDoubted(msgspec.Struct, frozen=True, gc=False):
+    """The clock behind `now` may have stood still for a while: no lease holds that was taken before."""
 
 
 class Persisted(msgspec.Struct, frozen=True, gc=False):
@@ -109,8 +127,10 @@ Event: TypeAlias = (
     Received
     | TimerDue
     | Proposed
-    | MembershipProposed
+    | ChangeRequested
+    | TransferRequested
     | ReadRequested
+    | ClockDoubted
     | Persisted
     | Applied
     | SnapshotTaken

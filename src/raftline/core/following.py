@@ -3,6 +3,8 @@
 A heartbeat takes exactly the same path (B3). Nothing the leader did not verify is acknowledged or committed (B9).
 """
 
+from raftline.core.configuration import is_membership
+from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.state import RaftState
@@ -12,12 +14,17 @@ __all__ = ["is_well_formed", "on_append_request", "refuse_append"]
 
 
 def is_well_formed(request: AppendRequest) -> bool:
-    """Check what the handler relies on: contiguous from prev_index + 1, terms never falling nor above the sender's."""
+    """Check what the handler relies on: contiguous from prev_index + 1, terms never falling nor above the sender's.
+
+    A membership that cannot be read is refused with its message: taking it over would leave nobody to count.
+    """
     term = request.prev_term
     index = request.prev_index
     for entry in request.entries:
         index += 1
         if entry.index != index or entry.term < term:
+            return False
+        if entry.kind == KIND_MEMBERSHIP and not is_membership(entry.data):
             return False
         term = entry.term
     return request.prev_index >= 0 and term <= request.term
@@ -27,6 +34,8 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
     """Take over what follows the common prefix, then acknowledge exactly what this request verified (B2 to B9)."""
     assert request.term == state.term, "the term rule comes first"
     hear_leader(state, sender)
+    if request.directory is not None:
+        state.directory = request.directory
     log = state.log
     if request.prev_index >= log.base_index and log.term_at(request.prev_index) != request.prev_term:
         _refuse_conflict(state, sender, request)
@@ -34,11 +43,21 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
     match_index = request.prev_index + len(request.entries)
     _take_entries(state, request)
     state.commit = max(state.commit, min(request.commit, match_index))
+    if request.commit <= match_index:
+        state.fresh_at, state.fresh_index = state.now, request.commit
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
         _establish(state, sender)
     state.send(
         sender,
-        AppendReply(state.term, request.term, True, request.prev_index, match_index, round=request.round),  # noqa: FBT003
+        AppendReply(
+            term=state.term,
+            request_term=request.term,
+            success=True,
+            prev_index=request.prev_index,
+            match_index=match_index,
+            round=request.round,
+            unestablished=not state.established,
+        ),
     )
     return None
 

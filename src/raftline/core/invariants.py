@@ -115,8 +115,8 @@ OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
     ("nobody follows itself", lambda s: s.role is _LEADER or s.leader != s.me),
     ("who might have lost its disk neither runs nor leads", lambda s: s.established or s.role in (_FOLLOWER, _PRE)),
     (
-        "a leader keeps progress for exactly the other members",
-        lambda s: s.role is not _LEADER or s.progress.keys() == {*s.membership.everyone()} - {s.me},
+        "a leader keeps progress for exactly the other members, and those on their way out",
+        lambda s: s.role is not _LEADER or s.progress.keys() == {*s.membership.everyone(), *s.departing} - {s.me},
     ),
     ("nobody but a leader keeps progress", lambda s: s.role is _LEADER or not s.progress),
     ("matchIndex < nextIndex ≤ last + 1, and windows are kept", _progress_is_sound),

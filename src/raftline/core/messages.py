@@ -9,12 +9,13 @@ from typing import TypeAlias
 import msgspec
 
 from raftline.core.entries import Entry
-from raftline.core.ids import Index, Term
+from raftline.core.ids import Index, NodeId, Term
 from raftline.core.membership import Membership
 
 __all__ = [
     "AppendReply",
     "AppendRequest",
+    "Directory",
     "ForwardReply",
     "ForwardRequest",
     "Message",
@@ -53,6 +54,13 @@ class VoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="v")
     """The voter's data directory is new: it may be a first start, or a lost disk."""
 
 
+class Directory(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where everybody is, as of the membership at `index`; for whoever may not know how to answer."""
+
+    index: Index
+    addresses: tuple[tuple[NodeId, str], ...]
+
+
 class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="A"):
     """AppendEntries (§5.3); heartbeat, log probe, entries and commit index in one."""
 
@@ -66,6 +74,8 @@ class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     digest_index: Index = 0
     digest: int = 0
     """Rolling hash of commands and results applied up to `digest_index`; 0 where there is none to compare."""
+    directory: Directory | None = None
+    """For a follower that does not answer: it may be new, or have slept while others moved."""
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a"):
@@ -83,7 +93,7 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     round: int = 0
     """The request's."""
     unestablished: bool = False
-    """On refusal: the follower's data directory is new, so whatever it acknowledged before may be lost (C14)."""
+    """The follower's data directory is new: it has no vote yet, and what it acknowledged before may be lost (C14)."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):
@@ -118,6 +128,8 @@ class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, t
 
     term: Term
     read_id: int
+    lease: bool = False
+    """The leader's lease will do (thesis 6.4.1)."""
 
 
 class ReadIndexReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="r"):
@@ -153,7 +165,7 @@ class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
 
     status 0: value is the result. 1: the machine's `apply` raised, value is the text. 2: not appended here, value is
     the leader's id if known. 3: lost, the index went to another term. 4: overloaded. 5: stopped or stepped down, the
-    command may still take effect.
+    command may still take effect. 6: a change of the membership or a transfer was refused, value is the reason.
     """
 
     origin: int

@@ -7,6 +7,7 @@
 from collections import deque
 from enum import IntEnum
 
+from raftline.core.catch_up import CatchUp
 from raftline.core.ids import Index
 
 __all__ = ["Mode", "PeerProgress"]
@@ -33,8 +34,10 @@ class PeerProgress:
     __slots__ = (
         "_inflight",
         "acked_round",
+        "catch_up",
         "heard_at",
         "inflight_bytes",
+        "is_trusted",
         "match_index",
         "mode",
         "next_index",
@@ -45,6 +48,7 @@ class PeerProgress:
         "snapshot_asked_at",
         "snapshot_index",
         "snapshot_offset",
+        "was_heard",
     )
 
     def __init__(self, next_index: Index, now: float) -> None:
@@ -53,6 +57,9 @@ class PeerProgress:
         self.next_index = next_index
         self.probing = False
         self.heard_at = now
+        self.was_heard = False
+        self.is_trusted = False
+        self.catch_up: CatchUp | None = None
         self.sent_at = float("-inf")
         self.sent_commit: Index = 0
         self.sent_round = 0
@@ -67,6 +74,10 @@ class PeerProgress:
     def inflight_messages(self) -> int:
         """Return how many AppendEntries with entries wait for an answer."""
         return len(self._inflight)
+
+    def is_silent(self, since: float) -> bool:
+        """Say whether the follower did not answer since then: it may not know where to."""
+        return not self.was_heard or self.heard_at < since
 
     def on_sent(self, last_index: Index, size_bytes: int, now: float, round_: int, commit: Index = 0) -> None:
         """Note an AppendEntries whose last entry is `last_index` (`next_index - 1` if it had none)."""
@@ -83,6 +94,7 @@ class PeerProgress:
     def on_heard(self, now: float, round_: int) -> None:
         """Note that the follower answered in this term: it accepts this leader."""
         self.heard_at = now
+        self.was_heard = True
         self.acked_round = max(self.acked_round, round_)
 
     def on_accepted(self, match_index: Index, base_index: Index) -> None:
@@ -112,6 +124,10 @@ class PeerProgress:
         self.mode = Mode.PROBE
         self.probing = False
         self.next_index = max(min(next_index, self.next_index), self.match_index + 1)
+
+    def on_trust(self, trusted: bool) -> None:  # noqa: FBT001  a fact, passed on
+        """Note whether the follower's disk may be relied on for a vote (C14)."""
+        self.is_trusted = trusted
 
     def on_log_lost(self) -> None:
         """Note that the follower lost its disk: nothing it acknowledged counts from here on (C14)."""

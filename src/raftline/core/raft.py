@@ -7,24 +7,26 @@ source, give the same outputs. Whoever drives it keeps the order that `Ready` as
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftline.core import replication, rules, snapshots, transitions
+from raftline.core import lease, replication, rules, snapshots, transitions
+from raftline.core.changing import on_change_requested
 from raftline.core.config import CoreConfig
-from raftline.core.configuration import encode_membership
 from raftline.core.election import believes_in_leader
-from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
+from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.events import (
     Applied,
+    ChangeRequested,
     ChunkRead,
     ChunkStored,
+    ClockDoubted,
     Compacted,
     Event,
-    MembershipProposed,
     Persisted,
     Proposed,
     ReadRequested,
     Received,
     SnapshotTaken,
     TimerDue,
+    TransferRequested,
 )
 from raftline.core.following import is_well_formed, refuse_append
 from raftline.core.ids import Index, NodeId, Term
@@ -45,6 +47,7 @@ from raftline.core.read_index import on_read_requested, plan_read_request, read_
 from raftline.core.ready import Outgoing, Ready
 from raftline.core.roles import HANDLED, IGNORED, IMPOSSIBLE
 from raftline.core.state import RaftState, RandomSource, Role
+from raftline.core.transfer import on_transfer_requested
 from raftline.errors import SafetyViolation
 
 __all__ = ["Raft"]
@@ -76,8 +79,9 @@ class Raft:
             hard_state = HardState(established=not config.guard_lost_disk)
         state = RaftState(me, config, random, hard_state, snapshot or SnapshotMeta(), list(entries), membership, now)
         self.state = state
-        if state.membership.voters == (me,):
-            state.election_deadline = now  # nobody else to wait for
+        self._pause_s_max = lease.pause_s_max(state)
+        if state.membership.voters == (me,) and (state.is_blank or not config.lease_reads):
+            state.election_deadline = now  # nobody else to wait for, and no promise to a leader to keep
         else:
             state.restart_election_timer()
 
@@ -106,9 +110,25 @@ class Raft:
         """Return when `TimerDue` is needed next, in the caller's monotonic seconds; infinity for never."""
         state = self.state
         if state.role is not Role.LEADER:
-            deadline = state.election_deadline if state.membership.is_voter(state.me) else _INFINITY
+            deadline = state.election_deadline if state.may_campaign else _INFINITY
             return min(deadline, read_deadline(state))
-        return replication.heartbeat_deadline(state)
+        deadline = replication.heartbeat_deadline(state)
+        return deadline if state.transfer is None else min(deadline, state.transfer.deadline)
+
+    @property
+    def takes_proposals(self) -> bool:
+        """Say whether commands can be appended here now: this replica leads, and hands over to nobody."""
+        return self.state.role is Role.LEADER and self.state.transfer is None
+
+    @property
+    def has_settled(self) -> bool:
+        """Say whether this replica leads and has committed an entry of its term, so that it may change members."""
+        state = self.state
+        return state.role is Role.LEADER and state.log.term_at(state.commit) == state.term
+
+    def freshness(self) -> tuple[float, Index]:
+        """Return when this replica was last known to lack nothing committed, and what it had to apply for that."""
+        return lease.freshness(self.state)
 
     def step(self, event: Event, now: float) -> Index:
         """Take one event in; return the index of a proposal's first command, 0 for anything else or if refused.
@@ -116,6 +136,8 @@ class Raft:
         Raises `SafetyViolation` when a promise of Raft turns out to be broken; the replica must not go on then.
         """
         state = self.state
+        if now - state.now > self._pause_s_max:
+            lease.on_clock_doubted(state)
         state.now = now
         result = 0
         if type(event) is Received:
@@ -124,8 +146,6 @@ class Raft:
             result = self._propose(event)
         else:
             _OTHER[type(event)](state, event)
-            if type(event) is MembershipProposed and state.role is Role.LEADER:
-                result = state.log.last_index
         rules.conclude(state)
         return result
 
@@ -149,6 +169,8 @@ class Raft:
         """Return everything to do since the last call, None if there is nothing."""
         state = self.state
         leading = state.role is Role.LEADER
+        if leading:
+            lease.renew_lease(state)
         appends = replication.plan_appends(state) if leading else []
         if leading:
             state.chunks_wanted += snapshots.plan_chunks(state)
@@ -170,6 +192,7 @@ class Raft:
         state = self.state
         return bool(
             state.read_outcomes
+            or state.answers
             or state.chunks_wanted
             or state.chunks_received
             or state.reset is not None
@@ -198,6 +221,7 @@ class Raft:
             install=state.install,
             committed=committed,
             reads=tuple(state.read_outcomes),
+            answers=tuple(state.answers),
             chunks_wanted=tuple(state.chunks_wanted),
             chunks_received=tuple(state.chunks_received),
         )
@@ -210,14 +234,15 @@ class Raft:
         state.reset = state.install = None
         state.out = []
         state.read_outcomes = []
+        state.answers = []
         state.chunks_wanted = []
         state.chunks_received = []
         return ready
 
     def _propose(self, event: Proposed) -> Index:
-        """Append clients' commands to the leader's own log (B1); consecutive indices (B33)."""
+        """Append clients' commands to the leader's own log (B1); consecutive indices (B33); none during a transfer."""
         state = self.state
-        if state.role is not Role.LEADER:
+        if not self.takes_proposals:
             return 0
         first = state.log.last_index + 1
         term = state.term
@@ -268,13 +293,6 @@ def _on_timer(state: RaftState, _event: TimerDue) -> None:
     rules.on_timer(state)
 
 
-def _on_membership_proposed(state: RaftState, event: MembershipProposed) -> None:
-    if state.role is Role.LEADER:
-        data = encode_membership(event.membership)
-        entry = Entry(state.log.last_index + 1, state.term, data, KIND_MEMBERSHIP)
-        transitions.append_entries(state, [entry])
-
-
 def _on_persisted(state: RaftState, event: Persisted) -> None:
     """Count for oneself only what is on disk, and only if it was not cut meanwhile (thesis 10.2.1)."""
     while state.unpersisted and state.unpersisted[0][0] <= event.number:
@@ -294,7 +312,9 @@ def _on_applied(state: RaftState, event: Applied) -> None:
 
 _OTHER: dict[type, Callable[[RaftState, Any], object]] = {
     TimerDue: _on_timer,
-    MembershipProposed: _on_membership_proposed,
+    ChangeRequested: on_change_requested,
+    TransferRequested: on_transfer_requested,
+    ClockDoubted: lease.on_clock_doubted,
     ReadRequested: on_read_requested,
     Persisted: _on_persisted,
     Applied: _on_applied,

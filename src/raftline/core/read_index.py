@@ -2,6 +2,7 @@
 
 from raftline.core.events import ReadRequested
 from raftline.core.ids import NodeId
+from raftline.core.lease import lease_holds
 from raftline.core.messages import ReadIndexReply, ReadIndexRequest
 from raftline.core.reads import PendingRead
 from raftline.core.ready import Outgoing, ReadOutcome
@@ -24,12 +25,18 @@ def on_read_requested(state: RaftState, event: ReadRequested) -> str | None:
     if state.leader is None:
         state.read_outcomes.append(ReadOutcome(event.read_id, None))
         return "no leader is known"
-    state.reads.waiting.append(PendingRead(None, event.read_id))
+    if event.lease and lease_holds(state):
+        state.read_outcomes.append(ReadOutcome(event.read_id, state.commit))
+        return None
+    state.reads.waiting.append(PendingRead(None, event.read_id, event.lease))
     return None
 
 
 def on_read_index_request(state: RaftState, sender: NodeId, request: ReadIndexRequest) -> str | None:
-    """Let a follower's reads wait for the next round."""
+    """Let a follower's reads wait for the next round, if no lease will do."""
+    if request.lease and lease_holds(state):
+        state.send(sender, ReadIndexReply(state.term, request.read_id, state.commit))
+        return None
     state.reads.waiting.append(PendingRead(sender, request.read_id))
     return None
 
@@ -66,7 +73,7 @@ def start_round_if_due(state: RaftState) -> bool:
     reads = state.reads
     if not reads.waiting or reads.confirming or state.log.term_at(state.commit) != state.term:
         return False
-    reads.start_round(state.commit)
+    reads.start_round(state.commit, state.now)
     return True
 
 
@@ -83,7 +90,8 @@ def plan_read_request(state: RaftState) -> Outgoing | None:
     reads.asked_at = state.now
     reads.asked_reads += reads.waiting
     reads.waiting = []
-    return Outgoing(state.leader, ReadIndexRequest(state.term, reads.asked))
+    lease = all(read.lease for read in reads.asked_reads)
+    return Outgoing(state.leader, ReadIndexRequest(state.term, reads.asked, lease))
 
 
 def read_deadline(state: RaftState) -> float:

@@ -12,25 +12,42 @@ from raftline.core.ids import Index, NodeId
 
 __all__ = ["PendingRead", "Reads"]
 
+_ROUNDS_KEPT_MAX = 64
+
 
 class PendingRead(msgspec.Struct, frozen=True, gc=False):
     """A read that waits at the leader; `origin` is the follower that asked, None for this node itself."""
 
     origin: NodeId | None
     read_id: int
+    lease: bool = False
+    """The leader's lease will do."""
 
 
 class Reads:
     """Reads that wait, by where they stand.
 
     `first_ask` differs from one life of the replica to the next, so that a late answer to an earlier life matches none.
-    Invariants: rounds in `confirming` rise; `asked` is the id of the request under way, 0 if there is none.
+    Invariants: rounds in `confirming` and `started` (with their times) rise; `asked` is the id of the request under
+    way, 0 if there is none.
     """
 
-    __slots__ = ("asked", "asked_at", "asked_reads", "confirming", "next_ask", "round", "waiting")
+    __slots__ = (
+        "asked",
+        "asked_at",
+        "asked_reads",
+        "confirming",
+        "next_ask",
+        "round",
+        "round_at",
+        "started",
+        "waiting",
+    )
 
     def __init__(self, first_ask: int = 0) -> None:
         self.round = 0
+        self.round_at = float("-inf")
+        self.started: deque[tuple[int, float]] = deque(maxlen=_ROUNDS_KEPT_MAX)
         self.waiting: list[PendingRead] = []
         self.confirming: deque[tuple[int, Index, list[PendingRead]]] = deque()
         self.asked = 0
@@ -38,9 +55,20 @@ class Reads:
         self.asked_reads: list[PendingRead] = []
         self.next_ask = first_ask
 
-    def start_round(self, commit: Index) -> None:
-        """Give every waiting read the present commit index and the number of a new round."""
+    def open_round(self, now: float) -> None:
+        """Begin a round: whoever answers it was led by this leader after `now`."""
         self.round += 1
+        self.round_at = now
+        self.started.append((self.round, now))
+
+    def forget_rounds(self) -> None:
+        """Let no round that was begun so far prove anything about time."""
+        self.started.clear()
+        self.round_at = float("-inf")
+
+    def start_round(self, commit: Index, now: float) -> None:
+        """Give every waiting read the present commit index and the number of a new round."""
+        self.open_round(now)
         self.confirming.append((self.round, commit, self.waiting))
         self.waiting = []
 

@@ -4,13 +4,15 @@ Order: persist `reset`, `hard_state` and `entries` in one batch, beside it send 
 batch before it, is on disk, send `messages_after_persist` and report `Persisted`. `install` comes before `committed`.
 """
 
+from enum import Enum
+
 import msgspec
 
 from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import Message, SnapshotRequest
 
-__all__ = ["ChunkReceived", "ChunkWanted", "Outgoing", "ReadOutcome", "Ready"]
+__all__ = ["Answer", "ChunkReceived", "ChunkWanted", "Outgoing", "ReadOutcome", "Ready", "Verdict"]
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -25,6 +27,27 @@ class ReadOutcome(msgspec.Struct, frozen=True, gc=False):
 
     read_id: int
     index: Index | None
+
+
+class Verdict(Enum):
+    """How a request for a change of the membership, or for a transfer, ended."""
+
+    DONE = "done"
+    """The change is committed; the leadership was given away."""
+    REFUSED = "refused"
+    """Nothing was changed; the reason says why."""
+    NOT_LEADER = "not leader"
+    """Nothing was changed; somebody else has to be asked."""
+    UNKNOWN = "unknown"
+    """The leadership was lost before the outcome was known."""
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a `ChangeRequested` or a `TransferRequested`; each gets exactly one."""
+
+    request_id: int
+    verdict: Verdict
+    reason: str = ""
 
 
 class ChunkWanted(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +84,7 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     committed: tuple[Entry, ...] = ()
     """To apply, in order, each once (F8)."""
     reads: tuple[ReadOutcome, ...] = ()
+    answers: tuple[Answer, ...] = ()
     chunks_wanted: tuple[ChunkWanted, ...] = ()
     chunks_received: tuple[ChunkReceived, ...] = ()
 

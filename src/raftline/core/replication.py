@@ -6,14 +6,14 @@ most what each follower's window allows; followers at the same position share on
 
 from raftline.core.entries import Entry
 from raftline.core.ids import Index, NodeId
-from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.messages import AppendReply, AppendRequest, Directory
 from raftline.core.progress import Mode, PeerProgress
 from raftline.core.ready import Outgoing
 from raftline.core.state import RaftState
 
 __all__ = ["heartbeat_deadline", "on_append_reply", "plan_appends"]
 
-_Cache = dict[tuple[Index, int], tuple[AppendRequest, int]]
+_Cache = dict[tuple[Index, int, bool], tuple[AppendRequest, int]]
 
 
 def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str | None:
@@ -23,6 +23,7 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
         return "not a member"
     progress.on_heard(state.now, reply.round)
     state.must_recount = True
+    progress.on_trust(not reply.unestablished)
     if reply.success:
         assert reply.match_index <= state.log.last_index, "a follower can only match what this leader sent"
         progress.on_accepted(reply.match_index, state.log.base_index)
@@ -90,7 +91,8 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
     log = state.log
     next_index = log.base_index + 1 if progress.mode is Mode.SNAPSHOT else progress.next_index
     bytes_max = max(bytes_max, 0)
-    found = cache.get((next_index, bytes_max))
+    is_silent = progress.is_silent(state.now - state.config.election_timeout_s[0])
+    found = cache.get((next_index, bytes_max, is_silent))
     if found is not None:
         return found
     entries: tuple[Entry, ...] = ()
@@ -107,9 +109,10 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         round=state.reads.round,
         digest_index=state.digest_index,
         digest=state.digest,
+        directory=Directory(state.configuration.index, state.membership.addresses) if is_silent else None,
     )
-    cache[next_index, bytes_max] = request, sum([len(entry.data) for entry in entries])
-    return cache[next_index, bytes_max]
+    cache[next_index, bytes_max, is_silent] = request, sum([len(entry.data) for entry in entries])
+    return cache[next_index, bytes_max, is_silent]
 
 
 def _next_index_after(state: RaftState, reply: AppendReply) -> Index:

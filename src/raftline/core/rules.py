@@ -3,9 +3,11 @@
 Handlers never commit, elect or step down by themselves; each rule below is one sentence of Figure 2 or of the thesis.
 """
 
+from raftline.core.changing import conclude_membership
 from raftline.core.quorum import agreed, has_quorum
 from raftline.core.read_index import conclude_reads, start_round_if_due
 from raftline.core.state import RaftState, Role
+from raftline.core.transfer import conclude_transfer, on_transfer_timer, transfer_by_priority
 from raftline.core.transitions import become_candidate, become_follower, become_leader, become_pre_candidate
 
 __all__ = ["conclude", "on_timer"]
@@ -14,8 +16,10 @@ __all__ = ["conclude", "on_timer"]
 def on_timer(state: RaftState) -> None:
     """Rules that follow from time alone; the deadline is checked again (A24)."""
     if state.role is Role.LEADER:
+        on_transfer_timer(state)
+        transfer_by_priority(state)
         _step_down_without_quorum(state)
-    elif state.now >= state.election_deadline and state.membership.is_voter(state.me):
+    elif state.now >= state.election_deadline and state.may_campaign:
         _start_election(state)
 
 
@@ -31,6 +35,9 @@ def conclude(state: RaftState) -> None:
         if state.must_recount:
             _confirm_reads(state)
         state.must_recount = False
+        if state.must_watch:
+            conclude_membership(state)
+            conclude_transfer(state)
 
 
 def _start_election(state: RaftState) -> None:

@@ -13,10 +13,11 @@ from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.ids import Index, NodeId, Term
 from raftline.core.log import Log
 from raftline.core.membership import Membership
-from raftline.core.messages import Message
+from raftline.core.messages import Directory, Message
+from raftline.core.pending import Departure, PendingChange, Transfer
 from raftline.core.progress import PeerProgress
 from raftline.core.reads import Reads
-from raftline.core.ready import ChunkReceived, ChunkWanted, Outgoing, ReadOutcome
+from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, Outgoing, ReadOutcome
 
 __all__ = ["RaftState", "RandomSource", "Role"]
 
@@ -41,28 +42,37 @@ class RaftState:
     """Everything that one replica knows; changed only by the core's handlers, transitions and rules."""
 
     __slots__ = (
+        "answers",
         "applied",
         "blank_peers",
+        "change",
         "chunks_received",
         "chunks_wanted",
         "commit",
         "config",
         "configuration",
+        "departing",
         "digest",
         "digest_index",
+        "directory",
         "election_deadline",
         "established",
+        "fresh_at",
+        "fresh_index",
         "handed_out",
         "handed_to_disk",
+        "handover_after",
         "hard_state_changed",
         "install",
         "leader",
         "leader_heard_at",
+        "lease_is_fenced",
         "log",
         "log_epoch",
         "me",
         "must_announce",
         "must_recount",
+        "must_watch",
         "now",
         "out",
         "persisted",
@@ -73,16 +83,18 @@ class RaftState:
         "reads",
         "ready_number",
         "reset",
+        "retired",
         "role",
         "snapshot",
         "storing",
         "term",
+        "transfer",
         "unpersisted",
         "vote",
         "votes",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915  one statement per field
         self,
         me: NodeId,
         config: CoreConfig,
@@ -125,7 +137,8 @@ class RaftState:
         self.digest = 0
         self.role = Role.FOLLOWER
         self.leader: NodeId | None = None
-        self.leader_heard_at = float("-inf")
+        # With leases, a start may come right after a promise to a leader (see `lease`).
+        self.leader_heard_at = now if config.lease_reads and not self.is_blank else float("-inf")
         self.election_deadline = float("inf")
         self.votes: dict[NodeId, bool] = {}
         self.blank_peers: set[NodeId] = set()
@@ -134,15 +147,27 @@ class RaftState:
         self.progress: dict[NodeId, PeerProgress] = {}
         self.must_announce = False
         self.must_recount = False
+        self.must_watch = False
+        self.change: PendingChange | None = None
+        self.transfer: Transfer | None = None
+        self.departing: dict[NodeId, Departure] = {}
+        self.handover_after = float("inf")
+        self.retired = False
+        self.lease_is_fenced = False
 
-        # Reads, and a snapshot that is coming in: (index, term, next offset).
+        # Reads; where a leader says everybody is; when this log last held all that a leader had committed; a snapshot
+        # that is coming in.
         self.reads = Reads(int(random.random() * 2**53))
-        self.storing: tuple[Index, Term, int] | None = None
+        self.directory: Directory | None = None
+        self.fresh_at = float("-inf")
+        self.fresh_index: Index = 0
+        self.storing: tuple[Index, Term, int] | None = None  # index, term, next offset
 
         # What the next `Ready` carries.
         self.out: list[Outgoing] = []
         self.install: SnapshotMeta | None = None
         self.read_outcomes: list[ReadOutcome] = []
+        self.answers: list[Answer] = []
         self.chunks_wanted: list[ChunkWanted] = []
         self.chunks_received: list[ChunkReceived] = []
 
@@ -150,6 +175,14 @@ class RaftState:
     def membership(self) -> Membership:
         """Return the membership in force (§6)."""
         return self.configuration.current
+
+    @property
+    def may_campaign(self) -> bool:
+        """Say whether this replica may run: it votes, or did in the last membership it knows to be committed.
+
+        Else an uncommitted removal of whoever holds the longest log could keep everybody from being elected.
+        """
+        return self.membership.is_voter(self.me) or self.configuration.at(self.commit).is_voter(self.me)
 
     @property
     def is_blank(self) -> bool:

@@ -7,7 +7,7 @@ from raftline.core.entries import KIND_NOOP, Entry
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ReadIndexReply, VoteRequest
 from raftline.core.progress import PeerProgress
-from raftline.core.ready import ReadOutcome
+from raftline.core.ready import Answer, ReadOutcome, Verdict
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
 
@@ -28,7 +28,8 @@ def become_follower(state: RaftState, term: Term, leader: NodeId | None) -> None
     if term < state.term:
         raise SafetyViolation(f"{state.me} would go back from term {state.term} to {term}")
     was_leader = state.role is Role.LEADER
-    if term > state.term:
+    term_rose = term > state.term
+    if term_rose:
         state.term = term
         state.vote = None
         state.hard_state_changed = True
@@ -41,7 +42,9 @@ def become_follower(state: RaftState, term: Term, leader: NodeId | None) -> None
     state.votes = {}
     state.blank_peers = set()
     if was_leader:
+        _answer_requests(state, handed_over=term_rose)
         state.progress = {}
+        state.departing = {}
         state.must_announce = False
         state.chunks_wanted.clear()
         state.restart_election_timer()  # a leader has no election timer running (A10)
@@ -107,6 +110,10 @@ def become_leader(state: RaftState) -> None:
     state.blank_peers = set()
     state.progress = {}
     state.storing = None
+    state.retired = False
+    state.lease_is_fenced = False
+    state.reads.forget_rounds()
+    state.handover_after = state.now + state.config.priority_handover_s
     sync_progress(state)
     state.must_announce = True
     state.must_recount = True
@@ -122,12 +129,13 @@ def append_entries(state: RaftState, entries: list[Entry]) -> None:
 
 
 def sync_progress(state: RaftState) -> None:
-    """Keep progress for exactly the other members; a newcomer is probed from the log's end."""
-    others = [node for node in state.membership.everyone() if node != state.me]
+    """Keep progress for the other members and those on their way out; a newcomer is probed from the log's end."""
+    others = [node for node in (*state.membership.everyone(), *state.departing) if node != state.me]
     state.progress = {
         node: state.progress.get(node) or PeerProgress(state.log.last_index + 1, state.now) for node in others
     }
     state.must_recount = True
+    state.must_watch = True
 
 
 def fail_reads(state: RaftState) -> None:
@@ -137,6 +145,21 @@ def fail_reads(state: RaftState) -> None:
             state.read_outcomes.append(ReadOutcome(read.read_id, None))
         else:
             state.send(read.origin, ReadIndexReply(state.term, read.read_id, None))
+
+
+def _answer_requests(state: RaftState, *, handed_over: bool) -> None:
+    """Answer whoever asked this leader for a change or a transfer: it leads no longer."""
+    if state.change is not None:
+        reason = f"the leadership was lost before the outcome was known: {state.change.what}"
+        state.answers.append(Answer(state.change.request_id, Verdict.UNKNOWN, reason))
+        state.change = None
+    transfer, state.transfer = state.transfer, None
+    if transfer is not None and transfer.request_id is not None:
+        if handed_over and transfer.told_at is not None:
+            state.answers.append(Answer(transfer.request_id, Verdict.DONE))
+        else:
+            reason = f"the leadership was lost before {transfer.to} was ready to take over"
+            state.answers.append(Answer(transfer.request_id, Verdict.UNKNOWN, reason))
 
 
 def _ask_voters(state: RaftState, request: VoteRequest) -> None:

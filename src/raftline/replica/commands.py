@@ -3,15 +3,37 @@
 0  a plain command: the rest is the state machine's.
 1  a command inside a session: session (8 bytes), sequence (8 bytes), then the state machine's (§8, G8).
 2  open a session: the rest is nothing; the session's id is the index of this entry.
+
+Two more never stand in the log. They are requests to whoever leads, and travel to it as commands do:
+3  change the membership: the rest is the change.  4  hand over the leadership: the rest is the successor, or nothing.
 """
 
 import struct
 
-__all__ = ["OPEN_SESSION", "PLAIN", "SESSION_HEADER", "in_session", "open_session", "plain"]
+import msgspec
+
+from raftline.core.changes import MembershipChange, decode_change, encode_change
+from raftline.core.events import ChangeRequested, TransferRequested
+from raftline.core.ids import NodeId
+
+__all__ = [
+    "OPEN_SESSION",
+    "PLAIN",
+    "SESSION_HEADER",
+    "change_membership",
+    "control_event",
+    "in_session",
+    "is_control",
+    "open_session",
+    "plain",
+    "transfer_leadership",
+]
 
 PLAIN = 0
 IN_SESSION = 1
 OPEN_SESSION = 2
+_CHANGE = b"\x03"
+_TRANSFER = b"\x04"
 
 SESSION_HEADER = struct.Struct(">BQQ")
 
@@ -29,3 +51,30 @@ def in_session(session: int, sequence: int, command: bytes) -> bytes:
 def open_session() -> bytes:
     """Return the command that opens a session; its result is the session's id in decimal digits."""
     return b"\x02"
+
+
+def change_membership(change: MembershipChange) -> bytes:
+    """Wrap a change of the membership; its result is empty."""
+    return _CHANGE + encode_change(change)
+
+
+def transfer_leadership(to: NodeId | None) -> bytes:
+    """Wrap the wish for another leader, `to` or whoever is best; its result is empty."""
+    return _TRANSFER + (to or "").encode()
+
+
+def is_control(command: bytes) -> bool:
+    """Say whether a wrapped command is a request to the leader itself and no entry."""
+    return command[:1] >= _CHANGE
+
+
+def control_event(command: bytes, request_id: int) -> ChangeRequested | TransferRequested | None:
+    """Return what a request to the leader asks of the core; None if it cannot be read."""
+    try:
+        if command[:1] == _CHANGE:
+            return ChangeRequested(request_id, decode_change(command[1:]))
+        if command[:1] == _TRANSFER:
+            return TransferRequested(request_id, command[1:].decode() or None)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return None

@@ -10,15 +10,23 @@ __all__ = ["NodeConfig"]
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One node. `members` maps every first voter's id to `host:port@busport`, this node's included."""
+    """One node. `members` maps every first voter's id to `host:port@busport`, this node's included.
+
+    Empty `members` make a node that waits until it is added to a group, at `address`. Both count for an empty
+    directory only: afterwards the log says who the members are.
+    """
 
     node_id: NodeId
     members: dict[NodeId, str]
     data_dir: str
+    address: str = ""
+    """This node's own `host:port@busport`; empty: as `members` has it."""
     cluster_id: str = "raftline"
     core: CoreConfig = CoreConfig()
     request_timeout_s: float = 5.0
     """A proposal or read without an outcome fails after this long."""
+    drain_s_max: float = 2.0
+    """A node that stops waits at most this long for a successor and for what is under way; 0: stops at once."""
     pending_max: int = 100_000
     """Most proposals and reads that may wait; more are refused as `Overloaded`."""
     pending_bytes_max: int = 256 << 20
@@ -36,13 +44,24 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     apply_slice: int = 512
     """Most entries applied before the loop gets its turn."""
 
+    @property
+    def own_address(self) -> str:
+        """Return where this node is to be reached."""
+        return self.address or self.members[self.node_id]
+
     def check(self) -> "NodeConfig":
         """Return self, or raise `ConfigError` naming the setting that cannot work."""
         if not self.node_id:
             raise ConfigError("node_id must not be empty")
-        if self.node_id not in self.members:
-            known = ", ".join(sorted(self.members)) or "nobody"
+        if not self.members and not self.address:
+            raise ConfigError(
+                "members are empty: name the first voters, or the address of a node that waits to be added"
+            )
+        if self.members and self.node_id not in self.members:
+            known = ", ".join(sorted(self.members))
             raise ConfigError(f"node_id {self.node_id!r} is not among the members ({known}): add it or correct it")
+        if self.drain_s_max < 0:
+            raise ConfigError(f"drain_s_max must be 0 or more, not {self.drain_s_max}")
         if self.request_timeout_s <= 0:
             raise ConfigError(f"request_timeout_s must be above 0, not {self.request_timeout_s}")
         for name in (

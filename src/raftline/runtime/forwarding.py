@@ -9,19 +9,28 @@ from collections.abc import Callable, Sequence
 
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest
-from raftline.errors import ApplyError, NotLeader, Overloaded, ProposalLost, Stopped
+from raftline.errors import ApplyError, ChangeRefused, NotLeader, Overloaded, ProposalLost, Stopped
 from raftline.runtime.requests import Proposal
 
 __all__ = ["ForwardedBatch", "Forwarding", "SeenFrames"]
 
-APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN = range(6)
+APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED = range(7)
 _FRAME_BYTES_MAX = 1 << 20
+
+_STATUS_OF: dict[type[Exception], int] = {
+    ApplyError: RAISED,
+    NotLeader: NOT_APPENDED,
+    ProposalLost: LOST,
+    Overloaded: OVERLOADED,
+    ChangeRefused: REFUSED,
+}
 
 
 class Forwarding:
     """The requests this node has passed on and not heard of.
 
-    Invariant: all of them went to the same leader, in the same term.
+    Invariant: all of `_open` went to the same leader, in the same term; `_late` to an earlier one, in the order of the
+    times until which its answers are waited for.
     """
 
     def __init__(self, origin: int, send: Callable[[NodeId, ForwardRequest], None]) -> None:
@@ -29,6 +38,12 @@ class Forwarding:
         self._send = send
         self._number = 0
         self._open: dict[int, Sequence[Proposal]] = {}
+        self._late: dict[int, tuple[float, Sequence[Proposal]]] = {}
+
+    @property
+    def waits_for_former_leader(self) -> bool:
+        """Say whether a leader that was replaced may still answer."""
+        return bool(self._late)
 
     def forward(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
         """Send proposals to the leader of `term` in as few frames as their size allows."""
@@ -42,7 +57,9 @@ class Forwarding:
 
     def on_reply(self, reply: ForwardReply) -> list[Proposal]:
         """Finish what the reply decides; return the proposals that were not appended and may be sent again."""
-        proposals = self._open.pop(reply.number, ()) if reply.origin == self._origin else ()
+        if reply.origin != self._origin:
+            return []
+        proposals = self._open.pop(reply.number, ()) or self._late.pop(reply.number, (0.0, ()))[1]
         again: list[Proposal] = []
         for proposal, (status, value) in zip(proposals, reply.results, strict=False):
             if status == APPLIED:
@@ -54,12 +71,20 @@ class Forwarding:
                 proposal.finish(_error(status, value.decode()))
         return again
 
-    def fail_all(self, reason: str) -> None:
-        """The leader changed: what became of the open requests cannot be told."""
-        open_, self._open = self._open, {}
-        for proposals in open_.values():
+    def on_leader_changed(self, until: float) -> None:
+        """Wait a little longer for the former leader: one that handed over answers everything (thesis 3.10)."""
+        self._late |= {number: (until, proposals) for number, proposals in self._open.items()}
+        self._open = {}
+
+    def give_up_late(self, now: float) -> None:
+        """Fail what a former leader did not answer in time: what became of it cannot be told."""
+        while self._late:
+            number, (until, proposals) = next(iter(self._late.items()))
+            if until > now:
+                return
+            del self._late[number]
             for proposal in proposals:
-                proposal.finish(Stopped(reason))
+                proposal.finish(Stopped("the leader changed before it answered: the command may still take effect"))
 
     def _frame(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
         self._number += 1
@@ -129,23 +154,12 @@ class ForwardedBatch:
 def _encode(outcome: bytes | Exception) -> tuple[int, bytes]:
     if isinstance(outcome, bytes):
         return APPLIED, outcome
-    text = str(outcome).encode()
-    if isinstance(outcome, ApplyError):
-        return RAISED, text
-    if isinstance(outcome, NotLeader):
-        return NOT_APPENDED, text
-    if isinstance(outcome, ProposalLost):
-        return LOST, text
-    if isinstance(outcome, Overloaded):
-        return OVERLOADED, text
-    return UNKNOWN, text
+    status = next((status for kind, status in _STATUS_OF.items() if isinstance(outcome, kind)), UNKNOWN)
+    return status, str(outcome).encode()
 
 
 def _error(status: int, text: str) -> Exception:
-    if status == RAISED:
-        return ApplyError(text)
-    if status == LOST:
-        return ProposalLost(text)
-    if status == OVERLOADED:
-        return Overloaded(text)
+    for kind, known in _STATUS_OF.items():
+        if status == known and kind is not NotLeader:
+            return kind(text)
     return Stopped(text or "the leader could not tell the outcome: the command may still take effect")

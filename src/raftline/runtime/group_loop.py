@@ -7,22 +7,24 @@ between turns waits in the inbox; a hundred proposals that arrive together leave
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
-from itertools import count
 
 import structlog
 
-from raftline.core.events import Compacted, Event, Persisted, ReadRequested, Received, TimerDue
+from raftline.core.events import Compacted, Event, Persisted, Received, TimerDue, TransferRequested
 from raftline.core.ids import GroupId, Index, NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest, Message
 from raftline.core.ready import Ready
 from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.config import NodeConfig
+from raftline.runtime.controls import Controls
+from raftline.runtime.draining import Drain
 from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames
+from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
-from raftline.runtime.requests import Deadlines, Proposal, Read, Request
+from raftline.runtime.reading import Reading
+from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
 from raftline.runtime.snapshotting import Snapshotting
 from raftline.wal.wal import Wal
 
@@ -72,11 +74,11 @@ class GroupLoop:
         self._events: deque[Event] = deque()
         self._proposals: deque[Proposal] = deque()
         self._held: list[Proposal] = []
-        self._reads: list[Read] = []
+        self._reading = Reading(replica, clock.wall_ms)
+        self._peers = Peers(replica.core.state, transport)
         self._deadlines = Deadlines()
-        self._confirming: dict[int, list[Read]] = {}
-        self._confirmed: list[tuple[Index, int, list[Read]]] = []
-        self._read_ids = count(1)
+        self._controls = Controls(replica, self._held.append)
+        self._leaving = Drain(replica.core, config.core)
         self._scheduled = False
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -125,16 +127,36 @@ class GroupLoop:
             self._proposals.append(proposal)
             self._schedule()
 
-    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
-        """Call `done(None)` at a moment when the local state may be read linearizably, or `done(error)`; once."""
-        read = Read(done, self._loop.time() + self._config.request_timeout_s)
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        """Call `done(None)` at a moment when the local state is what `consistency` says, or `done(error)`; once."""
+        read = Read(done, self._loop.time() + self._config.request_timeout_s, consistency, staleness_s_max)
         if self._admit(read):
-            self._reads.append(read)
+            self._reading.add(read)
             self._schedule()
 
     def start(self) -> None:
         """Begin to take turns."""
+        self._peers.follow()
         self._schedule()
+
+    async def drain(self, seconds_max: float) -> None:
+        """Hand over the leadership, then wait until everybody who waits here has an answer (thesis 3.10).
+
+        Returns early where nothing more can come: without a leader, or after `seconds_max`.
+        """
+        if self._stopped or self._leaving.is_under_way:
+            return
+        request_id = self._controls.next_id()
+        drained = self._leaving.begin(request_id, self._loop)
+        if self._core.takes_proposals:
+            self.post(TransferRequested(request_id))
+        self._schedule()
+        await asyncio.wait([drained], timeout=seconds_max)
 
     def stop(self, error: Exception) -> None:
         """Answer everybody who waits with `error` and take no further turn."""
@@ -147,6 +169,7 @@ class GroupLoop:
                 timer.cancel()
         self.replica.waiters.fail_all(error)
         self._deadlines.fail_all(lambda _: error)
+        self._leaving.end()
 
     def fail(self, error: BaseException) -> None:
         """Stop for good: the disk, the state machine or Raft itself can no longer be relied on."""
@@ -176,12 +199,16 @@ class GroupLoop:
             if now >= self._core.next_deadline:
                 self.replica.step(TimerDue(), now)
             self._note_leadership()
+            now = self._loop.time()  # a read on a lease counts from after it was asked for
             self._route(now)
             self._work(now)
             self._note_leadership()
+            self._peers.follow()
             self._maybe_snapshot()
             self._transport.flush()
             self._arm_timer(now)
+            if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._deadlines.is_idle):
+                self._leaving.end()
         except Exception as error:  # noqa: BLE001  a broken promise must not be carried on
             self.fail(error)
 
@@ -216,7 +243,7 @@ class GroupLoop:
                 self.replica.apply_some(self._config.apply_slice, now)
             if self.replica.has_work:
                 self._schedule()
-        self._answer_reads()
+        self._reading.answer(now)
 
     def _handle(self, ready: Ready) -> None:
         """Carry out one `Ready` in the order it asks for."""
@@ -231,7 +258,10 @@ class GroupLoop:
             self.snapshotting.restore(ready.install, self._schedule)
             self._index_at_snapshot = ready.install.index
         for outcome in ready.reads:
-            self._on_read_outcome(outcome.read_id, outcome.index)
+            self._reading.on_outcome(outcome.read_id, outcome.index)
+        for answer in ready.answers:
+            self._controls.on_answer(answer)
+            self._leaving.on_answer(answer)
         for wanted in ready.chunks_wanted:
             self.snapshotting.read_chunk(wanted)
         for received in ready.chunks_received:
@@ -281,49 +311,61 @@ class GroupLoop:
         self._loop.call_soon(request.finish, error)
 
     def _sweep(self) -> None:
-        self._deadlines.sweep(self._loop.time())
+        now = self._loop.time()
+        self._deadlines.sweep(now)
+        self.forwarding.give_up_late(now)
         self._release_held()
         if self._core.leader is None:
             self._proposals = deque(proposal for proposal in self._proposals if proposal.done is not None)
-            self._reads = [read for read in self._reads if read.done is not None]
+            self._reading.forget_answered()
         pending = len(self._deadlines)
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep) if pending else None
-        if self._proposals or self._reads:
+        if self._proposals or self._reading.is_waiting or self._leaving.is_under_way:
             self._schedule()
 
     def _release_held(self) -> None:
         """Let proposals that a node refused because it did not lead try again."""
         if self._held:
-            held, self._held = self._held, []
-            self._proposals.extendleft(reversed(held))
+            self._proposals.extendleft(reversed(self._held))
+            self._held.clear()
 
     def _route(self, now: float) -> None:
         """Propose as leader, pass on to the leader, or keep waiting until there is one."""
         core = self._core
         if not core.is_leader:
             self._refuse_forwarded()
+        if self._reading.is_waiting:
+            self._reading.route(now)
         if core.leader is None:
             return
+        if self._proposals and (core.takes_proposals or not core.is_leader):
+            self._route_proposals(now)
+
+    def _route_proposals(self, now: float) -> None:
+        """Append what waits, or pass it on; during a transfer the leader's proposals wait for its successor."""
+        core = self._core
+        leader = core.leader
+        assert leader is not None, "proposals without a leader go on waiting"
+        take = min(len(self._proposals), _PROPOSALS_PER_TURN)
+        batch = [self._proposals.popleft() for _ in range(take)]
+        batch = [proposal for proposal in batch if proposal.done is not None]
         if self._proposals:
-            take = min(len(self._proposals), _PROPOSALS_PER_TURN)
-            batch = [self._proposals.popleft() for _ in range(take)]
-            batch = [proposal for proposal in batch if proposal.done is not None]
-            if core.is_leader and any(proposal.term not in (None, core.term) for proposal in batch):
-                batch = self._of_this_term(batch)
-            if self._proposals:
-                self._schedule()
-            if core.is_leader:
-                for proposal in batch:
-                    proposal.may_take_effect = True
-                dones = [proposal.finish for proposal in batch]
-                self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
-            elif batch:
-                self.forwarding.forward(core.leader, core.term, batch)
-        if self._reads:
-            reads, self._reads = self._reads, []
-            read_id = next(self._read_ids)
-            self._confirming[read_id] = reads
-            self.replica.step(ReadRequested(read_id), now)
+            self._schedule()
+        if not core.is_leader:
+            if batch:
+                self.forwarding.forward(leader, core.term, batch)
+            return
+        if any(proposal.term not in (None, core.term) for proposal in batch):
+            batch = self._of_this_term(batch)
+        if any(proposal.is_control for proposal in batch):
+            batch = self._controls.take(batch, now)
+            if not core.takes_proposals:
+                self._proposals.extendleft(reversed(batch))
+                return
+        for proposal in batch:
+            proposal.may_take_effect = True
+        dones = [proposal.finish for proposal in batch]
+        self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
 
     def _of_this_term(self, batch: list[Proposal]) -> list[Proposal]:
         """Refuse, for good, what was passed on to the leader of an earlier term."""
@@ -361,21 +403,6 @@ class GroupLoop:
         for position, command in enumerate(request.commands):
             self._submit(command, batch.slot(position), request.term)
 
-    def _on_read_outcome(self, read_id: int, index: Index | None) -> None:
-        """Let confirmed reads wait for the applier; let the others look for the next leader."""
-        reads = self._confirming.pop(read_id, [])
-        if index is None:
-            self._reads.extend(reads)
-        else:
-            heappush(self._confirmed, (index, read_id, reads))
-
-    def _answer_reads(self) -> None:
-        """Answer the reads whose index is applied: the local state is linearizable for them at this moment."""
-        replica = self.replica
-        while self._confirmed and self._confirmed[0][0] <= replica.applied and replica.restoring is None:
-            for read in heappop(self._confirmed)[2]:
-                read.finish(None)
-
     # Housekeeping.
 
     def _note_leadership(self) -> None:
@@ -387,7 +414,7 @@ class GroupLoop:
         old_term, old_leader, old_role = self._seen
         self._seen = seen
         if core.leader != old_leader or core.term != old_term:
-            self.forwarding.fail_all("the leader changed before it answered: the command may still take effect")
+            self.forwarding.on_leader_changed(self._loop.time() + self._config.core.election_timeout_s[1])
             self._release_held()
         if old_role == "leader":
             self.snapshotting.close_readers()
@@ -402,7 +429,7 @@ class GroupLoop:
                 last_index=core.state.log.last_index,
                 commit=core.state.commit,
             )
-        if core.leader is not None and (self._proposals or self._reads):
+        if core.leader is not None and (self._proposals or self._reading.is_waiting):
             self._schedule()
 
     def _maybe_snapshot(self) -> None:

@@ -8,18 +8,19 @@ import asyncio
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import msgspec
 import structlog
 
+from raftline.core.changes import AddLearner, MembershipChange, Move, Replace
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.membership import Membership
 from raftline.core.messages import Message
 from raftline.core.raft import Raft
-from raftline.core.state import RandomSource, Role
+from raftline.core.state import RandomSource
 from raftline.errors import ApplyError, ConfigError, Stopped
-from raftline.replica.commands import in_session, open_session, plain
+from raftline.replica.commands import change_membership, in_session, open_session, plain, transfer_leadership
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.backup import Backup, open_backup
@@ -27,7 +28,9 @@ from raftline.runtime.clock import SystemClock
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
 from raftline.runtime.group_loop import GroupLoop
+from raftline.runtime.members import change_under_way, members_of, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
+from raftline.runtime.requests import Consistency
 from raftline.runtime.status import MemberStatus, Status
 from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
@@ -53,7 +56,7 @@ class Ports(msgspec.Struct, kw_only=True):
     @staticmethod
     def real(config: NodeConfig) -> "Ports":
         """Return the operating system's files, clock and sockets."""
-        address = parse_address(config.members[config.node_id])
+        address = parse_address(config.own_address)
         frame_bytes = max(TransportSettings().max_frame_bytes, 2 * config.command_bytes_max)
         transport = TcpTransport(
             config.node_id,
@@ -87,6 +90,7 @@ class Node:
         self._failed: asyncio.Future[BaseException] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._is_joined = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -119,15 +123,16 @@ class Node:
                 await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
                 if self._failed.done():
                     raise self._failed.result()  # noqa: TRY301  the failure was seen in a callback
-            self._ports.transport.set_peers(self._peers())
             await self._ports.transport.start(self._on_message)
         except BaseException:
             await self.stop()
             raise
         self._group.start()
+        self._is_joined = True
 
     async def stop(self) -> None:
-        """Answer whoever waits, finish what is being written, and close files and connections."""
+        """Hand over, answer whoever waits, finish what is being written, and close files and connections."""
+        await self.drain()
         self._stopping = True
         if self._group is not None:
             self._group.stop(Stopped("this node stops"))
@@ -138,6 +143,14 @@ class Node:
             await run_on_disk(disks[0], wal.close)
         for disk in disks:
             disk.close()
+
+    async def drain(self) -> None:
+        """Give the leadership away and wait until everybody who waits here has an answer; for a clean stop.
+
+        The node goes on as a follower. Returns after `drain_s_max` at the latest, or as soon as nothing can come.
+        """
+        if self._group is not None and self._is_joined and self.config.drain_s_max > 0:
+            await self._group.drain(self.config.drain_s_max)
 
     async def wait_failed(self) -> BaseException:
         """Wait until the node stops by itself, and return why: a `StorageError` or a `SafetyViolation`."""
@@ -158,10 +171,16 @@ class Node:
         """Open a session for exactly-once proposals and return its id (§8)."""
         return int(await self._propose(open_session()))
 
-    async def read(self, query: bytes) -> bytes:
-        """Return the state machine's answer to `query`, linearizable, without writing to the log (§8).
+    async def read(
+        self, query: bytes, *, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0
+    ) -> bytes:
+        """Return the state machine's answer to `query` without writing to the log (§8).
 
-        Raises `Timeout` if no leader could be confirmed in time, `ApplyError` if the machine's `read` raised.
+        `consistency` says what it has to see: "linearizable" everything acknowledged before the call; "lease" the same
+        without a round of messages, as long as clocks keep within `CoreConfig.clock_drift_max`; "bounded" what was
+        committed when a leader was last heard, at most `staleness_s_max` ago; "stale" whatever is here.
+        Raises `Timeout` if no leader could be confirmed in time, `TooStale` if the bound cannot be kept, `ConfigError`
+        for a lease that `CoreConfig.lease_reads` does not allow, `ApplyError` if the machine's `read` raised.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -176,8 +195,29 @@ class Node:
             except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
                 future.set_exception(ApplyError(f"{type(raised).__name__}: {raised}"))
 
-        self.submit_read(done)
+        self.submit_read(done, consistency, staleness_s_max)
         return await future
+
+    async def change_membership(self, change: MembershipChange) -> None:
+        """Change who belongs to the group, asked on any node; returns once the change is committed (§6).
+
+        A learner to be promoted is a learner then, and votes by itself later: `members` shows it. Raises
+        `ChangeRefused` with the leader's reason, `ConfigError` for an address that cannot be used, and what `propose`
+        raises; after `Timeout` and `Stopped` the change may still go on.
+        """
+        await self._propose(change_membership(_checked(change)))
+
+    async def transfer_leadership(self, to: NodeId | None = None) -> NodeId | None:
+        """Let `to`, or whoever is best, lead from now on, asked on any node; return who leads as far as known here.
+
+        Raises `ChangeRefused` if it is no voter, lags or did not take over in time, and what `propose` raises.
+        """
+        await self._propose(transfer_leadership(to))
+        return self._running().replica.core.leader
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        """Return the members as this node knows them: the membership in force in its log, committed or not."""
+        return members_of(self._running().replica.core, self._now())
 
     async def open_backup(self) -> Backup:
         """Return a backup of this moment, which holds everything acknowledged before the call; to be closed.
@@ -201,9 +241,18 @@ class Node:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
         self._running().submit(plain(command), done)
 
-    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
-        """Call `done(None)` when the local state machine may be read linearizably, or `done(error)`; once."""
-        self._running().submit_read(done)
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        """Call `done(None)` when the local state machine may be read as `consistency` says, or `done(error)`; once."""
+        if consistency == "lease" and not self.config.core.lease_reads:
+            raise ConfigError("reads on a lease are switched off: set CoreConfig.lease_reads on all members")
+        if consistency not in get_args(Consistency):
+            raise ConfigError(f"consistency {consistency!r} is none of {', '.join(get_args(Consistency))}")
+        self._running().submit_read(done, consistency, staleness_s_max)
 
     @property
     def is_leader(self) -> bool:
@@ -218,7 +267,7 @@ class Node:
         return Status(
             node_id=self.config.node_id,
             cluster_id=self.config.cluster_id,
-            role=self._role(),
+            role=role_of(replica.core),
             leader_id=state.leader,
             leader_address=state.membership.address_of(state.leader) if state.leader else None,
             term=state.term,
@@ -238,50 +287,15 @@ class Node:
             snapshots_installed=group.snapshotting.installed,
             snapshot_in_progress=group.snapshotting.taking,
             established=state.established,
-            members=self._members(),
+            members=self.members(),
+            membership_index=state.configuration.index,
+            change=change_under_way(state),
+            transfer_to=state.transfer.to if state.transfer is not None else None,
         )
 
-    def _role(self) -> str:
-        state = self._running().replica.core.state
-        if state.role is Role.PRE_CANDIDATE:
-            return Role.CANDIDATE.value
-        if state.role is Role.FOLLOWER and not state.membership.is_voter(state.me):
-            return "learner"
-        role: str = state.role.value
-        return role
-
-    def _members(self) -> tuple[MemberStatus, ...]:
-        state = self._running().replica.core.state
+    def _now(self) -> float:
         assert self._loop is not None, "started"
-        now = self._loop.time()
-        members = []
-        for node_id in state.membership.everyone():
-            progress = state.progress.get(node_id)
-            known = progress is not None
-            if node_id == state.me:
-                role: str | None = self._role()
-            elif node_id == state.leader:
-                role = "leader"
-            elif state.leader is not None:
-                role = "follower" if state.membership.is_voter(node_id) else "learner"
-            else:
-                role = None
-            match_index = progress.match_index if progress else None
-            if node_id == state.me:
-                match_index = state.persisted
-            members.append(
-                MemberStatus(
-                    node_id=node_id,
-                    address=state.membership.address_of(node_id) or "",
-                    voter=state.membership.is_voter(node_id),
-                    role=role,
-                    match_index=match_index,
-                    lag_entries=None if match_index is None else max(0, state.log.last_index - match_index),
-                    heard_s_ago=round(now - progress.heard_at, 3) if progress else None,
-                    mode=progress.mode.name.lower() if known and progress else None,
-                )
-            )
-        return tuple(members)
+        return self._loop.time()
 
     def _running(self) -> GroupLoop:
         if self._group is None:
@@ -319,7 +333,7 @@ class Node:
         recovered = wal.recovered.get(_GROUP)
         core = Raft(
             config.node_id,
-            Membership.of(config.members),
+            Membership.of(config.members),  # nobody, for a node that waits to be added
             random=self._ports.random,
             now=loop.time(),
             config=config.core,
@@ -349,10 +363,6 @@ class Node:
             on_failure=self._on_failure,
         )
 
-    def _peers(self) -> dict[NodeId, str]:
-        membership = self._running().replica.core.state.membership
-        return {node: address for node, address in membership.addresses if node != self.config.node_id}
-
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         if group == _GROUP and self._group is not None:
             self._group.on_message(sender, message)
@@ -361,3 +371,15 @@ class Node:
         _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
+
+
+def _checked(change: MembershipChange) -> MembershipChange:
+    """Return the change; raise `ConfigError` if it names an address that cannot be used."""
+    addresses: tuple[str, ...] = ()
+    if isinstance(change, AddLearner | Move):
+        addresses = (change.address,)
+    elif isinstance(change, Replace):
+        addresses = tuple(address for _, address in change.addresses)
+    for address in addresses:
+        parse_address(address)
+    return change

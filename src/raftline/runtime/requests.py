@@ -7,11 +7,13 @@ the requests came, because all of them wait equally long.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from raftline.core.ids import Term
 from raftline.errors import Timeout
+from raftline.replica.commands import is_control
 
-__all__ = ["Deadlines", "Proposal", "Read", "Request"]
+__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request"]
 
 
 class Request:
@@ -47,24 +49,40 @@ class Request:
 class Proposal(Request):
     """A wrapped command on its way into the log."""
 
-    __slots__ = ("command", "term")
+    __slots__ = ("command", "is_control", "term")
 
     def __init__(
         self, command: bytes, done: Callable[[bytes | Exception], None], deadline: float, term: Term | None = None
     ) -> None:
         super().__init__(done, deadline, len(command))
         self.command = command
+        self.is_control = is_control(command)
         self.term = term
         """Only the leader of this term may append it; None: any."""
+
+
+Consistency: TypeAlias = Literal["linearizable", "lease", "bounded", "stale"]
+"""What a read promises: linearizable (by a round of messages); linearizable as long as clocks do not drift apart by
+more than `clock_drift_max` (no messages, where the leader holds a lease); not older than a bound; anything."""
 
 
 class Read(Request):
     """Somebody who wants to know when the local state may be read."""
 
-    __slots__ = ()
+    __slots__ = ("consistency", "fresh_at", "staleness_s_max")
 
-    def __init__(self, done: Callable[[Exception | None], None], deadline: float) -> None:
+    def __init__(
+        self,
+        done: Callable[[Exception | None], None],
+        deadline: float,
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
         super().__init__(done, deadline, 0)
+        self.consistency = consistency
+        self.staleness_s_max = staleness_s_max
+        self.fresh_at = float("inf")
+        """As of when the state is that a bounded read will see."""
 
 
 class Deadlines:
@@ -85,6 +103,11 @@ class Deadlines:
         self._requests.append(request)
         self.size_bytes += request.size_bytes
 
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nobody waits for an answer."""
+        return all(request.done is None for request in self._requests)
+
     def sweep(self, now: float) -> None:
         """Forget what is answered, and fail what has waited too long."""
         requests = self._requests
@@ -104,6 +127,8 @@ class Deadlines:
 
 
 def _timeout(request: Request) -> Timeout:
+    if request.may_take_effect and isinstance(request, Proposal) and request.is_control:
+        return Timeout("no outcome in time: the request was accepted and goes on; ask for the members to follow it")
     if request.may_take_effect:
         return Timeout("no outcome in time: the command was proposed and may still take effect")
     if isinstance(request, Proposal):

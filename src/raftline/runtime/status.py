@@ -13,11 +13,19 @@ class MemberStatus(msgspec.Struct, frozen=True, kw_only=True):
     node_id: NodeId
     address: str
     voter: bool
+    """It counts for majorities now, in either half of a joint membership."""
     role: str | None
     match_index: Index | None
     lag_entries: int | None
     heard_s_ago: float | None
     mode: str | None
+    leaving: bool = False
+    """It votes until the change under way is committed, and is out of the group then."""
+    promoting: bool = False
+    """A learner that will vote as soon as it has caught up."""
+    priority: int = 0
+    caught_up: str | None = None
+    """Of a learner, known to the leader only: empty if it is fit to vote, else why not."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,3 +54,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_in_progress: bool
     established: bool
     members: tuple[MemberStatus, ...]
+    membership_index: Index = 0
+    """The entry that brought the members in force; above `commit_index` the change is not committed yet."""
+    change: str | None = None
+    """The change of the membership under way, in words."""
+    transfer_to: NodeId | None = None
+    """Whom this leader is handing over to."""

@@ -31,7 +31,7 @@ from raftline.core.invariants import Record, Watch
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendReply, AppendRequest, Message, SnapshotReply, VoteReply, VoteRequest
 from raftline.core.raft import Raft
-from raftline.core.ready import ChunkReceived, ChunkWanted, Outgoing, Ready
+from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, Outgoing, Ready
 from raftline.errors import SafetyViolation
 
 __all__ = ["CoreCluster", "CoreDisk", "CoreNode", "InFlight"]
@@ -131,6 +131,7 @@ class CoreNode:
         self.readers: dict[NodeId, tuple[SnapshotMeta, bytes]] = {}
         self._working = False
         self.outcomes: dict[int, Index | None] = {}
+        self.answers: dict[int, Answer] = {}
         self.asked: dict[int, int] = {}
         self._cluster = cluster
         self._watch: Watch | None = None
@@ -155,7 +156,7 @@ class CoreNode:
         self.applied = (_from_file(disk.snapshot_bytes) if disk.snapshot_bytes else None) or []
         self.raft = Raft(
             self.name,
-            cluster.membership,
+            cluster.membership if self.name in cluster.membership.voters else Membership(),
             random=cluster.random_of(self),
             now=cluster.now,
             config=cluster.config,
@@ -176,6 +177,7 @@ class CoreNode:
         self.held = False
         self.disk.partial = None
         self.outcomes.clear()
+        self.answers.clear()
         self.asked.clear()
         self.raft = self._watch = None
         self._working = False
@@ -290,6 +292,10 @@ class CoreNode:
         self._send(ready.messages)
         for outcome in ready.reads:
             self._on_outcome(outcome.read_id, outcome.index)
+        for answer in ready.answers:
+            if answer.request_id in self.answers:
+                raise SafetyViolation(f"{self.name} answers request {answer.request_id} twice")
+            self.answers[answer.request_id] = answer
         self.jobs.extend(ready.chunks_wanted)
         self.jobs.extend(ready.chunks_received)
         self.to_persist.append(ready)
@@ -340,12 +346,16 @@ class CoreNode:
 
 
 class CoreCluster:
-    """Nodes, the messages between them, and a clock that stands still until it is moved."""
+    """Nodes, the messages between them, and a clock that stands still until it is moved.
+
+    The first `size` nodes vote from the beginning, the `spares` behind them wait to be added.
+    """
 
     def __init__(
         self,
         size: int,
         *,
+        spares: int = 0,
         config: CoreConfig | None = None,
         seed: int = 0,
         random_of: Callable[[CoreNode], Any] | None = None,
@@ -353,6 +363,7 @@ class CoreCluster:
         names = [f"n{number}" for number in range(1, size + 1)]
         self.config = config or CoreConfig(snapshot_chunk_bytes=_CHUNK_BYTES)
         self.membership = Membership.of({name: f"{name}:1" for name in names})
+        names += [f"n{number}" for number in range(size + 1, size + spares + 1)]
         self.record = Record()
         self.now = 0.0
         self.random_of = random_of or (lambda node: random.Random(f"{seed}/{node.name}/{node.lives}"))  # noqa: S311  timeouts are no secrets

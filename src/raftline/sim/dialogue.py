@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from raftline.core.changes import AddLearner, MembershipChange, Move, Promote, Remove, Replace, SetPriority
 from raftline.core.config import CoreConfig
 from raftline.core.entries import Entry, HardState, SnapshotMeta
-from raftline.core.events import MembershipProposed, ReadRequested
+from raftline.core.events import ChangeRequested, ReadRequested, TransferRequested
 from raftline.core.ids import NodeId
 from raftline.core.membership import Membership
 from raftline.core.state import Role
@@ -59,6 +60,8 @@ class _Dialogue:
         self._sent: list[InFlight] = []
         self._seen: dict[NodeId, tuple[int, int]] = {}
         self._reads = 0
+        self._requests = 0
+        self._told: dict[NodeId, int] = {}
 
     @property
     def cluster(self) -> CoreCluster:
@@ -113,7 +116,10 @@ class _Dialogue:
     # Commands.
 
     def start(self, arguments: list[str]) -> None:
-        """`start SIZE [plain] [SETTING=VALUE ...]`: make a cluster; plain is Figure 2 and nothing else."""
+        """`start SIZE [+SPARES] [plain] [SETTING=VALUE ...]`: make a cluster; plain is Figure 2 and nothing else.
+
+        Spares are nodes that wait to be added.
+        """
         settings: dict[str, Any] = dict(_PLAIN) if "plain" in arguments else {}
         for argument in arguments[1:]:
             name, equals, value = argument.partition("=")
@@ -121,7 +127,11 @@ class _Dialogue:
                 settings[name] = {"on": True, "off": False}.get(value, float(value) if "." in value else value)
         config = msgspec.convert({"snapshot_chunk_bytes": 64} | settings, CoreConfig, strict=False)
         size = int(arguments[0])
-        cluster = CoreCluster(size, config=config, random_of=lambda node: _Timeouts((int(node.name[1:]) - 1) / size))
+        spares = sum(int(argument) for argument in arguments[1:] if argument.startswith("+"))
+        total = size + spares
+        cluster = CoreCluster(
+            size, spares=spares, config=config, random_of=lambda node: _Timeouts((int(node.name[1:]) - 1) / total)
+        )
         self._cluster = cluster
         pool_message = cluster.on_sent
 
@@ -182,22 +192,29 @@ class _Dialogue:
         index = node.propose(*[command.encode() for command in arguments[1:]])
         self._line(node, f"propose {' '.join(arguments[1:])}{'' if index else ' (refused)'}")
 
-    def member(self, arguments: list[str]) -> None:
-        """`member NODE voters=n1,n2 [outgoing=n1,n2] [learners=n3]`: propose a membership."""
+    def change(self, arguments: list[str]) -> None:
+        """`change NODE add n4 [learner]`: ask for another membership.
+
+        Or `promote n4`, `remove n4`, `move n4 ADDRESS`, `priority n4 5`, `replace n1 n4`.
+        """
         node = self._running(arguments[0])
-        parts = [each.partition("=") for each in arguments[1:]]
-        membership = msgspec.convert(
-            {name: value.split(",") for name, _, value in parts}, dict[str, tuple[NodeId, ...]]
-        )
-        node.step(MembershipProposed(msgspec.structs.replace(Membership(), **membership)))
-        self._line(node, f"member {' '.join(arguments[1:])}")
+        self._requests += 1
+        node.step(ChangeRequested(self._requests, _change(arguments[1:])))
+        self._line(node, f"change {self._requests}: {' '.join(arguments[1:])}")
+
+    def transfer(self, arguments: list[str]) -> None:
+        """`transfer NODE [TO]`: ask the leader to hand over."""
+        node = self._running(arguments[0])
+        self._requests += 1
+        node.step(TransferRequested(self._requests, arguments[1] if len(arguments) > 1 else None))
+        self._line(node, f"change {self._requests}: transfer {' '.join(arguments[1:])}".rstrip())
 
     def read(self, arguments: list[str]) -> None:
-        """`read NODE`: somebody wants to read there."""
+        """`read NODE [lease]`: somebody wants to read there."""
         node = self._running(arguments[0])
         self._reads += 1
-        node.ask(self._reads, ReadRequested(self._reads))
-        self._line(node, f"read {self._reads}")
+        node.ask(self._reads, ReadRequested(self._reads, lease="lease" in arguments))
+        self._line(node, f"read {self._reads}{' on the lease' if 'lease' in arguments else ''}")
 
     def deliver(self, arguments: list[str]) -> None:
         """`deliver LINK [NUMBER]`, or `deliver all`: everything, and what comes of it, until nothing is under way."""
@@ -286,6 +303,7 @@ class _Dialogue:
         """`restart NODE`: start again from its disk."""
         node = self._node(arguments[0])
         node.start()
+        self._told.pop(node.name, None)
         self._seen[node.name] = (len(node.applied), 0)
         self._line(node, "restart")
 
@@ -317,7 +335,12 @@ class _Dialogue:
         """`members NODE`: show the membership in force there."""
         membership: Membership = self._running(arguments[0]).state.membership
         outgoing = f" and {' '.join(membership.outgoing)}" if membership.outgoing else ""
-        self._trace.append(f"         {arguments[0]}  voters {' '.join(membership.voters)}{outgoing}")
+        more = "".join(
+            f", {name} {' '.join(getattr(membership, name))}"
+            for name in ("learners", "promoting", "wanted")
+            if getattr(membership, name)
+        )
+        self._trace.append(f"         {arguments[0]}  voters {' '.join(membership.voters)}{outgoing}{more}")
 
     # Writing the trace.
 
@@ -356,6 +379,12 @@ class _Dialogue:
             for read_id, index in outcomes[answered:]
         ]
         self._seen[node.name] = (len(node.applied), len(outcomes))
+        answers = list(node.answers.values())
+        parts += [
+            f"change {answer.request_id} {answer.verdict.value}{': ' if answer.reason else ''}{answer.reason}"
+            for answer in answers[self._told.get(node.name, 0) :]
+        ]
+        self._told[node.name] = len(answers)
         if not node.state.established:
             parts.append("not trusted")
         if node.held:
@@ -369,6 +398,22 @@ class _Dialogue:
         return parts
 
 
+def _change(words: list[str]) -> MembershipChange:
+    """Read a change; a node's address is NODE:1 unless it moves."""
+    kind, node, *rest = words
+    if kind == "add":
+        return AddLearner(node, f"{node}:1", promote="learner" not in rest)
+    if kind == "move":
+        return Move(node, rest[0])
+    if kind == "priority":
+        return SetPriority(node, int(rest[0]))
+    if kind == "replace":
+        return Replace.by({name: f"{name}:1" for name in words[1:]})
+    if kind not in ("promote", "remove"):
+        raise DialogueError(f"no change {kind!r}; there are add, promote, remove, move, priority, replace")
+    return Promote(node) if kind == "promote" else Remove(node)
+
+
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+)ms", text)
     if match is None:
@@ -379,7 +424,21 @@ def _seconds(text: str) -> float:
 COMMANDS: dict[str, Callable[[_Dialogue, list[str]], None]] = {"run": _Dialogue.run_for} | {
     name: getattr(_Dialogue, name)
     for name in (
-        *("start", "disk", "timeout", "wait", "propose", "member", "read", "deliver", "repeat", "drop", "cut", "heal"),
+        *(
+            "start",
+            "disk",
+            "timeout",
+            "wait",
+            "propose",
+            "change",
+            "transfer",
+            "read",
+            "deliver",
+            "repeat",
+            "drop",
+            "cut",
+            "heal",
+        ),
         *("hold", "release", "slow", "persist", "snapshot", "chunk", "crash", "wipe", "restart"),
         *("state", "messages", "progress", "members"),
     )

@@ -154,7 +154,8 @@ class StepChecks:
         """Any message of a higher term: adopt it, follow, forget the vote (A8, A9)."""
         state = self._state
         kind = type(message)
-        if kind is VoteRequest and (message.pre_vote or (before.leader is not None and not message.transfer)):
+        kept = before.leader is not None or self._keeps_promise()
+        if kind is VoteRequest and (message.pre_vote or (kept and not message.transfer)):
             return  # a question, or kept away from a leader's followers (§6)
         if state.term < message.term:
             self._violated(f"{kind.__name__} of term {message.term} from {sender} left it in term {state.term} (A8)")
@@ -163,6 +164,12 @@ class StepChecks:
                 self._violated(f"is {state.role.value} after {kind.__name__} of a higher term (A9)")
             if state.vote not in (None, sender):
                 self._violated(f"entered term {state.term} with a vote for {state.vote} (A8)")
+
+    def _keeps_promise(self) -> bool:
+        """Say whether a leader may be reading on a lease that this replica is a part of, whatever became of it here."""
+        state = self._state
+        low_s = state.config.election_timeout_s[0]
+        return state.config.lease_reads and state.now < state.leader_heard_at + low_s
 
     def _check_goes_on(self, before: _Before, *, same: bool) -> None:
         if not same or self._state.log.last_index != before.last:
@@ -290,7 +297,8 @@ class StepChecks:
         led = before.role is Role.LEADER and request.term == before.term
         free = vote in (None, sender) and not led and request.term >= before.term
         if not reply.granted:
-            if free and up_to_date and (state.established or request.bootstrap):
+            kept = self._keeps_promise() and not request.transfer
+            if free and up_to_date and (state.established or request.bootstrap) and not kept:
                 self._violated(f"refuses {sender} the vote of term {request.term} for no reason (A13, A15)")
             return
         if request.term < before.term:
@@ -310,7 +318,9 @@ class StepChecks:
     def _check_progress(self, peer: NodeId, reply: Any, before: _Before, *, refuses_probe: bool) -> None:
         """Progress moves forward only, refusals count only for the present probe (B20 to B24, E3, E4)."""
         state = self._state
-        progress = state.progress[peer]
+        progress = state.progress.get(peer)
+        if progress is None:
+            return  # its removal is committed, and it had time to learn of it
         accepted = reply.success if type(reply) is AppendReply else reply.installed
         match = before.match
         if reply.request_term == state.term and accepted:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from raftline.core.changes import AddLearner, MembershipChange, Move, Promote, Remove, Replace, SetPriority
 from raftline.core.config import CoreConfig
-from raftline.core.events import MembershipProposed, Proposed, ReadRequested
+from raftline.core.events import ChangeRequested, Proposed, ReadRequested, TransferRequested
+from raftline.core.ids import NodeId
 from raftline.core.invariants import check_cluster
 from raftline.core.membership import Membership
 from raftline.sim.core_cluster import CoreCluster, CoreNode
@@ -105,12 +107,23 @@ class Walk:
         size = self.chance.choice((1, 2, 3, 3, 3, 5)) if not wipes else self.chance.choice((3, 5))
         self.weights = weights or Weights.draw(self.chance, wipes=wipes)
         config = draw_config(self.chance, wipes=wipes)
-        self.cluster = CoreCluster(size, config=config, seed=seed)
+        # From a source of its own, so that walks without changes are what they were before there were any.
+        self._member_chance = random.Random(f"{seed}/members")  # noqa: S311  reproducible on purpose
+        spares = 0
+        if self.weights.member:
+            spares = self._member_chance.choice((0, 1, 3))
+            leases = config.pre_vote and config.check_quorum and self._member_chance.random() < 0.5
+            handover_s = self._member_chance.choice((1.0, 10.0))
+            config = msgspec.structs.replace(config, lease_reads=leases, priority_handover_s=handover_s)
+        self.cluster = CoreCluster(size, spares=spares, config=config, seed=seed)
         timeouts = Timeouts()
         self.cluster.on_started = lambda node: StepChecks(node.core, timeouts)
         self.cluster.start()
         self.reached: Counter[str] = Counter()
         self.reads = 0
+        self.requests = 0
+        self.asked: list[tuple[NodeId, int, int]] = []
+        """Changes and transfers: who was asked, in which of its lives, and the request's number."""
         self.commands = 0
         actions = {name: getattr(self, f"do_{name}") for name in Weights.__struct_fields__}
         self._names = list(actions)
@@ -184,35 +197,48 @@ class Walk:
         node = self.a_node()
         if node is not None:
             self.reads += 1
-            node.ask(self.reads, ReadRequested(self.reads))
+            lease = self.cluster.config.lease_reads and self._member_chance.random() < 0.7
+            node.ask(self.reads, ReadRequested(self.reads, lease=lease))
 
     def do_member(self) -> None:
-        """Let a leader change the membership, through a joint one (§6)."""
-        for node in self.cluster.leaders():
-            state = node.state
-            if state.configuration.index > state.commit or state.log.term_at(state.commit) != state.term:
-                continue
-            now = state.membership
-            if now.is_joint and node.name not in now.voters:
-                continue  # a leader that removes itself has to step down, which is not there yet
-            if now.is_joint:
-                after = Membership(voters=now.voters, learners=now.learners)
-            else:
-                names = sorted(self.cluster.nodes)
-                voters = sorted({node.name, *self.chance.sample(names, self.chance.randint(0, len(names)))})
-                rest = [name for name in names if name not in voters and self.chance.random() < 0.5]
-                after = Membership(
-                    voters=tuple(voters),
-                    outgoing=now.voters,
-                    learners=tuple(name for name in rest if name not in now.voters),
-                )
-            if self.cluster.config.guard_lost_disk and not all(
-                self._took_part(self.cluster.nodes[name]) for name in after.voters
-            ):
-                continue  # a disk that is not trusted yet cannot help to elect anybody
-            node.step(MembershipProposed(after))
-            self.reached["membership"] += 1
+        """Ask for a change of the membership, or for another leader; mostly somebody who leads."""
+        chance = self._member_chance
+        asked = self.cluster.leaders() if chance.random() < 0.9 else self.cluster.up()
+        if not asked:
             return
+        node = chance.choice(asked)
+        self.requests += 1
+        self.asked.append((node.name, node.lives, self.requests))
+        if chance.random() < 0.15:
+            names = [None, *self.cluster.nodes]
+            node.step(TransferRequested(self.requests, chance.choice(names)))
+        else:
+            node.step(ChangeRequested(self.requests, self._a_change(node.state.membership)))
+        answer = node.answers.get(self.requests)
+        if answer is None:
+            self.reached["membership"] += 1
+
+    def _a_change(self, now: Membership) -> MembershipChange:
+        """Return some change, which may make no sense; mostly one that does."""
+        chance = self._member_chance
+        names = list(self.cluster.nodes)
+        strangers = [name for name in names if not now.is_member(name)] or names
+        members = [name for name in now.everyone() if name in names] or names
+        name = chance.choice(names)
+        kind = chance.randrange(8)
+        if kind <= 1:
+            name = chance.choice(strangers)
+            return AddLearner(name, f"{name}:1", promote=chance.random() < 0.7)
+        if kind == 2:
+            return Promote(chance.choice(list(now.learners) or names))
+        if kind <= 4:
+            return Remove(chance.choice(members))
+        if kind == 5:
+            return Move(name, f"{name}:{chance.randrange(1, 5)}")
+        if kind == 6:
+            return SetPriority(name, chance.randrange(3))
+        voters = chance.sample(names, chance.randint(1, len(names)))
+        return Replace.by({voter: now.address_of(voter) or f"{voter}:1" for voter in voters})
 
     def do_snapshot(self) -> None:
         """Let somebody take a snapshot."""
@@ -309,14 +335,11 @@ class Walk:
         cluster.pool.clear()
         if not cluster.run(20, lambda: self._agreed_leader() is not None):
             raise AssertionError(f"no leader: {self._describe()}")
-        leader = self._agreed_leader()
-        assert leader is not None
-        assert leader.step(Proposed((b"after all",)))
         for _ in range(2):  # once more after a while, in which every read is answered
             if not cluster.run(20, self._all_applied):
                 raise AssertionError(f"not applied everywhere: {self._describe()}")
             cluster.run(2)
-        cluster.run(20, self._all_applied)
+        cluster.run(20, lambda: self._all_applied() and self._has_settled())
         self._check_end()
 
     def _members(self) -> list[CoreNode]:
@@ -343,9 +366,19 @@ class Walk:
             return False
         return all(node.state.commit >= log.last_index for node in self._members())
 
+    def _has_settled(self) -> bool:
+        """Say whether no change is under way: joint ones are finished, learners that were to vote do."""
+        leader = self._agreed_leader()
+        now = leader.state.membership if leader is not None else None
+        return now is not None and not (now.is_joint or now.wanted or now.promoting)
+
     def _check_end(self) -> None:
         leader = self._agreed_leader()
         assert leader is not None
+        assert self._has_settled(), f"a change is under way for ever: {leader.state.membership}\n{self._describe()}"
+        for name, lives, request_id in self.asked:
+            node = self.cluster.nodes[name]
+            assert node.lives != lives or request_id in node.answers, f"{name} never answered request {request_id}"
         committed = [(entry.index, entry.data) for entry in self.cluster.record.committed]
         for node in self._members():
             assert node.applied == committed, f"{node.name} applied something else"

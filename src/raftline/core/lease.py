@@ -1,0 +1,64 @@
+"""Reads on a lease (thesis 6.4.1), and how fresh the local state is: both opt-in, both trust clocks to some degree.
+
+Whoever heard from a leader helps to elect no other within the shortest election timeout, on its own clock, whatever
+terms come along meanwhile and even right after a start. So a leader that a quorum answered knows that nobody else leads
+until that time after it *sent* the round, shortened by what its clock may run slow.
+"""
+
+from raftline.core.ids import Index
+from raftline.core.quorum import agreed, has_quorum
+from raftline.core.state import RaftState, Role
+
+__all__ = ["freshness", "lease_holds", "on_clock_doubted", "pause_s_max", "renew_lease"]
+
+
+def lease_holds(state: RaftState) -> bool:
+    """Say whether no other leader can have been elected up to now.
+
+    Never during a transfer nor after one of this term, because TimeoutNow goes round the promise (thesis 6.4.1).
+    """
+    if not state.config.lease_reads or state.role is not Role.LEADER:
+        return False
+    if state.lease_is_fenced or state.transfer is not None or state.log.term_at(state.commit) != state.term:
+        return False
+    answered = {node: progress.acked_round for node, progress in state.progress.items()}
+    answered[state.me] = state.reads.round
+    round_ = agreed(state.membership, answered)
+    started = state.reads.started
+    while started and started[0][0] < round_:
+        started.popleft()
+    if not started or started[0][0] != round_:
+        return False
+    return state.now < started[0][1] + state.config.election_timeout_s[0] / (1 + state.config.clock_drift_max)
+
+
+def renew_lease(state: RaftState) -> None:
+    """Begin a round with each heartbeat, so that an undisturbed leader always has a lease."""
+    if state.config.lease_reads and state.now >= state.reads.round_at + state.config.heartbeat_interval_s:
+        state.reads.open_round(state.now)
+
+
+def on_clock_doubted(state: RaftState, _event: object = None) -> str | None:
+    """Let no lease hold that was taken before: this node may have stood still, its clock perhaps with it."""
+    state.reads.forget_rounds()
+    return None
+
+
+def pause_s_max(state: RaftState) -> float:
+    """Return after how long without a step a replica has to be taken for one that was paused."""
+    return state.config.election_timeout_s[0] / 2 if state.config.lease_reads else float("inf")
+
+
+def freshness(state: RaftState) -> tuple[float, Index]:
+    """Return a time, and the index up to which one has to have applied to hold all that a leader had committed by then.
+
+    On a leader it is when it last heard from a quorum; elsewhere when a leader's message last left nothing to be done.
+    """
+    if state.role is not Role.LEADER:
+        return state.fresh_at, state.fresh_index
+    times = sorted({state.now, *(progress.heard_at for progress in state.progress.values())}, reverse=True)
+    for time in times:
+        heard = [node for node, progress in state.progress.items() if progress.heard_at >= time]
+        if has_quorum(state.membership, [*heard, state.me]):
+            return time, state.commit
+    return float("-inf"), state.commit

@@ -1,0 +1,145 @@
+"""Giving the leadership away (thesis 3.10): on request, to a preferred voter, and by a leader that was removed.
+
+The leader takes no proposals meanwhile, brings the target up to date, and sends TimeoutNow to a log as long as its
+own, never to one that lags. If nobody has taken over within an election timeout it goes on.
+"""
+
+from raftline.core.events import TransferRequested
+from raftline.core.ids import NodeId
+from raftline.core.messages import TimeoutNow
+from raftline.core.pending import Transfer
+from raftline.core.progress import Mode
+from raftline.core.ready import Answer, Verdict
+from raftline.core.state import RaftState, Role
+from raftline.core.transitions import become_follower
+
+__all__ = [
+    "conclude_transfer",
+    "on_transfer_requested",
+    "on_transfer_timer",
+    "retire",
+    "transfer_by_priority",
+]
+
+
+def on_transfer_requested(state: RaftState, event: TransferRequested) -> str | None:
+    """Begin to hand over, or answer at once why not."""
+    if state.role is not Role.LEADER:
+        state.answers.append(Answer(event.request_id, Verdict.NOT_LEADER))
+        return "does not lead"
+    if event.to == state.me:
+        state.answers.append(Answer(event.request_id, Verdict.DONE))
+        return "leads already"
+    to = event.to or _best_successor(state)
+    reason = _why_not(state, to)
+    if to is None or reason is not None:
+        state.answers.append(Answer(event.request_id, Verdict.REFUSED, reason or ""))
+        return reason
+    _begin(state, to, event.request_id)
+    return None
+
+
+def conclude_transfer(state: RaftState) -> None:
+    """Tell the target to take over once its log is as long as this one's."""
+    transfer = state.transfer
+    if transfer is None or transfer.told_at is not None:
+        return
+    progress = state.progress[transfer.to]
+    if progress.match_index == state.log.last_index and progress.is_trusted:
+        _tell(state, transfer)
+
+
+def on_transfer_timer(state: RaftState) -> None:
+    """Give up after an election timeout; until then say again what may have been lost."""
+    transfer = state.transfer
+    if transfer is None:
+        return
+    if state.now >= transfer.deadline:
+        _give_up(state, transfer)
+    elif transfer.told_at is not None and state.now >= transfer.told_at + state.config.heartbeat_interval_s:
+        _tell(state, transfer)
+
+
+def transfer_by_priority(state: RaftState) -> None:
+    """Hand over to a caught-up voter of higher priority after a while in which nothing else changed."""
+    membership = state.membership
+    if not membership.priorities or state.now < state.handover_after or state.transfer is not None:
+        return
+    if membership.is_joint or state.configuration.index > state.commit:
+        return
+    best = _best_successor(state)
+    if best is None or membership.priority_of(best) <= membership.priority_of(state.me):
+        return
+    if state.progress[best].match_index >= state.commit:
+        _begin(state, best, None)
+
+
+def retire(state: RaftState) -> None:
+    """Leave a group that this leader is no voter of any more: hand over, or just step down (thesis 4.2.2)."""
+    to = _best_successor(state)
+    if to is None or state.retired:
+        become_follower(state, state.term, None)
+        return
+    state.retired = True
+    _begin(state, to, None)
+
+
+def _begin(state: RaftState, to: NodeId, request_id: int | None) -> None:
+    deadline = state.now + state.config.election_timeout_s[1]
+    state.transfer = Transfer(to, deadline, request_id)
+    state.handover_after = deadline + state.config.priority_handover_s
+    state.must_watch = True
+    conclude_transfer(state)
+
+
+def _tell(state: RaftState, transfer: Transfer) -> None:
+    """Send TimeoutNow; from here on another leader may exist at any moment, however late it arrives."""
+    transfer.told_at = state.now
+    state.lease_is_fenced = True
+    state.send(transfer.to, TimeoutNow(state.term))
+
+
+def _give_up(state: RaftState, transfer: Transfer) -> None:
+    """Go on leading; a leader that was removed has nothing to go on with."""
+    state.transfer = None
+    if transfer.request_id is not None:
+        seconds = state.config.election_timeout_s[1]
+        reason = f"{transfer.to} did not take over within {seconds} s, {state.me} leads on"
+        state.answers.append(Answer(transfer.request_id, Verdict.REFUSED, reason))
+    state.must_watch = True
+
+
+def _best_successor(state: RaftState) -> NodeId | None:
+    """Return the voter most fit to lead: by priority, then by how much of the log it holds; None if nobody is."""
+    membership = state.membership
+    fit = [
+        (membership.priority_of(node), state.progress[node].match_index, node)
+        for node in membership.voters
+        if node != state.me and _why_unfit(state, node) is None
+    ]
+    return max(fit)[2] if fit else None
+
+
+def _why_not(state: RaftState, to: NodeId | None) -> str | None:
+    """Return, in words, why the leadership cannot go to `to` now; None if it can."""
+    if state.transfer is not None:
+        return f"the leadership is on its way to {state.transfer.to} already"
+    if to is None:
+        return "no other voter is fit to take over"
+    membership = state.membership
+    if to not in membership.voters:
+        what = "a learner" if to in membership.learners else "leaving" if membership.is_voter(to) else "no member"
+        return f"{to} is {what}: only a voter can lead"
+    return _why_unfit(state, to)
+
+
+def _why_unfit(state: RaftState, node: NodeId) -> str | None:
+    """Return why a voter could not take over within an election timeout."""
+    progress = state.progress[node]
+    if progress.is_silent(state.now - state.config.election_timeout_s[0]):
+        return f"{node} was not heard for {state.config.election_timeout_s[0]} s"
+    if progress.mode is not Mode.REPLICATE:
+        return f"{node} lags behind: its log is not known to match this leader's"
+    if not progress.is_trusted:
+        return f"{node} cannot lead: its disk may have been lost, and it has not caught up yet"
+    return None

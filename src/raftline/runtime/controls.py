@@ -1,0 +1,68 @@
+"""Requests to the leader itself, for other members or another leader: handed to the core, answered when it says so.
+
+They travel and wait as proposals do, and never enter the log as commands.
+"""
+
+from collections.abc import Callable
+from itertools import count
+
+from raftline.core.ready import Answer, Verdict
+from raftline.errors import ChangeRefused, Stopped
+from raftline.replica.commands import control_event
+from raftline.replica.replica import Replica
+from raftline.runtime.requests import Proposal
+
+__all__ = ["Controls"]
+
+
+class Controls:
+    """Who asked for what and waits for the core's answer.
+
+    Invariant: each request in `_open` gets exactly one answer; `hold` takes back what another leader has to decide.
+    """
+
+    def __init__(self, replica: Replica, hold: Callable[[Proposal], None]) -> None:
+        self._replica = replica
+        self._hold = hold
+        self._open: dict[int, Proposal] = {}
+        self._ids = count(1)
+
+    def next_id(self) -> int:
+        """Return a number for a request of this node's own."""
+        return next(self._ids)
+
+    def take(self, batch: list[Proposal], now: float) -> list[Proposal]:
+        """Give the core, which leads, the requests among `batch`; return the commands.
+
+        A leader that has committed nothing yet will have in a moment: what it could only refuse waits for that.
+        """
+        for proposal in batch:
+            if not proposal.is_control:
+                continue
+            if not self._replica.core.has_settled:
+                self._hold(proposal)
+                continue
+            request_id = self.next_id()
+            event = control_event(proposal.command, request_id)
+            if event is None:
+                proposal.finish(ChangeRefused("the request cannot be read: it comes from another version"))
+                continue
+            proposal.may_take_effect = True
+            self._open[request_id] = proposal
+            self._replica.step(event, now)
+        return [proposal for proposal in batch if not proposal.is_control]
+
+    def on_answer(self, answer: Answer) -> None:
+        """Tell whoever asked how it ended."""
+        proposal = self._open.pop(answer.request_id, None)
+        if proposal is None:
+            return  # of this node's own
+        if answer.verdict is Verdict.DONE:
+            proposal.finish(b"")
+        elif answer.verdict is Verdict.REFUSED:
+            proposal.finish(ChangeRefused(answer.reason))
+        elif answer.verdict is Verdict.UNKNOWN:
+            proposal.finish(Stopped(answer.reason))
+        else:
+            proposal.may_take_effect = False
+            self._hold(proposal)

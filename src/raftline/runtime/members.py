@@ -1,0 +1,70 @@
+"""The members of a group in the words of a status: roles, positions, what is changing.
+
+Reads a replica's state and nothing else; positions of others are known to the leader only.
+"""
+
+from raftline.core.changing import describe_progress, why_not_ready
+from raftline.core.ids import NodeId
+from raftline.core.raft import Raft
+from raftline.core.state import RaftState, Role
+from raftline.runtime.status import MemberStatus
+
+__all__ = ["change_under_way", "members_of", "role_of"]
+
+
+def role_of(core: Raft) -> str:
+    """Return what a replica is: leader, candidate, follower, learner, removed, or waiting to be added."""
+    state = core.state
+    if state.role is Role.PRE_CANDIDATE:
+        return Role.CANDIDATE.value
+    if state.role is not Role.FOLLOWER or state.membership.is_voter(state.me):
+        role: str = state.role.value
+        return role
+    if not state.membership.voters:
+        return "waiting"
+    return "learner" if state.me in state.membership.learners else "removed"
+
+
+def members_of(core: Raft, now: float) -> tuple[MemberStatus, ...]:
+    """Return every member of the membership in force, sorted by name."""
+    state = core.state
+    return tuple(_member(core, state, node, now) for node in state.membership.everyone())
+
+
+def change_under_way(state: RaftState) -> str | None:
+    """Return the change of the membership under way, in words; None if there is none."""
+    return describe_progress(state)
+
+
+def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberStatus:
+    membership = state.membership
+    progress = state.progress.get(node)
+    match_index = progress.match_index if progress is not None else None
+    if node == state.me:
+        match_index = state.persisted
+    is_learner = node in membership.learners
+    return MemberStatus(
+        node_id=node,
+        address=membership.address_of(node) or "",
+        voter=membership.is_voter(node),
+        role=_role(core, state, node),
+        match_index=match_index,
+        lag_entries=None if match_index is None else max(0, state.log.last_index - match_index),
+        heard_s_ago=round(now - progress.heard_at, 3) if progress is not None else None,
+        mode=progress.mode.name.lower() if progress is not None else None,
+        leaving=membership.is_joint and node not in membership.voters,
+        promoting=node in membership.promoting or (is_learner and node in membership.wanted),
+        priority=membership.priority_of(node),
+        caught_up=(why_not_ready(state, node) or "") if is_learner and state.role is Role.LEADER else None,
+    )
+
+
+def _role(core: Raft, state: RaftState, node: NodeId) -> str | None:
+    """Return a member's role as far as this replica knows."""
+    if node == state.me:
+        return role_of(core)
+    if node == state.leader:
+        return Role.LEADER.value
+    if state.leader is None:
+        return None
+    return Role.FOLLOWER.value if state.membership.is_voter(node) else "learner"

@@ -1,0 +1,156 @@
+"""Promises about members that come, go and hand over, with real nodes."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from raftline import (
+    AddLearner,
+    ChangeRefused,
+    ConfigError,
+    Move,
+    Node,
+    Promote,
+    Remove,
+    Replace,
+    SetPriority,
+)
+
+
+def _voters(node: Node) -> list[str]:
+    return [member.node_id for member in node.members() if member.voter]
+
+
+def test_a_group_grows_and_shrinks_while_it_works(make_cluster: Any) -> None:
+    """Three nodes become five and three again, asked on any node; every write in between is kept."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            first = await cluster.follower()
+            await first.propose(b"k=0")
+            for number in (4, 5):
+                address = await cluster.join(f"n{number}")
+                await first.change_membership(AddLearner(f"n{number}", address))
+                await first.propose(b"k=%d" % number)
+            await cluster.until(lambda: _voters(first) == ["n1", "n2", "n3", "n4", "n5"])
+            assert await cluster.nodes["n5"].propose(b"k=6") == b"5"
+            old = (await cluster.leader()).config.node_id
+            for name in [old, *[name for name in ("n1", "n2", "n3") if name != old]][:2]:
+                await cluster.nodes["n4"].change_membership(Remove(name))
+            await cluster.until(lambda: len(_voters(cluster.nodes["n5"])) == 3)
+            assert await cluster.nodes["n5"].read(b"k") == b"6"
+            await cluster.until(lambda: cluster.nodes[old].status().role == "removed")
+
+    asyncio.run(scenario())
+
+
+def test_a_node_waits_until_it_is_added(make_cluster: Any) -> None:
+    """It elects nobody, says so, and takes part once it is added and promoted."""
+
+    async def scenario() -> None:
+        async with make_cluster(size=1) as cluster:
+            address = await cluster.join("n2")
+            newcomer = cluster.nodes["n2"]
+            assert newcomer.status().role == "waiting"
+            assert newcomer.members() == ()
+            one = await cluster.leader()
+            await one.propose(b"k=1")
+            await one.change_membership(AddLearner("n2", address, promote=False))
+            await cluster.until(lambda: newcomer.status().role == "learner")
+            assert await newcomer.read(b"k") == b"1"
+            await cluster.until(lambda: one.members()[1].caught_up == "")
+            await newcomer.change_membership(Promote("n2"))
+            await cluster.until(lambda: newcomer.status().role == "follower")
+            assert _voters(one) == ["n1", "n2"]
+
+    asyncio.run(scenario())
+
+
+def test_a_refusal_says_why(make_cluster: Any) -> None:
+    """On the leader and on a follower alike."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            for node in (await cluster.leader(), await cluster.follower()):
+                with pytest.raises(ChangeRefused, match="n9 is no member; there are n1, n2, n3"):
+                    await node.change_membership(Remove("n9"))
+                with pytest.raises(ChangeRefused, match="n2 votes already, at"):
+                    await node.change_membership(AddLearner("n2", "127.0.0.1:7009"))
+                with pytest.raises(ConfigError, match="the port is missing"):
+                    await node.change_membership(Move("n2", "nowhere"))
+                with pytest.raises(ChangeRefused, match="n9 is no member"):
+                    await node.transfer_leadership("n9")
+
+    asyncio.run(scenario())
+
+
+def test_the_leadership_goes_where_it_is_asked_to_go(make_cluster: Any) -> None:
+    """Asked on any node; writes go on."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            await leader.propose(b"k=1")
+            follower = await cluster.follower()
+            name = follower.config.node_id
+            writes = [asyncio.ensure_future(leader.propose(b"k%d=1" % n)) for n in range(50)]
+            await leader.transfer_leadership(name)
+            await cluster.until(lambda: follower.is_leader)
+            await asyncio.gather(*writes)
+            await follower.transfer_leadership()
+            await cluster.until(lambda: not follower.is_leader)
+            await follower.propose(b"k=2")
+
+    asyncio.run(scenario())
+
+
+def test_a_leader_that_stops_fails_no_write(make_cluster: Any) -> None:
+    """It hands over first, and whoever waits gets a result, here and on the other nodes (thesis 3.10)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            for _ in range(3):
+                leader = await cluster.leader()
+                await leader.propose(b"k=1")
+                nodes = list(cluster.nodes.values())
+                writes = [asyncio.ensure_future(nodes[n % 3].propose(b"k%d=1" % n)) for n in range(300)]
+                await asyncio.sleep(0)
+                name = leader.config.node_id
+                await cluster.stop(name)
+                await asyncio.gather(*writes)
+                await cluster.start(name)
+
+    asyncio.run(scenario())
+
+
+def test_every_voter_can_be_replaced_at_once(make_cluster: Any) -> None:
+    """Three new nodes take over from the old three, which learn that they are out (§6)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            await (await cluster.leader()).propose(b"k=1")
+            addresses = {name: await cluster.join(name) for name in ("n4", "n5", "n6")}
+            await (await cluster.follower()).change_membership(Replace.by(addresses))
+            new = [cluster.nodes[name] for name in addresses]
+            await cluster.until(lambda: any(node.is_leader for node in new))
+            assert await new[0].read(b"k") == b"1"
+            assert _voters(new[1]) == ["n4", "n5", "n6"]
+            await cluster.stop("n1", "n2", "n3")
+            assert await new[2].propose(b"k=2") == b"1"
+
+    asyncio.run(scenario())
+
+
+def test_the_preferred_node_leads(make_cluster: Any) -> None:
+    """After a while in which nothing else changes."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            follower = await cluster.follower()
+            name = follower.config.node_id
+            await follower.change_membership(SetPriority(name, 5))
+            await cluster.until(lambda: follower.is_leader)
+            assert [member.priority for member in follower.members() if member.node_id == name] == [5]
+
+    asyncio.run(scenario())
