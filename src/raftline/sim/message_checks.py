@@ -203,6 +203,7 @@ class MessageChecks:
             if state is None or state.leader != source or state.term != request.term:
                 self._violated(source, f"sends AppendEntries of term {request.term}, which it did not win (A21)")
         self.leading.on_append_request(source, target, request)
+        self._check_view(source, request)
         if not request.entries:
             return
         stream = self._streams.get((source, target))
@@ -219,6 +220,19 @@ class MessageChecks:
         stream.prev = request.prev_index
         stream.highest = request.prev_index + len(request.entries)
         stream.at = now
+
+    def _check_view(self, source: NodeId, request: AppendRequest) -> None:
+        """What is before the entries, and they themselves, come from one view of the sender's log (B31)."""
+        state = self._state_of(source)
+        if state is None or state.term != request.term:
+            return
+        if request.entries and request.entries[0].index != request.prev_index + 1:
+            self._violated(source, f"sends entries from {request.entries[0].index} behind {request.prev_index} (B31)")
+        term = state.log.term_at(request.prev_index)
+        if term is not None and term != request.prev_term:
+            self._violated(
+                source, f"says term {request.prev_term} of entry {request.prev_index}, it holds term {term} (B31)"
+            )
 
     def _on_vote(self, voter: NodeId, candidate: NodeId, term: Term, durable: Durable) -> None:
         if durable.term < term or (durable.term == term and durable.vote != candidate):

@@ -11,8 +11,13 @@ from raftline.sim.mutants.runner import Verdict, control, run_mutants
 
 CAUGHT = (
     ("append_clears_the_vote", 0),
-    ("half_is_a_majority", 1),
+    ("silence_is_consent", 0),
+    ("late_vote_wins_again", 0),
+    ("waits_for_everybody", 0),
     ("commit_to_the_end_of_the_log", 0),
+    ("previous_index_is_off_by_one", 0),
+    ("failed_node_goes_on", 0),
+    ("finished_write_of_a_cut_tail_counts", 6),
 )
 """Mutant, and a seed that catches it."""
 

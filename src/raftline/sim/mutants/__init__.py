@@ -26,6 +26,7 @@ To run them:
     raftline sim --mutants vote_twice_in_a_term      # one or several, or all; --list lists them
     python .../sim/mutants/process.py NAME -m MODULE ARGUMENTS...
 
-The second runs any module (`raftline lab`, a test runner) under a mutant, child processes included; NAME `none` runs
-the unmutated code. What the full node cannot show, or only rarely, gets a sharper bench in `benches.py`.
+The second runs any module (`raftline.cli.main lab 2A`, `pytest`) under a mutant, child processes included;
+`runner.process_command` returns that command. NAME `none` runs the unmutated code. What the full node cannot show, or
+only rarely, gets a sharper bench in `benches.py`.
 """
