@@ -14,6 +14,7 @@ from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
 from raftline.sim.message_checks import Durable, LogRecord, MessageChecks
+from raftline.sim.state_checks import StateChecks
 from raftline.sim.step_checks import StepChecks, Timeouts
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Checkers:
         self._watched: dict[NodeId, _Watched] = {}
         self._timeouts = Timeouts()
         self._logs = LogRecord()
+        self._states = StateChecks()
         self._messages = MessageChecks(lambda: cluster.world.now, self._state_of)
         self._durable = self._messages.durable
         self.leaders = self._messages.leaders
@@ -110,6 +112,7 @@ class Checkers:
         self._watched[name] = watched
         self._messages.failed.discard(name)
         self._watch_turns(name, watched, durable)
+        self._states.watch(name, watched.group)
 
     def _watch_turns(self, name: NodeId, watched: _Watched, durable: Durable) -> None:
         """Put checks around what the group loop does; its own code is what runs."""
@@ -153,6 +156,10 @@ class Checkers:
         self._durable.pop(member.name, None)
         self._messages.lost[member.name] = len(self.committed)
         self._messages.forget_votes_of(member.name)
+
+    def check_equal_states(self) -> None:
+        """Hold what all state machines contain against each other (G1)."""
+        self._states.check_equal({name: watched.replica for name, watched in self._watched.items()})
 
     def _state_of(self, name: NodeId) -> RaftState | None:
         watched = self._watched.get(name)

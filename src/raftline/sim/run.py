@@ -19,20 +19,18 @@ from raftline.linearizability.checker import Verdict, check
 from raftline.linearizability.history import HistoryError, Operation
 from raftline.linearizability.redis_strings import RedisStrings
 from raftline.runtime.config import NodeConfig
+from raftline.sim.aftermath import Aftermath, LivenessViolation
 from raftline.sim.blame import place_of
 from raftline.sim.cluster import SimCluster
 from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis, NemesisPlan
 from raftline.sim.refusals import SimulationError
+from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
 from raftline.sim.workload import Workload, WorkloadPlan
 
 __all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
-
-
-class LivenessViolation(RaftlineError):
-    """Everything was healed and the cluster did not get going again in time."""
 
 
 class LinearizabilityViolation(SafetyViolation):
@@ -100,6 +98,7 @@ class _Run:
         self.trace.watch(self.cluster)
         self.nemesis = Nemesis(self.cluster, self.plan, self.world.stream("nemesis"))
         self.workload = Workload(self.cluster, KvDoor(self.cluster), workload, self.world.stream("workload"))
+        self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
         return NodeConfig(
@@ -120,6 +119,7 @@ class _Run:
         self.cluster.start()
         self.nemesis.start()
         self.workload.start()
+        self.sessions.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
         self.cluster.note("", "heal")
@@ -129,25 +129,15 @@ class _Run:
                 f"no client was answered for 4 s, {scenario.heal_s - 2.0} s after everything was healed"
             )
         self.workload.stop()
+        self.sessions.stop()
         world.run_for(self.workload.plan.timeout_s + 1.0)
-        self._check_agreement()
+        aftermath = Aftermath(self.cluster, self.workload)
+        aftermath.ask_everybody()
+        aftermath.check()
+        if self.sessions.waiting:
+            raise LivenessViolation(f"{self.sessions.waiting} repeat a command and are not answered (G8)")
+        self.sessions.check_end()
         self._check_history()
-
-    def _check_agreement(self) -> None:
-        """Everybody is up, at the same position, with the same state."""
-        members = list(self.cluster.members.values())
-        down = [member.name for member in members if not member.ready]
-        if down:
-            raise LivenessViolation(f"{', '.join(down)} did not come back after everything was healed")
-        statuses = [member.node.status() for member in members if member.node is not None]
-        seen = {(status.commit_index, status.applied_index, status.digest) for status in statuses}
-        if len(seen) != 1:
-            positions = ", ".join(
-                f"{s.node_id} {s.role} term {s.term} committed {s.commit_index} applied {s.applied_index} "
-                f"digest {s.digest:08x}"
-                for s in statuses
-            )
-            raise LivenessViolation(f"the replicas do not agree after everything was healed: {positions}")
 
     def _check_history(self) -> None:
         """Some order of the operations explains every answer, key by key; acknowledged writes are part of it."""
@@ -214,5 +204,6 @@ def _fill(outcome: Outcome, run: _Run) -> None:
         faults["clock jumps"] += member.clock.jumps
         points.update(member.disk.reached)
     faults["storage failures"] = cluster.storage_failures
+    faults["commands repeated"] = repeated(checkers.committed)
     outcome.faults = dict(faults)
     outcome.points = dict(points)

@@ -40,6 +40,8 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 4.0
     read_share: float = 0.4
     value_bytes_max: int = 40
+    session_clients: int = 2
+    """Others, that repeat commands in sessions until they know."""
 
     @staticmethod
     def draw(random: Random) -> "WorkloadPlan":
