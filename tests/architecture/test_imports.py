@@ -50,7 +50,7 @@ IMPURE_MODULES = {
 
 THIRD_PARTY_OF_PURE = {"msgspec"}
 
-OWNERS_OF_TASKS = {"runtime", "sim", "transport", "kv", "cli", "lab"}
+OWNERS_OF_TASKS = {"runtime", "sim", "transport", "kv", "cli", "lab", "testing"}
 """Who may touch asyncio."""
 
 OWNERS_OF_THREADS = {"runtime", "cli", "sim"}
