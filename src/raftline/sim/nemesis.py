@@ -1,138 +1,74 @@
-"""What goes wrong and when: one Struct of named rates, drawn from the seed and printed; then everything heals.
+"""Carries out what a list of acts says, in the safety phase; then everything heals.
 
-A run has a safety phase, in which the nemesis acts at random moments, and a liveness phase, in which all is well and
-progress is demanded. A run that never crashed, cut or paused anything proves nothing, so what was done is counted.
+A run has a safety phase, in which the nemesis acts, and a liveness phase, in which all is well and progress is
+demanded. A run that never crashed, cut or paused anything proves nothing, so what was done is counted.
 """
 
 import errno
 import os
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
 
+from raftline.core.ids import NodeId
 from raftline.core.messages import SnapshotReply, SnapshotRequest
+from raftline.sim.acts import RARE_POINTS, Act, NemesisPlan, draw_acts
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.disk import CrashKind
-from raftline.sim.faults import DiskFaults, Latency, LinkFaults
+from raftline.sim.faults import DiskFaults, LinkFaults
 from raftline.sim.loop import SimLoop
 
 __all__ = ["RARE_POINTS", "Nemesis", "NemesisPlan"]
 
-RARE_POINTS = (("segment tmp",), ("snapshot tmp",), ("rename",), ("remove",), ("directory",), ("lock",))
-"""Parts of the names of persistence points that are passed seldom: a crash may wait for one of a kind."""
+_DRAWN_S = 600.0
+"""Without a list of acts, so many seconds of them are drawn."""
 
 
-def _is_one_of(point: str, kinds: tuple[str, ...]) -> bool:
-    return not kinds or any(kind in point for kind in kinds)
+class _Armed:
+    """What waits for a machine at one of its persistence points: a crash, or an error of its disk."""
 
+    __slots__ = ("act", "left")
 
-class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Mean number of each act per virtual minute, and the chances of mishaps that need no act."""
+    def __init__(self, act: Act) -> None:
+        self.act = act
+        self.left = act.after
 
-    kill_program: float = 0.0
-    kill_machine: float = 0.0
-    kill_leader: float = 0.0
-    kill_all: float = 0.0
-    crash_at_point: float = 0.0
-    pause: float = 0.0
-    pause_leader: float = 0.0
-    partition: float = 0.0
-    isolate_leader: float = 0.0
-    one_way_cut: float = 0.0
-    bridge: float = 0.0
-    flap: float = 0.0
-    reset: float = 0.0
-    clock_jump: float = 0.0
-    clock_drift: float = 0.0
-    full_disk: float = 0.0
-    disk_error: float = 0.0
-    wipe: float = 0.0
-    down_s_max: float = 5.0
-    pause_s_max: float = 6.0
-    cut_s_max: float = 8.0
-    loss: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    delay: float = 0.0
-    slow_sync: float = 0.0
-    lag: float = 0.0
-    """A follower is cut off until it needs a snapshot."""
-    late_snapshot: float = 0.0
-    """The messages of a snapshot that is on its way are held until roles have changed."""
-    read_flip: float = 0.0
-    """A machine crashes, and what it reads when it starts again has a wrong bit in it."""
-
-    @staticmethod
-    def draw(random: Random) -> "NemesisPlan":
-        """Draw a plan: each kind of trouble is there or not, and more or less of it."""
-
-        def some(most: float, chance: float = 0.5) -> float:
-            present, amount = random.random() < chance, random.random()
-            return round(most * amount, 4) if present else 0.0
-
-        return NemesisPlan(
-            kill_program=some(6),
-            kill_machine=some(6),
-            kill_leader=some(6),
-            kill_all=some(1.5, 0.3),
-            crash_at_point=some(8),
-            pause=some(4),
-            pause_leader=some(4, 0.4),
-            partition=some(5),
-            isolate_leader=some(4),
-            one_way_cut=some(5, 0.4),
-            bridge=some(2, 0.3),
-            flap=some(2, 0.3),
-            reset=some(10, 0.4),
-            clock_jump=some(4, 0.4),
-            clock_drift=some(4, 0.4),
-            full_disk=some(1.5, 0.2),
-            disk_error=some(1.5, 0.2),
-            wipe=some(2.0, 0.3),
-            loss=some(0.1, 0.4),
-            duplicate=some(0.1, 0.4),
-            reorder=some(0.2, 0.4),
-            delay=some(0.02, 0.3),
-            slow_sync=some(0.05, 0.3),
-            lag=some(4, 0.4),
-            late_snapshot=some(8, 0.4),
-            read_flip=some(2, 0.2),
-        )
-
-    def link_faults(self) -> LinkFaults:
-        """Return what happens to messages during the safety phase."""
-        return LinkFaults(
-            loss=self.loss,
-            duplicate=self.duplicate,
-            reorder=self.reorder,
-            delay=self.delay,
-            delay_latency=Latency(0.1, 0.6, 5.0),
-        )
-
-    def disk_faults(self) -> DiskFaults:
-        """Return how disks behave during the safety phase."""
-        return DiskFaults(slow_sync=self.slow_sync, slow_sync_latency=Latency(0.02, 0.1, 1.5))
+    def is_due(self, point: str) -> bool:
+        """Count a point of the kind that is waited for; say whether it is the one."""
+        if self.act.points and not any(part in point for part in self.act.points):
+            return False
+        self.left -= 1
+        return self.left < 0
 
 
 class Nemesis:
-    """Carries out a plan on a cluster.
+    """Carries out acts on a cluster.
 
     Invariants: at most a minority is wiped in a run, and never a machine whose data a quorum needs; whatever is down
     comes back; nothing happens any more after `heal`.
     """
 
-    def __init__(self, cluster: SimCluster, plan: NemesisPlan, random: Random) -> None:
+    def __init__(
+        self, cluster: SimCluster, plan: NemesisPlan, random: Random, acts: Sequence[Act] | None = None
+    ) -> None:
+        """`random` decides what no act foresees: how long a machine is down whose disk failed."""
         self.cluster = cluster
         self.plan = plan
         self.random = random
+        self.acts = draw_acts(plan, list(cluster.members), _DRAWN_S, random) if acts is None else tuple(acts)
+        """In the order of time."""
         self.counts: Counter[str] = Counter()
+        self.done: list[tuple[Act, str]] = []
+        """The acts that did something, each with whom it hit."""
+        self._names = list(cluster.members)
         self._world: SimLoop = cluster.world
+        self._waiting = deque(sorted(self.acts, key=lambda act: act.at_s))
         self._healed = False
-        self._armed: dict[str, int] = {}
-        self._armed_at: dict[str, tuple[str, ...]] = {}
-        self._late_snapshots = 0
+        self._armed: dict[NodeId, _Armed] = {}
+        self._down_s: dict[NodeId, float] = {}
+        self._late_snapshot: Act | None = None
         self._wiped = 0
         cluster.on_message_sent = self._on_message_sent
         cluster.on_down = self._restart_later
@@ -140,12 +76,9 @@ class Nemesis:
             member.disk.on_point = self._point_hook(member)
 
     def start(self) -> None:
-        """Begin to torment: every act has a clock of its own."""
+        """Begin to torment."""
         self.cluster.network.set_faults(self.plan.link_faults())
-        for name, act in self._acts().items():
-            rate = getattr(self.plan, name)
-            if rate > 0:
-                self._schedule(name, rate, act)
+        self._wait_for_next()
 
     def heal(self) -> None:
         """Undo everything and keep quiet: links, clocks, disks, pauses; what is down comes up."""
@@ -153,11 +86,11 @@ class Nemesis:
         cluster = self.cluster
         cluster.network.heal()
         cluster.network.set_faults(LinkFaults())
+        self._armed.clear()
+        self._late_snapshot = None
         for member in cluster.members.values():
             member.disk.faults = DiskFaults()
             member.disk.capacity_bytes = float("inf")
-            self._armed.pop(member.name, None)
-            self._late_snapshots = 0
             member.rate = 1.0
             if member.loop is not None and member.is_up:
                 member.loop.resume()
@@ -165,15 +98,31 @@ class Nemesis:
             if not member.is_up:
                 member.start()
 
-    def _acts(self) -> dict[str, Callable[[], bool]]:
+    def _wait_for_next(self) -> None:
+        if self._waiting:
+            self._world.call_at(self._waiting[0].at_s, self._act)
+
+    def _act(self) -> None:
+        """Carry out the next act, and wait for the one after it."""
+        if self._healed:
+            return
+        act = self._waiting.popleft()
+        hit = self._acts()[act.name](act)
+        if hit is not None:
+            self.counts[act.name] += 1
+            self.done.append((act, hit))
+            self.cluster.note("", "nemesis", f"{act.name} {hit}".rstrip())
+        self._wait_for_next()
+
+    def _acts(self) -> dict[str, Callable[[Act], str | None]]:
         return {
-            "kill_program": lambda: self._kill(self._any(), CrashKind.PROGRAM),
-            "kill_machine": lambda: self._kill(self._any(), CrashKind.MACHINE),
-            "kill_leader": lambda: self._kill(self._leader(), self._kind()),
+            "kill_program": lambda act: self._kill(self._machine(act), act.kind, act.for_s),
+            "kill_machine": lambda act: self._kill(self._machine(act), act.kind, act.for_s),
+            "kill_leader": lambda act: self._kill(self._leader(), act.kind, act.for_s),
             "kill_all": self._kill_all,
-            "crash_at_point": self._arm_point,
-            "pause": lambda: self._pause(self._any()),
-            "pause_leader": lambda: self._pause(self._leader()),
+            "crash_at_point": self._arm,
+            "pause": lambda act: self._pause(self._machine(act), act.for_s),
+            "pause_leader": lambda act: self._pause(self._leader(), act.for_s),
             "partition": self._partition,
             "isolate_leader": self._isolate_leader,
             "one_way_cut": self._one_way,
@@ -183,53 +132,41 @@ class Nemesis:
             "clock_jump": self._jump,
             "clock_drift": self._drift,
             "full_disk": self._fill_disk,
-            "disk_error": self._arm_error,
+            "disk_error": self._arm,
             "wipe": self._wipe,
             "lag": self._lag,
             "late_snapshot": self._arm_late_snapshot,
             "read_flip": self._flip_reads,
         }
 
-    def _schedule(self, name: str, per_minute: float, act: Callable[[], bool]) -> None:
-        """Let `act` happen after a random while, again and again (uniform, mean one minute / rate)."""
-        delay = 120.0 / per_minute * self.random.random()
-
-        def happen() -> None:
-            if self._healed:
-                return
-            if act():
-                self.counts[name] += 1
-                self.cluster.note("", "nemesis", name)
-            self._schedule(name, per_minute, act)
-
-        self._world.call_later(delay, happen)
-
     # Whom to torment.
 
-    def _any(self) -> Member | None:
-        up = self.cluster.up()
-        return up[int(self.random.random() * len(up))] if up else None
+    def _machine(self, act: Act) -> Member | None:
+        """Return the machine that an act names, or the next in line that is up and not paused."""
+        first = self._names.index(act.node)
+        up = {member.name: member for member in self.cluster.up()}
+        return next((up[name] for name in self._names[first:] + self._names[:first] if name in up), None)
 
     def _leader(self) -> Member | None:
         leaders = [member for member in self.cluster.ready() if member.node is not None and member.node.is_leader]
         return leaders[0] if leaders else None
 
-    def _kind(self) -> CrashKind:
-        return CrashKind.MACHINE if self.random.random() < 0.5 else CrashKind.PROGRAM
+    # Acts; each returns whom it hit, None if it did nothing.
 
-    # Acts; each returns whether it did anything.
-
-    def _kill(self, member: Member | None, kind: CrashKind) -> bool:
+    def _kill(self, member: Member | None, kind: CrashKind, down_s: float) -> str | None:
         if member is None:
-            return False
+            return None
         self.cluster.note(member.name, "kill", kind.value)
         member.crash(kind)
+        self._down_s[member.name] = down_s
         self._restart_later(member)
-        return True
+        return member.name
 
     def _restart_later(self, member: Member) -> None:
-        """Bring a machine back after a while."""
-        delay = self.plan.down_s_max * self.random.random()
+        """Bring a machine back after the time that its act said, or else some time."""
+        down_s = self._down_s.pop(member.name, None)
+        if down_s is None:
+            down_s = self.plan.down_s_max * self.random.random()
 
         def restart() -> None:
             if not member.is_up:
@@ -239,162 +176,136 @@ class Nemesis:
         if self._healed:
             self._world.call_soon(restart)
         else:
-            self._world.call_later(delay, restart)
+            self._world.call_later(down_s, restart)
 
-    def _kill_all(self) -> bool:
-        kind = self._kind()
+    def _kill_all(self, act: Act) -> str | None:
         up = self.cluster.up()
         for member in up:
-            self._kill(member, kind)
-        return bool(up)
+            self._kill(member, act.kind, act.each_s[self._names.index(member.name)])
+        return " ".join(member.name for member in up) or None
 
     def _point_hook(self, member: Member) -> Callable[[str], CrashKind | None]:
         def hook(point: str) -> CrashKind | None:
-            left = self._armed.get(member.name)
-            if left is None or not _is_one_of(point, self._armed_at.get(member.name, ())):
-                return None
-            if left > 0:
-                self._armed[member.name] = left - 1
+            armed = self._armed.get(member.name)
+            if armed is None or not armed.is_due(point):
                 return None
             del self._armed[member.name]
-            if left < 0:
+            if armed.act.name == "disk_error":
                 self.counts["disk_errors_hit"] += 1
                 raise OSError(errno.EIO, os.strerror(errno.EIO), point)
             self.counts["point_crashes_hit"] += 1
-            return self._kind()
+            self._down_s[member.name] = armed.act.for_s
+            return armed.act.kind
 
         return hook
 
-    def _arm_point(self) -> bool:
-        """Crash a machine at one of its next persistence points."""
-        member = self._any()
+    def _arm(self, act: Act) -> str | None:
+        """Crash a machine at one of its next persistence points, or let its next disk operation fail."""
+        member = self._machine(act)
         if member is None or member.name in self._armed:
-            return False
-        self._armed[member.name] = int(self.random.random() * 60)
-        self._armed_at[member.name] = ()
-        if self.random.random() < 0.5:
-            # Most points are writes and fsyncs of the log: now and then one of the rare ones is waited for.
-            self._armed_at[member.name] = RARE_POINTS[int(self.random.random() * len(RARE_POINTS))]
-            self._armed[member.name] = int(self.random.random() * 3)
-        return True
+            return None
+        self._armed[member.name] = _Armed(act)
+        return member.name
 
-    def _arm_error(self) -> bool:
-        """Let the next disk operation of a machine fail."""
-        member = self._any()
-        if member is None or member.name in self._armed:
-            return False
-        self._armed[member.name] = -1
-        self._armed_at[member.name] = ()
-        return True
-
-    def _pause(self, member: Member | None) -> bool:
+    def _pause(self, member: Member | None, for_s: float) -> str | None:
         if member is None or member.loop is None:
-            return False
+            return None
         loop = member.loop
         loop.pause()
         self.cluster.note(member.name, "pause")
-        self._world.call_later(self.plan.pause_s_max * self.random.random(), loop.resume)
-        return True
+        self._world.call_later(for_s, loop.resume)
+        return member.name
 
-    def _for_a_while(self, undo: Callable[[], None]) -> bool:
+    def _undo_later(self, for_s: float, undo: Callable[[], None]) -> None:
         def end() -> None:
             if not self._healed:
                 undo()
 
-        self._world.call_later(self.plan.cut_s_max * self.random.random(), end)
-        return True
+        self._world.call_later(for_s, end)
 
-    def _hold(self) -> bool:
-        return self.random.random() < 0.3
+    def _partition(self, act: Act) -> str:
+        self.cluster.network.partition(act.side, hold=act.hold)
+        self._undo_later(act.for_s, self.cluster.network.heal)
+        return " ".join(act.side)
 
-    def _partition(self) -> bool:
-        self.cluster.network.split_majority(hold=self._hold())
-        return self._for_a_while(self.cluster.network.heal)
-
-    def _isolate_leader(self) -> bool:
+    def _isolate_leader(self, act: Act) -> str | None:
         leader = self._leader()
         if leader is None:
-            return False
-        self.cluster.network.isolate(leader.name, hold=self._hold())
-        return self._for_a_while(self.cluster.network.heal)
+            return None
+        self.cluster.network.isolate(leader.name, hold=act.hold)
+        self._undo_later(act.for_s, self.cluster.network.heal)
+        return leader.name
 
-    def _pair(self) -> tuple[str, str]:
-        names = list(self.cluster.members)
-        first = names.pop(int(self.random.random() * len(names)))
-        return first, names[int(self.random.random() * len(names))]
-
-    def _one_way(self) -> bool:
-        source, target = self._pair()
+    def _one_way(self, act: Act) -> str:
         network = self.cluster.network
-        network.cut(source, target, hold=self._hold())
-        return self._for_a_while(lambda: network.mend(source, target))
+        network.cut(act.node, act.other, hold=act.hold)
+        self._undo_later(act.for_s, lambda: network.mend(act.node, act.other))
+        return f"{act.node}>{act.other}"
 
-    def _bridge(self) -> bool:
-        names = list(self.cluster.members)
-        self.random.shuffle(names)
-        half = len(names) // 2
-        self.cluster.network.bridge(names[1 : half + 1], names[0], names[half + 1 :])
-        return self._for_a_while(self.cluster.network.heal)
+    def _bridge(self, act: Act) -> str:
+        right = [name for name in self._names if name != act.node and name not in act.side]
+        self.cluster.network.bridge(act.side, act.node, right)
+        self._undo_later(act.for_s, self.cluster.network.heal)
+        return act.node
 
-    def _flap(self) -> bool:
-        source, target = self._pair()
-        self.cluster.network.flap(source, target, up_s=0.3, down_s=0.4)
-        return self._for_a_while(self.cluster.network.heal)
+    def _flap(self, act: Act) -> str:
+        self.cluster.network.flap(act.node, act.other, up_s=0.3, down_s=0.4)
+        self._undo_later(act.for_s, self.cluster.network.heal)
+        return f"{act.node}>{act.other}"
 
-    def _reset(self) -> bool:
-        self.cluster.network.reset(*self._pair())
-        return True
+    def _reset(self, act: Act) -> str:
+        self.cluster.network.reset(act.node, act.other)
+        return f"{act.node}<>{act.other}"
 
-    def _jump(self) -> bool:
-        member = self._any()
+    def _jump(self, act: Act) -> str | None:
+        member = self._machine(act)
         if member is None:
-            return False
-        member.clock.jump(self.random.uniform(-5000.0, 5000.0))
-        return True
+            return None
+        member.clock.jump(act.amount)
+        return member.name
 
-    def _drift(self) -> bool:
-        member = self._any()
+    def _drift(self, act: Act) -> str | None:
+        member = self._machine(act)
         if member is None or member.loop is None:
-            return False
-        rate = self.random.uniform(0.9, 1.1)
-        member.rate = rate
-        member.clock.set_rate(rate)
-        member.loop.set_rate(rate)
-        return True
+            return None
+        member.rate = act.amount
+        member.clock.set_rate(act.amount)
+        member.loop.set_rate(act.amount)
+        return member.name
 
-    def _fill_disk(self) -> bool:
-        member = self._any()
+    def _fill_disk(self, act: Act) -> str | None:
+        member = self._machine(act)
         if member is None:
-            return False
-        member.disk.capacity_bytes = member.disk.used_bytes + 1000.0
-        return True
+            return None
+        member.disk.capacity_bytes = member.disk.used_bytes + act.amount
+        return member.name
 
-    def _wipe(self) -> bool:
+    def _wipe(self, act: Act) -> str | None:
         """Lose the disk of one machine, once per run, while all others are up and hold everything."""
         if self._wiped or len(self.cluster.ready()) < len(self.cluster.members):
-            return False
-        leader, victim = self._leader(), self._any()
+            return None
+        leader, victim = self._leader(), self._machine(act)
         if leader is None or victim is None or leader is victim or leader.node is None:
-            return False
+            return None
         matches = [member.match_index or 0 for member in leader.node.status().members if member.node_id != victim.name]
         if min(matches) < leader.node.status().commit_index:
-            return False
+            return None
         self._wiped += 1
         victim.crash(CrashKind.PROGRAM)
         victim.wipe()
         victim.start()
-        return True
+        return victim.name
 
-    def _lag(self) -> bool:
-        """Cut a follower off until the leader has dropped what it needs, or for three times the longest cut."""
-        leader, victim = self._leader(), self._any()
+    def _lag(self, act: Act) -> str | None:
+        """Cut a follower off until the leader has dropped what it needs, at most for the time that the act says."""
+        leader, victim = self._leader(), self._machine(act)
         if leader is None or victim is None or victim is leader or victim.node is None:
-            return False
+            return None
         last_index = victim.node.status().last_index
         network, name = self.cluster.network, victim.name
-        others = [other for other in self.cluster.members if other != name]
+        others = [other for other in self._names if other != name]
         network.cut_between([name], others)
-        until = self._world.now + 3 * self.plan.cut_s_max
+        until = self._world.now + act.for_s
 
         def look() -> None:
             if self._healed:
@@ -411,46 +322,41 @@ class Nemesis:
                 self._world.call_later(0.2, look)
 
         self._world.call_later(0.2, look)
-        return True
+        return name
 
-    def _arm_late_snapshot(self) -> bool:
+    def _arm_late_snapshot(self, act: Act) -> str:
         """Let the messages of one of the next snapshots be late."""
-        self._late_snapshots = 1
-        return True
+        self._late_snapshot = act
+        return ""
 
     def _on_message_sent(self, source: str, target: str, message: object) -> None:
         """Hold everything to and from one end of a snapshot's way, long enough for it to give the other up."""
-        kind = type(message)
-        if not self._late_snapshots or self._healed or (kind is not SnapshotRequest and kind is not SnapshotReply):
+        kind, act = type(message), self._late_snapshot
+        if act is None or self._healed or (kind is not SnapshotRequest and kind is not SnapshotReply):
             return
-        self._late_snapshots = 0
+        self._late_snapshot = None
         self.counts["snapshots_held"] += 1
         network = self.cluster.network
-        one = source if self.random.random() < 0.5 else target
+        one = source if act.node == "source" else target
 
         def hold() -> None:
             if not self._healed:
                 network.isolate(one, hold=True)
 
-        def let_go() -> None:
-            if not self._healed:
-                network.heal()
+        self._world.call_later(act.amount, hold)
+        self._undo_later(act.amount + act.for_s, network.heal)
 
-        delay_s = 0.02 * self.random.random()
-        self._world.call_later(delay_s, hold)
-        self._world.call_later(delay_s + 0.4 + 1.2 * self.random.random(), let_go)
-
-    def _flip_reads(self) -> bool:
+    def _flip_reads(self, act: Act) -> str | None:
         """Crash a machine; when it starts again, some of what it reads is wrong, until it was refused or has begun."""
-        member = self._any()
+        member = self._machine(act)
         if member is None or not member.ready:
-            return False
+            return None
         faults = member.disk.faults
         member.disk.faults = msgspec.structs.replace(faults, read_flip=0.3)
-        self._kill(member, self._kind())
+        self._kill(member, act.kind, act.for_s)
 
         def calm() -> None:
             member.disk.faults = msgspec.structs.replace(member.disk.faults, read_flip=0.0)
 
         self._world.call_later(self.plan.down_s_max + 0.5, calm)
-        return True
+        return member.name

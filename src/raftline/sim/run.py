@@ -19,16 +19,18 @@ from raftline.linearizability.checker import Verdict, check
 from raftline.linearizability.history import HistoryError, Operation
 from raftline.linearizability.redis_strings import RedisStrings
 from raftline.runtime.config import NodeConfig
+from raftline.sim.acts import describe_act
 from raftline.sim.aftermath import Aftermath, LivenessViolation
 from raftline.sim.blame import place_of
 from raftline.sim.cluster import SimCluster
 from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
-from raftline.sim.nemesis import Nemesis, NemesisPlan
+from raftline.sim.nemesis import Nemesis
 from raftline.sim.refusals import SimulationError
+from raftline.sim.scenario import Outcome, Scenario, resolve
 from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
-from raftline.sim.workload import Workload, WorkloadPlan
+from raftline.sim.workload import Workload
 
 __all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
 
@@ -37,80 +39,44 @@ class LinearizabilityViolation(SafetyViolation):
     """No order of the clients' operations explains what they were told."""
 
 
-class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run looks like apart from its seed; None is drawn from the seed."""
-
-    size: int | None = None
-    safety_s: float = 30.0
-    heal_s: float = 12.0
-    plan: NemesisPlan | None = None
-    workload: WorkloadPlan | None = None
-    steps_check: int = 5_000_000
-
-
-class Outcome(msgspec.Struct, kw_only=True):
-    """What came of a run."""
-
-    seed: int
-    size: int = 0
-    error: str | None = None
-    check: str | None = None
-    """Which check failed."""
-    where: str | None = None
-    """The function that noticed, below `raftline`."""
-    virtual_s: float = 0.0
-    cpu_s: float = 0.0
-    events: int = 0
-    steps: int = 0
-    committed: int = 0
-    elections: int = 0
-    operations: int = 0
-    unknown: int = 0
-    refused: int = 0
-    trace_digest: str = ""
-    plan: NemesisPlan | None = None
-    faults: dict[str, int] = {}
-    points: dict[str, int] = {}
-
-
 class _Run:
     """The pieces of one run."""
 
     def __init__(self, seed: int, scenario: Scenario, *, keep_trace: bool) -> None:
-        self.seed = seed
-        self.scenario = scenario
+        self.scenario = scenario = resolve(seed, scenario)
+        plan, workload = scenario.plan, scenario.workload
+        assert plan is not None, "resolved"
+        assert workload is not None, "resolved"
+        assert scenario.size is not None, "resolved"
         self.world = SimLoop(seed)
-        random = self.world.stream("scenario")
-        self.plan = scenario.plan or NemesisPlan.draw(random)
-        self.size = scenario.size or (3 if random.random() < 0.5 else 5)
-        workload = scenario.workload or WorkloadPlan.draw(random)
-        self.snapshot_entries = 10 + int(200 * random.random() ** 2)
-        self.chunk_bytes = 64 + int(20_000 * random.random() ** 4)
         self.trace = Trace(keep=keep_trace)
         self.cluster = SimCluster(
             self.world,
-            self.size,
+            scenario.size,
             config_of=self._config_of,
             make_machine=KvMachine,
-            disk_faults=self.plan.disk_faults(),
+            disk_faults=plan.disk_faults(),
             trace=self.trace.note if keep_trace else None,
         )
         self.trace.watch(self.cluster)
-        self.nemesis = Nemesis(self.cluster, self.plan, self.world.stream("nemesis"))
+        self.nemesis = Nemesis(self.cluster, plan, self.world.stream("nemesis"), scenario.acts)
         self.workload = Workload(self.cluster, KvDoor(self.cluster), workload, self.world.stream("workload"))
         self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
+        snapshot_entries, chunk_bytes = self.scenario.snapshot_entries, self.scenario.chunk_bytes
+        assert snapshot_entries is not None, "resolved"
+        assert chunk_bytes is not None, "resolved"
         return NodeConfig(
             node_id=name,
             members=addresses,
             data_dir="/data",
             request_timeout_s=2.5,
             segment_bytes=1 << 16,
-            snapshot_log_entries=self.snapshot_entries,
+            snapshot_log_entries=snapshot_entries,
             snapshot_log_bytes=1 << 20,
-            keep_log_entries=self.snapshot_entries // 4,
-            core=CoreConfig(snapshot_chunk_bytes=self.chunk_bytes),
+            keep_log_entries=snapshot_entries // 4,
+            core=CoreConfig(snapshot_chunk_bytes=chunk_bytes),
         )
 
     def go(self) -> None:
@@ -163,7 +129,7 @@ def run_seed(
     """Run one seed and return what came of it; `on_finished` gets the history and the trace's lines."""
     run = _Run(seed, scenario or Scenario(), keep_trace=keep_trace)
     started = time.process_time()
-    outcome = Outcome(seed=seed, size=run.size, plan=run.plan)
+    outcome = Outcome(seed=seed, size=len(run.cluster.members), plan=run.scenario.plan)
     try:
         run.go()
     except (RaftlineError, SimulationError, AssertionError) as error:
@@ -174,6 +140,8 @@ def run_seed(
         _close(run.world)
     outcome.cpu_s = time.process_time() - started
     _fill(outcome, run)
+    if keep_trace:
+        outcome.acts = [f"{describe_act(act)}{f' → {hit}' if hit else ''}" for act, hit in run.nemesis.done]
     if on_finished is not None:
         on_finished(run.workload.operations, run.trace.lines)
     return outcome

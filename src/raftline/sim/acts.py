@@ -1,0 +1,274 @@
+"""What goes wrong and when: one Struct of named rates, and the list of acts that a seed makes of it.
+
+Everything an act needs is drawn before the run, so a list of acts can be printed, kept as JSON, shortened and carried
+out again. What it hits depends on the run only where it says so: the leader, or the next machine that is up.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from raftline.core.ids import NodeId
+from raftline.sim.disk import CrashKind
+from raftline.sim.faults import DiskFaults, Latency, LinkFaults
+
+__all__ = ["ACTS", "RARE_POINTS", "Act", "NemesisPlan", "describe_act", "draw_acts"]
+
+RARE_POINTS = (("segment tmp",), ("snapshot tmp",), ("rename",), ("remove",), ("directory",), ("lock",))
+"""Parts of the names of persistence points that are passed seldom: a crash may wait for one of a kind."""
+
+FREE_BYTES = 1000.0
+"""What a full disk still takes."""
+
+
+class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Mean number of each act per virtual minute, and the chances of mishaps that need no act."""
+
+    kill_program: float = 0.0
+    kill_machine: float = 0.0
+    kill_leader: float = 0.0
+    kill_all: float = 0.0
+    crash_at_point: float = 0.0
+    pause: float = 0.0
+    pause_leader: float = 0.0
+    partition: float = 0.0
+    isolate_leader: float = 0.0
+    one_way_cut: float = 0.0
+    bridge: float = 0.0
+    flap: float = 0.0
+    reset: float = 0.0
+    clock_jump: float = 0.0
+    clock_drift: float = 0.0
+    full_disk: float = 0.0
+    disk_error: float = 0.0
+    wipe: float = 0.0
+    down_s_max: float = 5.0
+    pause_s_max: float = 6.0
+    cut_s_max: float = 8.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    delay: float = 0.0
+    slow_sync: float = 0.0
+    lag: float = 0.0
+    """A follower is cut off until it needs a snapshot."""
+    late_snapshot: float = 0.0
+    """The messages of a snapshot that is on its way are held until roles have changed."""
+    read_flip: float = 0.0
+    """A machine crashes, and what it reads when it starts again has a wrong bit in it."""
+
+    @staticmethod
+    def draw(random: Random) -> "NemesisPlan":
+        """Draw a plan: each kind of trouble is there or not, and more or less of it."""
+
+        def some(most: float, chance: float = 0.5) -> float:
+            present, amount = random.random() < chance, random.random()
+            return round(most * amount, 4) if present else 0.0
+
+        return NemesisPlan(
+            kill_program=some(6),
+            kill_machine=some(6),
+            kill_leader=some(6),
+            kill_all=some(1.5, 0.3),
+            crash_at_point=some(8),
+            pause=some(4),
+            pause_leader=some(4, 0.4),
+            partition=some(5),
+            isolate_leader=some(4),
+            one_way_cut=some(5, 0.4),
+            bridge=some(2, 0.3),
+            flap=some(2, 0.3),
+            reset=some(10, 0.4),
+            clock_jump=some(4, 0.4),
+            clock_drift=some(4, 0.4),
+            full_disk=some(1.5, 0.2),
+            disk_error=some(1.5, 0.2),
+            wipe=some(2.0, 0.3),
+            loss=some(0.1, 0.4),
+            duplicate=some(0.1, 0.4),
+            reorder=some(0.2, 0.4),
+            delay=some(0.02, 0.3),
+            slow_sync=some(0.05, 0.3),
+            lag=some(4, 0.4),
+            late_snapshot=some(8, 0.4),
+            read_flip=some(2, 0.2),
+        )
+
+    def link_faults(self) -> LinkFaults:
+        """Return what happens to messages during the safety phase."""
+        return LinkFaults(
+            loss=self.loss,
+            duplicate=self.duplicate,
+            reorder=self.reorder,
+            delay=self.delay,
+            delay_latency=Latency(0.1, 0.6, 5.0),
+        )
+
+    def disk_faults(self) -> DiskFaults:
+        """Return how disks behave during the safety phase."""
+        return DiskFaults(slow_sync=self.slow_sync, slow_sync_latency=Latency(0.02, 0.1, 1.5))
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One thing that the nemesis does: when, what (a name of `ACTS`), and to whom; it uses what `ACTS` says of it."""
+
+    at_s: float
+    """Virtual seconds since the run began."""
+    name: str
+    node: NodeId = ""
+    """The machine that is hit; one that is down or paused stands for the next in line that is not."""
+    other: NodeId = ""
+    side: tuple[NodeId, ...] = ()
+    """The nodes on one side of a cut."""
+    for_s: float = 0.0
+    """How long it lasts: down, paused, cut."""
+    each_s: tuple[float, ...] = ()
+    """How long each machine is down, in the order of the machines."""
+    kind: CrashKind = CrashKind.PROGRAM
+    hold: bool = False
+    """Whether a cut keeps messages back instead of losing them."""
+    points: tuple[str, ...] = ()
+    """Parts of the names of persistence points that count; none: all do."""
+    after: int = 0
+    """How many of those points are passed before the one that counts."""
+    amount: float = 0.0
+    """Milliseconds of a jump, rate of a clock, seconds before a snapshot is held."""
+
+
+Draw = Callable[["_Chance"], dict[str, Any]]
+
+
+class _Chance:
+    """Draws what acts need; every draw is uniform and exact, so that all machines and Pythons agree."""
+
+    def __init__(self, plan: NemesisPlan, names: Sequence[NodeId], random: Random) -> None:
+        self.plan = plan
+        self.names = names
+        self.random = random
+
+    def below(self, stop: float) -> float:
+        """Return seconds in [0, stop), to the microsecond."""
+        return round(stop * self.random.random(), 6)
+
+    def node(self) -> NodeId:
+        return self.names[int(self.random.random() * len(self.names))]
+
+    def pair(self) -> dict[str, Any]:
+        first = self.node()
+        others = [name for name in self.names if name != first] or [first]
+        return {"node": first, "other": others[int(self.random.random() * len(others))]}
+
+    def shuffled(self) -> list[NodeId]:
+        waiting = list(self.names)
+        return [waiting.pop(int(self.random.random() * len(waiting))) for _ in range(len(waiting))]
+
+    def kind(self) -> CrashKind:
+        return CrashKind.MACHINE if self.random.random() < 0.5 else CrashKind.PROGRAM
+
+    def hold(self) -> bool:
+        return self.random.random() < 0.3
+
+    def down_s(self) -> float:
+        return self.below(self.plan.down_s_max)
+
+    def cut_s(self) -> float:
+        return self.below(self.plan.cut_s_max)
+
+
+def _crash_at_point(chance: _Chance) -> dict[str, Any]:
+    """Most points are writes and fsyncs of the log: now and then one of the rare ones is waited for."""
+    drawn = {"node": chance.node(), "kind": chance.kind(), "for_s": chance.down_s()}
+    if chance.random.random() < 0.5:
+        points = RARE_POINTS[int(chance.random.random() * len(RARE_POINTS))]
+        return {**drawn, "points": points, "after": int(chance.random.random() * 3)}
+    return {**drawn, "after": int(chance.random.random() * 60)}
+
+
+def _partition(chance: _Chance) -> dict[str, Any]:
+    shuffled = chance.shuffled()
+    minority = sorted(shuffled[len(shuffled) // 2 + 1 :])
+    return {"side": tuple(minority), "hold": chance.hold(), "for_s": chance.cut_s()}
+
+
+def _bridge(chance: _Chance) -> dict[str, Any]:
+    shuffled = chance.shuffled()
+    half = len(shuffled) // 2
+    return {"node": shuffled[0], "side": tuple(sorted(shuffled[1 : half + 1])), "for_s": chance.cut_s()}
+
+
+def _late_snapshot(chance: _Chance) -> dict[str, Any]:
+    end = "source" if chance.random.random() < 0.5 else "target"
+    return {"node": end, "amount": chance.below(0.02), "for_s": round(0.4 + chance.below(1.2), 6)}
+
+
+ACTS: dict[str, Draw] = {
+    "kill_program": lambda chance: {"node": chance.node(), "for_s": chance.down_s()},
+    "kill_machine": lambda chance: {"node": chance.node(), "for_s": chance.down_s(), "kind": CrashKind.MACHINE},
+    "kill_leader": lambda chance: {"kind": chance.kind(), "for_s": chance.down_s()},
+    "kill_all": lambda chance: {"kind": chance.kind(), "each_s": tuple(chance.down_s() for _ in chance.names)},
+    "crash_at_point": _crash_at_point,
+    "pause": lambda chance: {"node": chance.node(), "for_s": chance.below(chance.plan.pause_s_max)},
+    "pause_leader": lambda chance: {"for_s": chance.below(chance.plan.pause_s_max)},
+    "partition": _partition,
+    "isolate_leader": lambda chance: {"hold": chance.hold(), "for_s": chance.cut_s()},
+    "one_way_cut": lambda chance: {**chance.pair(), "hold": chance.hold(), "for_s": chance.cut_s()},
+    "bridge": _bridge,
+    "flap": lambda chance: {**chance.pair(), "for_s": chance.cut_s()},
+    "reset": lambda chance: chance.pair(),
+    "clock_jump": lambda chance: {"node": chance.node(), "amount": round(chance.random.uniform(-5000.0, 5000.0), 3)},
+    "clock_drift": lambda chance: {"node": chance.node(), "amount": round(chance.random.uniform(0.9, 1.1), 6)},
+    "full_disk": lambda chance: {"node": chance.node(), "amount": FREE_BYTES},
+    "disk_error": lambda chance: {"node": chance.node()},
+    "wipe": lambda chance: {"node": chance.node()},
+    "lag": lambda chance: {"node": chance.node(), "for_s": 3 * chance.plan.cut_s_max},
+    "late_snapshot": _late_snapshot,
+    "read_flip": lambda chance: {"node": chance.node(), "kind": chance.kind(), "for_s": chance.down_s()},
+}
+"""Every act, and what is drawn for it; the names are those of the plan's rates."""
+
+
+def draw_acts(plan: NemesisPlan, names: Sequence[NodeId], duration_s: float, random: Random) -> tuple[Act, ...]:
+    """Draw all acts of a run in order of time: each kind by itself, at gaps uniform in [0, 2 minutes / rate)."""
+    chance = _Chance(plan, names, random)
+    acts: list[Act] = []
+    for name, draw in ACTS.items():
+        per_minute = getattr(plan, name)
+        if per_minute <= 0:
+            continue
+        at_s = 120.0 / per_minute * random.random()
+        while at_s < duration_s:
+            acts.append(Act(at_s=round(at_s, 6), name=name, **draw(chance)))
+            at_s += 120.0 / per_minute * random.random()
+    return tuple(sorted(acts, key=lambda act: act.at_s))
+
+
+def describe_act(act: Act) -> str:
+    """Return one line for people: `12.034 s  kill_machine n2, down for 3.2 s`."""
+    words = [act.name, *([act.node] if act.node else []), *([f"to {act.other}"] if act.other else [])]
+    fields = [" ".join(words)]
+    if act.side:
+        fields.append(f"{' '.join(act.side)} on one side")
+    if act.name in ("kill_leader", "kill_all", "crash_at_point", "read_flip"):
+        fields.append(f"the {act.kind.value} stops")
+    if act.name == "crash_at_point":
+        fields.append(f"at a point of {act.points[0]!r}" if act.points else "at any point")
+        fields.append(f"after {act.after} of them")
+    if act.amount:
+        fields.append(f"{act.amount:g} {_UNITS[act.name]}")
+    if act.hold:
+        fields.append("messages wait")
+    if act.for_s:
+        fields.append(f"for {act.for_s:.3f} s")
+    if act.each_s:
+        fields.append("for " + ", ".join(f"{each_s:.3f}" for each_s in act.each_s) + " s")
+    return f"{act.at_s:10.6f} s  {', '.join(fields)}"
+
+
+_UNITS = {
+    "clock_jump": "ms",
+    "clock_drift": "s per s",
+    "full_disk": "bytes are left",
+    "late_snapshot": "s after it set out",
+}
