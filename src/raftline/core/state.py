@@ -94,7 +94,7 @@ class RaftState:
         "votes",
     )
 
-    def __init__(  # noqa: PLR0915  one statement per field
+    def __init__(
         self,
         me: NodeId,
         config: CoreConfig,
@@ -143,17 +143,7 @@ class RaftState:
         self.votes: dict[NodeId, bool] = {}
         self.blank_peers: set[NodeId] = set()
 
-        # Volatile on leaders, made anew with each term won.
-        self.progress: dict[NodeId, PeerProgress] = {}
-        self.must_announce = False
-        self.must_recount = False
-        self.must_watch = False
-        self.change: PendingChange | None = None
-        self.transfer: Transfer | None = None
-        self.departing: dict[NodeId, Departure] = {}
-        self.handover_after = float("inf")
-        self.retired = False
-        self.lease_is_fenced = False
+        self._make_volatile_on_leaders()
 
         # Reads; where a leader says everybody is; when this log last held all that a leader had committed; a snapshot
         # that is coming in.
@@ -170,6 +160,19 @@ class RaftState:
         self.answers: list[Answer] = []
         self.chunks_wanted: list[ChunkWanted] = []
         self.chunks_received: list[ChunkReceived] = []
+
+    def _make_volatile_on_leaders(self) -> None:
+        """Make what only a leader has, anew with each term won: its followers, and what it has begun."""
+        self.progress: dict[NodeId, PeerProgress] = {}
+        self.must_announce = False
+        self.must_recount = False
+        self.must_watch = False
+        self.change: PendingChange | None = None
+        self.transfer: Transfer | None = None
+        self.departing: dict[NodeId, Departure] = {}
+        self.handover_after = float("inf")
+        self.retired = False
+        self.lease_is_fenced = False
 
     @property
     def membership(self) -> Membership:
