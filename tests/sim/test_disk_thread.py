@@ -167,3 +167,13 @@ def test_close_finishes_what_was_submitted(world: World) -> None:
     assert world.file.read_at(0, 9) == b"abc"
     with pytest.raises(SimulationError, match="closed"):
         world.submit_sync("d")
+
+
+def test_a_fast_clock_makes_no_disk_fast(world: World) -> None:
+    """The disk takes the world's time: a node whose clock runs ahead is not told of a sync before it is durable."""
+    world.node.set_rate(1.5)
+    world.submit_sync("a")
+    world.loop.run_for(0.99)
+    assert world.done == []
+    world.loop.run_for(0.1)
+    assert [name for name, _ in world.done] == ["a"]

@@ -43,7 +43,7 @@ class SimDiskThread:
         self._waiting.append((work, done))
         if not self._busy:
             self._busy = True
-            self._loop.call_later(_WAKE_UP.sample(self._disk.draw), self._start)
+            self._after(_WAKE_UP.sample(self._disk.draw), self._start)
 
     def close(self) -> None:
         """Finish what was submitted, without waiting for virtual time, and take nothing more."""
@@ -65,10 +65,20 @@ class SimDiskThread:
         spent = self._disk.spent_s
         result = self._run(work)
         took = self._disk.spent_s - spent + _WAKE_UP.sample(self._disk.draw)
-        self._ending = (self._loop.call_later(took, self._end), done, result)
+        self._ending = (self._after(took, self._end), done, result)
+
+    def _after(self, seconds: float, callback: Callable[[], None]) -> SimTimer:
+        """Go on when the disk is ready, in the world's time: the node's own clock may drift, and disks do not care."""
+
+        def go_on() -> None:
+            if not self._loop.gone:
+                self._loop.call_soon(callback)
+
+        return self._loop.root.call_later(seconds, go_on)
 
     def _end(self) -> None:
-        assert self._ending is not None, "work is under way until its end"
+        if self._ending is None:
+            return  # closed meanwhile: it was told already
         _, done, result = self._ending
         self._ending = None
         if self._waiting:
