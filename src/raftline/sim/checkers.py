@@ -4,7 +4,7 @@ The record survives crashes: who led which term, who voted for whom, what was co
 machine's digest was there. Each check names the promise it guards; a violation ends the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from raftline.core import invariants
@@ -16,6 +16,7 @@ from raftline.errors import SafetyViolation
 from raftline.sim.message_checks import Durable, LogRecord, MessageChecks
 from raftline.sim.state_checks import StateChecks
 from raftline.sim.step_checks import StepChecks, Timeouts
+from raftline.wal.wal import Write
 
 if TYPE_CHECKING:
     from raftline.runtime.node import Node
@@ -118,6 +119,9 @@ class Checkers:
         """Put checks around what the group loop does; its own code is what runs."""
         group = watched.group
         persistence = group.persistence
+        wal = persistence._wal  # noqa: SLF001
+        durable.appended.clear()
+        append = wal.append
         turn, on_durable, on_failure = group._turn, persistence._on_durable, persistence._on_failure  # noqa: SLF001
 
         def watched_turn() -> None:
@@ -126,8 +130,12 @@ class Checkers:
             if self._watched.get(name) is watched and not group._stopped:  # noqa: SLF001
                 self.check(name, watched)
 
+        def watched_append(writes: Sequence[Write]) -> None:
+            append(writes)
+            durable.appended.extend(writes)
+
         def watched_on_durable(batch: list[Ready]) -> None:
-            durable.note(batch)
+            durable.note(name, batch)
             for ready in batch:
                 if ready.entries:
                     self._logs.note(name, ready.entries)
@@ -139,6 +147,7 @@ class Checkers:
 
         group._on_timer = _WakeUps(name, watched).count(group._on_timer)  # type: ignore[method-assign]  # noqa: SLF001
         group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
+        wal.append = watched_append  # type: ignore[method-assign]
         persistence._on_durable = watched_on_durable  # noqa: SLF001
         persistence._on_failure = watched_on_failure  # noqa: SLF001
 
@@ -204,6 +213,11 @@ class Checkers:
             self._on_committed(name, state, watched.commit)
         if applied != watched.applied:
             self._on_applied(name, watched, applied)
+        if watched.replica.has_work and not watched.group._scheduled:  # noqa: SLF001
+            self._violated(name, f"has applied {applied} and leaves what is committed behind it lying (F10)")
+        waiting = watched.replica.waiters._waiting  # noqa: SLF001
+        if waiting and min(waiting) <= applied:
+            self._violated(name, f"lets somebody wait for index {min(waiting)}, it has applied {applied} (F13, G5)")
         watched.term, watched.commit, watched.applied = state.term, state.commit, applied
 
     def _on_elected(self, name: NodeId, state: RaftState) -> None:

@@ -4,10 +4,11 @@ Knows what each disk holds by watching batches succeed, and who voted for whom s
 included. Numbers in messages are those of docs/rules.md.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from raftline.core.entries import Entry
+from raftline.core.entries import Entry, HardState
 from raftline.core.ids import Index, NodeId, Term
 from raftline.core.messages import (
     AppendReply,
@@ -21,6 +22,7 @@ from raftline.core.ready import Ready
 from raftline.core.state import RaftState
 from raftline.errors import SafetyViolation
 from raftline.sim.leader_checks import LeaderChecks
+from raftline.wal.wal import Write
 
 __all__ = ["Durable", "LogRecord", "MessageChecks"]
 
@@ -64,17 +66,30 @@ class Durable:
         self.snapshot_index: Index = 0
         self.floor: Index = 0
         """Where the log may end after the last crash, at the least."""
+        self.appended: deque[Write] = deque()
+        """What the log took and was not reported yet, in this incarnation."""
+        self._hard_state: HardState | None = None
 
-    def note(self, batch: list[Ready]) -> None:
-        """Take in what the disk thread reported as durable."""
+    def note(self, name: NodeId, batch: list[Ready]) -> None:
+        """Take in what a node counts as durable: it must have been written (C2), and worth it (C7)."""
         for ready in batch:
+            if ready.must_persist:
+                self._check_written(name, ready)
             if ready.reset is not None:
                 self.last_index = ready.reset.index
             if ready.hard_state is not None:
                 self.term = ready.hard_state.term
                 self.vote = ready.hard_state.vote
+                self._hard_state = ready.hard_state
             if ready.entries:
                 self.last_index = ready.entries[-1].index
+
+    def _check_written(self, name: NodeId, ready: Ready) -> None:
+        written = self.appended.popleft() if self.appended else None
+        if written is None or (written.entries, written.hard_state) != (ready.entries, ready.hard_state):
+            raise SafetyViolation(f"{name}: counts on what its log has not been given yet (C2)")
+        if not ready.entries and ready.reset is None and ready.hard_state == self._hard_state:
+            raise SafetyViolation(f"{name}: writes {ready.hard_state}, which is on its disk already (C7)")
 
     def note_crash(self, under_way: Iterable[Ready]) -> None:
         """A crash came while these batches were being written: the disk may hold any part of them."""

@@ -38,6 +38,8 @@ class NodeLoop(LoopView):
         self._rate_since = root.now
         self._shown_then = root.now + offset_s
         self.paused = False
+        self.resumed_s = -math.inf
+        """When the last pause ended, in virtual time."""
         self._outcomes: dict[asyncio.Future[Any], None] = {}
 
     @property
@@ -85,6 +87,7 @@ class NodeLoop(LoopView):
         if not self.paused or self.gone:
             return
         self.paused = self.halted = False
+        self.resumed_s = self.root.now
         order = int(self.root.draw() * 3)
         if order:
             timers: list[Handle] = [handle for handle in self.ready if isinstance(handle, SimTimer)]

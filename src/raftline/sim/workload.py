@@ -10,10 +10,15 @@ from typing import Any, Protocol
 
 import msgspec
 
+from raftline.errors import SafetyViolation
 from raftline.linearizability.history import Operation
 from raftline.sim.cluster import Member, SimCluster
+from raftline.sim.node_loop import NodeLoop
 
 __all__ = ["Answer", "Door", "Workload", "WorkloadPlan"]
+
+_TIMEOUT_FACTOR = 1.3
+"""A node's clock may be slow, and looks at what is due from time to time only."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -162,9 +167,14 @@ class _Client:
                 workload.refused += 1
             self._world.call_later(workload.plan.think_s_max * self._random.random(), self.go_on)
 
-        self._world.call_later(
-            workload.plan.timeout_s, lambda: done(Answer(error="the client gave up", may_take_effect=True))
-        )
+        loop = member.loop
+
+        def give_up() -> None:
+            if self._asked == asked:
+                _check_excuse(member, loop, called_at, workload.plan.timeout_s)
+                done(Answer(error="the client gave up", may_take_effect=True))
+
+        self._world.call_later(workload.plan.timeout_s, give_up)
         workload.ask(member, arguments, done)
 
     def _choose(self) -> tuple[str, str, Any, list[bytes]]:
@@ -183,6 +193,15 @@ class _Client:
             return kind, key, None, [kind.upper().encode(), key.encode()]
         value = workload.next_value()
         return kind, key, value, [kind.upper().encode(), key.encode(), value.encode()]
+
+
+def _check_excuse(member: Member, loop: NodeLoop | None, called_at: float, waited_s: float) -> None:
+    """A node that neither died nor stood still answers in time, if only with an error (G5)."""
+    node = member.node
+    if node is None or loop is None or member.loop is not loop or loop.paused or loop.resumed_s >= called_at:
+        return
+    if waited_s > _TIMEOUT_FACTOR * node.config.request_timeout_s:
+        raise SafetyViolation(f"{member.name}: a client waited {waited_s:.1f} s and heard nothing (G5)")
 
 
 _TEXT_KINDS = ("set",) * 5 + ("append",) * 3 + ("setnx", "getset", "getdel", "del")

@@ -48,6 +48,52 @@ _SCENARIOS: dict[str, Scenario] = {
         plan=NemesisPlan(isolate_leader=25, pause_leader=10, cut_s_max=2.5, pause_s_max=2.5),
         workload=WorkloadPlan(clients=12, keys=3, think_s_max=0.1, timeout_s=2.0),
     ),
+    # Programs and machines die all the time, half of them in the middle of a disk operation.
+    "crashes": Scenario(
+        plan=NemesisPlan(kill_program=6, kill_machine=15, kill_all=2, crash_at_point=40, down_s_max=1.0)
+    ),
+    # Disk operations fail, and machines lose power.
+    "failing_disks": Scenario(
+        plan=NemesisPlan(
+            kill_program=6,
+            kill_machine=15,
+            crash_at_point=10,
+            disk_error=30,
+            full_disk=3,
+            slow_sync=0.1,
+            down_s_max=1.0,
+        ),
+    ),
+    # What is read at start-up is often not what was written.
+    "wrong_bits": Scenario(plan=NemesisPlan(read_flip=30, kill_program=6, kill_machine=6, down_s_max=1.0)),
+    # A disk is lost while leaders come and go.
+    "lost_disks": Scenario(
+        plan=NemesisPlan(
+            wipe=12,
+            kill_leader=6,
+            isolate_leader=12,
+            partition=6,
+            down_s_max=2.0,
+            cut_s_max=2.0,
+            slow_sync=0.05,
+            delay=0.05,
+        ),
+    ),
+    # Followers fall behind until they need a snapshot, and those are late, repeated and interrupted.
+    "late_snapshots": Scenario(
+        plan=NemesisPlan(
+            lag=15,
+            late_snapshot=20,
+            kill_leader=4,
+            kill_machine=4,
+            isolate_leader=4,
+            down_s_max=2.0,
+            cut_s_max=3.0,
+            duplicate=0.1,
+            reorder=0.1,
+            delay=0.02,
+        ),
+    ),
     # Writes that take long, and fail, while leaders come and go.
     "slow_disks": Scenario(
         plan=NemesisPlan(
