@@ -5,15 +5,19 @@ import contextlib
 import gc
 import resource
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from raftline.cli import server
+from raftline.cli.exit_codes import ExitCode
+from raftline.cli.node_info import Unreachable
 from raftline.cli.settings import ServerSettings, limits_of, node_config_of
 from raftline.errors import ConfigError
 
+FakeNode = Callable[..., int]
 SETTINGS = ServerSettings(
     id="n1", cluster={"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002@9000"}, data_dir="d", request_bytes_max=48 << 20
 )
@@ -100,3 +104,26 @@ def test_a_disk_that_hangs_does_not_keep_the_process(
     monkeypatch.setattr(server, "_STOP_S_MAX", 0.05)
     asyncio.run(stop())
     assert "did not answer" in capsys.readouterr().out
+
+
+JOINING = ServerSettings(id="n4", listen="127.0.0.1:7004", join="127.0.0.1:1", data_dir="gone")
+
+
+def test_a_node_that_joins_asks_which_cluster_it_is(fake_node: FakeNode, lines_of: Callable[..., str]) -> None:
+    """Unless it was told, or its directory says so."""
+    port = fake_node(lines_of("n1", {"n1": 1}, cluster_id="orders"))
+    settings = msgspec.structs.replace(JOINING, join=f"127.0.0.1:{port}")
+    assert server.with_cluster_id(settings).cluster_id == "orders"
+    told = msgspec.structs.replace(settings, cluster_id="told")
+    assert server.with_cluster_id(told).cluster_id == "told"
+
+
+def test_a_node_to_join_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while of asking again: it may be starting, too."""
+    asked: list[float] = []
+    monkeypatch.setattr(server, "_JOIN_S_MAX", 0.05)
+    monkeypatch.setattr("raftline.cli.server.time.sleep", asked.append)
+    with pytest.raises(Unreachable, match=r"--join: 127.0.0.1:1: .*: start that node, or name another one"):
+        server.with_cluster_id(JOINING)
+    assert asked
+    assert server._told(JOINING, Unreachable("x")) == ExitCode.UNAVAILABLE

@@ -28,9 +28,9 @@ def test_each_row_can_be_printed_as_help(name: str) -> None:
     assert found.metavar
 
 
-def test_only_three_settings_have_to_be_given() -> None:
-    """A node starts with its name, the cluster and a directory."""
-    assert [row.name for row in ROWS.values() if row.required] == ["id", "cluster", "data_dir"]
+def test_only_two_settings_have_to_be_given_always() -> None:
+    """A node has a name and a directory; the cluster, or its own address, comes on top."""
+    assert [row.name for row in ROWS.values() if row.required] == ["id", "data_dir"]
 
 
 def test_the_defaults_are_those_of_the_layers_below() -> None:

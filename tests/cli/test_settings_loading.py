@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raftline.cli.settings import node_config_of, own_address_of
 from raftline.cli.settings_loading import load_settings, parse_cluster
 from raftline.errors import ConfigError
 
@@ -85,6 +86,44 @@ def test_a_range_is_two_numbers(tmp_path: Path) -> None:
     path = tmp_path / "raftline.toml"
     path.write_text("election_timeout_s = [1, 2]")
     assert load_settings(FLAGS, {}, str(path)).settings.election_timeout_s == (1.0, 2.0)
+
+
+JOINING: dict[str, str | None] = {
+    "id": "n4", "listen": "127.0.0.1:7004", "join": "127.0.0.1:7001", "data_dir": "d",
+}  # fmt: skip
+
+
+def test_a_node_that_joins_needs_its_own_address_and_somebody_elses() -> None:
+    """And no list of members: they come with the log."""
+    settings = load_settings(JOINING, {}).settings
+    config = node_config_of(settings)
+    assert (config.members, config.address) == ({}, "127.0.0.1:7004@17004")
+    assert str(own_address_of(load_settings(FLAGS, {}).settings)) == "127.0.0.1:7001@17001"
+    moved = load_settings({**FLAGS, "listen": "127.0.0.1:7009"}, {}).settings
+    assert node_config_of(moved).address == "127.0.0.1:7009@17009"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({**JOINING, "listen": None}, "--listen HOST:PORT (its own address) and --join HOST:PORT (any node's)"),
+        ({**JOINING, "cluster": CLUSTER}, "--join: `cluster` is given, too"),
+        ({**JOINING, "join": "n1"}, "--join: 'n1' is no address: write host:port of any node"),
+        ({**JOINING, "listen": "7004"}, "--listen: address '7004': the port is missing"),
+    ],
+)
+def test_two_ways_to_begin_do_not_mix(flags: dict[str, str | None], words: str) -> None:
+    """A node is of a new cluster, or added to one."""
+    assert words in refusal(flags)
+
+
+def test_leases_are_switched_on_by_name() -> None:
+    """For the core, and as what connections get that choose nothing."""
+    assert not node_config_of(load_settings(FLAGS, {}).settings).core.lease_reads
+    settings = load_settings({**FLAGS, "reads": "lease", "clock_drift_max": "0.2"}, {}).settings
+    core = node_config_of(settings).core
+    assert (core.lease_reads, core.clock_drift_max) == (True, 0.2)
+    assert "--clock-drift-max: '1' cannot be used: it must be < 1" in refusal({**FLAGS, "clock_drift_max": "1"})
 
 
 @pytest.mark.parametrize("missing", ["id", "cluster", "data_dir"])

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from raftline.core.changes import MembershipChange
+from raftline.core.ids import NodeId
 from raftline.errors import StorageError
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
@@ -15,6 +17,7 @@ from raftline.kv.machine import KvMachine
 from raftline.kv.service import Service
 from raftline.runtime.backup import Backup
 from raftline.runtime.ports import Clock
+from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
 
@@ -67,15 +70,30 @@ class HeldNode:
         self.is_leader = True
         self.applied = 0
         self.log: list[bytes] = []
+        self.reads: list[tuple[Consistency, float]] = []
+        self.changes: list[MembershipChange] = []
+        self.transfers: list[NodeId | None] = []
 
     def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
         self.waiting.append((command, done))
 
-    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
         self.waiting.append((None, done))
+        self.reads.append((consistency, staleness_s_max))
 
     async def open_backup(self) -> Backup:
         raise StorageError("this node has no disk")
+
+    async def change_membership(self, change: MembershipChange) -> None:
+        self.changes.append(change)
+
+    async def transfer_leadership(self, to: NodeId | None = None) -> None:
+        self.transfers.append(to)
 
     def status(self) -> Status:
         return make_status()
@@ -107,9 +125,14 @@ class PromptNode(HeldNode):
         self._schedule()
         super().submit(command, done)
 
-    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
         self._schedule()
-        super().submit_read(done)
+        super().submit_read(done, consistency, staleness_s_max)
 
     def _schedule(self) -> None:
         if not self.waiting:

@@ -385,6 +385,51 @@ def test_stopping_closes_every_connection(run: Run) -> None:
     run(scenario)
 
 
+async def until_asked(node: "HeldNode") -> None:
+    """Wait until a command has reached the node."""
+    while not node.waiting:  # noqa: ASYNC110  the stand-in has no events
+        await asyncio.sleep(0)
+
+
+def test_stopping_answers_what_was_received(run: Run, held_node: "HeldNode") -> None:
+    """Commands that had arrived are carried out and answered, then the connection ends; idle ones end at once."""
+
+    async def scenario(server: KvServer) -> None:
+        async with (
+            connected(server) as (reader, writer),
+            connected(server) as (idle, _),
+            connected(server) as (half, w),
+        ):
+            w.write(b"*2\r\n$3\r\nGET\r\n")
+            writer.write(b"SET k v\r\nPING\r\nGET k\r\nSET k w\r\n")
+            await until_asked(held_node)
+            stopping = asyncio.ensure_future(server.stop())
+            assert await idle.read() == b""
+            assert await half.read() == b""
+            assert not stopping.done()
+            while len(server.service.clients) and not stopping.done():
+                held_node.answer()
+                await asyncio.sleep(0)
+            assert await reader.read() == b"+OK\r\n+PONG\r\n$1\r\nv\r\n+OK\r\n"
+            await stopping
+
+    run(scenario, node=held_node)
+
+
+def test_stopping_does_not_wait_for_answers_for_ever(run: Run, held_node: "HeldNode") -> None:
+    """After `drain_s_max` the connections are closed all the same."""
+
+    async def scenario(server: KvServer) -> None:
+        server._drain_s_max = 0.01
+        async with connected(server) as (reader, writer):
+            writer.write(b"SET k v\r\n")
+            await until_asked(held_node)
+            await server.stop()
+            assert await reader.read() == b""
+
+    run(scenario, node=held_node)
+
+
 def test_a_server_that_was_not_started_says_so(prompt_node: "PromptNode", machine: KvMachine) -> None:
     """Before `start` there is nothing to look at."""
     with pytest.raises(ConfigError, match="start"):

@@ -31,6 +31,8 @@ class MemberInfo(msgspec.Struct, frozen=True, kw_only=True):
     voter: bool
     role: str | None
     lag_entries: int | None
+    mode: str | None = None
+    """How the leader sends to it: probe, replicate or snapshot; known to the leader only."""
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +130,7 @@ def _members(fields: dict[str, str]) -> tuple[MemberInfo, ...]:
                     voter=parts.get("voter", "1") == "1",
                     role=_or_none(parts.get("role", "")),
                     lag_entries=int(lag) if lag is not None else None,
+                    mode=_or_none(parts.get("mode", "")),
                 )
             )
     return tuple(members)

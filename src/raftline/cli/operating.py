@@ -1,4 +1,4 @@
-"""Options and help of the commands for whoever runs a cluster: wal, backup, restore, recover.
+"""Options and help of the commands for whoever runs a cluster: member, transfer, wal, backup, restore, recover.
 
 Each hands its arguments to the file that does the work, imported when it runs, so that `raftline --help` answers at
 once. It refuses to know what the work is.
@@ -12,11 +12,14 @@ __all__ = ["register"]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 140}
 
+member_app = typer.Typer(help="See and change who is in the group.", no_args_is_help=True)
 wal_app = typer.Typer(help="Look into a data directory, changing nothing.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `raftline`."""
+    app.add_typer(member_app, name="member", context_settings=_CONTEXT)
+    app.command("transfer")(_transfer)
     app.add_typer(wal_app, name="wal", context_settings=_CONTEXT)
     app.command("backup")(_backup)
     app.command("restore")(_restore)
@@ -113,3 +116,84 @@ def _recover(
     raise typer.Exit(
         run_recover(data_dir=data_dir, node_id=node_id, cluster=cluster, cluster_id=cluster_id, confirmed=yes)
     )
+
+
+_Node = Annotated[str, typer.Option("--node", metavar="HOST:PORT", help="Client address of any node of the cluster.")]
+_Name = Annotated[str, typer.Argument(metavar="ID", help="The member's name.")]
+_Named = Annotated[str, typer.Argument(metavar="ID=HOST:PORT", help="Name and address, as in n4=10.0.0.4:7001.")]
+_Timeout = Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait this long for the outcome.")]
+
+
+@member_app.command("add")
+def _member_add(
+    member: _Named,
+    *,
+    node: _Node,
+    learner: Annotated[bool, typer.Option("--learner", help="It receives the log, and does not vote.")] = False,
+    timeout_s: _Timeout = 600.0,
+) -> None:
+    """Add a node that was started with --join, and wait until it has caught up and votes.
+
+    Exit code 0: done; 1: refused, or not in time; 2: cannot be used; 69: no answer.
+    """
+    from raftline.cli.member import run_add  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_add(member, node, learner=learner, timeout_s=timeout_s))
+
+
+@member_app.command("remove")
+def _member_remove(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
+    """Remove a voter or learner; its process can be stopped afterwards. Exit codes as for `add`."""
+    from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_change("remove", (member,), node, timeout_s=timeout_s))
+
+
+@member_app.command("promote")
+def _member_promote(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
+    """Let a learner vote that has caught up. Exit codes as for `add`."""
+    from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_change("promote", (member,), node, timeout_s=timeout_s))
+
+
+@member_app.command("move")
+def _member_move(member: _Named, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
+    """Tell everybody that a member is at another address from now on. Exit codes as for `add`."""
+    from raftline.cli.member import run_move  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_move(member, node, timeout_s=timeout_s))
+
+
+@member_app.command("priority")
+def _member_priority(
+    member: _Name,
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="The highest leads; everybody starts with 0.")],
+    *,
+    node: _Node,
+    timeout_s: _Timeout = 30.0,
+) -> None:
+    """Prefer a member as leader. Exit codes as for `add`."""
+    from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_change("priority", (member, str(number)), node, timeout_s=timeout_s))
+
+
+@member_app.command("list")
+def _member_list(*, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 2.0) -> None:
+    """Show the members, and what each says of itself. Exit code 0: shown; 2: cannot be used; 69: no answer."""
+    from raftline.cli.member import run_list  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_list(node, as_json=as_json, timeout_s=timeout_s))
+
+
+def _transfer(
+    *,
+    node: _Node,
+    to: Annotated[str | None, typer.Option("--to", metavar="ID", help="Who is to lead. [default: the fittest]")] = None,
+    timeout_s: _Timeout = 30.0,
+) -> None:
+    """Have another voter lead; clients see no failed write. Exit codes as for `member add`."""
+    from raftline.cli.member import run_transfer  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_transfer(to, node, timeout_s=timeout_s))

@@ -17,15 +17,16 @@ import msgspec
 import structlog
 import uvloop
 
-from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.asking import asking_exit_code
+from raftline.cli.exit_codes import ExitCode
 from raftline.cli.logs import set_up_logs
+from raftline.cli.node_info import Unreachable, ask_node, client_address
 from raftline.cli.output import complain, say
-from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of, node_config_of
+from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of, node_config_of, own_address_of
 from raftline.cli.settings_loading import Loaded
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
 from raftline.runtime.node import Node, Ports
-from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
 from raftline.wal.files import ReadOnlyOsFiles
@@ -35,17 +36,20 @@ __all__ = ["run_server", "with_cluster_id"]
 
 _log = structlog.get_logger("raftline.server")
 _STOP_S_MAX = 10.0
+_JOIN_S_MAX = 30.0
+_JOIN_POLL_S = 0.5
 _GC_THRESHOLDS = (50_000, 50, 1_000)
 
 
 def run_server(loaded: Loaded) -> ExitCode:
     """Serve until a signal or a failure; return what the process should exit with."""
-    settings = with_cluster_id(loaded.settings)
+    settings = loaded.settings
     set_up_logs(settings.log_level, settings.log_format, node=settings.id)
     for name in loaded.unknown_variables:
         _log.warning("unknown variable: it changes nothing", variable=name, see="raftline server --help")
     _raise_open_files_limit(settings.clients_max)
     try:
+        settings = with_cluster_id(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings))
     except Exception as error:  # noqa: BLE001  every end has a code and a line that says why
@@ -53,9 +57,36 @@ def run_server(loaded: Loaded) -> ExitCode:
 
 
 def with_cluster_id(settings: ServerSettings) -> ServerSettings:
-    """Return the settings with the cluster that the data directory is of, unless one was given."""
-    owner = None if settings.cluster_id else owner_of(ReadOnlyOsFiles(), settings.data_dir)
-    return settings if owner is None else msgspec.structs.replace(settings, cluster_id=owner[0])
+    """Return the settings with the cluster that the data directory is of, or that is joined, unless one was given.
+
+    Raises Unreachable if the node to join does not answer in time.
+    """
+    if settings.cluster_id:
+        return settings
+    owner = owner_of(ReadOnlyOsFiles(), settings.data_dir)
+    if owner is not None:
+        cluster_id = owner[0]
+    elif settings.join:
+        cluster_id = _cluster_of(settings.join)
+        _log.info("joining", cluster=cluster_id, next=f"raftline member add {settings.id}={own_address_of(settings)}")
+    else:
+        return settings
+    return msgspec.structs.replace(settings, cluster_id=cluster_id)
+
+
+def _cluster_of(target: str) -> str:
+    """Ask the node at `target` which cluster it is of; it may be starting, too, so for a while it is asked again."""
+    address = client_address(target)
+    assert address is not None, "settings are checked"
+    deadline = time.monotonic() + _JOIN_S_MAX
+    while True:
+        try:
+            return ask_node(address.host, address.port).fields["cluster_id"]
+        except Unreachable as error:
+            if time.monotonic() >= deadline:
+                raise Unreachable(f"--join: {error}: start that node, or name another one of its cluster") from None
+            _log.info("waiting for the node to join", trouble=str(error))
+            time.sleep(_JOIN_POLL_S)
 
 
 async def _serve(settings: ServerSettings) -> ExitCode:
@@ -65,8 +96,16 @@ async def _serve(settings: ServerSettings) -> ExitCode:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, signalled, number)
     node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings))
-    address = parse_address(settings.cluster[settings.id])
-    server = KvServer(node, machine, settings.bind or address.host, address.port, limits_of(settings))
+    address = own_address_of(settings)
+    server = KvServer(
+        node,
+        machine,
+        settings.bind or address.host,
+        address.port,
+        limits_of(settings),
+        default_reads=settings.reads,
+        drain_s_max=settings.drain_s_max,
+    )
     running = contextlib.AsyncExitStack()
     started: asyncio.Future[Any] = loop.create_task(_start(node, server, running))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +160,7 @@ def _ports(settings: ServerSettings) -> Ports:
     """Return the real world, with a transport that listens where `bind` says and carries the largest request."""
     config = node_config_of(settings)
     ports = Ports.real(config)
-    address = parse_address(config.members[config.node_id])
+    address = own_address_of(settings)
     frame_bytes = max(
         TransportSettings().max_frame_bytes,
         settings.request_bytes_max + config.core.append_bytes_max + 2 * COMMAND_SPARE_BYTES,
@@ -156,7 +195,7 @@ def _settle_garbage_collector() -> None:
 
 def _announce(settings: ServerSettings) -> None:
     """Print the one line that says that clients can connect."""
-    address = parse_address(settings.cluster[settings.id])
+    address = own_address_of(settings)
     line = (
         f"raftline {settings.id} serves Redis clients on {address.client} "
         f"(peers on {address.bus}, data in {settings.data_dir}, pid {os.getpid()})"
@@ -166,7 +205,7 @@ def _announce(settings: ServerSettings) -> None:
 
 def _told(settings: ServerSettings, error: BaseException) -> ExitCode:
     """Say on standard error why the server ends, and return its exit code."""
-    code = exit_code_of(error)
+    code = asking_exit_code(error)
     if code is ExitCode.SAFETY:
         _log.error("failure", exc_info=error)
     complain(f"raftline {settings.id} stops: {_reason(error)} [exit code {code:d}]")

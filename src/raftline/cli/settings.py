@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, structs
 from raftline.core.config import CoreConfig
 from raftline.kv.limits import Limits
 from raftline.runtime.config import NodeConfig
-from raftline.transport.address import parse_address
+from raftline.transport.address import Address, parse_address
 
 __all__ = [
     "COMMAND_SPARE_BYTES",
@@ -20,6 +20,7 @@ __all__ = [
     "Setting",
     "limits_of",
     "node_config_of",
+    "own_address_of",
     "settings_table",
 ]
 
@@ -39,14 +40,26 @@ def _about(help_text: str, unit: str = "", **bounds: Any) -> Meta:
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `raftline server` can be told."""
 
-    id: Annotated[str, _about("This node's name; one of the names in `cluster`.")]
+    id: Annotated[str, _about("This node's name; one of the names in `cluster`, if that is given.")]
+    data_dir: Annotated[str, _about("Directory of this node's log and snapshots; made if it is missing.")]
     cluster: Annotated[
         dict[str, str],
         _about(
-            "Every node's name and address, the same on all of them: `name=host:port`, or `name=host:port@busport`."
+            "Name and address of every node of a new cluster, the same on all of them: `name=host:port`, or "
+            "`name=host:port@busport`. Once the log names the members, it counts."
         ),
-    ]
-    data_dir: Annotated[str, _about("Directory of this node's log and snapshots; made if it is missing.")]
+    ] = {}
+    listen: Annotated[
+        str,
+        _about("This node's own address, `host:port` or `host:port@busport`; empty: the one in `cluster`."),
+    ] = ""
+    join: Annotated[
+        str,
+        _about(
+            "Client address of any node of the cluster that this node is to be added to (`raftline member add`); it "
+            "waits until then. Instead of `cluster`, with `listen`."
+        ),
+    ] = ""
     cluster_id: Annotated[
         str,
         _about(
@@ -66,6 +79,22 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "Range `low,high`: a follower that hears no leader for a random time in it stands for election.", "seconds"
         ),
     ] = _CORE.election_timeout_s
+    reads: Annotated[
+        Literal["linearizable", "lease"],
+        _about(
+            "How reads are proven to be current, the same on all nodes: by a round of messages, or by the leader's "
+            "lease, which needs none but clocks that keep within `clock_drift_max`."
+        ),
+    ] = "linearizable"
+    clock_drift_max: Annotated[
+        float, _about("How much faster than another's any node's clock may run, as a fraction.", ge=0, lt=1)
+    ] = _CORE.clock_drift_max
+    drain_s_max: Annotated[
+        float,
+        _about(
+            "A node that is stopped hands over and answers what is under way for at most this long.", "seconds", ge=0
+        ),
+    ] = _NODE.drain_s_max
     request_timeout_s: Annotated[
         float,
         _about("A command without an outcome, because no leader is known, fails after this long.", "seconds", gt=0),
@@ -168,6 +197,8 @@ class Setting(Struct, frozen=True):
         """The default as it would be written on the command line; empty if there is none."""
         if self.required:
             return ""
+        if isinstance(self.default, dict):
+            return ""
         if isinstance(self.default, tuple):
             return ",".join(str(part) for part in self.default)
         return str(self.default)
@@ -192,16 +223,26 @@ def limits_of(settings: ServerSettings) -> Limits:
     return Limits(**{name: getattr(settings, name) for name in sorted(shared)})
 
 
+def own_address_of(settings: ServerSettings) -> Address:
+    """Return where this node is to be reached; raise ConfigError if that cannot be read."""
+    return parse_address(settings.listen or settings.cluster[settings.id])
+
+
 def node_config_of(settings: ServerSettings) -> NodeConfig:
     """Return the node's own settings, addresses in full; raise ConfigError if one cannot work."""
     return NodeConfig(
         node_id=settings.id,
         members={name: str(parse_address(address)) for name, address in settings.cluster.items()},
+        address=str(own_address_of(settings)),
         data_dir=settings.data_dir,
         cluster_id=settings.cluster_id or _NODE.cluster_id,
         core=CoreConfig(
-            heartbeat_interval_s=settings.heartbeat_interval_s, election_timeout_s=settings.election_timeout_s
+            heartbeat_interval_s=settings.heartbeat_interval_s,
+            election_timeout_s=settings.election_timeout_s,
+            lease_reads=settings.reads == "lease",
+            clock_drift_max=settings.clock_drift_max,
         ),
+        drain_s_max=settings.drain_s_max,
         request_timeout_s=settings.request_timeout_s,
         pending_max=settings.pending_max,
         command_bytes_max=settings.request_bytes_max + COMMAND_SPARE_BYTES,

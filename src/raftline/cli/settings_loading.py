@@ -14,15 +14,16 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from raftline.cli.node_info import client_address
 from raftline.cli.settings import VARIABLE_PREFIX, ServerSettings, Setting, limits_of, node_config_of, settings_table
 from raftline.errors import ConfigError
+from raftline.kv.commands.cluster import NAME
 from raftline.transport.address import parse_address
 
 __all__ = ["CONFIG_VARIABLE", "Loaded", "load_settings", "parse_cluster"]
 
 CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -224,24 +225,46 @@ def _check(settings: ServerSettings, origins: dict[str, str]) -> None:
 
 def _check_names(settings: ServerSettings, where: Callable[[str], str]) -> None:
     """Refuse names that do not fit into logs and INFO lines, and a node that is not of the cluster."""
-    if not settings.cluster:
-        raise ConfigError(f"{where('cluster')}no members: write name=host:port for each node")
+    _check_how_it_begins(settings, where)
     names = [
         ("id", settings.id),
         *([("cluster_id", settings.cluster_id)] if settings.cluster_id else []),
         *(("cluster", name) for name in settings.cluster),
     ]
     for setting, name in names:
-        if not _ID.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ConfigError(
                 f"{where(setting)}{_shown(name)} is no name: "
                 "use 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
             )
-    if settings.id not in settings.cluster:
+    if settings.cluster and settings.id not in settings.cluster:
         raise ConfigError(
             f"{where('id')}{settings.id!r} is not in the cluster ({', '.join(settings.cluster)}): "
             "add it there or correct the name"
         )
+
+
+def _check_how_it_begins(settings: ServerSettings, where: Callable[[str], str]) -> None:
+    """Refuse a node that knows neither its cluster nor its own address, or is told both ways to begin."""
+    if settings.join:
+        if settings.cluster:
+            raise ConfigError(
+                f"{where('join')}`cluster` is given, too: a new cluster has --cluster on every node, "
+                "a node that is added to one has --join and --listen"
+            )
+        if client_address(settings.join) is None:
+            raise ConfigError(f"{where('join')}{_shown(settings.join)} is no address: write host:port of any node")
+    if not settings.cluster and not settings.listen:
+        raise ConfigError(
+            "cluster is not set: for a new one give --cluster NAME=HOST:PORT,..., the variable RAFTLINE_CLUSTER, or "
+            "the key 'cluster' in the file that --config names; for a node that is to be added to one, --listen "
+            "HOST:PORT (its own address) and --join HOST:PORT (any node's)"
+        )
+    if settings.listen:
+        try:
+            parse_address(settings.listen)
+        except ConfigError as error:
+            raise ConfigError(f"{where('listen')}{error}") from None
 
 
 def _check_addresses(cluster: dict[str, str], where: str) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from raftline.kv.limits import Limits
 from raftline.kv.store import Store
 from raftline.runtime.backup import Backup
+from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
 __all__ = ["Client", "Server", "ServerFacts", "Statistics"]
@@ -75,6 +76,7 @@ class Client:
         "backups",
         "closing",
         "connected_ms",
+        "default_reads",
         "id",
         "last_command",
         "last_ms",
@@ -86,11 +88,20 @@ class Client:
         "no_evict",
         "pending",
         "protocol",
+        "reads",
         "server",
         "skip_reply",
+        "staleness_s_max",
     )
 
-    def __init__(self, server: Server, number: int, address: str, local_address: str) -> None:
+    def __init__(
+        self,
+        server: Server,
+        number: int,
+        address: str,
+        local_address: str,
+        default_reads: Consistency = "linearizable",
+    ) -> None:
         self.server = server
         self.id = number
         self.address = address
@@ -101,6 +112,8 @@ class Client:
         """No further command is taken; the connection ends once what was asked is answered."""
         self.backups: dict[int, Backup] = {}
         """Backups that are being fetched, by number."""
+        self.default_reads = default_reads
+        """What reads promise unless the client chose something else."""
         self.pending = 0
         """Commands without an answer yet."""
         self.name = b""
@@ -121,3 +134,6 @@ class Client:
         self.muted = False
         self.skip_reply = False
         self.no_evict = False
+        self.reads: Consistency = self.default_reads
+        self.staleness_s_max = 0.0
+        """How old what a bounded read sees may be."""

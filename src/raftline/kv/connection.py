@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from raftline.errors import RaftlineError
+from raftline.errors import ConfigError, RaftlineError
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, ReadFunction, Refused, TaskFunction
 from raftline.kv.limits import Limits
@@ -33,6 +33,7 @@ _SLICE_BYTES = 32 << 10
 _COMMANDS_PER_TURN = 1024
 _BACKLOG_BYTES_MAX = 64 << 10
 _HTTP_WORDS = frozenset({b"POST", b"HOST:"})
+_OLDER = frozenset({"bounded", "stale"})
 _INTERNAL_ERROR = error("ERR internal error: this node's log says more")
 
 
@@ -159,7 +160,11 @@ class Connection:
         self._carry_out_commands()
         if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
             self._reading, self._reads = self._reads, []
-            self._node.submit_read(self._on_readable)
+            try:
+                self._node.submit_read(self._on_readable, self.client.reads, self.client.staleness_s_max)
+            except ConfigError as error_:
+                self._fail_reads(error_)
+                self._be_ready()
 
     def take_output(self) -> bytes:
         """Return the replies that may be sent now, joined; empty if there are none."""
@@ -225,7 +230,9 @@ class Connection:
     def _on_readable(self, failure: Exception | None) -> None:
         """Run the reads that wait: the local store is linearizable right now, or will not be."""
         if failure is None:
-            self._run_reads(self.client.server.now_ms())
+            # Who may see an older state may see it by that state's own time: nobody needs to be asked.
+            is_older = self.client.reads in _OLDER
+            self._run_reads(0 if is_older else self.client.server.now_ms())
         else:
             self._fail_reads(failure)
         self._be_ready()

@@ -10,7 +10,7 @@ __all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unkno
 
 _ANY_NUMBER = 1 << 62
 _SHOWN_BYTES_MAX = 128
-_AFTER_ALL_BEFORE = frozenset({"hello", "reset"})
+_AFTER_ALL_BEFORE = frozenset({"hello", "reset", "readonly", "readwrite", "client|reads"})
 
 
 class Plan:
@@ -42,7 +42,7 @@ class Plan:
         self.task: TaskFunction | None = command.task
         self.check: Check | None = command.check
         self.after_all = command.name in _AFTER_ALL_BEFORE or command.task is not None
-        """It changes how replies look, or the cluster, so those before it have to be out first."""
+        """It changes how commands are answered, or the cluster, so those before it have to be out first."""
 
 
 _OF_COMMAND = {row.name: Plan(row) for command in COMMANDS.values() for row in (command, *command.subcommands)}

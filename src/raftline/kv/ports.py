@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from raftline.core.changes import MembershipChange
+from raftline.core.ids import NodeId
 from raftline.runtime.backup import Backup
+from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
 __all__ = ["KvNode"]
@@ -19,11 +22,25 @@ class KvNode(Protocol):
         never before `submit` has returned.
         """
 
-    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
-        """Call `done(None)` at a moment when the local state is linearizable, or `done(error)`; as `submit`."""
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        """Call `done(None)` at a moment when the local state is what is promised, or `done(error)`; as `submit`.
+
+        Raises `ConfigError` for a promise that this node is not set up to keep.
+        """
 
     async def open_backup(self) -> Backup:
         """Return a backup of this moment; raises what a read raises, and `StorageError`."""
+
+    async def change_membership(self, change: MembershipChange) -> object:
+        """Return once the change is committed; raises `ChangeRefused`, or what a proposal raises."""
+
+    async def transfer_leadership(self, to: NodeId | None = None) -> object:
+        """Return once another voter, `to` or the fittest, leads; raises `ChangeRefused`, or what a proposal raises."""
 
     def status(self) -> Status:
         """Return what the node knows of itself and of its group."""

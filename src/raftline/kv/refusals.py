@@ -5,7 +5,16 @@
 -ERR          the command itself cannot be carried out, here or anywhere
 """
 
-from raftline.errors import ApplyError, CallerError, NotLeader, Overloaded, ProposalError, ProposalLost
+from raftline.errors import (
+    ApplyError,
+    CallerError,
+    ChangeRefused,
+    NotLeader,
+    Overloaded,
+    ProposalError,
+    ProposalLost,
+    TooStale,
+)
 from raftline.kv.resp.replies import error
 
 __all__ = ["read_refusal", "task_refusal", "write_refusal"]
@@ -30,6 +39,8 @@ def read_refusal(reason: BaseException) -> bytes:
         return error(f"ERR {reason}")
     if isinstance(reason, Overloaded):
         return error(f"TRYAGAIN {reason}")
+    if isinstance(reason, TooStale):
+        return error(f"CLUSTERDOWN this node's copy is too old: {reason}")
     if isinstance(reason, ProposalError):
         return error(f"CLUSTERDOWN {_no_leader(reason)}: nothing can be read that is certain to be current")
     return error(f"CLUSTERDOWN this node cannot answer: {reason}")
@@ -37,6 +48,8 @@ def read_refusal(reason: BaseException) -> bytes:
 
 def task_refusal(reason: BaseException) -> bytes:
     """Return the reply to a command about the cluster that did not come to its end."""
+    if isinstance(reason, ChangeRefused):
+        return error(f"ERR {reason}")
     if isinstance(reason, ProposalError) and not isinstance(reason, Overloaded):
         outcome = "it may still take effect" if reason.may_take_effect else "nothing was changed"
         return error(f"CLUSTERDOWN {_no_leader(reason)}: {outcome}")

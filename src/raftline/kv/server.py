@@ -18,6 +18,7 @@ from raftline.kv.resp.replies import error
 from raftline.kv.service import Service
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.ports import Clock
+from raftline.runtime.requests import Consistency
 
 __all__ = ["KvServer"]
 
@@ -44,8 +45,12 @@ class KvServer:
         limits: Limits | None = None,
         *,
         clock: Clock | None = None,
+        default_reads: Consistency = "linearizable",
+        drain_s_max: float = 2.0,
     ) -> None:
         self._node = node
+        self._default_reads = default_reads
+        self._drain_s_max = drain_s_max
         self._machine = machine
         self._clock = clock or SystemClock()
         self._limits = limits or Limits()
@@ -76,26 +81,44 @@ class KvServer:
         listener = await loop.create_server(lambda: _Protocol(self), self.host, self.port, backlog=_BACKLOG)
         self.port = listener.sockets[0].getsockname()[1]
         self._server = listener
-        self._service = Service(self._node, self._machine, self._limits, self._clock, self.host, self.port)
+        self._service = Service(
+            self._node,
+            self._machine,
+            self._limits,
+            self._clock,
+            self.host,
+            self.port,
+            default_reads=self._default_reads,
+        )
         self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
         self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
 
     async def stop(self) -> None:
-        """Stop listening and close every connection; replies that are already there get a second to leave."""
+        """Stop listening, answer what was received, and close every connection.
+
+        A connection is closed when it is answered, at the latest after `drain_s_max`; what is written then gets a
+        second to leave.
+        """
+        if self._server is not None:
+            self._server.close()
+        for protocol in list(self._protocols):
+            protocol.drain()
+        await self._until_all_gone(self._drain_s_max)
         for timer in (self._tick_timer, self._sweep_timer):
             if timer is not None:
                 timer.cancel()
-        if self._server is not None:
-            self._server.close()
-        protocols = list(self._protocols)
-        for protocol in protocols:
+        for protocol in list(self._protocols):
             protocol.close()
-        if protocols:
-            self._all_gone = asyncio.get_running_loop().create_future()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_gone, _STOP_S)
+        await self._until_all_gone(_STOP_S)
         for protocol in list(self._protocols):
             protocol.abort()
+
+    async def _until_all_gone(self, seconds: float) -> None:
+        """Wait until every socket is closed, but not longer than that."""
+        if self._protocols:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone, seconds)
 
     # What the protocols call.
 
@@ -153,13 +176,22 @@ class KvServer:
 class _Protocol(asyncio.Protocol):
     """One socket."""
 
-    __slots__ = ("_connection", "_is_paused", "_partial_after", "_partial_bytes", "_server", "_transport")
+    __slots__ = (
+        "_connection",
+        "_is_draining",
+        "_is_paused",
+        "_partial_after",
+        "_partial_bytes",
+        "_server",
+        "_transport",
+    )
 
     def __init__(self, server: KvServer) -> None:
         self._server = server
         self._transport: Any = None
         self._connection: Connection | None = None
         self._is_paused = False
+        self._is_draining = False
         self._partial_bytes = 0
         self._partial_after = -1
 
@@ -233,6 +265,17 @@ class _Protocol(asyncio.Protocol):
         else:
             self._refuse(_TOO_SLOW)
 
+    def drain(self) -> None:
+        """Take nothing more in, answer what was received, then close; half a request will never be whole."""
+        connection = self._connection
+        if connection is None or self._transport.is_closing():
+            return
+        self._is_draining = True
+        if not self._is_paused:
+            self._transport.pause_reading()
+        connection.is_at_end = True
+        self._settle(connection)
+
     def close(self) -> None:
         """Close once what was written has left, or after a while in any case."""
         self._server.watch(self, _CLOSE_S)
@@ -262,6 +305,8 @@ class _Protocol(asyncio.Protocol):
             return
         if connection.is_finished:
             self.close()
+            return
+        if self._is_draining:
             return
         if connection.has_backlog != self._is_paused:
             self._is_paused = not self._is_paused

@@ -14,6 +14,7 @@ from raftline.kv.machine import TICK_COMMAND, KvMachine
 from raftline.kv.ports import KvNode
 from raftline.kv.store import Store
 from raftline.runtime.ports import Clock
+from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
 __all__ = ["Service"]
@@ -24,8 +25,19 @@ _RELEASES_PER_CALL = 10
 class Service:
     """The clients of one node, and what they see of it."""
 
-    def __init__(self, node: KvNode, machine: KvMachine, limits: Limits, clock: Clock, host: str, port: int) -> None:
+    def __init__(
+        self,
+        node: KvNode,
+        machine: KvMachine,
+        limits: Limits,
+        clock: Clock,
+        host: str,
+        port: int,
+        *,
+        default_reads: Consistency = "linearizable",
+    ) -> None:
         self._node = node
+        self._default_reads = default_reads
         self._machine = machine
         self._clock = clock
         self._last_id = 0
@@ -55,7 +67,7 @@ class Service:
             self.statistics.rejected_connections += 1
             return None
         self._last_id += 1
-        client = Client(self, self._last_id, address, local_address)
+        client = Client(self, self._last_id, address, local_address, self._default_reads)
         self.clients[client.id] = client
         return Connection(client, self._node, self.limits, on_ready)
 

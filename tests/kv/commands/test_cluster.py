@@ -1,14 +1,17 @@
-"""RAFTLINE.BACKUP as commands, beside the other commands of a connection."""
+"""Commands about the cluster, beside the other commands of a connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from raftline.errors import Overloaded, StorageError, Timeout
+from raftline.core.changes import AddLearner, Move, Promote, Remove, SetPriority
+from raftline.errors import ChangeRefused, Overloaded, StorageError, Timeout
 from raftline.kv.service import Service
+from raftline.runtime.status import MemberStatus
 
 if TYPE_CHECKING:
     from tests.kv.conftest import Conversation
@@ -185,3 +188,81 @@ def test_silence_is_kept(run: Run) -> None:
         assert len(talk.backups) == 1
 
     run(scenario)
+
+
+def test_changes_of_the_membership_reach_the_node(run: Run) -> None:
+    """Names and addresses are checked and written in full before anybody is asked."""
+
+    async def scenario(talk: Talk) -> None:
+        for words in (
+            "ADD n4 127.0.0.1:7004", "add n5 h:1@2 learner", "REMOVE n2", "PROMOTE n4", "MOVE n1 h:3", "PRIORITY n1 -5",
+        ):  # fmt: skip
+            assert await talk.ask("RAFTLINE.MEMBER", *words.split()) == b"+OK\r\n"
+        assert talk.conversation.node.changes == [
+            AddLearner("n4", "127.0.0.1:7004@17004", promote=True),
+            AddLearner("n5", "h:1@2", promote=False),
+            Remove("n2"),
+            Promote("n4"),
+            Move("n1", "h:3@10003"),
+            SetPriority("n1", -5),
+        ]
+        assert await talk.ask("RAFTLINE.TRANSFER") == b"+OK\r\n"
+        assert await talk.ask("RAFTLINE.TRANSFER", "n2") == b"+OK\r\n"
+        assert talk.conversation.node.transfers == [None, "n2"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("words", "reply"),
+    [
+        ("ADD n4 nowhere", b"-ERR address 'nowhere': the port is missing"),
+        ("ADD n=4 h:1", b"-ERR 'n=4' is no name"),
+        ("ADD n4 h:1 VOTER", b"-ERR syntax error: RAFTLINE.MEMBER ADD id host:port"),
+        ("ADD n4 h:1 LEARNER now", b"-ERR syntax error"),
+        ("PRIORITY n1 high", b"-ERR value is not an integer"),
+        ("ADD n4", b"-ERR wrong number of arguments for 'raftline.member|add'"),
+        ("RENAME n4", b"-ERR unknown subcommand"),
+    ],
+)
+def test_what_is_written_wrongly_is_refused_at_once(run: Run, words: str, reply: bytes) -> None:
+    """No node is asked."""
+
+    async def scenario(talk: Talk) -> None:
+        assert (await talk.ask("RAFTLINE.MEMBER", *words.split())).startswith(reply)
+        assert talk.conversation.node.changes == []
+
+    run(scenario)
+
+
+def test_the_leaders_refusal_is_the_answer(run: Run) -> None:
+    """In its own words."""
+
+    async def scenario(talk: Talk) -> None:
+        async def refuse(_: object) -> None:
+            raise ChangeRefused("a change is in progress: one at a time")
+
+        talk.conversation.node.change_membership = refuse  # type: ignore[method-assign, assignment]
+        assert await talk.ask("RAFTLINE.MEMBER", "REMOVE", "n2") == b"-ERR a change is in progress: one at a time\r\n"
+
+    run(scenario)
+
+
+def test_members_are_listed_as_this_node_knows_them(conversation: "Conversation", request_of: "Encode") -> None:
+    """Id, address, vote, role and lag; what is not known is null."""
+    status = conversation.node.status()
+    members = (
+        MemberStatus(node_id="n1", address="h:1@2", voter=True, role="leader", match_index=5, lag_entries=0,
+                     heard_s_ago=None, mode=None),
+        MemberStatus(node_id="n2", address="h:3@4", voter=False, role=None, match_index=None, lag_entries=None,
+                     heard_s_ago=None, mode=None),
+    )  # fmt: skip
+    shown = msgspec.structs.replace(status, members=members)
+    conversation.node.status = lambda: shown  # type: ignore[method-assign]
+    reply = conversation.send(request_of(b"HELLO", b"3") + request_of(b"RAFTLINE.MEMBER", b"LIST"))
+    assert reply.endswith(
+        b"*2\r\n%5\r\n$2\r\nid\r\n$2\r\nn1\r\n$7\r\naddress\r\n$5\r\nh:1@2\r\n$5\r\nvoter\r\n:1\r\n"
+        b"$4\r\nrole\r\n$6\r\nleader\r\n$3\r\nlag\r\n:0\r\n"
+        b"%5\r\n$2\r\nid\r\n$2\r\nn2\r\n$7\r\naddress\r\n$5\r\nh:3@4\r\n$5\r\nvoter\r\n:0\r\n"
+        b"$4\r\nrole\r\n_\r\n$3\r\nlag\r\n_\r\n"
+    )

@@ -1,6 +1,6 @@
-"""Rows of the command table that Redis does not have: the commands about the cluster."""
+"""Rows of the command table about the cluster: its members, its backups, and how current its reads are."""
 
-from raftline.kv.commands import cluster
+from raftline.kv.commands import cluster, reads
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.rows import Rows, subcommand
 
@@ -9,8 +9,18 @@ __all__ = ["add_cluster_rows"]
 
 def add_cluster_rows(table: dict[bytes, Command]) -> None:
     """Add the rows to `table`."""
-    rows = Rows(table, "raftline").add_container
-    rows(
+    _add_reads(Rows(table, "connection"))
+    rows = Rows(table, "raftline")
+    _add_members(rows)
+    rows.add(
+        "raftline.transfer",
+        -1,
+        "[id]",
+        "Have another voter lead: the one named, or the fittest; answered when it does.",
+        task=cluster.transfer,
+        flags="admin",
+    )
+    rows.add_container(
         "raftline.backup",
         "1.0.0",
         "Fetch a backup of all data, as of one moment.",
@@ -41,4 +51,82 @@ def add_cluster_rows(table: dict[bytes, Command]) -> None:
                 flags="admin",
             ),
         ),
+    )
+
+
+def _add_members(rows: Rows) -> None:
+    rows.add_container(
+        "raftline.member",
+        "1.0.0",
+        "Change who is in the group; answered when the change is committed.",
+        (
+            subcommand(
+                "raftline.member|add",
+                -4,
+                "id host:port[@busport] [LEARNER]",
+                "Add a node as a learner; it votes as soon as it has caught up, unless LEARNER is given.",
+                task=cluster.member_add,
+                flags="admin",
+            ),
+            subcommand(
+                "raftline.member|remove",
+                3,
+                "id",
+                "Remove a voter or a learner.",
+                task=cluster.member_remove,
+                flags="admin",
+            ),
+            subcommand(
+                "raftline.member|promote",
+                3,
+                "id",
+                "Let a learner vote that has caught up.",
+                task=cluster.member_promote,
+                flags="admin",
+            ),
+            subcommand(
+                "raftline.member|move",
+                4,
+                "id host:port[@busport]",
+                "Tell everybody that a member is at another address from now on.",
+                task=cluster.member_move,
+                flags="admin",
+            ),
+            subcommand(
+                "raftline.member|priority",
+                4,
+                "id number",
+                "Prefer a member as leader: the highest number leads; everybody starts with 0.",
+                task=cluster.member_priority,
+                flags="admin",
+            ),
+            subcommand(
+                "raftline.member|list",
+                2,
+                "",
+                "Return the members as this node knows them.",
+                local=cluster.member_list,
+            ),
+        ),
+    )
+
+
+def _add_reads(rows: Rows) -> None:
+    rows.add(
+        "readonly",
+        1,
+        "",
+        "Let reads on this connection see this node's own copy, however old it is; no leader is needed for them.",
+        local=reads.readonly,
+        flags="fast",
+        since="3.0.0",
+    )
+    rows.add(
+        "readwrite",
+        1,
+        "",
+        "Take READONLY back: reads are linearizable again.",
+        local=reads.readwrite,
+        flags="fast",
+        since="3.0.0",
     )

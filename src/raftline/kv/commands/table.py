@@ -3,7 +3,7 @@
 To add a command: write its function in the file of its family, add its row here.
 """
 
-from raftline.kv.commands import connection, expiry, keys, server, strings
+from raftline.kv.commands import connection, expiry, keys, reads, server, strings
 from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.info import info
@@ -399,6 +399,14 @@ _client(
             "Accepted, without effect: access times are not kept.",
             local=connection.client_no_touch,
             since="7.2.0",
+        ),
+        subcommand(
+            "client|reads",
+            -3,
+            "LINEARIZABLE | LEASE | BOUNDED ms | STALE",
+            "Choose what reads on this connection promise: the newest state (proven by a round of messages, or by the "
+            "leader's lease where leases are switched on), one at most so old, or any.",
+            local=reads.client_reads,
         ),
         subcommand(
             "client|reply",

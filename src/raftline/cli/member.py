@@ -1,0 +1,217 @@
+"""`raftline member add|remove|promote|move|priority|list` and `raftline transfer`: who is in the group, who leads it.
+
+Any node can be asked; the leader decides. A change is waited for until it is committed, an added node until it votes,
+with its lag as a progress bar where there is a terminal. Refusals are the leader's own words.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from raftline.cli.asking import Asker, asking_exit_code
+from raftline.cli.exit_codes import ExitCode
+from raftline.cli.node_info import MemberInfo, NodeInfo, Unreachable, ask_node, client_address
+from raftline.cli.output import complain, make_console, say
+from raftline.cli.settings_loading import parse_cluster
+from raftline.cli.status import Row, ask_group, group_table
+from raftline.errors import ConfigError, OperatingError, RaftlineError
+from raftline.transport.address import parse_address
+
+__all__ = ["run_add", "run_change", "run_list", "run_move", "run_transfer"]
+
+_POLL_S = 0.2
+
+
+class _Unfinished(OperatingError):
+    """The change was made, and what should follow from it has not come in time."""
+
+
+def run_add(member: str, node: str, *, learner: bool, timeout_s: float) -> ExitCode:
+    """Add a node that was started with `--join`; wait until it votes, unless it is to stay a learner."""
+
+    def work() -> str:
+        name, address = _named_address(member)
+        with Asker(node, timeout_s) as asker:
+            asker.ask("RAFTLINE.MEMBER", "ADD", name, address, *(["LEARNER"] if learner else []))
+        if learner:
+            return f"{name} is a learner: it receives the log and does not vote (`raftline member promote {name}`)"
+        info = _wait_until_voter(node, name, timeout_s)
+        return f"{name} votes now; {_voters(info)}"
+
+    return _run("member add", work)
+
+
+def run_move(member: str, node: str, *, timeout_s: float) -> ExitCode:
+    """Tell everybody that a member is at another address from now on."""
+
+    def work() -> str:
+        name, address = _named_address(member)
+        with Asker(node, timeout_s) as asker:
+            asker.ask("RAFTLINE.MEMBER", "MOVE", name, address)
+        return f"{name} is at {address} from now on"
+
+    return _run("member move", work)
+
+
+def run_change(verb: str, words: tuple[str, ...], node: str, *, timeout_s: float) -> ExitCode:
+    """Carry out remove, promote or priority; the reply comes when the change is committed."""
+
+    def work() -> str:
+        with Asker(node, timeout_s) as asker:
+            asker.ask("RAFTLINE.MEMBER", verb.upper(), *words)
+        info = _first_answer(node, timeout_s)
+        return f"{words[0]}: {_DONE[verb]}{f' {words[1]}' if len(words) > 1 else ''}; {_voters(info)}"
+
+    return _run(f"member {verb}", work)
+
+
+def run_transfer(to: str | None, node: str, *, timeout_s: float) -> ExitCode:
+    """Have another node lead; the reply comes when it does."""
+
+    def work() -> str:
+        with Asker(node, timeout_s) as asker:
+            asker.ask("RAFTLINE.TRANSFER", *([to] if to else []))
+        info = _until(node, lambda found: found.leader_id, "nobody leads", timeout_s)
+        return f"{info.leader_id} leads now, in term {info.term}"
+
+    return _run("transfer", work)
+
+
+def run_list(node: str, *, as_json: bool, timeout_s: float) -> ExitCode:
+    """Show who is in the group, as every member tells it."""
+    address = client_address(node)
+    if address is None:
+        complain(f"raftline member list: {node!r} is no address: write HOST:PORT, as in 127.0.0.1:7001")
+        return ExitCode.CONFIG
+    try:
+        group = ask_group(address.host, address.port, timeout_s)
+    except Unreachable as error:
+        complain(f"raftline member list: {error}")
+        return ExitCode.UNAVAILABLE
+    if as_json:
+        say(msgspec.json.format(msgspec.json.encode([_listed(row) for row in group.members]), indent=2).decode())
+    else:
+        make_console().print(group_table(group))
+    return ExitCode.OK
+
+
+class _Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `member list --json`."""
+
+    node_id: str
+    address: str
+    voter: bool
+    role: str | None
+    reachable: bool
+    lag_entries: int | None
+
+
+def _listed(row: Row) -> _Listed:
+    return _Listed(
+        node_id=row.node_id,
+        address=row.address,
+        voter=row.voter,
+        role=row.role,
+        reachable=row.reachable,
+        lag_entries=row.lag_entries,
+    )
+
+
+_DONE = {"remove": "removed", "promote": "votes now", "priority": "has priority"}
+
+
+def _run(what: str, work: Callable[[], str]) -> ExitCode:
+    """Do it and say how it ended; return the exit code."""
+    try:
+        say(work())
+    except _Unfinished as error:
+        complain(f"raftline {what}: {error}")
+        return ExitCode.TROUBLE
+    except RaftlineError as error:
+        complain(f"raftline {what}: {error}")
+        return asking_exit_code(error)
+    except KeyboardInterrupt:
+        complain(f"raftline {what}: left; what was asked for goes on without this command")
+        return ExitCode.TROUBLE
+    return ExitCode.OK
+
+
+def _named_address(member: str) -> tuple[str, str]:
+    """Read `name=host:port`; raise ConfigError."""
+    named = parse_cluster(member)
+    if len(named) != 1:
+        raise ConfigError(f"{member!r} names {len(named)} nodes: one at a time")
+    ((name, address),) = named.items()
+    return name, str(parse_address(address))
+
+
+def _wait_until_voter(node: str, name: str, timeout_s: float) -> NodeInfo:
+    """Look at the leader until it counts `name` among the voters; show how far it is."""
+    with _lag_bar(name) as show:
+
+        def votes(info: NodeInfo) -> bool:
+            member = _member(info, name)
+            show(member, info.last_index)
+            return member is not None and member.voter
+
+        where = "it goes on without this command (`raftline member list` shows it); was the node started with --join?"
+        return _until(node, votes, f"{name} has not caught up", timeout_s, where)
+
+
+def _until(
+    node: str, condition: Callable[[NodeInfo], object], what: str, timeout_s: float, advice: str = ""
+) -> NodeInfo:
+    """Ask the leader again and again until `condition` holds; raise `_Unfinished` with `what` if it takes too long."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(Unreachable):
+            info = _ask_leader(node, min(timeout_s, 2.0))
+            if condition(info):
+                return info
+        if time.monotonic() >= deadline:
+            raise _Unfinished(f"{what} within {timeout_s:g} s{f': {advice}' if advice else ''}")
+        time.sleep(_POLL_S)
+
+
+def _first_answer(node: str, timeout_s: float) -> NodeInfo:
+    return _until(node, lambda _: True, f"the change is made, but {node} does not tell the members", timeout_s)
+
+
+def _ask_leader(node: str, timeout_s: float) -> NodeInfo:
+    """Return what the leader says, or the node that was asked if it knows none; raises Unreachable."""
+    address = client_address(node)
+    assert address is not None, "it was asked before"
+    info = ask_node(address.host, address.port, timeout_s)
+    leader = _member(info, info.leader_id) if info.leader_id not in (None, info.node_id) else None
+    if leader is None:
+        return info
+    other = parse_address(leader.address)
+    return ask_node(other.host, other.port, timeout_s)
+
+
+def _member(info: NodeInfo, name: str | None) -> MemberInfo | None:
+    return next((member for member in info.members if member.node_id == name), None)
+
+
+def _voters(info: NodeInfo) -> str:
+    names = [member.node_id for member in info.members if member.voter]
+    return f"{len(names)} voters: {', '.join(names)}"
+
+
+@contextlib.contextmanager
+def _lag_bar(name: str) -> Iterator[Callable[[MemberInfo | None, int], None]]:
+    """Give a function that shows how much of the log a learner holds; a bar, if standard error is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(f"{name} catches up"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(name, total=None)
+
+        def show(member: MemberInfo | None, last_index: int) -> None:
+            if member is not None and member.lag_entries is not None:
+                progress.update(bar, total=last_index, completed=last_index - member.lag_entries)
+
+        yield show

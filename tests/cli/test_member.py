@@ -1,0 +1,218 @@
+"""`raftline member` and `raftline transfer` against a node that says what a test wants."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+
+import hiredis
+import pytest
+from typer.testing import CliRunner
+
+from raftline.cli import member as member_module
+from raftline.cli.main import app
+
+Lines = Callable[..., str]
+Member = dict[str, object]
+
+
+class Scripted(socketserver.ThreadingTCPServer):
+    """A leader whose INFO shows `members` and whose other answers are in `replies`; it notes what it was asked."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[str] = []
+        self.reply = b"+OK\r\n"
+        self.term = 4
+        self.looks = 0
+        self.grow_after = 0
+        """After so many looks n4 votes."""
+        self.has_newcomer = False
+        self.refuses_info = False
+
+    @property
+    def where(self) -> str:
+        """Its address."""
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, words: list[str]) -> bytes:
+        """Carry out a command."""
+        if words[0] == "CLIENT":
+            return b"+OK\r\n"
+        if words[0] == "INFO":
+            self.looks += 1
+            if self.refuses_info:
+                return b"-ERR not now\r\n"
+            body = self._info().encode()
+            return b"$%d\r\n%b\r\n" % (len(body), body)
+        self.asked.append(" ".join(words))
+        return self.reply
+
+    def _info(self) -> str:
+        port = self.server_address[1]
+        fields = {
+            "node_id": "n1", "role": "leader", "leader_id": "n1", "term": self.term, "snapshot_index": 0,
+            "applied_index": 90, "commit_index": 90, "last_index": 100,
+        }  # fmt: skip
+        lines = [f"raft_{name}:{value}" for name, value in fields.items()]
+        members = [f"node_id=n1,address=127.0.0.1:{port}@1,voter=1,role=leader,lag_entries=0"]
+        if self.has_newcomer:
+            votes = int(self.looks > self.grow_after)
+            members.append(f"node_id=n4,address=h:4@5,voter={votes},role=learner,lag_entries=40,mode=replicate")
+        lines += [f"raft_member{number}:{text}" for number, text in enumerate(members)]
+        return "\r\n".join(["# Raft", *lines, ""])
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        """Answer command after command."""
+        assert isinstance(self.server, Scripted)
+        reader = hiredis.Reader()
+        while data := self.request.recv(65536):
+            reader.feed(data)
+            while (command := reader.gets()) is not False:
+                words = [word.decode() for word in command]
+                hello = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+                self.request.sendall(hello if words[0] == "HELLO" else self.server.answer(words))
+
+
+@pytest.fixture
+def leader() -> Iterator[Scripted]:
+    """A leader that is alone in its group and agrees to everything."""
+    server = Scripted()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again at once."""
+    monkeypatch.setattr(member_module, "_POLL_S", 0.0)
+
+
+def run(leader: Scripted, *arguments: str) -> tuple[int, str, str]:
+    """Run a command against the leader; return exit code, output and complaints."""
+    result = CliRunner().invoke(app, [*arguments, "--node", leader.where])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_an_added_node_is_waited_for_until_it_votes(leader: Scripted) -> None:
+    """The address is sent in full; the command ends when the leader counts the node among the voters."""
+    leader.has_newcomer, leader.grow_after = True, 5
+    code, out, err = run(leader, "member", "add", "n4=127.0.0.1:7004")
+    assert (code, err) == (0, "")
+    assert out == "n4 votes now; 2 voters: n1, n4\n"
+    assert leader.asked == ["RAFTLINE.MEMBER ADD n4 127.0.0.1:7004@17004"]
+    assert leader.looks == 6
+
+
+def test_a_learner_is_not_waited_for(leader: Scripted) -> None:
+    """It never votes by itself, so there is nothing to wait for."""
+    code, out, _ = run(leader, "member", "add", "n4=h:1@2", "--learner")
+    assert code == 0
+    assert out.startswith("n4 is a learner: it receives the log and does not vote")
+    assert leader.asked == ["RAFTLINE.MEMBER ADD n4 h:1@2 LEARNER"]
+    assert leader.looks == 0
+
+
+def test_a_node_that_does_not_catch_up_is_told(leader: Scripted) -> None:
+    """The cluster goes on with it; the command ends with 1 and says where to look."""
+    leader.has_newcomer, leader.grow_after = True, 10**9
+    code, out, err = run(leader, "member", "add", "n4=h:1", "--timeout-s", "0.1")
+    assert (code, out) == (1, "")
+    assert "n4 has not caught up within 0.1 s: it goes on without this command" in err
+    assert "was the node started with --join?" in err
+
+
+def test_a_node_that_is_away_for_a_moment_is_asked_again(leader: Scripted) -> None:
+    """An election while the newcomer catches up does not end the command."""
+    leader.has_newcomer, leader.refuses_info = True, True
+    timer = threading.Timer(0.2, lambda: setattr(leader, "refuses_info", False))
+    timer.start()
+    assert run(leader, "member", "add", "n4=h:1")[0] == 0
+    timer.join()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "said"),
+    [
+        (("member", "remove", "n2"), "RAFTLINE.MEMBER REMOVE n2", "n2: removed; 1 voters: n1"),
+        (("member", "promote", "n4"), "RAFTLINE.MEMBER PROMOTE n4", "n4: votes now; 1 voters: n1"),
+        (("member", "priority", "n2", "7"), "RAFTLINE.MEMBER PRIORITY n2 7", "n2: has priority 7; 1 voters: n1"),
+        (("member", "move", "n2=h:9"), "RAFTLINE.MEMBER MOVE n2 h:9@10009", "n2 is at h:9@10009 from now on"),
+        (("transfer",), "RAFTLINE.TRANSFER", "n1 leads now, in term 4"),
+        (("transfer", "--to", "n1"), "RAFTLINE.TRANSFER n1", "n1 leads now, in term 4"),
+    ],
+)
+def test_each_change_says_what_came_of_it(leader: Scripted, arguments: tuple[str, ...], asked: str, said: str) -> None:
+    """One command is sent, one line is printed."""
+    assert run(leader, *arguments) == (0, said + "\n", "")
+    assert leader.asked == [asked]
+
+
+@pytest.mark.parametrize("arguments", [("member", "remove", "n9"), ("member", "add", "n4=h:1"), ("transfer",)])
+def test_a_refusal_is_shown_in_the_leaders_words(leader: Scripted, arguments: tuple[str, ...]) -> None:
+    """With code 1, and the node that gave it."""
+    leader.reply = b"-ERR a change is in progress: one at a time\r\n"
+    code, out, err = run(leader, *arguments)
+    assert (code, out) == (1, "")
+    what = " ".join(arguments[:2]) if arguments[0] == "member" else arguments[0]
+    assert err == f"raftline {what}: {leader.where} refuses: a change is in progress: one at a time\n"
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("n4", "'n4' is no member: write name=host:port"),
+        ("n4=h", "the port is missing"),
+        ("n4=h:1,n5=h:2", "names 2 nodes: one at a time"),
+    ],
+)
+def test_a_name_without_an_address_is_refused_here(leader: Scripted, member: str, words: str) -> None:
+    """Nobody is asked; code 2."""
+    code, _, err = run(leader, "member", "add", member)
+    assert code == 2
+    assert words in err
+    assert leader.asked == []
+
+
+def test_nobody_at_the_address_ends_with_69() -> None:
+    """And an address that is none with 2."""
+    runner = CliRunner()
+    for arguments in (["member", "remove", "n2"], ["transfer"], ["member", "list"]):
+        assert runner.invoke(app, [*arguments, "--node", "127.0.0.1:1"]).exit_code == 69
+        assert runner.invoke(app, [*arguments, "--node", "nowhere"]).exit_code == 2
+
+
+def test_members_are_listed(leader: Scripted) -> None:
+    """As a table, and as JSON with one object per member."""
+    leader.has_newcomer = True
+    code, out, _ = run(leader, "member", "list")
+    assert code == 0
+    assert "n1" in out
+    assert "unreachable" in out
+    code, out, _ = run(leader, "member", "list", "--json")
+    assert code == 0
+    assert json.loads(out)[0] == {
+        "node_id": "n1", "address": f"{leader.where}@1", "voter": True, "role": "leader", "reachable": True,
+        "lag_entries": 0,
+    }  # fmt: skip
+    assert [(member["node_id"], member["reachable"]) for member in json.loads(out)] == [("n1", True), ("n4", False)]
+
+
+def test_ctrl_c_leaves_the_cluster_to_it(leader: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked for goes on, and that is said."""
+    leader.has_newcomer, leader.grow_after = True, 10**9
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raftline.cli.member.time.sleep", interrupt)
+    code, _, err = run(leader, "member", "add", "n4=h:1")
+    assert code == 1
+    assert err == "raftline member add: left; what was asked for goes on without this command\n"
