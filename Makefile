@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types ci format clean
+.PHONY: help demo test soak lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
 	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
+	@echo 'make soak    simulate seed after seed until stopped (SEED=N to begin with a certain one)'
 	@echo 'make lint    ruff, rules and format'
 	@echo 'make types   mypy --strict'
 	@echo 'make ci      what .ci/run does: lint, types, tests with coverage, demo'
@@ -23,6 +24,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	@bash scripts/install-redis-tools
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(STAMP)
+	@bash scripts/soak $(BIN)/raftline $(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
