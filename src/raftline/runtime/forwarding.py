@@ -2,19 +2,22 @@
 
 The frames ride on the peer connections beside Raft's messages, which may be repeated, delayed and reordered. A frame
 is bound to the leader's term and taken at most once in it, so "not appended" is final and the command may be sent
-again; if the leader changes before the answer, the outcome is unknown and says so.
+again; if the leader changes before the answer, the outcome is unknown and says so. The commands of one node take effect
+in the order in which they came: what came back goes before everything newer, or not at all.
 """
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest
 from raftline.errors import ApplyError, ChangeRefused, NotLeader, Overloaded, ProposalLost, Stopped
 from raftline.runtime.requests import Proposal
 
-__all__ = ["ForwardedBatch", "Forwarding", "SeenFrames"]
+__all__ = ["Arrival", "ForwardedBatch", "Forwarding", "SeenFrames", "refused"]
 
 APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED = range(7)
+_WITHOUT_EFFECT = (NOT_APPENDED, LOST, OVERLOADED, REFUSED)
 _FRAME_BYTES_MAX = 1 << 20
 
 _STATUS_OF: dict[type[Exception], int] = {
@@ -27,10 +30,11 @@ _STATUS_OF: dict[type[Exception], int] = {
 
 
 class Forwarding:
-    """The requests this node has passed on and not heard of.
+    """The requests this node has passed on and not heard of, and those that came back and wait to be sent again.
 
-    Invariant: all of `_open` went to the same leader, in the same term; `_late` to an earlier one, in the order of the
-    times until which its answers are waited for.
+    Invariants: all of `_open` went to the same leader, in the same term; `_late` to an earlier one, in the order of the
+    times until which its answers are waited for; `_held` has nothing that is older than a command which took effect,
+    or may have.
     """
 
     def __init__(self, origin: int, send: Callable[[NodeId, ForwardRequest], None]) -> None:
@@ -39,14 +43,26 @@ class Forwarding:
         self._number = 0
         self._open: dict[int, Sequence[Proposal]] = {}
         self._late: dict[int, tuple[float, Sequence[Proposal]]] = {}
+        self._held: dict[int, list[Proposal]] = {}
+        self._held_controls: list[Proposal] = []
+        """Requests to the leader itself that came back; no order binds them."""
+        self._passed = 0
+        """Frames below this one are older than something that took effect, or may have."""
+        self._looked_in_vain = False
 
     @property
     def waits_for_former_leader(self) -> bool:
         """Say whether a leader that was replaced may still answer."""
         return bool(self._late)
 
+    @property
+    def is_holding(self) -> bool:
+        """Say whether something waits to be sent again: until then nothing newer may go."""
+        return bool(self._held)
+
     def forward(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
         """Send proposals to the leader of `term` in as few frames as their size allows."""
+        assert not self._held, "what came back goes first"
         start = size = 0
         for position, proposal in enumerate(proposals):
             size += proposal.size_bytes
@@ -55,36 +71,84 @@ class Forwarding:
                 start, size = position, proposal.size_bytes
         self._frame(leader, term, proposals[start:])
 
-    def on_reply(self, reply: ForwardReply) -> list[Proposal]:
-        """Finish what the reply decides; return the proposals that were not appended and may be sent again."""
+    def on_reply(self, reply: ForwardReply) -> None:
+        """Finish what the reply decides; hold what was not appended and may be sent again."""
         if reply.origin != self._origin:
-            return []
+            return
         proposals = self._open.pop(reply.number, ()) or self._late.pop(reply.number, (0.0, ()))[1]
-        again: list[Proposal] = []
+        held: list[Proposal] = []
         for proposal, (status, value) in zip(proposals, reply.results, strict=False):
-            if status == APPLIED:
-                proposal.finish(value)
-            elif status == NOT_APPENDED:
+            if status == NOT_APPENDED:
                 proposal.may_take_effect = False
-                again.append(proposal)
-            else:
-                proposal.finish(_error(status, value.decode()))
-        return again
+                (self._held_controls if proposal.is_control else held).append(proposal)
+                continue
+            if status not in _WITHOUT_EFFECT and not proposal.is_control:
+                self._note_passed(reply.number)
+                held = _give_up(held)
+            proposal.finish(value if status == APPLIED else _error(status, value.decode()))
+        if reply.number < self._passed:
+            held = _give_up(held)
+        if held:
+            self._held[reply.number] = held
+
+    def take_held(self) -> list[Proposal]:
+        """Return what came back, in the order in which it first came; everything newer goes after it.
+
+        While something newer is under way it can only wait; at the second look, what is still overtaken is given up.
+        """
+        released, self._held_controls = self._held_controls, []
+        newest = self._newest_under_way()
+        if self._held and newest > min(self._held):
+            self._looked_in_vain = not self._looked_in_vain
+            if self._looked_in_vain:
+                return released
+            self._give_up_before(newest)
+        self._looked_in_vain = False
+        for number in sorted(self._held):
+            released += self._held.pop(number)
+        return [proposal for proposal in released if proposal.done is not None]
+
+    def on_appended_here(self) -> None:
+        """This node leads and took commands of its own: what was passed on before is older than those."""
+        self._note_passed(self._number + 1)
 
     def on_leader_changed(self, until: float) -> None:
-        """Wait a little longer for the former leader: one that handed over answers everything (thesis 3.10)."""
+        """Wait a little longer for the former leader: one that handed over answers everything (thesis 3.10).
+
+        What came back and may be older than something taken is given up: newer commands must not wait for that.
+        """
         self._late |= {number: (until, proposals) for number, proposals in self._open.items()}
         self._open = {}
+        self._give_up_before(self._newest_under_way())
 
     def give_up_late(self, now: float) -> None:
-        """Fail what a former leader did not answer in time: what became of it cannot be told."""
+        """Fail what a former leader did not answer in time, and forget what nobody waits for any more."""
         while self._late:
             number, (until, proposals) = next(iter(self._late.items()))
             if until > now:
-                return
+                break
             del self._late[number]
+            self._note_passed(number)
             for proposal in proposals:
                 proposal.finish(Stopped("the leader changed before it answered: the command may still take effect"))
+        while self._open and _is_answered(next(iter(self._open.values()))):
+            number = next(iter(self._open))
+            del self._open[number]
+            self._note_passed(number)
+
+    def _newest_under_way(self) -> int:
+        """Return the newest frame that may still take effect, 0 if there is none."""
+        late = [number for number, (_, proposals) in self._late.items() if _has_commands(proposals)]
+        return max([number for number, proposals in self._open.items() if _has_commands(proposals)] + late, default=0)
+
+    def _note_passed(self, number: int) -> None:
+        """Something of this frame took effect, or may have: what is older must not be sent again after it."""
+        self._passed = max(self._passed, number)
+        self._give_up_before(number)
+
+    def _give_up_before(self, number: int) -> None:
+        for earlier in [held for held in self._held if held < number]:
+            _give_up(self._held.pop(earlier))
 
     def _frame(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
         self._number += 1
@@ -95,33 +159,45 @@ class Forwarding:
         self._send(leader, ForwardRequest(term, self._origin, self._number, commands))
 
 
-class SeenFrames:
-    """Which frames of the present term came already, so that none is taken twice, or taken and refused.
+class Arrival(Enum):
+    """What a frame is to the leader that it reached."""
 
-    Invariant: of each origin every number up to `floor`, and those in the set, are not new.
+    NEW = "new"
+    OVERTAKEN = "overtaken"
+    """Never seen, but a newer frame of the same node came first: taking it would turn their order round."""
+    REPEATED = "repeated"
+    """Seen before, or too old to be told apart."""
+
+
+class SeenFrames:
+    """Which frames of the present term came already, so that none is taken twice, or late, or taken and refused.
+
+    Invariant: of each origin every number up to `floor`, and those in the set, were seen or are too old.
     """
 
     def __init__(self, kept_max: int = 4096) -> None:
         self._kept_max = kept_max
         self._term: Term = 0
-        self._seen: dict[tuple[NodeId, int], tuple[int, set[int]]] = {}
+        self._seen: dict[tuple[NodeId, int], tuple[int, int, set[int]]] = {}
 
-    def is_new(self, sender: NodeId, request: ForwardRequest) -> bool:
-        """Say whether the frame was never seen in its term, and remember it."""
+    def arrive(self, sender: NodeId, request: ForwardRequest) -> Arrival:
+        """Say what the frame is, and remember it."""
         if request.term < self._term:
-            return False
+            return Arrival.REPEATED
         if request.term > self._term:
             self._term = request.term
             self._seen = {}
-        floor, numbers = self._seen.get((sender, request.origin), (0, set()))
+        floor, newest, numbers = self._seen.get((sender, request.origin), (0, 0, set()))
         if request.number <= floor or request.number in numbers:
-            return False
+            return Arrival.REPEATED
         numbers.add(request.number)
+        arrival = Arrival.NEW if request.number > newest else Arrival.OVERTAKEN
+        newest = max(newest, request.number)
         if len(numbers) > 2 * self._kept_max:
-            floor = max(numbers) - self._kept_max
+            floor = newest - self._kept_max
             numbers = {number for number in numbers if number > floor}
-        self._seen[sender, request.origin] = (floor, numbers)
-        return True
+        self._seen[sender, request.origin] = (floor, newest, numbers)
+        return arrival
 
 
 class ForwardedBatch:
@@ -149,6 +225,26 @@ class ForwardedBatch:
                 self._reply(ForwardReply(*self._request, tuple(self._results)))
 
         return done
+
+
+def refused(request: ForwardRequest) -> ForwardReply:
+    """Return the answer to a frame of which nothing was appended and nothing will be."""
+    return ForwardReply(request.origin, request.number, ((NOT_APPENDED, b""),) * len(request.commands))
+
+
+def _is_answered(proposals: Sequence[Proposal]) -> bool:
+    return all(proposal.done is None for proposal in proposals)
+
+
+def _has_commands(proposals: Sequence[Proposal]) -> bool:
+    return any(not proposal.is_control for proposal in proposals)
+
+
+def _give_up(proposals: list[Proposal]) -> list[Proposal]:
+    """Tell that it is too late to send these again; return what is left of them."""
+    for proposal in proposals:
+        proposal.finish(ProposalLost("not taken by the leader that it was passed on to, and overtaken since"))
+    return []
 
 
 def _encode(outcome: bytes | Exception) -> tuple[int, bytes]:

@@ -19,7 +19,7 @@ from raftline.replica.replica import Replica
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
-from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames
+from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
 from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
@@ -224,8 +224,7 @@ class GroupLoop:
             if kind is ForwardRequest:
                 self._on_forward(sender, message)  # type: ignore[arg-type]
             elif kind is ForwardReply:
-                # Held until the next sweep or change of leader, so that two nodes do not play ball with it.
-                self._held.extend(self.forwarding.on_reply(message))  # type: ignore[arg-type]
+                self.forwarding.on_reply(message)  # type: ignore[arg-type]
             else:
                 step(Received(sender, message), now)
         if messages:
@@ -324,10 +323,13 @@ class GroupLoop:
             self._schedule()
 
     def _release_held(self) -> None:
-        """Let proposals that a node refused because it did not lead try again."""
-        if self._held:
-            self._proposals.extendleft(reversed(self._held))
-            self._held.clear()
+        """Let proposals that a node refused because it did not lead try again, before everything that came later.
+
+        Only at a sweep or a change of leader, so that two nodes do not play ball with them.
+        """
+        held = self._held + self.forwarding.take_held()
+        self._held.clear()
+        self._proposals.extendleft(reversed(held))
 
     def _route(self, now: float) -> None:
         """Propose as leader, pass on to the leader, or keep waiting until there is one."""
@@ -338,7 +340,8 @@ class GroupLoop:
             self._reading.route(now)
         if core.leader is None:
             return
-        if self._proposals and (core.takes_proposals or not core.is_leader):
+        may_go = core.takes_proposals if core.is_leader else not self.forwarding.is_holding
+        if self._proposals and may_go:
             self._route_proposals(now)
 
     def _route_proposals(self, now: float) -> None:
@@ -364,6 +367,8 @@ class GroupLoop:
                 return
         for proposal in batch:
             proposal.may_take_effect = True
+        if any(proposal.term is None for proposal in batch):
+            self.forwarding.on_appended_here()
         dones = [proposal.finish for proposal in batch]
         self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
 
@@ -396,8 +401,12 @@ class GroupLoop:
             self._transport.send(sender, self._group, message)
             self._schedule()  # so that it is flushed in this turn or the next
 
-        core = self._core
-        if not self._first_term < request.term <= core.term or not self._seen_frames.is_new(sender, request):
+        if not self._first_term < request.term <= self._core.term:
+            return
+        arrival = self._seen_frames.arrive(sender, request)
+        if arrival is Arrival.OVERTAKEN:
+            reply(refused(request))
+        if arrival is not Arrival.NEW:
             return
         batch = ForwardedBatch(request, reply)
         for position, command in enumerate(request.commands):

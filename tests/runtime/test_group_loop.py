@@ -1,0 +1,115 @@
+"""Promises of the loop that drives a replica, shown on real nodes."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from raftline import Node, ProposalLost
+from raftline.core.ids import NodeId
+from raftline.core.messages import ForwardRequest
+from raftline.runtime.forwarding import refused
+from raftline.runtime.group_loop import GroupLoop
+
+
+def _loop_of(node: Node) -> GroupLoop:
+    assert node._group is not None
+    return node._group
+
+
+def _refuse_first_frame(node: Node, monkeypatch: Any) -> None:
+    """Let a leader answer the next frame as one does that does not lead any more, and go on as before."""
+    group = _loop_of(node)
+    taken = group._on_forward
+
+    def refuse(sender: NodeId, request: ForwardRequest) -> None:
+        monkeypatch.setattr(group, "_on_forward", taken)
+        group._seen_frames.arrive(sender, request)
+        group._transport.send(sender, 0, refused(request))
+        group._schedule()
+
+    monkeypatch.setattr(group, "_on_forward", refuse)
+
+
+def test_commands_passed_on_in_one_turn_after_another_keep_their_order(make_cluster: Any, monkeypatch: Any) -> None:
+    """The first comes back, the second is under way: the first may be lost, but never take effect after the second."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            follower, leader = await cluster.follower(), await cluster.leader()
+            await follower.propose(b"k=0")
+            _refuse_first_frame(leader, monkeypatch)
+            first = asyncio.ensure_future(follower.propose(b"k=1"))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            second = asyncio.ensure_future(follower.propose(b"k=2"))
+            outcomes: list[Any] = list(await asyncio.gather(first, second, return_exceptions=True))
+            assert outcomes[1] in (b"0", b"1")
+            assert await follower.read(b"k") == b"2"
+            if isinstance(outcomes[0], Exception):
+                assert type(outcomes[0]) is ProposalLost
+
+    asyncio.run(scenario())
+
+
+def test_what_came_back_goes_before_what_came_later(make_cluster: Any, monkeypatch: Any) -> None:
+    """Nobody hears of it: the first is sent again before the second, which waited for it."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            follower, leader = await cluster.follower(), await cluster.leader()
+            await follower.propose(b"k=0")
+            _refuse_first_frame(leader, monkeypatch)
+            first = asyncio.ensure_future(follower.propose(b"k=1"))
+            await cluster.until(lambda: _loop_of(follower).forwarding.is_holding)
+            second = asyncio.ensure_future(follower.propose(b"k=2"))
+            assert (await first, await second) == (b"0", b"1")
+            assert await follower.read(b"k") == b"2"
+
+    asyncio.run(scenario())
+
+
+def test_a_frame_that_was_overtaken_is_refused_by_the_leader(make_cluster: Any) -> None:
+    """It was delayed on the way: its command never takes effect, and its caller knows."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            follower = await cluster.follower()
+            await follower.propose(b"k=0")
+            forwarding = _loop_of(follower).forwarding
+            send, delayed = forwarding._send, []
+            forwarding._send = lambda *frame: delayed.append(frame)
+            first = asyncio.ensure_future(follower.propose(b"k=1"))
+            await cluster.until(lambda: bool(delayed))
+            forwarding._send = send
+            assert await follower.propose(b"k=2") == b"0"
+            send(*delayed[0])
+            with pytest.raises(ProposalLost):
+                await first
+            assert await follower.read(b"k") == b"2"
+
+    asyncio.run(scenario())
+
+
+def test_a_new_leader_takes_nothing_back_after_its_own_commands(make_cluster: Any, monkeypatch: Any) -> None:
+    """What it had passed on to its predecessor comes back late: it is lost, never appended after what came later."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            follower, leader = await cluster.follower(), await cluster.leader()
+            await follower.propose(b"k=0")
+            group = _loop_of(follower)
+            delayed: list[ForwardRequest] = []
+            monkeypatch.setattr(group.forwarding, "_send", lambda _, frame: delayed.append(frame))
+            monkeypatch.setattr(group.forwarding, "give_up_late", lambda _: None)
+            first = asyncio.ensure_future(follower.propose(b"k=1"))
+            await cluster.until(lambda: bool(delayed))
+            await leader.transfer_leadership(follower.config.node_id)
+            await cluster.until(lambda: follower.is_leader)
+            assert await follower.propose(b"k=2") == b"0"
+            group.on_message(leader.config.node_id, refused(delayed[0]))
+            with pytest.raises(ProposalLost):
+                await first
+            assert await follower.read(b"k") == b"2"
+
+    asyncio.run(scenario())
