@@ -1,4 +1,4 @@
-"""Many seeds, over processes: what was done, what was reached, what failed.
+"""Many seeds, over processes or machines: what was done, what was reached, what failed.
 
 Each seed is independent; results come back in any order and are summed. The first failures are kept with the command
 that replays them.
@@ -6,14 +6,14 @@ that replays them.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 
 import msgspec
 import structlog
 
 from raftline.sim.coverage import counting, missing
 from raftline.sim.disk import PERSISTENCE_POINTS
+from raftline.sim.executors import Executor, make_executor
 from raftline.sim.run import Outcome, Scenario, run_seed
 
 __all__ = ["Campaign", "Summary", "run_campaign"]
@@ -79,31 +79,20 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
 Batch = tuple[list[Outcome], Counter[str], Counter[str]]
 
 
-def run_campaign(campaign: Campaign, on_outcome: Callable[[Outcome], None] | None = None) -> Summary:
-    """Run every seed; `on_outcome` hears of each as it ends."""
+def run_campaign(
+    campaign: Campaign, on_outcome: Callable[[Outcome], None] | None = None, executor: Executor | None = None
+) -> Summary:
+    """Run every seed; `on_outcome` hears of each as it ends. Without `executor`, in processes of this machine."""
     summary = Summary()
-
-    def take(batch: Batch) -> None:
-        outcomes, rows, cases = batch
-        summary.rows.update(rows)
-        summary.cases.update(cases)
-        for outcome in outcomes:
-            summary.add(outcome)
-            if on_outcome is not None:
-                on_outcome(outcome)
-
-    if campaign.jobs <= 1:
-        for seeds in campaign.batches():
-            take(run_batch(seeds, campaign.scenario))
-        return summary
-    with ProcessPoolExecutor(campaign.jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(run_batch, seeds, campaign.scenario) for seeds in campaign.batches()]
-        try:
-            for future in as_completed(futures):
-                take(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    work = partial(run_batch, scenario=campaign.scenario)
+    with executor or make_executor("processes", campaign.jobs) as workers:
+        for outcomes, rows, cases in workers.run(work, campaign.batches()):
+            summary.rows.update(rows)
+            summary.cases.update(cases)
+            for outcome in outcomes:
+                summary.add(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
     return summary
 
 
