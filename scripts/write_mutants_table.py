@@ -17,6 +17,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "mutants.md"
 HEADING = "## Results\n"
 COLUMNS = "| mutant | rules | bench | seeds | virtual s | caught by |\n|---|---|---|---:|---:|---|\n"
 ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
+SUMS = re.compile(r"\| (\d+) \| ([\d,]+) \| (`|\*\*)")
 
 
 def main(paths: list[str]) -> None:
@@ -28,10 +29,15 @@ def main(paths: list[str]) -> None:
             rows[verdict["mutant"]] = row_of(verdict)
     known = [mutant.name for mutant in CATALOGUE if mutant.name in rows]
     missing = len(CATALOGUE) - len(known)
+    sums = [SUMS.search(rows[name]) for name in known]
+    caught = sum(found is not None and found[3] == "`" for found in sums)
+    seeds = sum(int(found[1]) for found in sums if found)
+    hours = sum(int(found[2].replace(",", "")) for found in sums if found) / 3600
     table = COLUMNS + "".join(f"{rows[name]}\n" for name in known)
     intro = (
         "Written by `scripts/write_mutants_table.py` from `raftline sim --mutants --json`, seeds from 0 on. Seeds and\n"
         "virtual seconds are those up to and including the run that was caught.\n\n"
+        f"{caught} of {len(known)} were caught, within {seeds:,} runs and {hours:.1f} virtual hours together.\n\n"
     )
     PAGE.write_text(f"{text}{HEADING}\n{intro}{table}", encoding="utf-8")
     print(f"{len(known)} rows, {missing} mutants without one")
