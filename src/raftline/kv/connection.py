@@ -196,6 +196,11 @@ class Connection:
         return self.client.closing or (self.is_at_end and not self._commands and not self._input)
 
     @property
+    def is_idle(self) -> bool:
+        """Say whether nothing is under way: no request was received that is not answered."""
+        return not (self._slots or self._out or self._commands or self._input)
+
+    @property
     def has_backlog(self) -> bool:
         """Say whether so much input waits that the owner should stop reading for now."""
         return self._backlog_bytes >= _BACKLOG_BYTES_MAX

@@ -26,6 +26,7 @@ _TICK_S = 0.1
 _SWEEP_S = 1.0
 _BACKLOG = 1024
 _KEEPALIVE_S = 300
+_QUIET_S = 0.05
 _STOP_S = 1.0
 _CLOSE_S = 10.0
 _TOO_MANY = error("ERR max number of clients reached")
@@ -62,6 +63,8 @@ class KvServer:
         self._slow: dict[_Protocol, float] = {}
         self._partial_bytes = 0
         self._all_gone: asyncio.Future[None] | None = None
+        self._all_ended: asyncio.Future[None] | None = None
+        self._ended_count = 0
         self._tick_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.host = host
@@ -94,31 +97,45 @@ class KvServer:
         self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
 
     async def stop(self) -> None:
-        """Stop listening, answer what was received, and close every connection.
+        """Stop listening, answer what was sent, and close every connection.
 
-        A connection is closed when it is answered, at the latest after `drain_s_max`; what is written then gets a
-        second to leave.
+        A connection's end is sent right behind an answer, or when nothing comes for a moment, so that a client learns
+        of it before it sends again; at the latest after `drain_s_max`. What is written then gets a second to leave.
         """
         if self._server is not None:
             self._server.close()
         for protocol in list(self._protocols):
             protocol.drain()
-        await self._until_all_gone(self._drain_s_max)
+        await self._until_all_ended(min(_QUIET_S, self._drain_s_max))
+        for protocol in list(self._protocols):
+            protocol.finish()
+        await self._until_all_ended(self._drain_s_max)
+        if self._protocols:
+            await asyncio.sleep(_QUIET_S)  # what was sent before the end was seen is taken off the wire, not reset
         for timer in (self._tick_timer, self._sweep_timer):
             if timer is not None:
                 timer.cancel()
         for protocol in list(self._protocols):
             protocol.close()
-        await self._until_all_gone(_STOP_S)
-        for protocol in list(self._protocols):
-            protocol.abort()
-
-    async def _until_all_gone(self, seconds: float) -> None:
-        """Wait until every socket is closed, but not longer than that."""
         if self._protocols:
             self._all_gone = asyncio.get_running_loop().create_future()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_gone, seconds)
+                await asyncio.wait_for(self._all_gone, _STOP_S)
+        for protocol in list(self._protocols):
+            protocol.abort()
+
+    async def _until_all_ended(self, seconds: float) -> None:
+        """Wait until every connection is answered and its end is sent, but not longer than that."""
+        self._all_ended = asyncio.get_running_loop().create_future()
+        self._note_ends()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_ended, seconds)
+        self._all_ended = None
+
+    def _note_ends(self) -> None:
+        waiting = self._all_ended
+        if waiting is not None and not waiting.done() and self._ended_count == len(self._protocols):
+            waiting.set_result(None)
 
     # What the protocols call.
 
@@ -130,8 +147,15 @@ class KvServer:
         """Forget a socket that is gone."""
         self._protocols.discard(protocol)
         self._slow.pop(protocol, None)
+        self._ended_count -= protocol.has_ended
+        self._note_ends()
         if not self._protocols and self._all_gone is not None and not self._all_gone.done():
             self._all_gone.set_result(None)
+
+    def on_ended(self) -> None:
+        """Count a connection whose end was sent while the server stops."""
+        self._ended_count += 1
+        self._note_ends()
 
     def on_ready(self, protocol: "_Protocol") -> None:
         """Give `protocol` a turn soon, together with all others that are ready by then."""
@@ -184,6 +208,7 @@ class _Protocol(asyncio.Protocol):
         "_partial_bytes",
         "_server",
         "_transport",
+        "has_ended",
     )
 
     def __init__(self, server: KvServer) -> None:
@@ -192,6 +217,8 @@ class _Protocol(asyncio.Protocol):
         self._connection: Connection | None = None
         self._is_paused = False
         self._is_draining = False
+        self.has_ended = False
+        """This side's end was sent while the server stops; what still comes is not taken."""
         self._partial_bytes = 0
         self._partial_after = -1
 
@@ -215,12 +242,13 @@ class _Protocol(asyncio.Protocol):
             self._server.service.statistics.input_bytes += len(data)
             connection.client.last_ms = self._server.service.now_ms()
             connection.feed(data)
+            connection.is_at_end = connection.is_at_end or self._is_draining
             self._settle(connection)
 
     def eof_received(self) -> bool:
         """Keep the socket open for what is still to be answered."""
         connection = self._connection
-        if connection is None:
+        if connection is None or self.has_ended:
             return False
         connection.is_at_end = True
         self._settle(connection)
@@ -266,15 +294,25 @@ class _Protocol(asyncio.Protocol):
             self._refuse(_TOO_SLOW)
 
     def drain(self) -> None:
-        """Take nothing more in, answer what was received, then close; half a request will never be whole."""
-        connection = self._connection
-        if connection is None or self._transport.is_closing():
-            return
+        """Close behind the next answer; a request may be on its way to an idle connection."""
         self._is_draining = True
-        if not self._is_paused:
-            self._transport.pause_reading()
-        connection.is_at_end = True
-        self._settle(connection)
+        connection = self._connection
+        if connection is not None and not connection.is_idle:
+            self.finish()
+
+    def finish(self) -> None:
+        """Close as soon as what was received is answered; half a request will never be whole."""
+        connection = self._connection
+        if connection is not None and not self._transport.is_closing():
+            connection.is_at_end = True
+            self._settle(connection)
+
+    def _send_end(self, connection: Connection) -> None:
+        """Say that nothing more is answered, at once; the socket itself stays for what is on its way."""
+        connection.client.closing = True
+        self.has_ended = True
+        self._transport.write_eof()
+        self._server.on_ended()
 
     def close(self) -> None:
         """Close once what was written has left, or after a while in any case."""
@@ -304,9 +342,10 @@ class _Protocol(asyncio.Protocol):
         if transport.is_closing():
             return
         if connection.is_finished:
-            self.close()
-            return
-        if self._is_draining:
+            if self._is_draining and not self.has_ended:
+                self._send_end(connection)
+            elif not self.has_ended:
+                self.close()
             return
         if connection.has_backlog != self._is_paused:
             self._is_paused = not self._is_paused
