@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from raftline.sim.view import LoopView
 
-__all__ = ["SimFuture", "SimHandle", "SimTask", "SimTimer", "describe_callback", "describe_task"]
+__all__ = ["SimFuture", "SimHandle", "SimMoment", "SimTask", "SimTimer", "describe_callback", "describe_task"]
 
 T = TypeVar("T")
 
@@ -102,6 +102,22 @@ class SimTimer(asyncio.TimerHandle):
             self._args = None  # type: ignore[assignment]
             if self._scheduled:
                 self._loop.root.on_timer_cancelled()
+
+
+class SimMoment:
+    """Something that the environment does at a moment: nobody's callback, and nobody can cancel it."""
+
+    __slots__ = ("act",)
+
+    _loop = None
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    @staticmethod
+    def cancelled() -> bool:
+        """Return False."""
+        return False
 
 
 class SimTask(asyncio.Task[T]):

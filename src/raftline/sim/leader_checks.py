@@ -33,6 +33,7 @@ class LeaderChecks:
         self._now = now
         self._state_of = state_of
         self._spoken: dict[tuple[NodeId, NodeId], float] = {}
+        self._since: dict[NodeId, tuple[Term, dict[NodeId, float]]] = {}
         self._empty: dict[tuple[NodeId, NodeId], tuple[float, tuple[Term, Index, Index, int]]] = {}
 
     def forget(self, node: NodeId) -> None:
@@ -40,6 +41,7 @@ class LeaderChecks:
         for key in [key for key in self._spoken if key[0] == node]:
             del self._spoken[key]
             self._empty.pop(key, None)
+        self._since.pop(node, None)
 
     def on_append_request(self, source: NodeId, target: NodeId, request: AppendRequest) -> None:
         """Note that a leader speaks; a heartbeat that repeats the last one comes too soon (A7, A18, A25)."""
@@ -69,16 +71,29 @@ class LeaderChecks:
             self._violated(
                 state.me, f"leads and wants to be woken in {core.next_deadline - state.now:.3f} s only (A7, A22)"
             )
+        since = self._known_since(state, now)
         for peer, progress in state.progress.items():
-            spoken_at = self._spoken.get((state.me, peer))
-            silent_s = float("inf") if spoken_at is None else now - spoken_at
+            spoken_at = self._spoken.get((state.me, peer), float("-inf"))
+            silent_s = now - max(spoken_at, since[peer])
             if silent_s > _SILENCE_FACTOR * interval_s:
                 self._violated(state.me, f"leads and has told {peer} nothing for {silent_s:.3f} s (A22, E9)")
             if silent_s and peer in refusals and progress.mode is not Mode.SNAPSHOT:
                 self._violated(state.me, f"was refused by {peer} and does not try again at once (B25)")
 
+    def _known_since(self, state: RaftState, now: float) -> dict[NodeId, float]:
+        """Return when each peer joined this leader, which owes it nothing before; those it began with have always."""
+        term, since = self._since.get(state.me, (0, {}))
+        if term != state.term:
+            since = dict.fromkeys(state.progress, float("-inf"))
+        elif since.keys() != state.progress.keys():
+            since = {peer: since.get(peer, now) for peer in state.progress}
+        self._since[state.me] = state.term, since
+        return since
+
     def _check_commit(self, state: RaftState) -> None:
         """What a majority stores is committed, once one of it is of this term (B1, B11, B13, B26)."""
+        if state.commit == state.log.last_index:
+            return
         stored = {peer: progress.match_index for peer, progress in state.progress.items()}
         stored[state.me] = state.persisted
         halves = [half for half in (state.membership.voters, state.membership.outgoing) if half]

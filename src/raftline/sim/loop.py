@@ -12,11 +12,11 @@ import math
 import random
 import sys
 import threading
-from collections.abc import Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from raftline.sim.handles import SimHandle, SimTimer, describe_callback
+from raftline.sim.handles import SimHandle, SimMoment, SimTimer, describe_callback
 from raftline.sim.node_loop import NodeLoop
 from raftline.sim.refusals import Deadlock, NoProgress, NotSimulated
 from raftline.sim.view import LoopView
@@ -48,7 +48,7 @@ class SimLoop(LoopView):
         self.now = 0.0
         self.steps = 0
         """Callbacks run so far."""
-        self.timers: list[tuple[float, float, SimTimer]] = []
+        self.timers: list[tuple[float, float, SimTimer | SimMoment]] = []
         self.runnable: list[LoopView] = []
         self.failures: list[BaseException] = []
         self.nodes: list[NodeLoop] = []
@@ -59,6 +59,7 @@ class SimLoop(LoopView):
         self._orders = 0
         self._current: LoopView | None = None
         self._turn_of: LoopView | None = None
+        self._generators_of: dict[int, LoopView] = {}
         self._stopping = False
         self._running = False
         self._closed = False
@@ -90,6 +91,13 @@ class SimLoop(LoopView):
         """Return a number that tasks and futures of this run are told apart by."""
         self._orders += 1
         return self._orders
+
+    def at(self, when: float, act: Callable[[], object]) -> None:
+        """Let the environment `act` at virtual time `when`, by itself: `act` must not look at the running loop.
+
+        For what is nobody's code, such as a packet that arrives; it takes no turn, so it costs less than `call_at`.
+        """
+        heapq.heappush(self.timers, (when, self.draw(), SimMoment(act)))
 
     def on_timer_cancelled(self) -> None:
         """Throw cancelled timers out once they are the larger part."""
@@ -131,6 +139,7 @@ class SimLoop(LoopView):
         running = asyncio._get_running_loop()  # noqa: SLF001  the documented hook for authors of event loops
         if previous is None and running is not None:
             raise RuntimeError("another event loop runs in this thread: a simulation needs the thread for itself")
+        sys.set_asyncgen_hooks(self._on_any_generator_started, self._on_any_generator_dropped)
         self._switch(view)
         return previous
 
@@ -150,8 +159,15 @@ class SimLoop(LoopView):
     def _switch(self, view: LoopView | None) -> None:
         asyncio._set_running_loop(view)  # noqa: SLF001  the documented hook for authors of event loops
         self._current = view
-        if view is not None:
-            sys.set_asyncgen_hooks(view.on_generator_started, view.on_generator_dropped)
+
+    def _on_any_generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
+        view = self._current or self
+        self._generators_of[id(generator)] = view
+        view.on_generator_started(generator)
+
+    def _on_any_generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Tell the view in which the generator was started; a later one of the same address replaced the entry."""
+        self._generators_of.pop(id(generator), self).on_generator_dropped(generator)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -221,6 +237,7 @@ class SimLoop(LoopView):
         hooks = sys.get_asyncgen_hooks()
         self._running = True
         self._stopping = False
+        sys.set_asyncgen_hooks(self._on_any_generator_started, self._on_any_generator_dropped)
         try:
             self._turn_until(limit)
         finally:
@@ -254,11 +271,15 @@ class SimLoop(LoopView):
                 self._turn(runnable)
                 if self.failures:
                     self._raise_failures()
-                if self.steps >= self._checkpoint[0]:
-                    self._check_progress()
+            if self.steps >= self._checkpoint[0]:
+                self._check_progress()
 
     def _release_timer(self) -> None:
         timer = heapq.heappop(self.timers)[2]
+        if isinstance(timer, SimMoment):
+            self.steps += 1
+            timer.act()
+            return
         timer._scheduled = False  # noqa: SLF001  asyncio's own slot
         if timer._cancelled:  # noqa: SLF001
             self._timers_cancelled -= 1
@@ -356,8 +377,9 @@ class SimLoop(LoopView):
         self.dispose()
         self._closed = True
         for _, _, timer in self.timers:
-            timer._scheduled = False  # noqa: SLF001  asyncio's own slot
-            timer.cancel()
+            if isinstance(timer, SimTimer):
+                timer._scheduled = False  # noqa: SLF001  asyncio's own slot
+                timer.cancel()
         self.timers.clear()
         self.runnable.clear()
         if raise_failures:

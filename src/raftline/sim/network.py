@@ -342,7 +342,7 @@ class SimNetwork:
     def carry(self, source: NodeId, target: NodeId, batch: list[Parcel]) -> None:
         """Take what `source` flushed for `target`."""
         link = self._link(source, target)
-        size = sum(parcel.size_bytes for parcel in batch)
+        size = _size_of(batch)
         traffic = self.traffic[source]
         traffic.messages_sent += len(batch)
         traffic.bytes_sent += size
@@ -401,8 +401,8 @@ class SimNetwork:
 
     def _set_out(self, link: _Link, batch: list[Parcel], arrival: float) -> None:
         link.in_flight += len(batch)
-        link.in_flight_bytes += sum(parcel.size_bytes for parcel in batch)
-        self._loop.call_at(arrival, partial(self._arrive, link, link.epoch, batch))
+        link.in_flight_bytes += _size_of(batch)
+        self._loop.at(arrival, partial(self._arrive, link, link.epoch, batch))
 
     def _arrive(self, link: _Link, epoch: int, batch: list[Parcel]) -> None:
         self._release(link, batch)
@@ -434,7 +434,7 @@ class SimNetwork:
             self._note("held", link, batch)
             link.held.extend(batch)
             link.in_flight += len(batch)
-            link.in_flight_bytes += sum(parcel.size_bytes for parcel in batch)
+            link.in_flight_bytes += _size_of(batch)
         else:
             self._lose(link, batch, "lost in cut")
 
@@ -447,7 +447,7 @@ class SimNetwork:
 
     def _release(self, link: _Link, batch: Sequence[Parcel]) -> None:
         link.in_flight -= len(batch)
-        link.in_flight_bytes -= sum(parcel.size_bytes for parcel in batch)
+        link.in_flight_bytes -= _size_of(batch)
 
     def _note(self, what: str, link: _Link, batch: Sequence[Parcel]) -> None:
         if self._on_event is not None:
@@ -459,3 +459,7 @@ class SimNetwork:
         if link is None:
             link = self._links[source, target] = _Link(source, target, self._faults)
         return link
+
+
+def _size_of(batch: Sequence[Parcel]) -> int:
+    return batch[0].size_bytes if len(batch) == 1 else sum(parcel.size_bytes for parcel in batch)
