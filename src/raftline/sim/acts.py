@@ -58,6 +58,10 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """The messages of a snapshot that is on its way are held until roles have changed."""
     read_flip: float = 0.0
     """A machine crashes, and what it reads when it starts again has a wrong bit in it."""
+    transfer: float = 0.0
+    """The leader is asked to hand over."""
+    remove: float = 0.0
+    """A voter is removed, perhaps the leader, and added again later."""
 
     @staticmethod
     def draw(random: Random) -> "NemesisPlan":
@@ -94,6 +98,8 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
             lag=some(4, 0.4),
             late_snapshot=some(8, 0.4),
             read_flip=some(2, 0.2),
+            transfer=some(8, 0.3),
+            remove=some(6, 0.3),
         )
 
     def link_faults(self) -> LinkFaults:
@@ -225,6 +231,8 @@ ACTS: dict[str, Draw] = {
     "lag": lambda chance: {"node": chance.node(), "for_s": 3 * chance.plan.cut_s_max},
     "late_snapshot": _late_snapshot,
     "read_flip": lambda chance: {"node": chance.node(), "kind": chance.kind(), "for_s": chance.down_s()},
+    "transfer": lambda chance: {"node": chance.node()},
+    "remove": lambda chance: {"node": chance.node(), "for_s": chance.cut_s()},
 }
 """Every act, and what is drawn for it; the names are those of the plan's rates."""
 

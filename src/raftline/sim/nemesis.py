@@ -19,6 +19,7 @@ from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.disk import CrashKind
 from raftline.sim.faults import DiskFaults, LinkFaults
 from raftline.sim.loop import SimLoop
+from raftline.sim.member_acts import MemberActs
 
 __all__ = ["RARE_POINTS", "Nemesis", "NemesisPlan"]
 
@@ -70,6 +71,7 @@ class Nemesis:
         self._down_s: dict[NodeId, float] = {}
         self._late_snapshot: Act | None = None
         self._wiped = 0
+        self._members = MemberActs(cluster, self.counts)
         cluster.on_message_sent = self._on_message_sent
         cluster.on_down = self._restart_later
         for member in cluster.members.values():
@@ -97,6 +99,7 @@ class Nemesis:
                 member.loop.set_rate(1.0)
             if not member.is_up:
                 member.start()
+        self._members.restore()
 
     def _wait_for_next(self) -> None:
         if self._waiting:
@@ -137,6 +140,8 @@ class Nemesis:
             "lag": self._lag,
             "late_snapshot": self._arm_late_snapshot,
             "read_flip": self._flip_reads,
+            "transfer": lambda act: self._members.transfer(self._machine(act)),
+            "remove": lambda act: self._members.remove_for(self._machine(act), act.for_s),
         }
 
     # Whom to torment.
@@ -281,8 +286,10 @@ class Nemesis:
         return member.name
 
     def _wipe(self, act: Act) -> str | None:
-        """Lose the disk of one machine, once per run, while all others are up and hold everything."""
+        """Lose the disk of one machine, once per run, while all others are up, vote and hold everything."""
         if self._wiped or len(self.cluster.ready()) < len(self.cluster.members):
+            return None
+        if not self._members.everybody_votes():
             return None
         leader, victim = self._leader(), self._machine(act)
         if leader is None or victim is None or leader is victim or leader.node is None:

@@ -1,0 +1,104 @@
+"""What the nemesis does to the membership: the leadership is handed over, members are removed and come back.
+
+Each act is a request to some node, as an operator would send it, and may be refused, lost or overtaken by the faults
+around it. After healing whoever is missing is added again until everybody votes: a cluster must always get there.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from raftline.core.changes import AddLearner, MembershipChange, Remove
+from raftline.core.ids import NodeId
+from raftline.errors import RaftlineError
+from raftline.sim.cluster import Member, SimCluster
+
+__all__ = ["MemberActs"]
+
+_LOOK_AGAIN_S = 0.4
+
+
+class MemberActs:
+    """Requests for changes and transfers, and what came of them.
+
+    Invariant: once `restore` was called nobody is removed any more.
+    """
+
+    def __init__(self, cluster: SimCluster, counts: Counter[str]) -> None:
+        self._cluster = cluster
+        self._counts = counts
+        self._restoring = False
+
+    def transfer(self, target: Member | None) -> str | None:
+        """Ask the leader to hand over to `target`; return its name, None if it leads or nobody does."""
+        leader = self._leader()
+        if target is None or leader is None or leader is target or leader.node is None:
+            return None
+        self._ask(leader, leader.node.transfer_leadership(target.name), "transfers")
+        return target.name
+
+    def remove_for(self, target: Member | None, away_s: float) -> str | None:
+        """Remove a voter, the leader too, and add it again after `away_s`; never below two that stay."""
+        leader = self._leader()
+        if target is None or leader is None or leader.node is None:
+            return None
+        voters = self._voters(leader)
+        if target.name not in voters or len(voters) < 3:
+            return None
+        self._change(leader, Remove(target.name))
+        self._cluster.world.call_later(away_s, self._add, target.name)
+        return target.name
+
+    def everybody_votes(self) -> bool:
+        """Say whether a leader knows every machine as a voter."""
+        leader = self._leader()
+        return leader is not None and len(self._voters(leader)) == len(self._cluster.members)
+
+    def restore(self) -> None:
+        """Add whoever is missing, one after the other, until everybody votes."""
+        self._restoring = True
+        if self.everybody_votes():
+            return
+        leader = self._leader()
+        if leader is not None and leader.node is not None:
+            known = {member.node_id for member in leader.node.status().members}
+            missing = [name for name in self._cluster.members if name not in known]
+            if missing:
+                self._add(missing[0])
+        self._cluster.world.call_later(_LOOK_AGAIN_S, self.restore)
+
+    def _add(self, name: NodeId) -> None:
+        leader = self._leader()
+        if leader is not None:
+            self._change(leader, AddLearner(name, self._cluster.addresses[name]))
+
+    def _change(self, leader: Member, change: MembershipChange) -> None:
+        assert leader.node is not None, "it leads"
+        self._ask(leader, leader.node.change_membership(change), "changes")
+
+    def _ask(self, member: Member, request: Coroutine[Any, Any, object], what: str) -> None:
+        assert member.loop is not None, "it is up"
+        member.loop.spawn(request, name=what).add_done_callback(partial(self._on_answer, what))
+
+    def _on_answer(self, what: str, outcome: "asyncio.Future[object]") -> None:
+        """Count what came of a request; trouble is part of the game, anything else is a finding."""
+        if outcome.cancelled():
+            return
+        error = outcome.exception()
+        if error is None:
+            self._counts[f"{what} done"] += 1
+        elif isinstance(error, RaftlineError):
+            self._counts[f"{what} refused"] += 1
+        else:
+            raise error
+
+    def _leader(self) -> Member | None:
+        leading = [member for member in self._cluster.ready() if member.node is not None and member.node.is_leader]
+        return max(leading, key=lambda member: member.node.status().term if member.node else 0, default=None)
+
+    @staticmethod
+    def _voters(leader: Member) -> list[NodeId]:
+        assert leader.node is not None, "it leads"
+        return [member.node_id for member in leader.node.status().members if member.voter]
