@@ -21,6 +21,8 @@ class SimClock:
         self._shown_ms = EPOCH_MS + loop.now * 1000.0 + offset_ms
         self._rate = rate
         self.jumps = 0
+        self.is_steady = rate == 1.0
+        """It never jumped nor drifted."""
 
     def wall_ms(self) -> int:
         """Return milliseconds since 1970, as this machine believes."""
@@ -30,9 +32,11 @@ class SimClock:
         """Set the clock forward, or back with a negative number."""
         self._shown_ms += by_ms
         self.jumps += 1
+        self.is_steady = False
 
     def set_rate(self, rate: float) -> None:
         """Let the clock drift at another rate from now on."""
         self._shown_ms += (self._loop.now - self._since_s) * 1000.0 * self._rate
         self._since_s = self._loop.now
         self._rate = rate
+        self.is_steady = self.is_steady and rate == 1.0

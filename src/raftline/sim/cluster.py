@@ -177,6 +177,8 @@ class SimCluster:
             raise error
         if isinstance(error, CorruptLog) and member.disk.stats["read flips"] == member.flips_before:
             raise SafetyViolation(f"{member.name} refuses its own disk after a crash: {error}")
+        if not isinstance(error, CorruptLog) and not _comes_from_the_disk(error):
+            raise SafetyViolation(f"{member.name} stops as if its disk had failed, which did not: {error}")
         self.storage_failures += 1
         self.note(member.name, "failed", str(error)[:80])
         member.crash(CrashKind.PROGRAM)
@@ -209,3 +211,10 @@ class SimCluster:
             for member in self.ready()
             if member.node is not None and (status := member.node.status())
         ]
+
+
+def _comes_from_the_disk(error: BaseException | None) -> bool:
+    """Say whether an operation of the disk failed before."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error is not None

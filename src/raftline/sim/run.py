@@ -23,6 +23,7 @@ from raftline.sim.acts import describe_act
 from raftline.sim.aftermath import Aftermath, LivenessViolation
 from raftline.sim.blame import place_of
 from raftline.sim.cluster import SimCluster
+from raftline.sim.expiry_clients import ExpiryClients
 from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
@@ -33,6 +34,10 @@ from raftline.sim.trace import Trace
 from raftline.sim.workload import Workload
 
 __all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
+
+
+_APPLY_SLICE = 16
+"""So few that a turn may need several."""
 
 
 class LinearizabilityViolation(SafetyViolation):
@@ -61,6 +66,9 @@ class _Run:
         self.trace.watch(self.cluster)
         self.nemesis = Nemesis(self.cluster, plan, self.world.stream("nemesis"), scenario.acts)
         self.workload = Workload(self.cluster, KvDoor(self.cluster), workload, self.world.stream("workload"))
+        self.expiring = ExpiryClients(
+            self.cluster, KvDoor(self.cluster), workload.expiry_clients, self.world.stream("expiry")
+        )
         self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
@@ -76,6 +84,7 @@ class _Run:
             snapshot_log_entries=snapshot_entries,
             snapshot_log_bytes=1 << 20,
             keep_log_entries=snapshot_entries // 4,
+            apply_slice=_APPLY_SLICE,
             core=CoreConfig(snapshot_chunk_bytes=chunk_bytes),
         )
 
@@ -86,6 +95,7 @@ class _Run:
         self.nemesis.start()
         self.workload.start()
         self.sessions.start()
+        self.expiring.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
         self.cluster.note("", "heal")
@@ -96,6 +106,7 @@ class _Run:
             )
         self.workload.stop()
         self.sessions.stop()
+        self.expiring.stop()
         world.run_for(self.workload.plan.timeout_s + 1.0)
         aftermath = Aftermath(self.cluster, self.workload)
         aftermath.ask_everybody()

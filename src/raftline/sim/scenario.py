@@ -77,7 +77,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         scenario = self.scenario
         assert scenario.plan is not None, "resolved"
         assert scenario.workload is not None, "resolved"
-        clients = scenario.workload.clients + scenario.workload.session_clients
+        clients = scenario.workload.clients + scenario.workload.session_clients + scenario.workload.expiry_clients
         chances = ", ".join(
             f"{name} {getattr(scenario.plan, name):g}" for name in CHANCES if getattr(scenario.plan, name)
         )

@@ -47,6 +47,8 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     value_bytes_max: int = 40
     session_clients: int = 2
     """Others, that repeat commands in sessions until they know."""
+    expiry_clients: int = 1
+    """Others, with keys that expire."""
 
     @staticmethod
     def draw(random: Random) -> "WorkloadPlan":

@@ -93,6 +93,15 @@ _SCENARIOS: dict[str, Scenario] = {
             reorder=0.1,
             delay=0.02,
         ),
+        snapshot_entries=15,
+        chunk_bytes=300,
+    ),
+    # Keys expire while leaders, and their clocks, come and go.
+    "expiry": Scenario(
+        plan=NemesisPlan(
+            kill_leader=8, isolate_leader=8, lag=6, clock_jump=6, down_s_max=1.0, cut_s_max=2.0, kill_machine=4
+        ),
+        workload=WorkloadPlan(clients=4, expiry_clients=8),
     ),
     # Writes that take long, and fail, while leaders come and go.
     "slow_disks": Scenario(
