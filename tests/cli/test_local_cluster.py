@@ -34,6 +34,17 @@ def test_the_command_line_has_identity_cluster_and_settings(tmp_path: Path) -> N
     assert command[command.index("--segment-bytes") + 1] == "65536"
 
 
+def test_a_node_that_joins_is_told_whom(tmp_path: Path) -> None:
+    """Its own address and one of the first members' client address; those are told nothing of it."""
+    three = LocalCluster(tmp_path)
+    node = three.grow("n4", joins="n2")
+    command = three.command("n4")
+    assert command[command.index("--join") + 1] == f"127.0.0.1:{three.nodes['n2'].port}"
+    assert command[command.index("--listen") + 1] == node.address
+    assert "--cluster" not in command
+    assert "n4=" not in three.command("n1")[three.command("n1").index("--cluster") + 1]
+
+
 def test_with_proxies_every_node_is_told_their_addresses(tmp_path: Path) -> None:
     """The same for all, as without; the nodes listen elsewhere, at the same ports, where clients find them."""
     three = LocalCluster(tmp_path)

@@ -78,6 +78,8 @@ class LocalNode:
         self.out_path = directory / f"{name}.out"
         self.log_path = directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.joins: str | None = None
+        """Client address of the node whose cluster it is to be added to; None for one of the first members."""
 
     @property
     def address(self) -> str:
@@ -137,12 +139,20 @@ class LocalCluster:
     def command(self, name: str) -> list[str]:
         """Return the command line that starts a node."""
         node = self.nodes[name]
-        told = [f"{other.name}={self.host}:{other.port}@{other.bus_port}" for other in self.nodes.values()]
-        flags = {"id": name, "cluster": ",".join(told), "data_dir": node.data_dir, **self.settings}
+        first = [other for other in self.nodes.values() if other.joins is None]
+        told = [f"{other.name}={self.host}:{other.port}@{other.bus_port}" for other in first]
+        begin = {"cluster": ",".join(told)} if node.joins is None else {"join": node.joins, "listen": node.address}
+        flags = {"id": name, **begin, "data_dir": node.data_dir, **self.settings}
         if self.proxies is not None:
             flags["bind"] = _HOST
         written = [part for key, value in flags.items() for part in ("--" + key.replace("_", "-"), str(value))]
         return [*self.prefix, sys.executable, "-m", "raftline.cli.main", "server", *written]
+
+    def grow(self, name: str, *, joins: str) -> LocalNode:
+        """Make place for one more node, which waits to be added to the cluster of the node `joins`."""
+        node = self.nodes[name] = LocalNode(name, self.directory)
+        node.joins = f"127.0.0.1:{self.nodes[joins].port}"
+        return node
 
     def link_proxies(self) -> LinkProxies:
         """Put a proxy in front of every peer port, before the first start; enter what is returned.
