@@ -21,6 +21,7 @@ from raftline.sim.inode import Inode
 __all__ = ["OPERATIONS", "PERSISTENCE_POINTS", "CrashKind", "SimDisk", "SimFile", "SimFiles", "kind_of"]
 
 _BYTES_PER_S = 500e6
+_NEAR_BYTES = 512
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "create": ("segment tmp", "snapshot tmp", "lock"),
@@ -358,11 +359,19 @@ class SimFile:
         data = self._inode.read(offset, size)
         disk.spend(disk.faults.write_latency.low_s + len(data) / _BYTES_PER_S)
         if data and disk.fails(disk.faults.read_flip, "read flips"):
-            position = int(disk.draw() * len(data) * 8)
+            position = int(self._where_it_matters(data) * 8)
             flipped = bytearray(data)
             flipped[position // 8] ^= 1 << position % 8
             return bytes(flipped)
         return data
+
+    def _where_it_matters(self, data: bytes) -> float:
+        """Return a place in `data`: anywhere, or near the end of what was written."""
+        draw = self._files.disk.draw
+        written = len(data.rstrip(b"\0"))
+        if written and draw() < 0.5:
+            return written - (1.0 - draw()) * min(written, _NEAR_BYTES)
+        return draw() * len(data)
 
     def size(self) -> int:
         """Return the size in bytes."""
