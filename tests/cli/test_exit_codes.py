@@ -4,7 +4,9 @@ import errno
 
 import pytest
 
+from raftline.cli.asking import NodeRefusal
 from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.node_info import Unreachable
 from raftline.errors import ConfigError, CorruptLog, DirectoryInUse, Diverged, SafetyViolation, StorageError
 
 
@@ -38,3 +40,9 @@ def test_no_code_has_two_meanings() -> None:
     """Every code is there once, and says what it tells."""
     assert len({int(code) for code in ExitCode}) == len(ExitCode.__members__) == 8
     assert all(code.meaning.endswith(".") for code in ExitCode)
+
+
+def test_some_errors_name_their_own_code() -> None:
+    """A node that is away and one that refuses are told apart by scripts."""
+    assert exit_code_of(Unreachable("away")) is ExitCode.UNAVAILABLE
+    assert exit_code_of(NodeRefusal("no")) is ExitCode.TROUBLE

@@ -3,7 +3,7 @@
 import pytest
 
 from raftline.errors import ConfigError
-from raftline.transport.address import BUS_PORT_OFFSET, Address, parse_address
+from raftline.transport.address import BUS_PORT_OFFSET, Address, parse_address, parse_client_address
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,17 @@ def test_what_is_refused_and_how(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint) as caught:
         parse_address(text)
     assert str(caught.value).startswith(f"address {text!r}: ")
+
+
+@pytest.mark.parametrize("text", ["h:7001", "h:1", "h:7001@17001", "[::1]:60000"])
+def test_clients_need_no_bus_port(text: str) -> None:
+    """It may be written or not, and none has to fit behind the client port."""
+    address = parse_client_address(text)
+    assert address is not None
+    assert address.client == text.partition("@")[0]
+
+
+@pytest.mark.parametrize("text", ["", "h", "h:x", "h:0", ":7001"])
+def test_what_is_no_address_for_clients_is_none(text: str) -> None:
+    """Each command says by itself what to write."""
+    assert parse_client_address(text) is None

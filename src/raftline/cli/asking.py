@@ -10,15 +10,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from raftline.cli.exit_codes import ExitCode, exit_code_of
-from raftline.cli.node_info import Unreachable, client_address
+from raftline.cli.exit_codes import ExitCode
+from raftline.cli.node_info import Unreachable
 from raftline.errors import ConfigError, OperatingError
+from raftline.transport.address import parse_client_address
 
-__all__ = ["Asker", "NodeRefusal", "asking_exit_code", "pairs_of"]
+__all__ = ["Asker", "NodeRefusal", "pairs_of"]
 
 
 class NodeRefusal(OperatingError):
     """A node answered with an error; says which node and in its words."""
+
+    exit_code = ExitCode.TROUBLE
 
 
 class Asker:
@@ -28,7 +31,7 @@ class Asker:
     """
 
     def __init__(self, target: str, timeout_s: float) -> None:
-        address = client_address(target)
+        address = parse_client_address(target)
         if address is None:
             raise ConfigError(f"{target!r} is no address: write HOST:PORT, as in 127.0.0.1:7001")
         self.target = target
@@ -65,13 +68,6 @@ class Asker:
             raise Unreachable(f"{self.target} does not answer within {self._timeout_s:g} s") from None
         except redis.RedisError as error:
             raise Unreachable(f"{self.target}: {str(error).rstrip('.')}") from None
-
-
-def asking_exit_code(error: BaseException) -> ExitCode:
-    """Return the code with which a command ends that asked a node and got `error`."""
-    if isinstance(error, NodeRefusal):
-        return ExitCode.TROUBLE
-    return ExitCode.UNAVAILABLE if isinstance(error, Unreachable) else exit_code_of(error)
 
 
 def pairs_of(reply: Any) -> dict[str, Any]:

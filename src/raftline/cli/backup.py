@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from raftline.cli.asking import Asker, asking_exit_code, pairs_of
+from raftline.cli.asking import Asker, pairs_of
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.output import byte_progress, complain, say
 from raftline.core.entries import SnapshotMeta
@@ -65,7 +65,7 @@ def run_backup(target: str, file: str, *, timeout_s: float) -> ExitCode:
     except (RaftlineError, OSError) as error:
         part.unlink(missing_ok=True)
         complain(f"raftline backup: {error}. Nothing was kept")
-        return asking_exit_code(error)
+        return exit_code_of(error)
     say(f"{file}: {checked.text}")
     return ExitCode.OK
 

@@ -62,7 +62,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """Return the code with which a server ends that was stopped by `error`."""
+    """Return the code with which a command or server ends that was stopped by `error`; some errors name their own."""
+    own = getattr(error, "exit_code", None)
+    if isinstance(own, ExitCode):
+        return own
     if _is_about_listening(error):
         return ExitCode.UNAVAILABLE
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.SAFETY)

@@ -12,14 +12,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raftline.cli.asking import Asker, asking_exit_code
-from raftline.cli.exit_codes import ExitCode
-from raftline.cli.node_info import MemberInfo, NodeInfo, Unreachable, ask_node, client_address
+from raftline.cli.asking import Asker
+from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.node_info import MemberInfo, NodeInfo, Unreachable, ask_node
 from raftline.cli.output import complain, make_console, say
 from raftline.cli.settings_loading import parse_cluster
 from raftline.cli.status import Row, ask_group, group_table
 from raftline.errors import ConfigError, OperatingError, RaftlineError
-from raftline.transport.address import parse_address
+from raftline.transport.address import parse_address, parse_client_address
 
 __all__ = ["run_add", "run_change", "run_list", "run_move", "run_transfer"]
 
@@ -28,6 +28,8 @@ _POLL_S = 0.2
 
 class _Unfinished(OperatingError):
     """The change was made, and what should follow from it has not come in time."""
+
+    exit_code = ExitCode.TROUBLE
 
 
 def run_add(member: str, node: str, *, learner: bool, timeout_s: float) -> ExitCode:
@@ -83,7 +85,7 @@ def run_transfer(to: str | None, node: str, *, timeout_s: float) -> ExitCode:
 
 def run_list(node: str, *, as_json: bool, timeout_s: float) -> ExitCode:
     """Show who is in the group, as every member tells it."""
-    address = client_address(node)
+    address = parse_client_address(node)
     if address is None:
         complain(f"raftline member list: {node!r} is no address: write HOST:PORT, as in 127.0.0.1:7001")
         return ExitCode.CONFIG
@@ -128,12 +130,9 @@ def _run(what: str, work: Callable[[], str]) -> ExitCode:
     """Do it and say how it ended; return the exit code."""
     try:
         say(work())
-    except _Unfinished as error:
-        complain(f"raftline {what}: {error}")
-        return ExitCode.TROUBLE
     except RaftlineError as error:
         complain(f"raftline {what}: {error}")
-        return asking_exit_code(error)
+        return exit_code_of(error)
     except KeyboardInterrupt:
         complain(f"raftline {what}: left; what was asked for goes on without this command")
         return ExitCode.TROUBLE
@@ -183,7 +182,7 @@ def _first_answer(node: str, timeout_s: float) -> NodeInfo:
 
 def _ask_leader(node: str, timeout_s: float) -> NodeInfo:
     """Return what the leader says, or the node that was asked if it knows none; raises Unreachable."""
-    address = client_address(node)
+    address = parse_client_address(node)
     assert address is not None, "it was asked before"
     info = ask_node(address.host, address.port, timeout_s)
     leader = _member(info, info.leader_id) if info.leader_id not in (None, info.node_id) else None

@@ -11,16 +11,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from raftline.errors import ConfigError, OperatingError
-from raftline.transport.address import Address, parse_address
+from raftline.cli.exit_codes import ExitCode
+from raftline.errors import OperatingError
 
-__all__ = ["MemberInfo", "NodeInfo", "Unreachable", "ask_node", "client_address", "parse_info"]
+__all__ = ["MemberInfo", "NodeInfo", "Unreachable", "ask_node", "parse_info"]
 
 _NEEDED = ("node_id", "role", "term", "commit_index", "applied_index", "last_index", "snapshot_index")
 
 
 class Unreachable(OperatingError):
     """A node that does not answer, or whose answer is not that of a raftline server; says which and why."""
+
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class MemberInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,15 +53,6 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[MemberInfo, ...]
     fields: dict[str, str]
     """Every line of the section, without the `raft_` in front."""
-
-
-def client_address(target: str) -> Address | None:
-    """Read `host:port`, None if it is no address; the bus port, which is not needed here, may be written or not."""
-    spare = "@2" if target.endswith(":1") else "@1"
-    try:
-        return parse_address(target if "@" in target else target + spare)
-    except ConfigError:
-        return None
 
 
 def ask_node(host: str, port: int, timeout_s: float = 2.0) -> NodeInfo:

@@ -17,16 +17,15 @@ import msgspec
 import structlog
 import uvloop
 
-from raftline.cli.asking import asking_exit_code
-from raftline.cli.exit_codes import ExitCode
+from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.logs import set_up_logs
-from raftline.cli.node_info import Unreachable, ask_node, client_address
 from raftline.cli.output import complain, say
 from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of, node_config_of, own_address_of
 from raftline.cli.settings_loading import Loaded
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
 from raftline.runtime.node import Node, Ports
+from raftline.transport.address import parse_client_address
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
 from raftline.wal.files import ReadOnlyOsFiles
@@ -76,7 +75,9 @@ def with_cluster_id(settings: ServerSettings) -> ServerSettings:
 
 def _cluster_of(target: str) -> str:
     """Ask the node at `target` which cluster it is of; it may be starting, too, so for a while it is asked again."""
-    address = client_address(target)
+    from raftline.cli.node_info import Unreachable, ask_node  # noqa: PLC0415  a Redis client, which other starts need not load
+
+    address = parse_client_address(target)
     assert address is not None, "settings are checked"
     deadline = time.monotonic() + _JOIN_S_MAX
     while True:
@@ -205,7 +206,7 @@ def _announce(settings: ServerSettings) -> None:
 
 def _told(settings: ServerSettings, error: BaseException) -> ExitCode:
     """Say on standard error why the server ends, and return its exit code."""
-    code = asking_exit_code(error)
+    code = exit_code_of(error)
     if code is ExitCode.SAFETY:
         _log.error("failure", exc_info=error)
     complain(f"raftline {settings.id} stops: {_reason(error)} [exit code {code:d}]")

@@ -14,11 +14,10 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from raftline.cli.node_info import client_address
 from raftline.cli.settings import VARIABLE_PREFIX, ServerSettings, Setting, limits_of, node_config_of, settings_table
 from raftline.errors import ConfigError
 from raftline.kv.commands.cluster import NAME
-from raftline.transport.address import parse_address
+from raftline.transport.address import parse_address, parse_client_address
 
 __all__ = ["CONFIG_VARIABLE", "Loaded", "load_settings", "parse_cluster"]
 
@@ -252,7 +251,7 @@ def _check_how_it_begins(settings: ServerSettings, where: Callable[[str], str]) 
                 f"{where('join')}`cluster` is given, too: a new cluster has --cluster on every node, "
                 "a node that is added to one has --join and --listen"
             )
-        if client_address(settings.join) is None:
+        if parse_client_address(settings.join) is None:
             raise ConfigError(f"{where('join')}{_shown(settings.join)} is no address: write host:port of any node")
     if not settings.cluster and not settings.listen:
         raise ConfigError(

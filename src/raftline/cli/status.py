@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table
 
 from raftline.cli.exit_codes import ExitCode
-from raftline.cli.node_info import NodeInfo, Unreachable, ask_node, client_address
+from raftline.cli.node_info import NodeInfo, Unreachable, ask_node
 from raftline.cli.output import complain, make_console, say
 from raftline.errors import ConfigError
-from raftline.transport.address import parse_address
+from raftline.transport.address import parse_address, parse_client_address
 
 __all__ = ["GroupStatus", "Row", "ask_group", "group_table", "run_status"]
 
@@ -78,7 +78,7 @@ def ask_group(host: str, port: int, timeout_s: float = 2.0) -> GroupStatus:
 
 def run_status(target: str, *, as_json: bool, watch: bool, timeout_s: float) -> ExitCode:
     """Show the group that the node at `target` belongs to; return the exit code."""
-    address = client_address(target)
+    address = parse_client_address(target)
     if address is None:
         complain(f"raftline status: {target!r} is no address: write HOST:PORT, as in 127.0.0.1:7001")
         return ExitCode.CONFIG

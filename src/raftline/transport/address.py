@@ -10,7 +10,7 @@ import msgspec
 
 from raftline.errors import ConfigError
 
-__all__ = ["BUS_PORT_OFFSET", "Address", "parse_address"]
+__all__ = ["BUS_PORT_OFFSET", "Address", "parse_address", "parse_client_address"]
 
 BUS_PORT_OFFSET = 10000
 """Bus port = client port + this, unless the bus port is written."""
@@ -60,6 +60,15 @@ def parse_address(text: str) -> Address:
     if bus_port == port:
         raise ConfigError(f"address {text!r}: clients and peers cannot share port {port}; give another bus port")
     return Address(host, port, bus_port)
+
+
+def parse_client_address(text: str) -> Address | None:
+    """Read `host:port`, None if it is no address; the bus port, which clients do not need, may be written or not."""
+    spare = "@2" if text.endswith(":1") else "@1"
+    try:
+        return parse_address(text if "@" in text else text + spare)
+    except ConfigError:
+        return None
 
 
 def _split_host(head: str, text: str) -> tuple[str, str]:
