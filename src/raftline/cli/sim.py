@@ -11,8 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from raftline.cli.sim_minimize import load_schedule, minimize_seed
+from raftline.errors import ConfigError
 from raftline.linearizability.history import History, Operation, write_jsonl
 from raftline.sim.campaign import Campaign, Summary, run_campaign
+from raftline.sim.executors import Executor as SomeExecutor
+from raftline.sim.executors import make_executor
+from raftline.sim.quiet import quiet
 from raftline.sim.run import Outcome, Scenario, run_seed
 
 __all__ = ["sim"]
@@ -29,6 +34,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Names = Annotated[list[str] | None, typer.Argument(help="With --mutants: names, rules (A11) or sections (A).")]
 Mutants = Annotated[bool, typer.Option("--mutants", help="Run wrong implementations until the checks notice.")]
 List = Annotated[bool, typer.Option("--list", help="With --mutants: only list them.")]
+Minimize = Annotated[
+    bool, typer.Option("--minimize", help="With --seed: leave out whatever the failure does not need.")
+]
+Runs = Annotated[int, typer.Option(min=1, help="With --minimize: run at most so many smaller schedules.")]
+ScheduleFile = Annotated[
+    Path | None, typer.Option("--schedule", help="Run the schedule in this file, which --minimize wrote.")
+]
+Executor = Annotated[str, typer.Option(help="Where runs are carried out: processes (of this machine), ray.")]
 Artifacts = Annotated[Path, typer.Option(help="Where a failing run's trace and history are written.")]
 
 
@@ -43,6 +56,10 @@ def sim(
     as_json: AsJson = False,  # noqa: FBT002
     mutants: Mutants = False,  # noqa: FBT002
     only_list: List = False,  # noqa: FBT002
+    minimize: Minimize = False,  # noqa: FBT002
+    runs_max: Runs = 1000,
+    schedule: ScheduleFile = None,
+    executor: Executor = "processes",
     artifacts: Artifacts = Path("artifacts"),
 ) -> None:
     """Run the code that ships under virtual time and injected faults, and check what it promises.
@@ -58,10 +75,31 @@ def sim(
     if names:
         raise typer.BadParameter("names are for --mutants")
     scenario = Scenario(size=size, safety_s=safety_s)
+    if schedule is not None:
+        loaded = load_schedule(schedule)
+        replay = f"raftline sim --schedule {schedule} --trace"
+        one = _one(loaded.seed, loaded.scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts)
+        raise typer.Exit(one)
+    if minimize:
+        if seed is None:
+            raise typer.BadParameter("--minimize needs --seed N, a seed that fails")
+        workers = _executor(executor, jobs)
+        code = minimize_seed(seed, scenario, workers, artifacts, runs_max=runs_max, as_json=as_json)
+        raise typer.Exit(code)
     if seed is not None:
-        raise typer.Exit(_one(seed, scenario, trace=trace, as_json=as_json, artifacts=artifacts))
+        replay = _replay(seed, scenario)
+        raise typer.Exit(_one(seed, scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts))
     first, stop = _range(seeds or "0:100")
-    raise typer.Exit(_many(Campaign(first=first, stop=stop, scenario=scenario, jobs=jobs), artifacts, as_json=as_json))
+    campaign = Campaign(first=first, stop=stop, scenario=scenario, jobs=jobs)
+    raise typer.Exit(_many(campaign, _executor(executor, jobs), artifacts, as_json=as_json))
+
+
+def _executor(name: str, jobs: int) -> SomeExecutor:
+    """Return the executor of that name, or refuse the option."""
+    try:
+        return make_executor(name, jobs)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _range(seeds: str) -> tuple[int, int]:
@@ -71,17 +109,18 @@ def _range(seeds: str) -> tuple[int, int]:
     return int(first), int(stop)
 
 
-def _one(seed: int, scenario: Scenario, *, trace: bool, as_json: bool, artifacts: Path) -> int:
+def _one(seed: int, scenario: Scenario, replay: str, *, trace: bool, as_json: bool, artifacts: Path) -> int:
     """Run one seed; write trace and history if it fails."""
     kept: list[tuple[list[Operation], list[str]]] = []
-    outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
+    with quiet():
+        outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
     operations, lines = kept[0]
     if trace:
         typer.echo("\n".join(lines))
     if as_json:
         typer.echo(msgspec.json.encode(outcome).decode())
     else:
-        _print_outcome(Console(), outcome, scenario)
+        _print_outcome(Console(), outcome, replay)
     if outcome.error is not None:
         _write_artifacts(artifacts, outcome, operations, lines)
     return int(outcome.error is not None)
@@ -96,12 +135,12 @@ def _write_artifacts(artifacts: Path, outcome: Outcome, operations: list[Operati
     typer.echo(f"trace: {trace_path}\nhistory: {history_path}", err=True)
 
 
-def _replay(outcome: Outcome, scenario: Scenario) -> str:
+def _replay(seed: int, scenario: Scenario) -> str:
     size = f" --size {scenario.size}" if scenario.size else ""
-    return f"raftline sim --seed {outcome.seed}{size} --safety-s {scenario.safety_s:g} --trace"
+    return f"raftline sim --seed {seed}{size} --safety-s {scenario.safety_s:g} --trace"
 
 
-def _print_outcome(console: Console, outcome: Outcome, scenario: Scenario) -> None:
+def _print_outcome(console: Console, outcome: Outcome, replay: str) -> None:
     console.print(
         f"seed {outcome.seed}: {outcome.size} nodes, {outcome.virtual_s:.0f} virtual s, {outcome.cpu_s:.1f} s of CPU, "
         f"{outcome.events:,} events, {outcome.elections} elections, {outcome.committed:,} entries committed, "
@@ -114,10 +153,10 @@ def _print_outcome(console: Console, outcome: Outcome, scenario: Scenario) -> No
         console.print("every promise was kept", style="green")
     else:
         console.print(f"{outcome.check}: {outcome.error}", style="red", highlight=False)
-        console.print(f"replay: {_replay(outcome, scenario)}", highlight=False)
+        console.print(f"replay: {replay}", highlight=False)
 
 
-def _many(campaign: Campaign, artifacts: Path, *, as_json: bool) -> int:
+def _many(campaign: Campaign, executor: SomeExecutor, artifacts: Path, *, as_json: bool) -> int:
     """Run a campaign with a progress bar on standard error."""
     started = time.monotonic()
     console = Console(stderr=True)
@@ -144,11 +183,12 @@ def _many(campaign: Campaign, artifacts: Path, *, as_json: bool) -> int:
             progress.update(task, advance=1, figures=figures)
             if outcome.error is not None:
                 progress.console.print(f"seed {outcome.seed}: {outcome.check}: {outcome.error}", highlight=False)
-                progress.console.print(f"  replay: {_replay(outcome, campaign.scenario)}", highlight=False)
+                progress.console.print(f"  replay: {_replay(outcome.seed, campaign.scenario)}", highlight=False)
 
-        summary = run_campaign(campaign, on_outcome)
+        summary = run_campaign(campaign, on_outcome, executor)
     for outcome in summary.failures[:3]:
-        _one(outcome.seed, campaign.scenario, trace=False, as_json=True, artifacts=artifacts)
+        replay = _replay(outcome.seed, campaign.scenario)
+        _one(outcome.seed, campaign.scenario, replay, trace=False, as_json=True, artifacts=artifacts)
     never, too_rare = summary.never_reached()
     elapsed_s = time.monotonic() - started
     if as_json:

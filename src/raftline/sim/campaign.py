@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
-import structlog
 
 from raftline.sim.coverage import counting, missing
 from raftline.sim.disk import PERSISTENCE_POINTS
 from raftline.sim.executors import Executor, make_executor
+from raftline.sim.quiet import quiet
 from raftline.sim.run import Outcome, Scenario, run_seed
 
 __all__ = ["Campaign", "Summary", "run_campaign"]
@@ -98,7 +98,6 @@ def run_campaign(
 
 def run_batch(seeds: range, scenario: Scenario) -> Batch:
     """Run some seeds in this process."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    with counting() as reached:
+    with quiet(), counting() as reached:
         outcomes = [run_seed(seed, scenario) for seed in seeds]
     return outcomes, reached.rows, reached.cases
