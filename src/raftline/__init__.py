@@ -3,6 +3,7 @@
 Layers, arrows only go down:
 
     cli → kv, lab, sim                      commands people type
+    testing → sim, linearizability          your state machine, simulated: a pytest plugin
     kv  → runtime, replica                  the Redis-protocol store
     lab → sim, core                         the labs of MIT 6.5840
     sim → runtime, replica, wal, kv         the code that ships, under virtual time
