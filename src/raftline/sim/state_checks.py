@@ -22,17 +22,16 @@ __all__ = ["StateChecks", "difference", "state_of"]
 
 State = dict[str, Any]
 
+_SUMMARIES = ("count and bytes", "the store's time", "order of sessions", "time_ms")
+"""Parts that follow from others and say less."""
+
 
 def state_of(replica: "Replica") -> State:
     """Return what a replica's state comes to: its own part, and the keys if it is a key/value store's."""
-    state: State = {"time_ms": replica.time_ms}
-    state |= {f"session {number}": session for number, session in replica.sessions.dump()}
-    state["order of sessions"] = [number for number, _ in replica.sessions.dump()]
+    state: State = {f"session {number}": session for number, session in replica.sessions.dump()}
     machine = replica.machine
     if isinstance(machine, KvMachine):
         store = machine.store
-        state["the store's time"] = store.time_ms
-        state["count and bytes"] = (store.count, store.used_bytes)
         tables: tuple[tuple[str, Sequence[dict[bytes, Any]]], ...] = (
             ("key", store._values),  # noqa: SLF001  the simulator looks inside
             ("deadline of", store._deadlines),  # noqa: SLF001
@@ -41,12 +40,16 @@ def state_of(replica: "Replica") -> State:
             for slot in compress(slots, slots):
                 for key, held in slot.items():
                     state[f"{what} {key.decode(errors='replace')}"] = held
+        state["count and bytes"] = (store.count, store.used_bytes)
+        state["the store's time"] = store.time_ms
+    state["order of sessions"] = [number for number, _ in replica.sessions.dump()]
+    state["time_ms"] = replica.time_ms
     return state
 
 
 def difference(one: State, other: State) -> str | None:
     """Say in what two states differ, None if they do not."""
-    for name in {**one, **other}:
+    for name in sorted({**one, **other}, key=_SUMMARIES.__contains__):
         if one.get(name) != other.get(name):
             return f"{name}: {_shown(one.get(name))} and {_shown(other.get(name))}"
     return None
