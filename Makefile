@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test soak lint types ci format clean
+.PHONY: help demo test soak bench lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
 	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
 	@echo 'make soak    simulate seed after seed until stopped (SEED=N to begin with a certain one)'
+	@echo 'make bench   raftline beside etcd and Redis, as far as they are installed (BENCH_ARGS="--rounds 5")'
 	@echo 'make lint    ruff, rules and format'
 	@echo 'make types   mypy --strict'
 	@echo 'make ci      what .ci/run does: lint, types, tests with coverage, demo'
@@ -27,6 +28,9 @@ test: $(STAMP)
 
 soak: $(STAMP)
 	@bash scripts/soak $(BIN)/raftline $(SEED)
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

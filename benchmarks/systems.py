@@ -1,0 +1,233 @@
+"""The systems that are compared, each three nodes on loopback (Redis alone: one), fsync on, started and stopped here.
+
+A system is a context manager; inside, `leader` and `follower` are client ports and `pids` its processes. What is not
+installed says so in `missing`. It refuses to know what load comes.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from raftline.cli.local_cluster import LocalCluster, free_port
+
+__all__ = ["SYSTEMS", "Etcd", "Raftline", "RedisAlone", "System"]
+
+_START_S_MAX = 20.0
+
+
+class System:
+    """One system under test; `name` is what tables call it, `protocol` what the load generator speaks."""
+
+    name: ClassVar[str]
+    protocol: ClassVar[str] = "resp"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.leader = 0
+        self.follower = 0
+        self.pids: list[int] = []
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return what has to be installed first, None if nothing."""
+        return None
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the version that runs here."""
+        return ""
+
+    def start(self) -> None:
+        """Start all processes and wait until they serve."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End every process that was started."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True)
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that all its processes took so far."""
+        return sum(_cpu_s(pid) for pid in self.pids)
+
+
+class Raftline(System):
+    """Servers of this project with default settings."""
+
+    name = "raftline"
+
+    def __init__(self, directory: Path, size: int = 3) -> None:
+        super().__init__(directory)
+        self.cluster = LocalCluster(directory, size=size)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the installed version."""
+        return _first_line(sys.executable, "-m", "raftline.cli.main", "--version")
+
+    def start(self) -> None:
+        """Start the nodes and find the leader."""
+        self.cluster.start()
+        leader = self.cluster.wait_for_leader()
+        self.leader = self.cluster.nodes[leader].port
+        others = self.cluster.followers()
+        self.follower = self.cluster.nodes[others[0]].port if others else self.leader
+        self.pids = [node.pid for node in self.cluster.nodes.values()]
+
+    def stop(self) -> None:
+        """Kill the nodes."""
+        self.cluster.close()
+
+
+class _Processes(System):
+    """Programs that are started by their command lines."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def _run(self, *command: str) -> None:
+        log = (self.directory / f"{len(self._processes)}.log").open("wb")
+        with log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._processes.append(process)
+        self.pids.append(process.pid)
+
+    def stop(self) -> None:
+        """Terminate, and kill what does not end."""
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Etcd(_Processes):
+    """Three etcd servers with default settings; their own client drives them."""
+
+    name = "etcd"
+    protocol = "etcd"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return how to install it."""
+        return None if shutil.which("etcd") and shutil.which("etcdctl") else "apt-get install etcd-server etcd-client"
+
+    @classmethod
+    def version(cls) -> str:
+        """Return what etcd says."""
+        return _first_line("etcd", "--version")
+
+    def start(self) -> None:
+        """Start three nodes and wait until one leads."""
+        ports = {f"n{number}": (free_port(), free_port()) for number in (1, 2, 3)}
+        cluster = ",".join(f"{name}=http://127.0.0.1:{peer}" for name, (_, peer) in ports.items())
+        for name, (client, peer) in ports.items():
+            urls = {
+                "--listen-client-urls": f"http://127.0.0.1:{client}",
+                "--advertise-client-urls": f"http://127.0.0.1:{client}",
+                "--listen-peer-urls": f"http://127.0.0.1:{peer}",
+                "--initial-advertise-peer-urls": f"http://127.0.0.1:{peer}",
+                "--data-dir": str(self.directory / name),
+                "--log-level": "error",
+            }
+            flags = [part for pair in urls.items() for part in pair]
+            self._run("etcd", "--name", name, *flags, "--initial-cluster", cluster, "--initial-cluster-state", "new")
+        leading = None
+        for _ in _until(_START_S_MAX):
+            for client, _peer in ports.values():
+                if _leads(client):
+                    leading = client
+            if leading is not None:
+                break
+        if leading is None:
+            raise SystemExit(f"etcd has no leader after {_START_S_MAX} s; its logs are in {self.directory}")
+        self.leader = leading
+        self.follower = next(client for client, _ in ports.values() if client != leading)
+
+
+class RedisAlone(_Processes):
+    """One redis-server, appendfsync always: what one machine does without replication."""
+
+    name = "redis, alone"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return how to install it."""
+        return None if shutil.which("redis-server") else "apt-get install redis-server"
+
+    @classmethod
+    def version(cls) -> str:
+        """Return what redis-server says."""
+        return _first_line("redis-server", "--version")
+
+    def start(self) -> None:
+        """Start it and wait for its port."""
+        self.leader = self.follower = free_port()
+        settings = {
+            "port": self.leader,
+            "dir": self.directory,
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+        }
+        self._run("redis-server", *[part for key, value in settings.items() for part in (f"--{key}", str(value))])
+        for _ in _until(_START_S_MAX):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.leader), 1):
+                return
+        raise SystemExit(f"redis-server does not answer after {_START_S_MAX} s; its log is in {self.directory}")
+
+
+SYSTEMS: tuple[type[System], ...] = (Raftline, Etcd, RedisAlone)
+
+
+def _leads(port: int) -> bool:
+    command = ["etcdctl", "--endpoints", f"127.0.0.1:{port}", "--command-timeout", "1s", "endpoint", "status"]
+    environment = {**os.environ, "ETCDCTL_API": "3"}
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    fields = [field.strip() for field in found.stdout.split(",")]
+    return len(fields) > 4 and fields[4] == "true"
+
+
+def _first_line(*command: str) -> str:
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip().split("\n")[0]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _until(timeout_s: float) -> Iterator[None]:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.1)
