@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from raftline.core import invariants
+from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.ids import Index, NodeId, Term
 from raftline.core.quorum import has_quorum
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
+from raftline.sim.membership_checks import MembershipChecks
 from raftline.sim.message_checks import Durable, LogRecord, MessageChecks
 from raftline.sim.state_checks import StateChecks
 from raftline.sim.step_checks import StepChecks, Timeouts
@@ -87,6 +89,7 @@ class Checkers:
         self._timeouts = Timeouts()
         self._logs = LogRecord()
         self._states = StateChecks()
+        self._memberships: MembershipChecks | None = None
         self._messages = MessageChecks(lambda: cluster.world.now, self._state_of)
         self._durable = self._messages.durable
         self.leaders = self._messages.leaders
@@ -108,6 +111,9 @@ class Checkers:
         durable = self._durable[name] = known or Durable()
         durable.term, durable.vote, durable.last_index = state.term, state.vote, state.log.last_index
         durable.snapshot_index = state.snapshot.index
+        if self._memberships is None:
+            self._memberships = MembershipChecks(state.configuration.at(0))
+        self._memberships.forget(name)
         if state.commit > len(self.committed):
             self._violated(name, f"starts with commit index {state.commit}, {len(self.committed)} was committed (C12)")
         self._watched[name] = watched
@@ -200,6 +206,8 @@ class Checkers:
         watched.refusals.clear()
         if state.commit > watched.commit:
             self._on_committed(name, state, watched.commit)
+        assert self._memberships is not None, "somebody is watched"
+        self._memberships.on_turn(state, len(self.committed))
         if applied != watched.applied:
             self._on_applied(name, watched, applied)
         if watched.replica.has_work and not watched.group._scheduled:  # noqa: SLF001
@@ -252,6 +260,8 @@ class Checkers:
             if index != len(self.committed) + 1:
                 self._violated(name, f"commits index {index}, but {len(self.committed) + 1} was never committed")
             self.committed.append(seen)
+            if entry.kind == KIND_MEMBERSHIP and self._memberships is not None:
+                self._memberships.on_committed(name, index, entry.data)
         if state.role is Role.LEADER:
             self._check_quorum_stores(name, state)
 
