@@ -160,7 +160,7 @@ class Table:
         for piece in work:
             key, schedule = cast("tuple[bytes, Schedule]", piece)
             self.seeds.append(schedule.seed)
-            yield cast("R", (key, Failure("E", "f") if schedule.seed in self._failing else None))
+            yield cast("R", (key, Failure("E", "f", "w") if schedule.seed in self._failing else None))
 
     def __enter__(self) -> Self:
         return self
@@ -171,7 +171,7 @@ class Table:
 
 def runs_on(table: Table, runs_max: int = 100) -> Runs:
     """Return a judge that uses this table."""
-    return Runs(Failure("E", "f"), table, runs_max, lambda _count: None)
+    return Runs(Failure("E", "f", "w"), table, runs_max, lambda _count: None)
 
 
 def test_a_candidate_gets_a_few_seeds() -> None:
@@ -215,13 +215,23 @@ def test_nothing_runs_twice_and_runs_are_limited() -> None:
     assert table.seeds == [1, 2, 3, 50]
 
 
-def test_failures_are_told_apart_by_check_and_place() -> None:
-    """Another message is the same failure; another check or place is another one; no error is none."""
-    first = Outcome(seed=1, error="n1 lost it", check="SafetyViolation", where="sim.checkers.f")
-    again = Outcome(seed=2, error="n3 lost it", check="SafetyViolation", where="sim.checkers.f")
-    other = Outcome(seed=1, error="n1 lost it", check="SafetyViolation", where="sim.checkers.g")
-    assert Failure.of(first) == Failure.of(again) != Failure.of(other)
-    assert Failure.of(Outcome(seed=1)) is None
+def test_failures_are_told_apart_by_check_place_and_words() -> None:
+    """Other names and numbers make the same failure; another check, place or promise another one; no error is none."""
+
+    def failure(error: str, check: str = "SafetyViolation", where: str = "sim.checkers.f") -> Failure | None:
+        return Failure.of(Outcome(seed=1, error=error, check=check, where=where))
+
+    first = failure("n1: takes n2 for matching up to 17, 12 is on its disk")
+    assert first == failure("n3: takes n1 for matching up to 4, 3 is on its disk")
+    others = (
+        failure("n1: takes n2 for matching up to 17, 12 is on its disk", where="sim.checkers.g"),
+        failure("n1: takes n2 for matching up to 17, 12 is on its disk", check="LivenessViolation"),
+        failure("n1: leads term 3, which n2 led"),
+        Failure.of(Outcome(seed=1)),
+    )
+    assert first is not None
+    assert first not in others
+    assert others[-1] is None
 
 
 def test_a_seed_that_does_not_fail_is_refused() -> None:
@@ -236,8 +246,8 @@ def _raftline(mutant: str, *arguments: str) -> "subprocess.CompletedProcess[str]
 
 
 def test_a_mutant_is_shrunk_to_what_shows_it(tmp_path: Path) -> None:
-    """Writes without fsync: one loss of power is left, its schedule fails again, and not once the code is right."""
-    mutant = "write_without_fsync"
+    """A vote kept in a higher term: a crash or two are left, they fail again, and not once the code is right (A8)."""
+    mutant = "higher_term_keeps_the_vote"
     trials = subprocess.run(
         process_command(mutant, "raftline.sim.mutants.trial", "cluster", "0", "50"),
         capture_output=True,

@@ -1,7 +1,7 @@
 """Shrinks a failing run: fewer acts, machines, clients and mishaps, less time, and still the same check fails.
 
-Delta debugging (Zeller and Hildebrandt 2002) over a schedule: a change is kept if the same check fails in the same
-place. What is left out shifts all that chance decides later, so each change is tried with a few seeds.
+Delta debugging (Zeller and Hildebrandt 2002) over a schedule: a change is kept if the same check fails with the same
+words. What is left out shifts all that chance decides later, so each change is tried with a few seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,20 +29,26 @@ _SAFETY_S_MIN = 1.0
 _HEAL_S_NONE = 2.0
 """The shortest healing phase; enough if the check fails before it."""
 _GAP_S = 0.1
+_WORDS = 4
 CLIENTS = tuple(field for field in WorkloadPlan.__struct_fields__ if field.endswith("clients"))
 """Fields of a workload that count clients of some kind; there is always one of the plain kind."""
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What makes two failures the same: the kind of error and the function that noticed."""
+    """What makes two failures the same: the kind of error, the function that noticed, and how its message begins."""
 
     check: str
     where: str
+    words: str
+    """The first words without a digit: some functions hold several promises, and names and numbers differ."""
 
     @staticmethod
     def of(outcome: Outcome) -> "Failure | None":
         """Return how a run failed, None if it did not."""
-        return None if outcome.error is None else Failure(outcome.check or "", outcome.where or "")
+        if outcome.error is None:
+            return None
+        words = [word for word in outcome.error.split() if not any(letter.isdigit() for letter in word)]
+        return Failure(outcome.check or "", outcome.where or "", " ".join(words[:_WORDS]))
 
 
 class Minimized(msgspec.Struct, kw_only=True):
