@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,15 @@ def recover(cluster: "LocalCluster", name: str, *more: str) -> subprocess.Comple
     return raftline("recover", "--data-dir", directory, "--id", name, "--cluster", members, *more)
 
 
+def join_afresh(cluster: "LocalCluster", name: str, survivor: str) -> None:
+    """Start a node with an empty directory and add it to the survivor's cluster."""
+    node = cluster.grow(name, joins=survivor)
+    cluster.start(name)
+    where = f"127.0.0.1:{cluster.nodes[survivor].port}"
+    added = raftline("member", "add", f"{name}={node.address}", "--node", where)
+    assert added.returncode == 0, added.stderr
+
+
 def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster") -> None:
     """Without the command nobody can be elected; with it every acknowledged write that the disk has is served (C14)."""
     cluster = start_cluster(settings={"request_timeout_s": 1.0})
@@ -47,10 +57,8 @@ def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster")
     for name in others:
         cluster.wipe(name)
     cluster.start(survivor)
-    client = cluster.client(survivor)
-    with pytest.raises(redis.ResponseError, match="no quorum could be reached"):
+    with cluster.client(survivor) as client, pytest.raises(redis.ResponseError, match="no quorum could be reached"):
         client.get("key0")
-    client.close()
     cluster.terminate(survivor)
 
     asked = recover(cluster, survivor)
@@ -78,6 +86,40 @@ def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster")
     assert info is not None
     assert [member.node_id for member in info.members] == [survivor]
     assert info.fields["cluster_id"] == "raftline-r1"
+    for name in others:
+        join_afresh(cluster, name, survivor)
+    level = cluster.wait_until_level()
+    assert len({info.digest for info in level.values()}) == 1
+    with cluster.client(others[0]) as client:
+        assert client.dbsize() == ACKNOWLEDGED + 1
+
+
+def test_a_backup_becomes_a_new_cluster_of_three(start_cluster: "StartCluster", tmp_path: Path) -> None:
+    """Taken from one cluster under no lock, restored on three nodes: the same data, another cluster, which goes on."""
+    cluster = start_cluster(settings={"cluster_id": "old"})
+    with cluster.client("n2") as client:
+        for number in range(ACKNOWLEDGED):
+            client.set(f"key{number}", str(number))
+    backup = tmp_path / "backup"
+    taken = raftline("backup", f"127.0.0.1:{cluster.nodes['n1'].port}", backup)
+    assert f"{ACKNOWLEDGED} keys" in taken.stdout, taken.stderr
+    for name in cluster.nodes:
+        cluster.terminate(name)
+        cluster.wipe(name)
+    members = ",".join(f"{node.name}={node.address}" for node in cluster.nodes.values())
+    for name, node in cluster.nodes.items():
+        options = ("--data-dir", node.data_dir, "--id", name, "--cluster", members, "--cluster-id", "new")
+        done = raftline("restore", backup, *options)
+        assert done.returncode == 0, done.stderr
+    del cluster.settings["cluster_id"]
+    cluster.start()
+    cluster.wait_for_leader()
+    with cluster.client("n3") as client:
+        assert client.dbsize() == ACKNOWLEDGED
+        assert client.set("more", "1")
+    level = cluster.wait_until_level()
+    assert {info.fields["cluster_id"] for info in level.values()} == {"new"}
+    assert len({info.digest for info in level.values()}) == 1
 
 
 def test_an_old_member_that_comes_back_is_turned_away(start_cluster: "StartCluster") -> None:
