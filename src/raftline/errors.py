@@ -8,6 +8,7 @@ RaftlineError
 │   ├── ProposalError
 │   │   ├── NotLeader          this node does not lead; `leader_address` says who does, if known
 │   │   ├── ProposalLost       the index went to another term's entry: the command did not and will not take effect
+│   │   ├── NotMember          this node was removed from the group, or waits to be added to one
 │   │   ├── Overloaded         refused before the command entered the log
 │   │   ├── ChangeRefused      the leader refused a change of the membership or a transfer; nothing was changed
 │   │   ├── TooStale           a read with a bound: the last contact with a leader is longer ago
@@ -31,6 +32,7 @@ __all__ = [
     "DirectoryInUse",
     "Diverged",
     "NotLeader",
+    "NotMember",
     "OperatingError",
     "Overloaded",
     "PeerError",
@@ -80,6 +82,10 @@ class NotLeader(ProposalError):
         super().__init__(f"this node does not lead the group: {where}")
         self.leader_id = leader_id
         self.leader_address = leader_address
+
+
+class NotMember(ProposalError):
+    """This node was removed from its group, or waits to be added to one: ask a member."""
 
 
 class ProposalLost(ProposalError):

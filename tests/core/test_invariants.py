@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from raftline.core.config import CoreConfig
-from raftline.core.entries import Entry, HardState, SnapshotMeta
+from raftline.core.configuration import encode_membership
+from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
 from raftline.core.invariants import (
     OF_A_STATE,
     OF_A_STEP,
@@ -21,6 +22,7 @@ from raftline.core.invariants import (
     summarize,
 )
 from raftline.core.membership import Membership
+from raftline.core.pending import PendingChange, Transfer
 from raftline.core.progress import PeerProgress
 from raftline.core.reads import PendingRead
 from raftline.core.state import RaftState, Role
@@ -84,6 +86,14 @@ def _membership_from_nowhere(state: RaftState) -> None:
     state.configuration.restart_at(9, MEMBERS)
 
 
+def _two_changes(state: RaftState) -> None:
+    for _ in range(2):
+        index = state.log.last_index + 1
+        entry = Entry(index, state.term, encode_membership(MEMBERS), KIND_MEMBERSHIP)
+        state.log.append([entry])
+        state.configuration.on_appended([entry])
+
+
 def _progress_of_a_stranger(state: RaftState) -> None:
     state.progress["n9"] = PeerProgress(4, 0.0)
 
@@ -115,6 +125,12 @@ BROKEN: dict[str, tuple[Callable[..., RaftState], Callable[[RaftState], None]]] 
     "nobody but a leader keeps progress": (_state, _progress_of_a_stranger),
     "matchIndex < nextIndex ≤ last + 1, and windows are kept": (_leader, _match_ahead),
     "only what stands in the log names a membership": (_state, _membership_from_nowhere),
+    "a leader changes one thing at a time: what came before it is committed (§6)": (_leader, _two_changes),
+    "only a leader hands over, keeps whom it removed, or owes somebody an answer about a change": (
+        _state,
+        _set(change=PendingChange(1, "removing n3")),
+    ),
+    "the leadership goes to a voter (thesis 3.10)": (_leader, _set(transfer=Transfer("n9", 1.0))),
     "whoever does not lead has an election timer": (_state, _set(election_deadline=float("inf"))),
     "no read waits where no leader is known": (_state, _waits_without_leader),
 }
@@ -166,6 +182,10 @@ STEPS: dict[str, tuple[Summary, Summary]] = {
     "a leader only steps down": _after(LEADING, role=Role.CANDIDATE, term=6),
     "a candidate starts a new term each time": _after(STEP, role=Role.CANDIDATE),
     "a leader commits by counting only entries of its own term": _after(LEADING, commit=3, commit_term=2),
+    "the membership in force is sound": _after(STEP, membership=Membership(voters=("n2", "n1"))),
+    "a leader's membership changes by the rules, through a joint one where voters change (§6)": _after(
+        LEADING, membership=Membership.of({"n1": "n1:1"}), membership_index=4
+    ),
     "a disk that is trusted stays trusted": _after(STEP, established=False),
     "each Ready has the next number": _after(STEP, ready_number=2),
 }
@@ -215,6 +235,23 @@ def test_a_record_remembers_leaders_and_commits_across_crashes() -> None:
         record.on_committed(_state("n3", (1, 2, 2)), 1)
 
 
+def test_a_record_follows_the_memberships() -> None:
+    """A committed one follows the one before it by the rules, whoever led meanwhile (§6)."""
+
+    def state(*memberships: Membership) -> RaftState:
+        state = _state()
+        entries = [Entry(n, 2, encode_membership(each), KIND_MEMBERSHIP) for n, each in enumerate(memberships, start=4)]
+        state.log.append(entries)
+        state.commit = state.log.last_index
+        return state
+
+    joint = Membership(voters=("n1", "n4"), outgoing=MEMBERS.voters, addresses=MEMBERS.addresses)
+    Record().on_committed(state(MEMBERS, joint), 1)
+    for wrong in (Membership.of({"n1": "n1:1"}), msgspec.structs.replace(joint, outgoing=("n1",))):
+        with pytest.raises(SafetyViolation, match="must not follow"):
+            Record().on_committed(state(MEMBERS, wrong), 1)
+
+
 def test_a_record_has_no_gaps() -> None:
     """Nobody can be the first to commit an index before the one below it is committed."""
     record = Record()
@@ -262,3 +299,19 @@ def test_a_leader_that_lacks_what_is_committed_is_found() -> None:
     leader = _leader("n1", (1, 1))
     with pytest.raises(SafetyViolation, match="Leader Completeness: n1 leads term 5 and has term None at 3"):
         check_cluster([leader, follower])
+
+
+def test_a_lease_beside_a_later_leader_is_found() -> None:
+    """Whoever reads on a lease must be the only leader (thesis 6.4.1)."""
+    leases = CoreConfig(lease_reads=True)
+    holder, other = _leader("n1", (1, 1, 5)), _leader("n2", (1, 1, 5), term=6)
+    for state in (holder, other):
+        state.config = leases
+    holder.commit = holder.applied = 3
+    holder.reads.open_round(0.0)
+    for progress in holder.progress.values():
+        progress.acked_round = holder.reads.round
+    with pytest.raises(SafetyViolation, match="n2 leads term 6 while n1 reads on its lease of term 5"):
+        check_cluster([holder, other])
+    other.now = 0.4
+    check_cluster([holder, other])

@@ -90,9 +90,9 @@ def test_a_change_of_leader_leaves_the_outcome_open() -> None:
     forwarding = Forwarding(1, lambda *_: None)
     forwarding.forward("n1", 1, [Proposal(b"x", told.append, 1.0)])
     forwarding.on_leader_changed(5.0)
-    forwarding.give_up_late(4.9)
+    forwarding.give_up_late(5.7)
     assert told == []
-    forwarding.give_up_late(5.0)
+    forwarding.give_up_late(5.8)
     assert told[0].may_take_effect
 
 
@@ -147,9 +147,9 @@ class Passed:
 
         return done
 
-    def reply(self, number: int, *results: tuple[int, bytes]) -> None:
-        """Let the leader answer a frame."""
-        self.forwarding.on_reply(ForwardReply(1, number, results))
+    def reply(self, number: int, *results: tuple[int, bytes]) -> bool:
+        """Let the leader answer a frame; return whether a former one has said everything now."""
+        return self.forwarding.on_reply(ForwardReply(1, number, results))
 
     def held(self) -> list[bytes]:
         """Take what may be sent again."""
@@ -230,9 +230,35 @@ def test_a_change_of_leader_decides_about_what_came_back() -> None:
     passed = Passed(2)
     passed.forwarding.on_leader_changed(5.0)
     passed.reply(2, NOT_APPENDED)
-    passed.forwarding.give_up_late(5.0)
+    passed.forwarding.give_up_late(5.8)
     assert passed.told[1].may_take_effect
     assert passed.held() == [b"2"]
+
+
+def test_a_leader_that_handed_over_is_waited_for() -> None:
+    """It sends back what it did not take; nothing newer goes before that, and nobody hears of it (thesis 3.10)."""
+    passed = Passed(3)
+    passed.reply(1, NOT_APPENDED)
+    passed.forwarding.on_leader_changed(5.0, handed_over=True)
+    assert passed.forwarding.is_holding, "frames 2 and 3 may come back any moment"
+    assert passed.held() == []
+    assert not passed.reply(3, NOT_APPENDED)
+    assert passed.reply(2, NOT_APPENDED), "it has said everything"
+    assert passed.held() == [b"1", b"2", b"3"]
+    assert not passed.forwarding.is_holding
+    assert passed.told == {}
+
+
+def test_a_leader_that_handed_over_is_not_waited_for_long() -> None:
+    """After a heartbeat newer commands go; what comes back then is too late."""
+    passed = Passed(2)
+    passed.reply(1, NOT_APPENDED)
+    passed.forwarding.on_leader_changed(5.0, handed_over=True)
+    passed.forwarding.stop_waiting(5.07)
+    assert passed.forwarding.is_holding
+    passed.forwarding.stop_waiting(5.075)
+    assert passed.is_lost_for_good(1)
+    assert not passed.forwarding.is_holding
 
 
 def test_a_node_that_leads_now_takes_nothing_back_after_its_own() -> None:

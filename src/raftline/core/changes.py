@@ -25,6 +25,7 @@ __all__ = [
     "describe_change",
     "encode_change",
     "enter_joint",
+    "is_step",
     "leave_joint",
     "newcomers",
     "plan_change",
@@ -108,6 +109,13 @@ def enter_joint(now: Membership, voters: Iterable[NodeId]) -> Membership:
 def leave_joint(now: Membership) -> Membership:
     """Return the final configuration behind the joint one `now`; whoever votes no longer is gone."""
     return _without_strangers(msgspec.structs.replace(now, outgoing=()))
+
+
+def is_step(before: Membership, after: Membership) -> bool:
+    """Say whether `after` may follow `before` in the log: voters change through a joint configuration only (§6)."""
+    if before.is_joint:
+        return after == leave_joint(before)
+    return after.outgoing == before.voters if after.is_joint else after.voters == before.voters
 
 
 def newcomers(membership: Membership) -> list[NodeId]:

@@ -61,6 +61,10 @@ class Configuration:
         """Return the index of the entry (or snapshot) that brought the membership in force."""
         return self._history[-1][0]
 
+    def count_above(self, index: Index) -> int:
+        """Return how many memberships were appended behind `index`."""
+        return sum(position > index for position, _ in self._history)
+
     def at(self, index: Index) -> Membership:
         """Return the membership that was in force at `index`: what a snapshot there has to carry."""
         found = self._history[0][1]

@@ -32,6 +32,8 @@ def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> s
         state.send(sender, VoteReply(state.term, request.term, granted, pre_vote=True, unestablished=state.is_blank))
         return None
     assert request.term == state.term, "the term rule comes first"
+    if request.transfer:
+        state.handover_term = request.term
     granted = state.vote in (None, sender) and up_to_date and may_vote and state.role is not Role.LEADER
     if state.config.lease_reads and not request.transfer and believes_in_leader(state):
         granted = False

@@ -10,8 +10,12 @@ from itertools import combinations
 
 import msgspec
 
-from raftline.core.entries import Entry
+from raftline.core.changes import is_step
+from raftline.core.configuration import decode_membership
+from raftline.core.entries import KIND_MEMBERSHIP, Entry
 from raftline.core.ids import Index, NodeId, Term
+from raftline.core.lease import lease_until
+from raftline.core.membership import Membership
 from raftline.core.progress import Mode
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
@@ -49,6 +53,8 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     last: Index
     persisted: Index
     ready_number: int
+    membership_index: Index
+    membership: Membership
 
 
 def summarize(state: RaftState) -> Summary:
@@ -70,6 +76,8 @@ def summarize(state: RaftState) -> Summary:
         log.last_index,
         state.persisted,
         state.ready_number,
+        state.configuration.index,
+        state.membership,
     )
 
 
@@ -82,6 +90,12 @@ def _progress_is_sound(state: RaftState) -> bool:
         and (peer.inflight_messages > 0 or peer.inflight_bytes == 0)
         for peer in state.progress.values()
     )
+
+
+def _one_at_a_time(state: RaftState) -> bool:
+    """Whoever appended the membership in force, as the leader it is, had seen the one before it committed."""
+    configuration = state.configuration
+    return state.log.term_at(configuration.index) != state.term or configuration.count_above(state.commit) <= 1
 
 
 OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
@@ -121,6 +135,18 @@ OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
     ("nobody but a leader keeps progress", lambda s: s.role is _LEADER or not s.progress),
     ("matchIndex < nextIndex ≤ last + 1, and windows are kept", _progress_is_sound),
     ("only what stands in the log names a membership", lambda s: s.configuration.index <= s.log.last_index),
+    (
+        "a leader changes one thing at a time: what came before it is committed (§6)",
+        lambda s: s.role is not _LEADER or _one_at_a_time(s),
+    ),
+    (
+        "only a leader hands over, keeps whom it removed, or owes somebody an answer about a change",
+        lambda s: s.role is _LEADER or (s.transfer is None and s.change is None and not s.departing),
+    ),
+    (
+        "the leadership goes to a voter (thesis 3.10)",
+        lambda s: s.transfer is None or s.transfer.to in s.membership.voters,
+    ),
     ("whoever does not lead has an election timer", lambda s: s.role is _LEADER or s.election_deadline < float("inf")),
     (
         "no read waits where no leader is known",
@@ -165,6 +191,19 @@ OF_A_STEP: tuple[tuple[str, Callable[[Summary, Summary], bool]], ...] = (
         "a leader commits by counting only entries of its own term",
         lambda a, b: b.role is not _LEADER or a.commit == b.commit or b.commit_term == b.term,
     ),
+    (
+        "the membership in force is sound",
+        lambda a, b: a.membership is b.membership or b.membership.problem() is None,
+    ),
+    (
+        "a leader's membership changes by the rules, through a joint one where voters change (§6)",
+        lambda a, b: (
+            a.role is not _LEADER
+            or b.role is not _LEADER
+            or a.membership_index == b.membership_index
+            or (is_step(a.membership, b.membership) and a.membership_index <= b.commit)
+        ),
+    ),
     ("a disk that is trusted stays trusted", lambda a, b: b.established or not a.established),
     ("each Ready has the next number", lambda a, b: b.ready_number - a.ready_number in (0, 1)),
 )
@@ -188,10 +227,12 @@ def check_step(before: Summary, after: Summary) -> None:
 class Record:
     """What happened in a cluster so far, whoever crashed since: who led which term, and what was committed.
 
-    Invariant: `committed[i]` is the entry at index i + 1, equal to what everybody committed there.
+    Invariants: `committed[i]` is the entry at index i + 1, equal to what everybody committed there; `membership` is the
+    last one committed, None until one was.
     """
 
     def __init__(self) -> None:
+        self.membership: Membership | None = None
         self.leaders: dict[Term, NodeId] = {}
         self.committed: list[Entry] = []
 
@@ -219,7 +260,16 @@ class Record:
         if entries[: len(known)] != known:
             wrong = next((a, b) for a, b in zip(entries, known, strict=False) if a != b)
             raise SafetyViolation(f"State Machine Safety: {state.me} commits {wrong[0]}, {wrong[1]} is committed")
-        self.committed += entries[len(known) :]
+        for entry in entries[len(known) :]:
+            self.committed.append(entry)
+            if entry.kind == KIND_MEMBERSHIP:
+                self._on_membership(decode_membership(entry.data))
+
+    def _on_membership(self, membership: Membership) -> None:
+        """Voters change only by way of a joint membership, whoever led meanwhile (§6)."""
+        if self.membership is not None and not is_step(self.membership, membership):
+            raise SafetyViolation(f"committed memberships: {membership} must not follow {self.membership}")
+        self.membership = membership
 
 
 class Watch:
@@ -254,6 +304,7 @@ def check_cluster(states: Collection[RaftState]) -> None:
         _check_log_matching(one, other)
         _check_state_machine_safety(one, other)
     _check_leader_completeness(states)
+    _check_leases(states)
 
 
 def _check_election_safety(states: Iterable[RaftState]) -> None:
@@ -293,4 +344,16 @@ def _check_leader_completeness(states: Collection[RaftState]) -> None:
                     raise SafetyViolation(
                         f"Leader Completeness: {leader.me} leads term {highest} and has term {term} at "
                         f"{state.commit}, where {state.me} committed term {state.log.term_at(state.commit)}"
+                    )
+
+
+def _check_leases(states: Collection[RaftState]) -> None:
+    """Nobody leads a later term while a lease of an earlier one holds; all clocks are taken for one (thesis 6.4.1)."""
+    now = max((state.now for state in states), default=0.0)
+    for holder in states:
+        if now < lease_until(holder):
+            for other in states:
+                if other.role is _LEADER and other.term > holder.term:
+                    raise SafetyViolation(
+                        f"{other.me} leads term {other.term} while {holder.me} reads on its lease of term {holder.term}"
                     )

@@ -9,18 +9,25 @@ from raftline.core.ids import Index
 from raftline.core.quorum import agreed, has_quorum
 from raftline.core.state import RaftState, Role
 
-__all__ = ["freshness", "lease_holds", "on_clock_doubted", "pause_s_max", "renew_lease"]
+__all__ = ["freshness", "lease_holds", "lease_until", "on_clock_doubted", "pause_s_max", "renew_lease"]
+
+_NEVER = float("-inf")
 
 
 def lease_holds(state: RaftState) -> bool:
-    """Say whether no other leader can have been elected up to now.
+    """Say whether no other leader can have been elected up to now."""
+    return state.now < lease_until(state)
+
+
+def lease_until(state: RaftState) -> float:
+    """Return until when nobody else can be elected, on this replica's clock; minus infinity where nothing is sure.
 
     Never during a transfer nor after one of this term, because TimeoutNow goes round the promise (thesis 6.4.1).
     """
     if not state.config.lease_reads or state.role is not Role.LEADER:
-        return False
+        return _NEVER
     if state.lease_is_fenced or state.transfer is not None or state.log.term_at(state.commit) != state.term:
-        return False
+        return _NEVER
     answered = {node: progress.acked_round for node, progress in state.progress.items()}
     answered[state.me] = state.reads.round
     round_ = agreed(state.membership, answered)
@@ -28,8 +35,8 @@ def lease_holds(state: RaftState) -> bool:
     while started and started[0][0] < round_:
         started.popleft()
     if not started or started[0][0] != round_:
-        return False
-    return state.now < started[0][1] + state.config.election_timeout_s[0] / (1 + state.config.clock_drift_max)
+        return _NEVER
+    return started[0][1] + state.config.election_timeout_s[0] / (1 + state.config.clock_drift_max)
 
 
 def renew_lease(state: RaftState) -> None:
@@ -61,4 +68,4 @@ def freshness(state: RaftState) -> tuple[float, Index]:
         heard = [node for node, progress in state.progress.items() if progress.heard_at >= time]
         if has_quorum(state.membership, [*heard, state.me]):
             return time, state.commit
-    return float("-inf"), state.commit
+    return _NEVER, state.commit

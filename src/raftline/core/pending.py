@@ -35,6 +35,7 @@ class Departure(msgspec.Struct, gc=False, eq=False):
     """A member that was removed and is kept up to date a little longer, so that it learns of it."""
 
     address: str
+    """Empty where only the transport knows it."""
     index: Index
     """The entry that removed it."""
     until: float = float("inf")

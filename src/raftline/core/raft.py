@@ -80,7 +80,7 @@ class Raft:
         state = RaftState(me, config, random, hard_state, snapshot or SnapshotMeta(), list(entries), membership, now)
         self.state = state
         self._pause_s_max = lease.pause_s_max(state)
-        if state.membership.voters == (me,) and (state.is_blank or not config.lease_reads):
+        if state.membership.voters == (me,) and not (config.lease_reads and state.term):
             state.election_deadline = now  # nobody else to wait for, and no promise to a leader to keep
         else:
             state.restart_election_timer()
@@ -110,7 +110,7 @@ class Raft:
         """Return when `TimerDue` is needed next, in the caller's monotonic seconds; infinity for never."""
         state = self.state
         if state.role is not Role.LEADER:
-            deadline = state.election_deadline if state.may_campaign else _INFINITY
+            deadline = state.election_deadline if state.may_campaign or state.leader is not None else _INFINITY
             return min(deadline, read_deadline(state))
         deadline = replication.heartbeat_deadline(state)
         return deadline if state.transfer is None else min(deadline, state.transfer.deadline)
@@ -125,6 +125,14 @@ class Raft:
         """Say whether this replica leads and has committed an entry of its term, so that it may change members."""
         state = self.state
         return state.role is Role.LEADER and state.log.term_at(state.commit) == state.term
+
+    @property
+    def is_changing_by_itself(self) -> bool:
+        """Say whether a change of the membership is under way that nobody asked for, and that will be over soon."""
+        state = self.state
+        return state.change is None and (
+            state.membership.is_joint or state.configuration.index > state.commit or state.transfer is not None
+        )
 
     def freshness(self) -> tuple[float, Index]:
         """Return when this replica was last known to lack nothing committed, and what it had to apply for that."""
@@ -153,6 +161,8 @@ class Raft:
         """Pass a message through the term gate and the table; return why it was ignored, None if it was not."""
         state = self.state
         if isinstance(message, AppendRequest) and not is_well_formed(message):
+            return "malformed"
+        if isinstance(message, SnapshotRequest) and message.membership.problem() is not None:
             return "malformed"
         reason = _gate(state, sender, message)
         if reason is not None:

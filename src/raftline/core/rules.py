@@ -21,6 +21,8 @@ def on_timer(state: RaftState) -> None:
         _step_down_without_quorum(state)
     elif state.now >= state.election_deadline and state.may_campaign:
         _start_election(state)
+    elif state.leader is not None and state.now >= state.election_deadline:
+        become_follower(state, state.term, None)  # a learner waits for the next one to speak (A28)
 
 
 def conclude(state: RaftState) -> None:

@@ -62,6 +62,7 @@ class RaftState:
         "handed_out",
         "handed_to_disk",
         "handover_after",
+        "handover_term",
         "hard_state_changed",
         "install",
         "leader",
@@ -77,6 +78,7 @@ class RaftState:
         "out",
         "persisted",
         "persisted_term",
+        "predecessor",
         "progress",
         "random",
         "read_outcomes",
@@ -138,9 +140,11 @@ class RaftState:
         self.role = Role.FOLLOWER
         self.leader: NodeId | None = None
         # With leases, a start may come right after a promise to a leader (see `lease`).
-        self.leader_heard_at = now if config.lease_reads and not self.is_blank else float("-inf")
+        self.leader_heard_at = now if config.lease_reads and self.term else float("-inf")
         self.election_deadline = float("inf")
         self.votes: dict[NodeId, bool] = {}
+        self.handover_term: Term = 0  # the last one known to have begun with a transfer (thesis 3.10)
+        self.predecessor: NodeId | None = None  # who handed over to this replica and is no member any more
         self.blank_peers: set[NodeId] = set()
 
         self._make_volatile_on_leaders()
@@ -186,6 +190,11 @@ class RaftState:
         Else an uncommitted removal of whoever holds the longest log could keep everybody from being elected.
         """
         return self.membership.is_voter(self.me) or self.configuration.at(self.commit).is_voter(self.me)
+
+    @property
+    def is_removed(self) -> bool:
+        """Say whether this replica belongs to no group (any more), as far as it knows: removed, or never added."""
+        return not self.membership.is_member(self.me) and not self.may_campaign
 
     @property
     def is_blank(self) -> bool:

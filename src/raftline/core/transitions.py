@@ -6,6 +6,7 @@ A transition changes state and queues what must be said; it decides nothing abou
 from raftline.core.entries import KIND_NOOP, Entry
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ReadIndexReply, VoteRequest
+from raftline.core.pending import Departure
 from raftline.core.progress import PeerProgress
 from raftline.core.ready import Answer, ReadOutcome, Verdict
 from raftline.core.state import RaftState, Role
@@ -82,6 +83,9 @@ def become_candidate(state: RaftState, *, transfer: bool = False, bootstrap: boo
     """Start an election in one step: term, own vote, timer, requests fixed here and now (A1, E11)."""
     assert state.role is not Role.LEADER, "a leader does not run against itself (A23)"
     fail_reads(state)
+    has_predecessor = transfer and state.leader is not None and not state.membership.is_voter(state.leader)
+    state.predecessor = state.leader if has_predecessor else None
+    state.handover_term = state.term + 1 if transfer else state.handover_term
     state.role = Role.CANDIDATE
     state.leader = None
     state.term += 1
@@ -98,6 +102,8 @@ def become_candidate(state: RaftState, *, transfer: bool = False, bootstrap: boo
         bootstrap=bootstrap,
     )
     _ask_voters(state, request)
+    if state.predecessor is not None:
+        state.send(state.predecessor, request)  # its vote counts for nothing, but it has to hear of the term
 
 
 def become_leader(state: RaftState) -> None:
@@ -114,6 +120,9 @@ def become_leader(state: RaftState) -> None:
     state.lease_is_fenced = False
     state.reads.forget_rounds()
     state.handover_after = state.now + state.config.priority_handover_s
+    if state.predecessor is not None:
+        # It led until just now: requests that wait there have to find the way here.
+        state.departing[state.predecessor] = Departure("", state.configuration.index)
     sync_progress(state)
     state.must_announce = True
     state.must_recount = True

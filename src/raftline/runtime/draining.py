@@ -5,8 +5,10 @@ what is in the log already gets its real result. It refuses to wait for what can
 """
 
 import asyncio
+from collections.abc import Callable
 
 from raftline.core.config import CoreConfig
+from raftline.core.events import Event, TransferRequested
 from raftline.core.raft import Raft
 from raftline.core.ready import Answer, Verdict
 
@@ -34,14 +36,18 @@ class Drain:
         """Say whether somebody waits."""
         return self._over is not None
 
-    def begin(self, request_id: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """Start to wait; `request_id` is that of the transfer."""
+    def begin(
+        self, request_id: int, loop: asyncio.AbstractEventLoop, post: Callable[[Event], None]
+    ) -> asyncio.Future[None]:
+        """Ask for another leader, by a request of that number, and start to wait."""
         assert self._over is None, "a node is drained once at a time"
         self._over = loop.create_future()
         self._request_id = request_id
         self._led = self._core.is_leader
         self._must_lead = self._core.state.membership.voters == (self._core.state.me,)
         self._alone_since = self._quiet_since = None
+        if self._core.takes_proposals:
+            post(TransferRequested(request_id))
         return self._over
 
     def on_answer(self, answer: Answer) -> None:

@@ -9,6 +9,7 @@ in the order in which they came: what came back goes before everything newer, or
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest
 from raftline.errors import ApplyError, ChangeRefused, NotLeader, Overloaded, ProposalLost, Stopped
@@ -37,8 +38,11 @@ class Forwarding:
     or may have.
     """
 
-    def __init__(self, origin: int, send: Callable[[NodeId, ForwardRequest], None]) -> None:
+    def __init__(
+        self, origin: int, send: Callable[[NodeId, ForwardRequest], None], config: CoreConfig | None = None
+    ) -> None:
         self._origin = origin
+        self._config = config or CoreConfig()
         self._send = send
         self._number = 0
         self._open: dict[int, Sequence[Proposal]] = {}
@@ -49,6 +53,8 @@ class Forwarding:
         self._passed = 0
         """Frames below this one are older than something that took effect, or may have."""
         self._looked_in_vain = False
+        self._waits_until: float | None = None
+        """While a leader that handed over may still send something back."""
 
     @property
     def waits_for_former_leader(self) -> bool:
@@ -57,8 +63,12 @@ class Forwarding:
 
     @property
     def is_holding(self) -> bool:
-        """Say whether something waits to be sent again: until then nothing newer may go."""
-        return bool(self._held)
+        """Say whether something waits to be sent again, or may come back any moment: nothing newer may go meanwhile."""
+        return bool(self._held) or self._waits
+
+    @property
+    def _waits(self) -> bool:
+        return self._waits_until is not None and bool(self._late)
 
     def forward(self, leader: NodeId, term: Term, proposals: Sequence[Proposal]) -> None:
         """Send proposals to the leader of `term` in as few frames as their size allows."""
@@ -71,10 +81,14 @@ class Forwarding:
                 start, size = position, proposal.size_bytes
         self._frame(leader, term, proposals[start:])
 
-    def on_reply(self, reply: ForwardReply) -> None:
-        """Finish what the reply decides; hold what was not appended and may be sent again."""
+    def on_reply(self, reply: ForwardReply) -> bool:
+        """Finish what the reply decides; hold what was not appended and may be sent again.
+
+        Returns whether it was the last one that a former leader, which handed over, owed.
+        """
         if reply.origin != self._origin:
-            return
+            return False
+        waited = self._waits
         proposals = self._open.pop(reply.number, ()) or self._late.pop(reply.number, (0.0, ()))[1]
         held: list[Proposal] = []
         for proposal, (status, value) in zip(proposals, reply.results, strict=False):
@@ -90,6 +104,7 @@ class Forwarding:
             held = _give_up(held)
         if held:
             self._held[reply.number] = held
+        return waited and not self._waits
 
     def take_held(self) -> list[Proposal]:
         """Return what came back, in the order in which it first came; everything newer goes after it.
@@ -97,6 +112,8 @@ class Forwarding:
         While something newer is under way it can only wait; at the second look, what is still overtaken is given up.
         """
         released, self._held_controls = self._held_controls, []
+        if self._waits:
+            return released
         newest = self._newest_under_way()
         if self._held and newest > min(self._held):
             self._looked_in_vain = not self._looked_in_vain
@@ -112,14 +129,25 @@ class Forwarding:
         """This node leads and took commands of its own: what was passed on before is older than those."""
         self._note_passed(self._number + 1)
 
-    def on_leader_changed(self, until: float) -> None:
-        """Wait a little longer for the former leader: one that handed over answers everything (thesis 3.10).
+    def on_leader_changed(self, now: float, *, handed_over: bool = False) -> None:
+        """Wait an election timeout for answers of the former leader.
 
-        What came back and may be older than something taken is given up: newer commands must not wait for that.
+        One that handed over answers everything, so newer commands wait a heartbeat for it (thesis 3.10). Else what came
+        back and may be older than something taken is given up: newer commands must not wait for that.
         """
+        until = now + self._config.election_timeout_s[1]
         self._late |= {number: (until, proposals) for number, proposals in self._open.items()}
         self._open = {}
-        self._give_up_before(self._newest_under_way())
+        if handed_over or not self._late:
+            self._waits_until = now + self._config.heartbeat_interval_s if handed_over else None
+        if not self._waits:
+            self._give_up_before(self._newest_under_way())
+
+    def stop_waiting(self, now: float) -> None:
+        """Let newer commands go if the former leader had time enough to say what it did not take."""
+        if self._waits_until is not None and now >= self._waits_until:
+            self._waits_until = None
+            self._give_up_before(self._newest_under_way())
 
     def give_up_late(self, now: float) -> None:
         """Fail what a former leader did not answer in time, and forget what nobody waits for any more."""

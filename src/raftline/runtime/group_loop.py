@@ -10,16 +10,18 @@ from collections.abc import Callable
 
 import structlog
 
-from raftline.core.events import Compacted, Event, Persisted, Received, TimerDue, TransferRequested
+from raftline.core.events import Compacted, Event, Persisted, Received, TimerDue
 from raftline.core.ids import GroupId, Index, NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest, Message
 from raftline.core.ready import Ready
+from raftline.core.state import Role
 from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
+from raftline.runtime.members import not_member
 from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
@@ -84,13 +86,13 @@ class GroupLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._seen: tuple[Term, NodeId | None, str] = (0, None, "")
+        self._seen: tuple[Term, NodeId | None, Role | None] = (0, None, None)
         self._bytes_at_snapshot = 0
         self._index_at_snapshot: Index = replica.core.state.snapshot.index
         self._released: Index = 0
         self._compact_target: Index = 0
         self._first_term: Term = replica.core.term
-        self.forwarding = Forwarding(origin, self._send_forward)
+        self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
         self.snapshotting = Snapshotting(
@@ -145,18 +147,11 @@ class GroupLoop:
         self._schedule()
 
     async def drain(self, seconds_max: float) -> None:
-        """Hand over the leadership, then wait until everybody who waits here has an answer (thesis 3.10).
-
-        Returns early where nothing more can come: without a leader, or after `seconds_max`.
-        """
-        if self._stopped or self._leaving.is_under_way:
-            return
-        request_id = self._controls.next_id()
-        drained = self._leaving.begin(request_id, self._loop)
-        if self._core.takes_proposals:
-            self.post(TransferRequested(request_id))
-        self._schedule()
-        await asyncio.wait([drained], timeout=seconds_max)
+        """Hand over, then wait until everybody here has an answer, nothing more can come, or so long (thesis 3.10)."""
+        if not (self._stopped or self._leaving.is_under_way):
+            drained = self._leaving.begin(self._controls.next_id(), self._loop, self.post)
+            self._schedule()
+            await asyncio.wait([drained], timeout=seconds_max)
 
     def stop(self, error: Exception) -> None:
         """Answer everybody who waits with `error` and take no further turn."""
@@ -224,7 +219,8 @@ class GroupLoop:
             if kind is ForwardRequest:
                 self._on_forward(sender, message)  # type: ignore[arg-type]
             elif kind is ForwardReply:
-                self.forwarding.on_reply(message)  # type: ignore[arg-type]
+                if self.forwarding.on_reply(message):  # type: ignore[arg-type]
+                    self._release_held()
             else:
                 step(Received(sender, message), now)
         if messages:
@@ -313,6 +309,7 @@ class GroupLoop:
         now = self._loop.time()
         self._deadlines.sweep(now)
         self.forwarding.give_up_late(now)
+        self.forwarding.stop_waiting(now)
         self._release_held()
         if self._core.leader is None:
             self._proposals = deque(proposal for proposal in self._proposals if proposal.done is not None)
@@ -339,8 +336,10 @@ class GroupLoop:
         if self._reading.is_waiting:
             self._reading.route(now)
         if core.leader is None:
+            if core.state.is_removed:
+                self._refuse_all(not_member(core.state))
             return
-        may_go = core.takes_proposals if core.is_leader else not self.forwarding.is_holding
+        may_go = not self.forwarding.is_holding and (core.takes_proposals or not core.is_leader)
         if self._proposals and may_go:
             self._route_proposals(now)
 
@@ -371,6 +370,11 @@ class GroupLoop:
             self.forwarding.on_appended_here()
         dones = [proposal.finish for proposal in batch]
         self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
+
+    def _refuse_all(self, error: Exception) -> None:
+        self._reading.refuse(error)
+        while self._proposals:
+            self._proposals.popleft().finish(error)
 
     def _of_this_term(self, batch: list[Proposal]) -> list[Proposal]:
         """Refuse, for good, what was passed on to the leader of an earlier term."""
@@ -417,22 +421,23 @@ class GroupLoop:
     def _note_leadership(self) -> None:
         """React to a change of term, leader or role: say so, and settle what depended on the old one."""
         core = self._core
-        seen = (core.term, core.leader, core.role.value)
+        state = core.state
+        seen = (state.term, state.leader, state.role)
         if seen == self._seen:
             return
         old_term, old_leader, old_role = self._seen
         self._seen = seen
         if core.leader != old_leader or core.term != old_term:
-            self.forwarding.on_leader_changed(self._loop.time() + self._config.core.election_timeout_s[1])
+            self.forwarding.on_leader_changed(self._loop.time(), handed_over=state.handover_term == state.term)
             self._release_held()
-        if old_role == "leader":
+        if old_role is Role.LEADER:
             self.snapshotting.close_readers()
-        if (core.leader, core.role.value) != (old_leader, old_role):
+        if (core.leader, core.role) != (old_leader, old_role):
             _log.info(
                 "role",
                 node=core.state.me,
                 role=core.role.value,
-                was=old_role or "starting",
+                was=old_role.value if old_role is not None else "starting",
                 term=core.term,
                 leader=core.leader,
                 last_index=core.state.log.last_index,

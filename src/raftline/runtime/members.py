@@ -7,9 +7,10 @@ from raftline.core.changing import describe_progress, why_not_ready
 from raftline.core.ids import NodeId
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState, Role
+from raftline.errors import NotMember
 from raftline.runtime.status import MemberStatus
 
-__all__ = ["change_under_way", "members_of", "role_of"]
+__all__ = ["change_under_way", "members_of", "not_member", "role_of"]
 
 
 def role_of(core: Raft) -> str:
@@ -34,6 +35,13 @@ def members_of(core: Raft, now: float) -> tuple[MemberStatus, ...]:
 def change_under_way(state: RaftState) -> str | None:
     """Return the change of the membership under way, in words; None if there is none."""
     return describe_progress(state)
+
+
+def not_member(state: RaftState) -> NotMember:
+    """Return what to tell whoever asks something of a node that belongs to no group."""
+    members = ", ".join(f"{node} at {address}" for node, address in state.membership.addresses)
+    text = f"was removed from the group: ask {members}" if members else "waits to be added to a group"
+    return NotMember(f"{state.me} {text}")
 
 
 def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberStatus:

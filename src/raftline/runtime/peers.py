@@ -30,6 +30,7 @@ class Peers:
         self._transport = transport
         self._seen: tuple[Membership, Directory | None, NodeId | None, int, bool] | None = None
         self._addresses: dict[NodeId, str] = {}
+        self._leader: NodeId | None = None
 
     def follow(self) -> None:
         """Tell the transport if anything changed since the last call; cheap if not."""
@@ -53,14 +54,17 @@ class Peers:
             _log.info("peers", node=state.me, peers=addresses)
 
     def _current(self) -> dict[NodeId, str]:
-        """Return everybody to be reached: members, those of a membership not replaced for good, and the leader.
+        """Return everybody to be reached: members, those of a membership not replaced for good, and the last leader.
 
-        A leader that removed itself leads on until that is committed, and needs the answers.
+        A leader that removed itself leads on until that is committed, and needs the answers; then it has to hear who
+        took over.
         """
         state = self._state
-        addresses = {node: departure.address for node, departure in state.departing.items()}
-        if state.leader in self._addresses:
-            addresses[state.leader] = self._addresses[state.leader]
+        known = self._addresses
+        self._leader = state.leader or self._leader
+        staying = [*state.departing, *([self._leader] if self._leader is not None else [])]
+        addresses = {node: known[node] for node in staying if node in known}
+        addresses |= {node: departure.address for node, departure in state.departing.items() if departure.address}
         addresses |= dict(state.configuration.at(state.commit).addresses)
         addresses |= dict(state.membership.addresses)
         if state.directory is not None and state.directory.index > state.configuration.index:

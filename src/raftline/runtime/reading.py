@@ -71,6 +71,12 @@ class Reading:
                 self._confirming[read_id] = reads
                 self._replica.step(ReadRequested(read_id, lease=lease), now)
 
+    def refuse(self, error: Exception) -> None:
+        """Answer what waits for a leader: none will come."""
+        waiting, self._waiting = self._waiting, []
+        for read in waiting:
+            read.finish(error)
+
     def on_outcome(self, read_id: int, index: Index | None) -> None:
         """Let confirmed reads wait for the applier; let the others look for the next leader."""
         reads = self._confirming.pop(read_id, [])

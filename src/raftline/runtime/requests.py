@@ -131,6 +131,8 @@ def _timeout(request: Request) -> Timeout:
         return Timeout("no outcome in time: the request was accepted and goes on; ask for the members to follow it")
     if request.may_take_effect:
         return Timeout("no outcome in time: the command was proposed and may still take effect")
+    if isinstance(request, Proposal) and request.is_control:
+        return Timeout("no leader took the request in time: it may be busy with another change", may_take_effect=False)
     if isinstance(request, Proposal):
         return Timeout("no leader could be reached in time: the command was not proposed", may_take_effect=False)
     return Timeout("no leader could confirm the read in time", may_take_effect=False)
