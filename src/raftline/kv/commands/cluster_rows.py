@@ -59,54 +59,63 @@ def _add_members(rows: Rows) -> None:
         "raftline.member",
         "1.0.0",
         "Change who is in the group; answered when the change is committed.",
-        (
-            subcommand(
-                "raftline.member|add",
-                -4,
-                "id host:port[@busport] [LEARNER]",
-                "Add a node as a learner; it votes as soon as it has caught up, unless LEARNER is given.",
-                task=cluster.member_add,
-                flags="admin",
-            ),
-            subcommand(
-                "raftline.member|remove",
-                3,
-                "id",
-                "Remove a voter or a learner.",
-                task=cluster.member_remove,
-                flags="admin",
-            ),
-            subcommand(
-                "raftline.member|promote",
-                3,
-                "id",
-                "Let a learner vote that has caught up.",
-                task=cluster.member_promote,
-                flags="admin",
-            ),
-            subcommand(
-                "raftline.member|move",
-                4,
-                "id host:port[@busport]",
-                "Tell everybody that a member is at another address from now on.",
-                task=cluster.member_move,
-                flags="admin",
-            ),
-            subcommand(
-                "raftline.member|priority",
-                4,
-                "id number",
-                "Prefer a member as leader: the highest number leads; everybody starts with 0.",
-                task=cluster.member_priority,
-                flags="admin",
-            ),
-            subcommand(
-                "raftline.member|list",
-                2,
-                "",
-                "Return the members as this node knows them.",
-                local=cluster.member_list,
-            ),
+        (*_who_is_in(), *_how_they_are_in()),
+    )
+
+
+def _who_is_in() -> tuple[Command, ...]:
+    return (
+        subcommand(
+            "raftline.member|add",
+            -4,
+            "id host:port[@busport] [LEARNER]",
+            "Add a node as a learner; it votes as soon as it has caught up, unless LEARNER is given.",
+            task=cluster.member_add,
+            flags="admin",
+        ),
+        subcommand(
+            "raftline.member|remove",
+            3,
+            "id",
+            "Remove a voter or a learner.",
+            task=cluster.member_remove,
+            flags="admin",
+        ),
+        subcommand(
+            "raftline.member|promote",
+            3,
+            "id",
+            "Let a learner vote that has caught up.",
+            task=cluster.member_promote,
+            flags="admin",
+        ),
+    )
+
+
+def _how_they_are_in() -> tuple[Command, ...]:
+    return (
+        subcommand(
+            "raftline.member|move",
+            4,
+            "id host:port[@busport]",
+            "Tell everybody that a member is at another address from now on.",
+            task=cluster.member_move,
+            flags="admin",
+        ),
+        subcommand(
+            "raftline.member|priority",
+            4,
+            "id number",
+            "Prefer a member as leader: the highest number leads; everybody starts with 0.",
+            task=cluster.member_priority,
+            flags="admin",
+        ),
+        subcommand(
+            "raftline.member|list",
+            2,
+            "",
+            "Return the members as this node knows them.",
+            local=cluster.member_list,
         ),
     )
 

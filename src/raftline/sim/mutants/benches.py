@@ -70,13 +70,12 @@ _SCENARIOS: dict[str, Scenario] = {
     "lost_disks": Scenario(
         plan=NemesisPlan(
             wipe=12,
-            kill_leader=6,
-            isolate_leader=12,
-            partition=6,
+            kill_leader=2,
+            isolate_leader=3,
+            partition=2,
             down_s_max=2.0,
             cut_s_max=2.0,
             slow_sync=0.05,
-            delay=0.05,
         ),
     ),
     # Followers fall behind until they need a snapshot, and those are late, repeated and interrupted.
@@ -95,6 +94,18 @@ _SCENARIOS: dict[str, Scenario] = {
         ),
         snapshot_entries=15,
         chunk_bytes=300,
+    ),
+    # Snapshots are taken all the time while clients write.
+    "busy_snapshots": Scenario(
+        safety_s=15.0,
+        plan=NemesisPlan(lag=10, kill_program=10, kill_machine=10, down_s_max=1.0, cut_s_max=2.0),
+        workload=WorkloadPlan(clients=16, think_s_max=0.05, read_share=0.1, keys=12),
+        snapshot_entries=40,
+    ),
+    # Links break in one direction, and connections begin anew.
+    "cut_links": Scenario(
+        plan=NemesisPlan(one_way_cut=20, bridge=4, flap=4, reset=20, cut_s_max=4.0, loss=0.05, delay=0.02),
+        workload=WorkloadPlan(clients=12, think_s_max=0.1),
     ),
     # Keys expire while leaders, and their clocks, come and go.
     "expiry": Scenario(
