@@ -96,3 +96,36 @@ def test_a_wrong_mark_is_refused_in_words(pytester: pytest.Pytester, mark: str, 
     result = _run(pytester, f"\n@pytest.mark.simulate({mark})\n{test}\n")
     assert result.ret != 0
     result.stdout.fnmatch_lines([words])
+
+
+COUNT = """
+from raftline.linearizability.models import Counter as Model
+
+@pytest.mark.simulate(machine=Counter, seeds=SEEDS, faulty_s=0.5, size=3, faults=Faults(), model=Model())
+@pytest.mark.parametrize("amount", [1])
+async def test_count(simulation, amount):
+    add = simulation.propose(b"%d" % amount)
+    await simulation.recorded("a", "add", add, entered=amount, output=lambda total: int(total) + WRONG)
+"""
+
+
+def test_many_seeds_are_split(pytester: pytest.Pytester) -> None:
+    """So that processes can share them; all are run, and summed up; one seed is one again."""
+    test = COUNT.replace("SEEDS", "52").replace("WRONG", "0")
+    result = _run(pytester, test, "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_count*seeds0to49*", "*test_count*seeds50to51*", "52 seeds, *"])
+    one = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-v", "--simulate-seed", "51")
+    one.stdout.fnmatch_lines(["*test_count?1?*", "1 seeds, *"])
+
+
+def test_a_history_that_no_order_explains_is_drawn(pytester: pytest.Pytester) -> None:
+    """The picture lies beside the history, which names its model; the command runs the seed without its portion."""
+    test = COUNT.replace("SEEDS", "52").replace("WRONG", "(simulation.seed == 51)")
+    result = _run(pytester, test)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*no order explains*", "*again:*test_count?1?' --simulate-seed 51", "*picture:*.html"])
+    history = next((pytester.path / "artifacts").glob("*.jsonl")).read_text(encoding="utf-8")
+    assert history.startswith('{"history": 1, "model": "counter"}\n{"client": "a"')
+    picture = next((pytester.path / "artifacts").glob("*.html")).read_text(encoding="utf-8")
+    assert "<svg" in picture

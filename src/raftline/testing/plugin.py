@@ -1,100 +1,72 @@
 """The pytest plugin: `@pytest.mark.simulate(machine=..., seeds=...)` on an async test that takes `simulation`.
 
-It is found by pytest once raftline is installed. A failure names the seed, the command that repeats it, and the files
-with the trace and the history. With pytest-asyncio in its auto mode both would want the test: use its strict mode.
+Its hooks are in pytest_raftline, which pytest finds once raftline is installed. A failure names the seed, the command
+that repeats it, and the files with the trace and the history. With pytest-asyncio in its auto mode both would want the
+test: use its strict mode.
 """
 
 import inspect
 import re
-from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+from raftline.linearizability.checker import check
+from raftline.linearizability.explain import explain
 from raftline.linearizability.history import History, write_jsonl
+from raftline.linearizability.picture import render
+from raftline.sim.run import LinearizabilityViolation
 from raftline.testing.running import Failure, Outcome, Settings, simulate
 from raftline.testing.simulation import Simulation
 
-__all__ = [
-    "pytest_addoption",
-    "pytest_configure",
-    "pytest_pyfunc_call",
-    "pytest_terminal_summary",
-    "simulation",
-]
+__all__ = ["run_marked", "split", "summarize"]
 
 _SEEDS = 20
-_SUMS: pytest.StashKey["_Sums"] = pytest.StashKey()
-_MARK = (
-    "simulate(machine, seeds=20, first_seed=0, size=None, faults=None, faulty_s=20.0, heal_s=15.0, timeout_s=4.0, "
-    "model=None, compare_snapshots=True): run this async test as a client of a simulated cluster, once per seed, "
-    "under virtual time and injected faults"
-)
+_PORTION = 50
+"""A test with more seeds is split, so that pytest-xdist can share it out and a time limit means something."""
+_PORTION_NAME = "simulated_seeds"
+_PROPERTY = "simulated"
 
 
-class _Sums:
-    """What all simulated tests of a session did."""
-
-    def __init__(self) -> None:
-        self.seeds = 0
-        self.virtual_s = 0.0
-        self.cpu_s = 0.0
-        self.elections = 0
-        self.committed = 0
-        self.faults: Counter[str] = Counter()
-
-    def add(self, outcome: Outcome) -> None:
-        """Add one run."""
-        self.seeds += 1
-        self.virtual_s += outcome.virtual_s
-        self.cpu_s += outcome.cpu_s
-        self.elections += outcome.elections
-        self.committed += outcome.committed
-        self.faults.update(outcome.faults)
+def _figures(outcome: Outcome) -> dict[str, float]:
+    """Return what is summed up over all runs."""
+    acts = (count for name, count in outcome.faults.items() if not name.startswith("messages") and name != "syncs")
+    return {
+        "seeds": 1,
+        "virtual_s": outcome.virtual_s,
+        "cpu_s": outcome.cpu_s,
+        "faults": sum(acts),
+        "elections": outcome.elections,
+        "committed": outcome.committed,
+    }
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of simulated tests."""
-    group = parser.getgroup("raftline", "simulated clusters")
-    group.addoption(
-        "--simulate-seeds", type=int, default=None, metavar="N", help="run N seeds instead of those that the mark says"
-    )
-    group.addoption("--simulate-seed", type=int, default=None, metavar="SEED", help="run this one seed, with its trace")
-    group.addoption(
-        "--simulate-artifacts",
-        type=Path,
-        default=Path("artifacts"),
-        metavar="DIR",
-        help="where traces and histories of failures go [artifacts]",
-    )
+def _add(sums: dict[str, float], figures: Mapping[str, float]) -> None:
+    for name, figure in figures.items():
+        sums[name] = sums.get(name, 0) + figure
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
-    config.addinivalue_line("markers", _MARK)
-    config.stash[_SUMS] = _Sums()
+def split(metafunc: pytest.Metafunc, mark: pytest.Mark) -> None:
+    """Split a test with many seeds into several of some each."""
+    seeds = _seeds(metafunc.config, mark.kwargs)
+    portions = [seeds[start : start + _PORTION] for start in range(0, len(seeds), _PORTION)]
+    if len(portions) > 1:
+        metafunc.fixturenames.append(_PORTION_NAME)
+        ids = [f"seeds{portion.start}to{portion.stop - 1}" for portion in portions]
+        metafunc.parametrize(_PORTION_NAME, portions, ids=ids)
 
 
-@pytest.fixture
-def simulation() -> Any:
-    """A cluster of your state machine under virtual time; given to tests that are marked `simulate`."""
-    return None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+def run_marked(item: pytest.Function, mark: pytest.Mark) -> None:
     """Run a marked test once per seed."""
-    mark = pyfuncitem.get_closest_marker("simulate")
-    if mark is None:
-        return None
-    seeds, settings = _settings(pyfuncitem, mark)
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}  # noqa: SLF001  as pytest does
-    config = pyfuncitem.config
+    seeds, settings = _settings(item, mark)
+    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}  # noqa: SLF001  as pytest does
+    sums: dict[str, float] = {}
 
     def test(given: Simulation) -> Any:
-        return pyfuncitem.obj(**{**arguments, "simulation": given})
+        return item.obj(**{**arguments, "simulation": given})
 
     calls = 0
     for seed in seeds:
@@ -102,14 +74,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         try:
             outcome = simulate(test, settings, seed)
         except Failure as failure:
-            failed = failure
-        if failed is not None:
-            _report(pyfuncitem, partial(simulate, test, settings, seed, keep_trace=True), failed)
-        config.stash[_SUMS].add(outcome)
+            failed, outcome = failure, failure.outcome
+        _add(sums, _figures(outcome))
+        item.user_properties[:] = [(_PROPERTY, dict(sums))]
         calls += outcome.calls
+        if failed is not None:
+            _report(item, partial(simulate, test, settings, seed, keep_trace=True), settings, failed)
     if not calls:
         pytest.fail("the test never asked its cluster for anything, so it proves nothing", pytrace=False)
-    return True
 
 
 def _settings(item: pytest.Function, mark: pytest.Mark) -> tuple[range, Settings]:
@@ -122,24 +94,35 @@ def _settings(item: pytest.Function, mark: pytest.Mark) -> tuple[range, Settings
         raise pytest.UsageError(f"{where} is for `async def` tests")
     if "simulation" not in item.funcargs:
         raise pytest.UsageError(f"{where}: let the test take the argument `simulation`")
-    first, count = given.pop("first_seed", 0), given.pop("seeds", _SEEDS)
+    callspec = getattr(item, "callspec", None)
+    portion: range | None = callspec.params.get(_PORTION_NAME) if callspec is not None else None
+    seeds = _seeds(item.config, given) if portion is None else portion
+    given.pop("first_seed", None)
+    given.pop("seeds", None)
     if not callable(given.get("machine")):
         raise pytest.UsageError(f"{where} needs machine=..., a state machine's class or a function that makes one")
-    chosen = item.config.getoption("--simulate-seeds")
-    one = item.config.getoption("--simulate-seed")
-    count = count if chosen is None else chosen
-    if count < 1:
-        raise pytest.UsageError(f"{where}: {count} seeds prove nothing")
+    if not seeds:
+        raise pytest.UsageError(f"{where}: {len(seeds)} seeds prove nothing")
     try:
         settings = Settings(**given)
     except TypeError as error:
         raise pytest.UsageError(f"{where}: {error}") from None
-    return (range(first, first + count) if one is None else range(one, one + 1)), settings
+    return seeds, settings
 
 
-def _report(item: pytest.Function, again: "partial[Outcome]", failure: Failure) -> NoReturn:
+def _seeds(config: pytest.Config, given: Mapping[str, Any]) -> range:
+    """Return the seeds that the options say, else those of the mark."""
+    one: int | None = config.getoption("--simulate-seed")
+    if one is not None:
+        return range(one, one + 1)
+    chosen: int | None = config.getoption("--simulate-seeds")
+    first: int = given.get("first_seed", 0)
+    return range(first, first + (given.get("seeds", _SEEDS) if chosen is None else chosen))
+
+
+def _report(item: pytest.Function, again: "partial[Outcome]", settings: Settings, failure: Failure) -> NoReturn:
     """Repeat a failing seed with its trace, write the files, and fail the test."""
-    outcome = failure.outcome
+    outcome, cause = failure.outcome, failure.__cause__
     try:
         again()
         note = "  it did not fail when it was repeated: the test uses time, chance or state from outside\n"
@@ -148,24 +131,38 @@ def _report(item: pytest.Function, again: "partial[Outcome]", failure: Failure) 
         note = ""
         if str(repeated) != str(failure):
             note = f"  repeated, it failed otherwise ({repeated}): the test uses time, chance or state from outside\n"
-    directory: Path = item.config.getoption("--simulate-artifacts")
-    directory.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", item.nodeid).strip("-")
-    trace = directory / f"{stem}-seed{outcome.seed}.trace"
-    trace.write_text("\n".join(outcome.trace) + "\n", encoding="utf-8")
-    files = f"  trace:   {trace}\n"
-    if outcome.operations:
-        history = directory / f"{stem}-seed{outcome.seed}.jsonl"
-        history.write_text("\n".join(write_jsonl(History(tuple(outcome.operations)))) + "\n", encoding="utf-8")
-        files += f"  history: {history}\n"
+    name = re.sub(r"-?seeds\d+to\d+", "", item.nodeid).replace("[-", "[").replace("[]", "")
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
+    files = _write_files(item.config.getoption("--simulate-artifacts"), stem, outcome, settings, cause)
     faults = ", ".join(f"{name} {count}" for name, count in sorted(outcome.faults.items()) if "message" not in name)
     pytest.fail(
-        f"{failure}\n  again:   pytest '{item.nodeid}' --simulate-seed {outcome.seed}\n{files}"
+        f"{failure}\n  again:   pytest '{name}' --simulate-seed {outcome.seed}\n{files}"
         f"  {outcome.size} nodes, {outcome.committed} entries committed, {outcome.elections} elections; {faults}\n"
         f"{note}"
-        f"{_own_lines(failure.__cause__)}",
+        f"{_own_lines(cause)}",
         pytrace=False,
     )
+
+
+def _write_files(directory: Path, stem: str, outcome: Outcome, settings: Settings, cause: BaseException | None) -> str:
+    """Write the trace, the history if there is one, and its picture if it is the trouble; return their names."""
+    files = {"trace": "\n".join(outcome.trace) + "\n"}
+    model = settings.model
+    if outcome.operations:
+        files["jsonl"] = "".join(write_jsonl(History(tuple(outcome.operations), model.name if model else None)))
+    if model is not None and isinstance(cause, LinearizabilityViolation):
+        failing = check(outcome.operations, model, stop_at_first=True).failing()
+        files["html"] = render(explain(failing[0], model), model)
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for suffix, text in files.items():
+        path = directory / f"{stem}-seed{outcome.seed}.{suffix}"
+        path.write_text(text, encoding="utf-8")
+        lines.append(f"  {_WORDS[suffix]:<9}{path}\n")
+    return "".join(lines)
+
+
+_WORDS = {"trace": "trace:", "jsonl": "history:", "html": "picture:"}
 
 
 def _own_lines(cause: BaseException | None) -> str:
@@ -180,14 +177,17 @@ def _own_lines(cause: BaseException | None) -> str:
     return "\n".join(lines[-6:])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was simulated."""
-    sums = config.stash.get(_SUMS, None)
-    if sums is None or not sums.seeds:
+def summarize(terminalreporter: pytest.TerminalReporter, properties: Iterable[Sequence[tuple[str, Any]]]) -> None:
+    """Say what was simulated, in whatever processes; `properties` are those of each test's report."""
+    sums: dict[str, float] = {}
+    for pairs in properties:
+        for name, figures in pairs:
+            if name == _PROPERTY:
+                _add(sums, figures)
+    if not sums:
         return
-    acts = sum(count for name, count in sums.faults.items() if not name.startswith("messages") and name != "syncs")
     terminalreporter.write_sep("-", "simulated")
     terminalreporter.write_line(
-        f"{sums.seeds} seeds, {sums.virtual_s / 3600:.2f} virtual hours in {sums.cpu_s:.1f} s of CPU, {acts:,} faults, "
-        f"{sums.elections:,} elections, {sums.committed:,} entries committed"
+        f"{sums['seeds']:,} seeds, {sums['virtual_s'] / 3600:.2f} virtual hours in {sums['cpu_s']:.1f} s of CPU, "
+        f"{sums['faults']:,} faults, {sums['elections']:,} elections, {sums['committed']:,} entries committed"
     )

@@ -6,13 +6,11 @@ history must fit the model.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import msgspec
-import structlog
 
 from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId
@@ -25,9 +23,12 @@ from raftline.runtime.config import NodeConfig
 from raftline.sim.cluster import SimCluster
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis, NemesisPlan
+from raftline.sim.quiet import quiet
 from raftline.sim.run import LinearizabilityViolation, LivenessViolation
+from raftline.sim.scenario import Scenario, resolve
 from raftline.sim.trace import Trace
 from raftline.testing.simulation import Simulation
+from raftline.testing.witness import Watched, Witness
 
 __all__ = ["Failure", "Outcome", "Settings", "Test", "simulate"]
 
@@ -85,10 +86,7 @@ def explain(cause: BaseException) -> str:
     """Say in words what an exception means for the author of a state machine."""
     text = f"{type(cause).__name__}: {cause}"
     if isinstance(cause, Diverged):
-        text += (
-            "; the same commands gave other results on two nodes, so `apply` is not deterministic: look for clocks, "
-            "chance, iteration over sets, and state that is missing in `snapshot`"
-        )
+        text += "; look for clocks, chance, iteration over sets, and for state that is missing in snapshot()"
     return text
 
 
@@ -97,14 +95,14 @@ def simulate(test: Test, settings: Settings, seed: int, *, keep_trace: bool = Fa
 
     Raises `Failure` whose cause is the test's own exception, or what a checker found.
     """
-    with _quiet():
+    with quiet():
         run = _Run(test, settings, seed, keep_trace=keep_trace)
         started = time.process_time()
         cause: BaseException | None = None
         try:
             run.go()
         except Exception as error:  # noqa: BLE001  whatever it is belongs to this seed
-            cause = error
+            cause = run.witness.finding or error  # what was found first explains the rest
         finally:
             run.world.close(raise_failures=False)
         outcome = run.outcome()
@@ -114,17 +112,6 @@ def simulate(test: Test, settings: Settings, seed: int, *, keep_trace: bool = Fa
     return outcome
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let the nodes' own log lines go: the trace says more."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
 class _Run:
     """The pieces of one run."""
 
@@ -132,24 +119,31 @@ class _Run:
         self.settings = settings
         self.seed = seed
         self.world = SimLoop(seed)
-        random = self.world.stream("scenario")
-        plan = settings.faults or NemesisPlan.draw(random)
-        size = settings.size or (3 if random.random() < 0.5 else 5)
-        self._snapshot_entries = 10 + int(200 * random.random() ** 2)
-        self._chunk_bytes = 64 + int(20_000 * random.random() ** 4)
+        scenario = resolve(seed, Scenario(size=settings.size, safety_s=settings.faulty_s, plan=settings.faults))
+        plan, snapshot_entries, chunk_bytes = scenario.plan, scenario.snapshot_entries, scenario.chunk_bytes
+        assert plan is not None, "resolved"
+        assert scenario.size is not None, "resolved"
+        assert snapshot_entries is not None, "resolved"
+        assert chunk_bytes is not None, "resolved"
+        self._snapshot_entries, self._chunk_bytes = snapshot_entries, chunk_bytes
+        self.witness = Witness(self._node_of, compare_snapshots=settings.compare_snapshots)
         self.trace = Trace(keep=keep_trace)
         self.cluster = SimCluster(
             self.world,
-            size,
+            scenario.size,
             config_of=self._config_of,
-            make_machine=settings.machine,
+            make_machine=lambda: Watched(settings.machine(), self.witness),
             disk_faults=plan.disk_faults(),
             trace=self.trace.note if keep_trace else None,
         )
         self.trace.watch(self.cluster)
-        self.nemesis = Nemesis(self.cluster, plan, self.world.stream("nemesis"))
+        self.nemesis = Nemesis(self.cluster, plan, self.world.stream("nemesis"), scenario.acts)
         self.simulation = Simulation(seed, self.cluster, self.nemesis, timeout_s=settings.timeout_s)
         self._test = test
+
+    def _node_of(self, machine: StateMachine) -> NodeId:
+        """Return whose machine it is."""
+        return next(member.name for member in self.cluster.members.values() if member.machine is machine)
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
         return NodeConfig(
@@ -184,6 +178,8 @@ class _Run:
             )
         main.result()
         world.run_for(_SETTLE_S)
+        if self.witness.finding is not None:
+            raise self.witness.finding
         self._check_agreement()
         self._check_history()
 
