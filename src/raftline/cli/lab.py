@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -87,6 +88,7 @@ def _run(todo: list[Job], workers: int, tests: tuple[LabTest, ...], *, quiet: bo
     parts = {test.title: test.part for test in tests}
     results: list[TestResult] = []
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that workers are ended, too
 
     def announce(job: Job) -> None:
         if not quiet:

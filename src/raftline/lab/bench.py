@@ -16,6 +16,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from raftline.lab import network as network_module
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.trace import Trace
+from raftline.lab.values import text_of
+from raftline.lab.watchdog import Interrupted
+from raftline.sim import loop as loop_module
 from raftline.sim.loop import SimLoop
 from raftline.sim.view import is_unseen
 
@@ -23,6 +26,8 @@ __all__ = ["Bench"]
 
 _NETWORK_FILE = str(Path(network_module.__file__))
 _HERE = str(Path(__file__).parent)
+_SIMULATOR = str(Path(loop_module.__file__).parent)
+_TASKS_MAX = 50_000
 
 
 class Bench:
@@ -47,7 +52,8 @@ class Bench:
         """Tells which server an object is; None for a stranger or a dead one."""
         self._tasks: WeakSet[asyncio.Future[Any]] = WeakSet()
         self._unseen_since: WeakKeyDictionary[asyncio.Future[Any], float] = WeakKeyDictionary()
-        self.loop.set_exception_handler(self._on_unhandled)
+        self._exception_handler = self._on_unhandled
+        self.loop.set_exception_handler(self._exception_handler)
         if not isinstance(self.loop, SimLoop):
             self.loop.set_task_factory(self._make_task)
 
@@ -79,10 +85,20 @@ class Bench:
         only once nothing refers to it any more.
         """  # noqa: D205  one sentence
         now = self.now()
+        if self.loop.get_exception_handler() is not self._exception_handler:
+            self.fail(
+                BrokenPromise("undisturbed", "the code replaced the loop's exception handler, which is the lab's")
+            )
         tasks = self.loop.unseen_tasks() if isinstance(self.loop, SimLoop) else [*filter(is_unseen, self._tasks)]
         for task in tasks:
             if now >= self._unseen_since.setdefault(task, now) + for_s:
                 self._report(task.exception())
+
+    def check_tasks(self) -> None:
+        """Complain of tasks without end, before they fill memory."""
+        count = len(self.loop.tasks if isinstance(self.loop, SimLoop) else self._tasks)
+        if count > _TASKS_MAX:
+            self.fail(BrokenPromise("memory", f"there are {count} tasks, all servers' together"))
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, /, **options: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **options)
@@ -95,7 +111,7 @@ class Bench:
     def _report(self, error: BaseException | None) -> None:
         if isinstance(error, BrokenPromise):
             self.fail(error)
-        elif isinstance(error, Exception):
+        elif error is not None and not isinstance(error, (Interrupted, SystemExit, KeyboardInterrupt)):
             server, dead = self._owner_of(error.__traceback__)
             if not dead:
                 self.exceptions.append(describe_error(error))
@@ -119,8 +135,7 @@ def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
 
 def describe_error(error: BaseException) -> str:
     """Return the exception and the last place in the implementation's code, on one line."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_HERE)]
-    frames = frames or list(traceback.extract_tb(error.__traceback__))
+    everything = list(traceback.extract_tb(error.__traceback__))
+    frames = [frame for frame in everything if not frame.filename.startswith((_HERE, _SIMULATOR))] or everything
     place = f" at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}: {frames[-1].line}" if frames else ""
-    text = str(error) or "no text"
-    return f"{type(error).__name__}: {text}{place}"
+    return f"{type(error).__name__}: {text_of(error)}{place}"

@@ -10,12 +10,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from raftline.lab.bench import Bench
+from raftline.lab.bench import Bench, describe_error
 from raftline.lab.consumer import Consumer, Ledger, show
 from raftline.lab.network import Held, LabNetwork, NetworkEnd, NetworkEvent, Valve
 from raftline.lab.persister import Persister
 from raftline.lab.promises import BrokenPromise
+from raftline.lab.values import describe_value, is_pair, is_plain, is_triple
 from raftline.lab.watch import State, Watch
+from raftline.lab.watchdog import Interrupted
 
 __all__ = ["ELECTION_S", "Cluster"]
 
@@ -131,6 +133,8 @@ class Cluster:
             consumer.applied = self.ledger.restore(server, snapshot) or 0
         ends: tuple[NetworkEnd, ...] = self.network.new_ends(server)
         raft = self._ask(server, "make", lambda: self.bench.make(ends, server, persister, consumer))
+        if not is_plain(raft):
+            self._raise_types(server, "make() must be a plain function that returns the server, not `async def`")
         consumer.raft = raft
         self._servers[server] = _Incarnation(raft, persister, consumer)
         self.network.add_server(server, raft)
@@ -153,7 +157,8 @@ class Cluster:
         self.ledger.delivered[server] = {}
         self.watch.forget(server)
         self._refresh_columns()
-        self._ask(server, "kill", incarnation.raft.kill)
+        if not is_plain(self._ask(server, "kill", incarnation.raft.kill)):
+            self._raise_types(server, "kill() must be a plain method, not `async def`: nobody awaits it")
 
     async def ask_the_dead(self, server: int, method: str, args: bytes) -> None:
         """Crash a server and call its `handle` afterwards, past the network: nothing may be saved any more."""
@@ -239,8 +244,11 @@ class Cluster:
         if incarnation is None:
             return -1, 0, False
         result = self._ask(server, "start", lambda: incarnation.raft.start(command))
-        if not (isinstance(result, tuple) and [type(item) for item in result] == [int, int, bool]):
-            self._raise_types(server, f"start() must return (int, int, bool), it returned {result!r}")
+        if not is_triple(result):
+            seen = (
+                f"start() must return (int, int, bool), index and term from 0 on, it returned {describe_value(result)}"
+            )
+            self._raise_types(server, seen)
         index, term, leads = result
         if leads and index < 1:
             seen = f"server {server} gave index {index} to a command; the first one has index 1"
@@ -256,8 +264,9 @@ class Cluster:
         incarnation = self._servers[server]
         assert incarnation is not None, "only what runs has a state"
         result = self._ask(server, "get_state", incarnation.raft.get_state)
-        if not (isinstance(result, tuple) and [type(item) for item in result] == [int, bool]):
-            self._raise_types(server, f"get_state() must return (int, bool), it returned {result!r}")
+        if not is_pair(result):
+            seen = f"get_state() must return (int, bool), a term from 0 on, it returned {describe_value(result)}"
+            self._raise_types(server, seen)
         term, leads = result
         return term, leads
 
@@ -401,9 +410,11 @@ class Cluster:
         """Call the implementation; what it raises is its failure."""
         try:
             return call()
-        except Exception as error:
+        except (Interrupted, SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # also a CancelledError: this was a plain call
             self.bench.fail_with_exception(server, f"{what}() raised", error)
-            raise BrokenPromise("no exception", f"{what}() raised {error!r}", server=server) from error
+            raise BrokenPromise("no exception", f"{what}() raised {describe_error(error)}", server=server) from error
 
     def _raise_types(self, server: int, seen: str) -> None:
         raise BrokenPromise("types", f"server {server}: {seen}", server=server)
@@ -444,6 +455,7 @@ class Cluster:
     async def _watch_all(self) -> None:
         look_for_exceptions_at = 0.0
         while True:
+            self.bench.check_tasks()
             try:
                 self.watch.look_at_all()
             except BrokenPromise as broken:

@@ -12,6 +12,7 @@ import msgspec
 
 from raftline.lab.bench import Bench
 from raftline.lab.promises import BrokenPromise
+from raftline.lab.values import describe_value, is_plain
 
 __all__ = ["Consumer", "Ledger"]
 
@@ -132,13 +133,13 @@ class Consumer:
         if valid == of_snapshot:
             self._wrong("put() was given a message that is neither exactly a command nor exactly a snapshot")
         elif valid and not (_is_int(index) and _is_int(term) and isinstance(command, bytes)):
-            self._wrong(
-                f"command_index, command_term, command must be int, int, bytes, not {index!r}, {term!r}, {command!r}"
-            )
+            values = ", ".join(map(describe_value, (index, term, command)))
+            self._wrong(f"command_index, command_term, command must be int, int, bytes, not {values}")
         elif valid:
             self._take_command(index, term, command)
         elif not (_is_int(snapshot_index) and _is_int(snapshot_term) and isinstance(data, bytes)):
-            self._wrong(f"snapshot_index, snapshot_term, snapshot must be int, int, bytes, not {snapshot_index!r}, ...")
+            values = ", ".join(map(describe_value, (snapshot_index, snapshot_term, data)))
+            self._wrong(f"snapshot_index, snapshot_term, snapshot must be int, int, bytes, not {values}")
         else:
             self._take_snapshot(snapshot_index, snapshot_term, data)
 
@@ -154,7 +155,9 @@ class Consumer:
         if self._snapshots and (index + 1) % SNAPSHOT_INTERVAL == 0 and self.raft is not None:
             self._bench.note(f"server {self._server} takes a snapshot at index {index}")
             try:
-                self.raft.snapshot(index, self._ledger.encode(self._server, index))
+                outcome = self.raft.snapshot(index, self._ledger.encode(self._server, index))
+                if not is_plain(outcome):
+                    self._wrong("snapshot() must be a plain method, not `async def`: nobody awaits it")
                 self.on_snapshot(index)
             except Exception as error:  # noqa: BLE001  whatever the implementation raises is its failure
                 self._bench.fail_with_exception(self._server, f"snapshot({index}, ...) raised", error)

@@ -314,6 +314,9 @@ class Raft:
                 self._delivered = item.command_index or item.snapshot_index
                 self._step(Applied(self._delivered))
                 await self._apply.put(item)
+        except Exception:
+            self.kill()  # what was not taken cannot be passed over
+            raise
         finally:
             self._applier = None
 

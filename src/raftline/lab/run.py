@@ -2,9 +2,13 @@
 
 import asyncio
 import gc
+import logging
+import math
 import random
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -28,32 +32,35 @@ _STUCK_S = 10.0
 _CALLBACKS_PER_MS_MAX = 300_000
 _ATTEMPTS_MAX = 10
 _ALSO_MAX = 5
+_FAREWELL_S = 0.5
+_LOOP_STOPPED = re.compile("loop stopped before|^not done after")
+
+_logger = logging.getLogger(__name__)
 
 
 def run_test(
-    test: LabTest, make: Callable[..., Any], seed: int, *, virtual: bool, scripts: bool = True
+    test: LabTest,
+    make: Callable[..., Any],
+    seed: int,
+    *,
+    virtual: bool,
+    scripts: bool = True,
+    give_up: Callable[[TestResult], None] = lambda _result: None,
 ) -> tuple[TestResult, Trace]:
     """Run a test with an implementation's `make`; must be called in the main thread, outside any loop.
 
-    Whatever the implementation does becomes a result; an exception out of here is a fault of the tester.
+    Whatever the implementation does becomes a result. If it swallows every interruption, `give_up(result)` is called,
+    which may end the process.
     """
     random.seed(f"lab {seed}")
     run = _Run(test, make, seed, virtual=virtual, scripts=scripts)
-    cpu_started = time.process_time()
-    with watch_progress(run.progress, run.on_stuck, stuck_s=_STUCK_S, limit_s=TIME_LIMIT_S):
+
+    def on_hopeless() -> None:
+        give_up(run.result())
+
+    with watch_progress(run.progress, run.on_stuck, stuck_s=_STUCK_S, limit_s=TIME_LIMIT_S, on_hopeless=on_hopeless):
         run.run()
-    failure = run.failure()
-    result = TestResult(
-        part=test.part,
-        title=test.title,
-        seed=seed,
-        virtual=virtual,
-        passed=failure is None,
-        numbers=run.numbers,
-        cpu_s=round(time.process_time() - cpu_started, 3),
-        failure=failure,
-    )
-    return result, run.trace
+    return run.result(), run.trace
 
 
 class _Run:
@@ -72,6 +79,7 @@ class _Run:
         self._also: list[str] = []
         self._ended_at = 0.0
         self._ticks = 0
+        self._cpu_started_s = time.process_time()
         self.numbers: Numbers | None = None
         self.trace = Trace()
 
@@ -94,9 +102,9 @@ class _Run:
                     self._loop = loop
                     loop.run_until_complete(self._main())
             else:
-                with asyncio.Runner() as runner:
-                    self._loop = runner.get_loop()
-                    runner.run(self._main())
+                self._loop = asyncio.new_event_loop()
+                with _ended_at_once(self._loop):
+                    self._loop.run_until_complete(self._main())
         except BrokenPromise as broken:
             self._note_broken(broken)
         except Interrupted:
@@ -105,10 +113,29 @@ class _Run:
             self._note_broken(BrokenPromise("returns", str(error)))
         except MemoryError as error:
             self._note_broken(BrokenPromise("memory", describe_error(error)))
-        except SystemExit as error:
+        except (SystemExit, KeyboardInterrupt) as error:
             self._note_broken(BrokenPromise("alive", f"the code ended the program: {describe_error(error)}"))
+        except BaseException as error:
+            _logger.warning("the tester broke down", exc_info=True)
+            what = "stopped the loop" if _LOOP_STOPPED.search(str(error)) else "changed what the tester relies on"
+            seen = f"the tester broke down, probably because the code {what}: {describe_error(error)}"
+            self._note_broken(BrokenPromise("undisturbed", seen))
 
-    def failure(self) -> Failure | None:
+    def result(self) -> TestResult:
+        """Return what came of the run."""
+        failure = self._failure()
+        return TestResult(
+            part=self._test.part,
+            title=self._test.title,
+            seed=self._seed,
+            virtual=self._virtual,
+            passed=failure is None,
+            numbers=self.numbers,
+            cpu_s=round(time.process_time() - self._cpu_started_s, 3),
+            failure=failure,
+        )
+
+    def _failure(self) -> Failure | None:
         """Return why the run failed, None if it did not."""
         if self._broken is None:
             return None
@@ -137,6 +164,8 @@ class _Run:
         """Return what broke first, None if the test passed; an exception of the tester is raised."""
         if bench.failed.done():
             return bench.failed.result()
+        if work.cancelled():
+            return BrokenPromise("undisturbed", "the code cancelled a task of the tester")
         if not work.done():
             return BrokenPromise("time", f"the test did not end within {TIME_LIMIT_S:.0f} s")
         error = work.exception()
@@ -178,7 +207,8 @@ class _Run:
         if self._bench is not None:
             usual = rules_in(broken.name, self._test.part)
             broken.rules = tuple(dict.fromkeys((*self._bench.suspects, *broken.suspects, *usual)))
-            self._ended_at = self._bench.now()
+            now = self._bench.now()
+            self._ended_at = now if math.isfinite(now) else 0.0
         self._broken = broken
 
     def _look_for_exceptions(self, bench: Bench, work: "asyncio.Task[None]") -> None:
@@ -190,3 +220,20 @@ class _Run:
         known = self._broken.seen if self._broken is not None else ""
         others = [*bench.exceptions, *([symptom.seen] if isinstance(symptom, BrokenPromise) else [])]
         self._also = [seen for seen in dict.fromkeys(others) if seen not in known][:_ALSO_MAX]
+
+
+@contextmanager
+def _ended_at_once(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Close a loop of real time, whatever still runs in it: tasks that refuse to be cancelled are left behind."""
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(lambda _loop, _context: None)
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        with suppress(Exception, asyncio.CancelledError):
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks, timeout=_FAREWELL_S))
+        with suppress(Exception):
+            loop.close()

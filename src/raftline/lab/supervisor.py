@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 
 import msgspec
@@ -20,20 +21,31 @@ from raftline.lab.catalogue import select
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.result import TestResult, failure_of
 from raftline.lab.run import TIME_LIMIT_S
-from raftline.lab.worker import Job
+from raftline.lab.worker import Job, Report
 
-__all__ = ["run_jobs"]
+__all__ = ["WORKER", "run_jobs"]
 
+WORKER = "raftline.lab.worker"
+"""The module that a worker process runs."""
+
+_LOOK_INTERVAL_S = 0.5
 _GRACE_S = 20.0
 """What a worker that interrupts a test by itself may need on top of the time limit."""
 
 
 def run_jobs(
-    jobs: Sequence[Job], workers: int = 1, *, on_start: Callable[[Job], None] | None = None
+    jobs: Sequence[Job],
+    workers: int = 1,
+    *,
+    on_start: Callable[[Job], None] | None = None,
+    command: Sequence[str] = (sys.executable, "-m", WORKER),
 ) -> Iterator[TestResult]:
-    """Return each job's result, in order; `on_start(job)` is called first, if there is one worker."""
+    """Return each job's result, in order; `on_start(job)` is called first, if there is one worker.
+
+    `command` starts a worker.
+    """
     if workers == 1:
-        worker = _Worker()
+        worker = _Worker(command)
         try:
             for job in jobs:
                 if on_start is not None:
@@ -43,7 +55,7 @@ def run_jobs(
             worker.stop()
         return
     idle: SimpleQueue[_Worker] = SimpleQueue()
-    pool = [_Worker() for _ in range(workers)]
+    pool = [_Worker(command) for _ in range(workers)]
     for worker in pool:
         idle.put(worker)
 
@@ -68,7 +80,8 @@ def run_jobs(
 class _Worker:
     """One process, started when it is needed first and again after it failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, job: Job) -> TestResult:
@@ -79,16 +92,21 @@ class _Worker:
         try:
             process.stdin.write(msgspec.json.encode(job) + b"\n")
             process.stdin.flush()
-            line = _read_line(process.stdout.fileno(), TIME_LIMIT_S + _GRACE_S)
+            line = _read_line(process, TIME_LIMIT_S + _GRACE_S)
         except BrokenPipeError:
             line = b""
-        if line is not None and line.endswith(b"\n"):
-            return msgspec.json.decode(line, type=TestResult)
-        self.stop()
+        report = _decode(line, job)
+        if report is None or report.last:
+            self.stop()
+        if report is not None:
+            return report.result
+        if line and line.endswith(b"\n"):
+            return _failed(job, BrokenPromise("undisturbed", "the code wrote into the pipe that results go through"))
         if line is None:
             seen = f"the test did not end within {TIME_LIMIT_S + _GRACE_S:.0f} s and swallowed every interruption"
             return _failed(job, BrokenPromise("time", seen))
         code = process.returncode
+        assert code is not None, "it was waited for"
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return _failed(job, BrokenPromise("alive", f"the process that ran the test ended {how}"))
 
@@ -104,22 +122,39 @@ class _Worker:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # copies that the code under test made by fork
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "raftline.lab.worker"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  ourselves
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, start_new_session=True)  # noqa: S603  ourselves
         return self._process
 
 
-def _read_line(descriptor: int, limit_s: float) -> bytes | None:
-    """Return the next line, what there is of it if the other end closed, None after `limit_s`."""
+def _decode(line: bytes | None, job: Job) -> Report | None:
+    """Return what a worker reported of a job, None if that is no report, or not of this job."""
+    try:
+        report = msgspec.json.decode(line or b"", type=Report)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return report if (report.result.title, report.result.seed) == (job.title, job.seed) else None
+
+
+def _read_line(process: "subprocess.Popen[bytes]", limit_s: float) -> bytes | None:
+    """Return the next line, what there is of it if the process ended, None after `limit_s`."""
+    assert process.stdout is not None, "a pipe"
+    descriptor = process.stdout.fileno()
     deadline = time.monotonic() + limit_s
     line = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                return None
+            if not selector.select(_LOOK_INTERVAL_S):
+                if time.monotonic() > deadline:
+                    return None
+                if process.poll() is not None:
+                    break  # a copy of it may hold the pipe open
+                continue
             piece = os.read(descriptor, 1 << 16)
             if not piece:
                 break

@@ -15,6 +15,7 @@ __all__ = ["Watch"]
 
 _CALLS_PER_S_MAX = 20_000
 _BYTES_MAX = 1 << 30
+_PAYLOAD_KEPT_MAX = 1000
 
 State = tuple[int, bool]
 
@@ -46,10 +47,16 @@ class Watch:
     def on_event(self, event: NetworkEvent) -> None:
         """Take note of what the network did."""
         bench = self._bench
+        self._check_size(event)
+        if len(event.payload) > _PAYLOAD_KEPT_MAX:
+            event = event._replace(payload=b"")
         bench.trace.note(event.time_s, event)
         if event.what == "request":
             self._call_number = event.number
             self._check_flood(event)
+            if event.source == event.target:
+                seen = f"server {event.source} called {event.method} of peers[{event.target}], which is itself"
+                bench.fail(BrokenPromise("not itself", seen, server=event.source))
             self._calls[event.number] = self.look(event.source, speaks=True)
         elif event.what == "reply":
             self.look(event.target, speaks=True)
@@ -142,10 +149,13 @@ class Watch:
         second, calls = self._second
         calls = calls + 1 if second == int(event.time_s) else 1
         self._second = (int(event.time_s), calls)
-        self._bytes += event.size_bytes
         if calls > _CALLS_PER_S_MAX:
             seen = f"more than {_CALLS_PER_S_MAX} calls within one second, the last by server {event.source}"
             self._bench.fail(BrokenPromise("flood", seen, server=event.source))
-        elif self._bytes > _BYTES_MAX:
-            seen = f"more than {_BYTES_MAX >> 20} MiB of arguments were sent, the last by server {event.source}"
-            self._bench.fail(BrokenPromise("flood", seen, server=event.source))
+
+    def _check_size(self, event: NetworkEvent) -> None:
+        self._bytes += len(event.payload)
+        if self._bytes > _BYTES_MAX:
+            sender = event.source if event.what == "request" else event.target
+            seen = f"more than {_BYTES_MAX >> 20} MiB of arguments and replies, the last by server {sender}"
+            self._bench.fail(BrokenPromise("flood", seen, server=sender))

@@ -13,10 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from raftline.sim import loop as loop_module
+
 __all__ = ["Interrupted", "watch_progress"]
 
 _CHECK_INTERVAL_S = 0.5
-_HERE = str(Path(__file__).parent)
+_INTERRUPTIONS_MAX = 10
+_TESTER = (str(Path(__file__).parent), str(Path(loop_module.__file__).parent))
 
 
 class Interrupted(BaseException):
@@ -25,11 +28,17 @@ class Interrupted(BaseException):
 
 @contextmanager
 def watch_progress(
-    progress: Callable[[], object], on_stuck: Callable[[str, str], None], *, stuck_s: float, limit_s: float
+    progress: Callable[[], object],
+    on_stuck: Callable[[str, str], None],
+    *,
+    stuck_s: float,
+    limit_s: float,
+    on_hopeless: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Raise `Interrupted` in the main thread when `progress()` stays the same for `stuck_s`, or after `limit_s`.
 
-    `on_stuck(name, seen)` is called first, with the name of the broken promise. Main thread only.
+    `on_stuck(name, seen)` is called first, with the name of the broken promise; `on_hopeless()` when ten interruptions
+    were swallowed. Main thread only.
     """
     started = time.monotonic()
     last: list[object] = [progress(), started]
@@ -38,6 +47,9 @@ def watch_progress(
     def check(_signal: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if interrupted:
+            interrupted.append(interrupted[0])
+            if len(interrupted) > _INTERRUPTIONS_MAX:
+                on_hopeless()
             raise Interrupted(interrupted[0])  # it spins again, maybe elsewhere
         at = progress()
         if at != last[0]:
@@ -65,7 +77,7 @@ def watch_progress(
 
 def _place_of(frame: FrameType | None) -> str:
     """Return the innermost place outside the tester, and who called it."""
-    stack = [item for item in traceback.extract_stack(frame) if not item.filename.startswith(_HERE)]
+    stack = [item for item in traceback.extract_stack(frame) if not item.filename.startswith(_TESTER)]
     if not stack:
         return "in the tester itself"
     inner = stack[-1]
