@@ -146,6 +146,20 @@ def test_a_learner_that_lags_is_not_promoted(leading: Any) -> None:
     assert why_not_ready(one.state, "n9") == "n9 is no learner that this leader knows"
 
 
+def test_the_new_voters_have_to_be_able_to_elect(leading: Any) -> None:
+    """A disk that may have been lost has no vote: left with one other voter, nobody could win (C14).
+
+    Found by a random walk: n1 held its own removal, n3 was behind it, n2 was not to vote, and nobody led again.
+    """
+    one = leading()
+    one.state.progress["n2"].on_trust(trusted=False)
+    reason = _refusal(one, Remove("n1"))
+    assert reason.startswith("of the voters n2, n3 too few could elect a leader: n2 did not answer yet")
+    assert "n2" in _refusal(one, Remove("n3"))
+    _ask(one, Remove("n2"))
+    assert one.state.membership.voters == ("n1", "n3")
+
+
 # How a change goes.
 
 

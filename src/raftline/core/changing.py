@@ -23,6 +23,7 @@ from raftline.core.ids import NodeId
 from raftline.core.membership import Membership
 from raftline.core.pending import Departure, PendingChange
 from raftline.core.progress import Mode
+from raftline.core.quorum import has_quorum
 from raftline.core.ready import Answer, Verdict
 from raftline.core.state import RaftState, Role
 from raftline.core.transfer import retire
@@ -40,6 +41,7 @@ def on_change_requested(state: RaftState, event: ChangeRequested) -> str | None:
     try:
         _check_may_change(state, event.change)
         planned = plan_change(state.membership, event.change)
+        _check_can_elect(state, planned)
     except ChangeRefused as refusal:
         state.answers.append(Answer(event.request_id, Verdict.REFUSED, str(refusal)))
         return str(refusal)
@@ -129,6 +131,23 @@ def _check_may_change(state: RaftState, change: MembershipChange) -> None:
             raise ChangeRefused(reason)
 
 
+def _check_can_elect(state: RaftState, planned: Membership) -> None:
+    """Raise `ChangeRefused` if the new voters might never elect anybody."""
+    untrusted = _untrusted(state, planned.voters) if planned.is_joint else []
+    if untrusted:
+        raise ChangeRefused(
+            f"of the voters {', '.join(planned.voters)} too few could elect a leader: {', '.join(untrusted)} did not "
+            f"answer yet, or lost what it had on disk and has not caught up"
+        )
+
+
+def _untrusted(state: RaftState, voters: tuple[NodeId, ...]) -> list[NodeId]:
+    """Return those of `voters` whose vote cannot be relied on, if they leave the rest too few to elect (C14)."""
+    untrusted = [node for node in voters if node != state.me and not state.progress[node].is_trusted]
+    trusted = [node for node in voters if node not in untrusted]
+    return [] if has_quorum(Membership(voters=voters), trusted) else untrusted
+
+
 def _ends_replacement(membership: Membership, change: MembershipChange) -> bool:
     return isinstance(change, Replace) or (isinstance(change, Remove) and change.node in newcomers(membership))
 
@@ -140,7 +159,7 @@ def _next_voters(state: RaftState) -> tuple[NodeId, ...]:
         return ()
     if membership.wanted:
         waits = any(why_not_ready(state, node) for node in newcomers(membership))
-        return () if waits else membership.wanted
+        return () if waits or _untrusted(state, membership.wanted) else membership.wanted
     ready = [node for node in membership.promoting if why_not_ready(state, node) is None]
     return (*membership.voters, *ready) if ready else ()
 
