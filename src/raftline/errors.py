@@ -11,6 +11,7 @@ RaftlineError
 │   │   ├── NotMember          this node was removed from the group, or waits to be added to one
 │   │   ├── Overloaded         refused before the command entered the log
 │   │   ├── ChangeRefused      the leader refused a change of the membership or a transfer; nothing was changed
+│   │   ├── TooNew             a command of a version that not every member knows yet; it was not proposed
 │   │   ├── TooStale           a read with a bound: the last contact with a leader is longer ago
 │   │   ├── Timeout            no answer in time
 │   │   └── Stopped            the node stops, or stopped leading, before the outcome was known
@@ -44,6 +45,7 @@ __all__ = [
     "StorageError",
     "Timeout",
     "TooLarge",
+    "TooNew",
     "TooStale",
 ]
 
@@ -98,6 +100,10 @@ class Overloaded(ProposalError):
 
 class ChangeRefused(ProposalError):
     """The leader refused a change of the membership, or to hand over; the text says why, nothing was changed."""
+
+
+class TooNew(ProposalError):
+    """A command of a version that not every member's state machine knows yet; it was not proposed."""
 
 
 class TooStale(ProposalError):

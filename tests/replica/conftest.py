@@ -43,7 +43,7 @@ class Driver:
             Membership.of({"n1": "127.0.0.1:7001"}),
             random=random.Random(1),
             now=0.0,
-            config=CoreConfig(),
+            config=CoreConfig(command_version=machine.version),
         )
         self.machine = machine
         self.replica = Replica(core, machine)
@@ -79,3 +79,9 @@ class Driver:
 def driver() -> Driver:
     """A replica that leads alone."""
     return Driver(Journal())
+
+
+@pytest.fixture
+def make_driver() -> Callable[[StateMachine], Driver]:
+    """Return a function that makes a replica around a machine, which leads alone."""
+    return Driver

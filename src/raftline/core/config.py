@@ -30,6 +30,8 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """By how much, as a fraction, one node's clock may run faster than another's; bounds leases, nothing else."""
     priority_handover_s: float = 10.0
     """A leader that led undisturbed for so long hands over to a caught-up voter of higher priority."""
+    command_version: int = 1
+    """The newest version of commands that this node's state machine knows; the leader is told."""
     guard_lost_disk: bool = True
     """A voter whose directory is empty votes only in a first start, or once it has caught up (C14)."""
     append_bytes_max: int = 1 << 20

@@ -57,6 +57,7 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
             match_index=match_index,
             round=request.round,
             unestablished=not state.established,
+            command_version=state.config.command_version,
         ),
     )
     return None

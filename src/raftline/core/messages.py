@@ -94,6 +94,8 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     """The request's."""
     unestablished: bool = False
     """The follower's data directory is new: it has no vote yet, and what it acknowledged before may be lost (C14)."""
+    command_version: int = 1
+    """The newest version of commands that the follower's state machine knows."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):

@@ -35,6 +35,7 @@ class PeerProgress:
         "_inflight",
         "acked_round",
         "catch_up",
+        "command_version",
         "heard_at",
         "inflight_bytes",
         "is_trusted",
@@ -60,6 +61,8 @@ class PeerProgress:
         self.was_heard = False
         self.is_trusted = False
         self.catch_up: CatchUp | None = None
+        self.command_version = 0
+        """The newest version of commands that its state machine knows; 0 until it told."""
         self.sent_at = float("-inf")
         self.sent_commit: Index = 0
         self.sent_round = 0

@@ -25,6 +25,7 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
     state.must_recount = True
     progress.on_trust(not reply.unestablished)
     if reply.success:
+        progress.command_version = reply.command_version
         assert reply.match_index <= state.log.last_index, "a follower can only match what this leader sent"
         progress.on_accepted(reply.match_index, state.log.base_index)
         return None
@@ -43,10 +44,13 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
     for node, progress in state.progress.items():
         if progress.mode is not Mode.SNAPSHOT and progress.next_index <= state.log.base_index:
             progress.become_snapshot(state.snapshot.index)
-        heartbeat = state.must_announce or state.now >= _silent_until(state, progress)
-        if heartbeat:
+        if state.must_announce or state.now >= progress.sent_at + state.config.heartbeat_interval_s:
             progress.on_heartbeat_due()
-        must_say = heartbeat or progress.sent_round < state.reads.round
+        must_say = (
+            state.must_announce
+            or state.now >= _silent_until(state, progress)
+            or progress.sent_round < state.reads.round
+        )
         while True:
             wanted = _bytes_allowed(state, progress)
             if not wanted and not must_say:

@@ -3,6 +3,7 @@
 0  a plain command: the rest is the state machine's.
 1  a command inside a session: session (8 bytes), sequence (8 bytes), then the state machine's (§8, G8).
 2  open a session: the rest is nothing; the session's id is the index of this entry.
+5  use commands up to a version: the rest is the version in decimal digits; every member knows it.
 
 Two more never stand in the log. They are requests to whoever leads, and travel to it as commands do:
 3  change the membership: the rest is the change.  4  hand over the leadership: the rest is the successor, or nothing.
@@ -20,6 +21,7 @@ __all__ = [
     "OPEN_SESSION",
     "PLAIN",
     "SESSION_HEADER",
+    "USE_VERSION",
     "change_membership",
     "control_event",
     "in_session",
@@ -27,6 +29,7 @@ __all__ = [
     "open_session",
     "plain",
     "transfer_leadership",
+    "use_version",
 ]
 
 PLAIN = 0
@@ -34,6 +37,7 @@ IN_SESSION = 1
 OPEN_SESSION = 2
 _CHANGE = b"\x03"
 _TRANSFER = b"\x04"
+USE_VERSION = 5
 
 SESSION_HEADER = struct.Struct(">BQQ")
 
@@ -53,6 +57,11 @@ def open_session() -> bytes:
     return b"\x02"
 
 
+def use_version(version: int) -> bytes:
+    """Return the command after which commands up to `version` may be proposed."""
+    return b"\x05%d" % version
+
+
 def change_membership(change: MembershipChange) -> bytes:
     """Wrap a change of the membership; its result is empty."""
     return _CHANGE + encode_change(change)
@@ -65,7 +74,7 @@ def transfer_leadership(to: NodeId | None) -> bytes:
 
 def is_control(command: bytes) -> bool:
     """Say whether a wrapped command is a request to the leader itself and no entry."""
-    return command[:1] >= _CHANGE
+    return command[:1] in {_CHANGE, _TRANSFER}
 
 
 def control_event(command: bytes, request_id: int) -> ChangeRequested | TransferRequested | None:

@@ -13,14 +13,15 @@ import msgspec
 from raftline.core.entries import KIND_COMMAND, Entry, SnapshotMeta
 from raftline.core.events import Applied, Event, Proposed, Received
 from raftline.core.ids import Index
-from raftline.core.messages import AppendRequest
+from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import Ready
-from raftline.errors import ApplyError
-from raftline.replica.commands import OPEN_SESSION, PLAIN, SESSION_HEADER
+from raftline.errors import ApplyError, ConfigError
+from raftline.replica.commands import OPEN_SESSION, PLAIN, SESSION_HEADER, USE_VERSION, use_version
 from raftline.replica.digest import Digest
 from raftline.replica.sessions import Session, Sessions
 from raftline.replica.state_machine import StateMachine
+from raftline.replica.versions import CommandVersion
 from raftline.replica.waiters import Done, Waiters
 
 __all__ = ["Replica"]
@@ -32,6 +33,7 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     digest: int
     time_ms: int
     sessions: list[tuple[int, Session]]
+    command_version: int = 1
 
 
 _encode_header = msgspec.msgpack.Encoder().encode
@@ -51,10 +53,12 @@ class Replica:
         "apply_errors",
         "core",
         "digest",
+        "has_proposed",
         "machine",
         "restoring",
         "sessions",
         "time_ms",
+        "version",
         "waiters",
     )
 
@@ -68,6 +72,9 @@ class Replica:
         self.applied_term = core.state.snapshot.term
         self.time_ms = 0
         self.apply_errors = 0
+        self.version = CommandVersion()
+        self.has_proposed = False
+        """This replica appended something by itself: the core has something ready."""
         self.restoring: SnapshotMeta | None = None
         self._to_apply: deque[Entry] = deque()
 
@@ -90,6 +97,8 @@ class Replica:
         core.step(event, now)
         if type(event) is Received:
             message = event.message
+            if type(message) is AppendReply and message.command_version > self.version.in_force:
+                self._raise_version(now)
             if (
                 type(message) is AppendRequest
                 and message.digest_index
@@ -116,6 +125,7 @@ class Replica:
     def take_ready(self) -> Ready | None:
         """Return the core's next `Ready`; committed entries are queued here, an installed snapshot blocks them."""
         ready = self.core.take_ready()
+        self.has_proposed = False
         if ready is not None:
             if ready.install is not None:
                 self._to_apply.clear()
@@ -139,6 +149,8 @@ class Replica:
             self._apply(entry)
         if count:
             self.core.step(Applied(self.applied, self.digest.value), now)
+            if self.core.state.config.command_version > self.version.in_force:
+                self._raise_version(now)
         return count
 
     def restore_begin(self, meta: SnapshotMeta) -> None:
@@ -152,6 +164,7 @@ class Replica:
         header = _decode_header(chunk)
         self.sessions.load(header.sessions)
         self.time_ms = header.time_ms
+        self._use_version(header.command_version)
         self.digest.restart_at(self.restoring.index, header.digest)
 
     def restore_end(self, now: float) -> None:
@@ -159,6 +172,8 @@ class Replica:
         meta = self.restoring
         assert meta is not None, "a restore was begun"
         self.machine.restore_end()
+        if self.version.in_force > 1:
+            self.machine.use_version(self.version.in_force)
         self.restoring = None
         self.applied = meta.index
         self.applied_term = meta.term
@@ -169,12 +184,14 @@ class Replica:
         """Return the chunks of a snapshot of what is applied at this moment (D2), and what it stands for."""
         assert self.restoring is None, "there is a state to take a snapshot of"
         meta = SnapshotMeta(self.applied, self.applied_term, self.core.state.configuration.at(self.applied))
-        header = _encode_header(_Header(self.digest.value, self.time_ms, self.sessions.dump()))
+        own = _Header(self.digest.value, self.time_ms, self.sessions.dump(), self.version.in_force)
+        header = _encode_header(own)
         return meta, chain((header,), self.machine.snapshot())
 
     def _apply(self, entry: Entry) -> None:
         """Apply one entry; an exception of the state machine is the command's result, the same everywhere."""
         index = entry.index
+        used = 0
         result: bytes | Exception = b""
         if entry.kind == KIND_COMMAND:
             self.time_ms = max(self.time_ms, entry.time_ms)
@@ -186,6 +203,8 @@ class Replica:
                 elif tag == OPEN_SESSION:
                     self.sessions.open(index, self.time_ms)
                     result = str(index).encode()
+                elif tag == USE_VERSION:
+                    used = int(data[1:])
                 else:
                     result = self._apply_once(data, index)
                 if type(result) is not bytes:
@@ -202,9 +221,29 @@ class Replica:
                 self.digest.on_applied(index, data, type(result).__name__.encode())
         else:
             self.digest.on_applied(index, b"", b"")
+        if used:
+            self._use_version(used)
+            self.machine.use_version(self.version.in_force)
         self.applied = index
         self.applied_term = entry.term
         self.waiters.settle(index, entry.term, result)
+
+    def _raise_version(self, now: float) -> None:
+        """As leader, let a version be used that all members know by now."""
+        version = self.version.to_ask_for(self.core)
+        if version is not None and self.core.step(Proposed((use_version(version),), self.time_ms), now):
+            self.version.on_asked(self.core.term, version)
+            self.has_proposed = True
+
+    def _use_version(self, version: int) -> None:
+        """From here on commands up to `version` come; raises `ConfigError` if this node does not know them."""
+        known = self.core.state.config.command_version
+        if version > known:
+            raise ConfigError(
+                f"the group uses commands of version {version}, this node's state machine knows those up to {known}: "
+                f"start it with the newer software"
+            )
+        self.version.in_force = max(version, self.version.in_force)
 
     def _apply_once(self, data: bytes, index: Index) -> bytes:
         """Carry out a session's command unless it was carried out already (G7); then repeat its reply (L38).

@@ -15,7 +15,13 @@ class StateMachine(ABC):
 
     A large machine overrides `restore_begin`, `restore_chunk` and `restore_end` instead of `restore`, and yields many
     chunks from `snapshot`: the node works through them one at a time between turns of its loop.
+
+    During an upgrade old and new code run side by side. Raise `version` when `apply` learns commands that older code
+    would not understand: such commands may be proposed, with their version, as soon as every member knows them.
     """
+
+    version: int = 1
+    """The newest version of commands that this code understands."""
 
     @abstractmethod
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
@@ -23,6 +29,12 @@ class StateMachine(ABC):
 
         `time_ms` is the leader's clock when it proposed, never going back from one command to the next. An exception
         is the command's result, the same on every replica: whatever was changed before it was raised stays changed.
+        """
+
+    def use_version(self, version: int) -> None:  # noqa: B027  most machines need no notice
+        """Take note, in log order on every replica, that every member understands commands up to `version`.
+
+        Called again behind each restore; what `snapshot` gives may change its form from here on.
         """
 
     def read(self, query: bytes, time_ms: int) -> bytes:

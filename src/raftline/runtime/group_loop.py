@@ -236,7 +236,7 @@ class GroupLoop:
             until = now + _APPLY_S_MAX
             while self.replica.has_work and self._loop.time() < until:
                 self.replica.apply_some(self._config.apply_slice, now)
-            if self.replica.has_work:
+            if self.replica.has_work or self.replica.has_proposed:
                 self._schedule()
         self._reading.answer(now)
 

@@ -19,7 +19,7 @@ from raftline.core.membership import Membership
 from raftline.core.messages import Message
 from raftline.core.raft import Raft
 from raftline.core.state import RandomSource
-from raftline.errors import ApplyError, ConfigError, Stopped
+from raftline.errors import ApplyError, ConfigError, Stopped, TooNew
 from raftline.replica.commands import change_membership, in_session, open_session, plain, transfer_leadership
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
@@ -157,15 +157,28 @@ class Node:
         assert self._failed is not None, "the node was started"
         return await asyncio.shield(self._failed)
 
-    async def propose(self, command: bytes, *, session: int | None = None, sequence: int = 0) -> bytes:
+    async def propose(
+        self, command: bytes, *, session: int | None = None, sequence: int = 0, version: int = 1
+    ) -> bytes:
         """Replicate `command` and return what the state machine's `apply` returned for it.
 
         With `session` (from `open_session`) and a `sequence` that a retry repeats, it is carried out once however
-        often it is proposed. Raises `NotLeader`, `ProposalLost`, `Overloaded`, `Timeout` or `Stopped`, whose
-        `may_take_effect` says whether the command can still be applied; `ApplyError` if `apply` raised.
+        often it is proposed. `version` is the `StateMachine.version` that a member needs to understand it; `TooNew` is
+        raised while `command_version` is below. Raises `NotLeader`, `ProposalLost`, `Overloaded`, `Timeout` or
+        `Stopped`, whose `may_take_effect` says whether it can still be applied; `ApplyError` if `apply` raised.
         """
+        if version > self.command_version:
+            raise TooNew(
+                f"a command of version {version}: the members all know those up to {self.command_version} only; "
+                f"upgrade the others first"
+            )
         wrapped = plain(command) if session is None else in_session(session, sequence, command)
         return await self._propose(wrapped)
+
+    @property
+    def command_version(self) -> int:
+        """Return the newest version of commands that may be proposed: every member's state machine knows it."""
+        return self._running().replica.version.in_force
 
     async def open_session(self) -> int:
         """Open a session for exactly-once proposals and return its id (§8)."""
@@ -288,6 +301,7 @@ class Node:
             snapshot_in_progress=group.snapshotting.taking,
             established=state.established,
             members=self.members(),
+            command_version=replica.version.in_force,
             membership_index=state.configuration.index,
             change=change_under_way(state),
             transfer_to=state.transfer.to if state.transfer is not None else None,
@@ -336,7 +350,7 @@ class Node:
             Membership.of(config.members),  # nobody, for a node that waits to be added
             random=self._ports.random,
             now=loop.time(),
-            config=config.core,
+            config=msgspec.structs.replace(config.core, command_version=self.machine.version),
             hard_state=recovered.hard_state if recovered else None,
             snapshot=recovered.snapshot if recovered else None,
             entries=recovered.entries if recovered else (),

@@ -54,6 +54,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_in_progress: bool
     established: bool
     members: tuple[MemberStatus, ...]
+    command_version: int = 1
+    """The newest version of commands that may be proposed: every member's state machine knows it."""
     membership_index: Index = 0
     """The entry that brought the members in force; above `commit_index` the change is not committed yet."""
     change: str | None = None
