@@ -15,7 +15,7 @@ EVERYTHING = NemesisPlan(**dict.fromkeys(ACTS, 6.0))
 
 def test_every_act_has_a_rate_and_every_rate_an_act() -> None:
     """A plan's rate that no act reads would be torment that never happens."""
-    chances = {"loss", "duplicate", "reorder", "delay", "slow_sync"}
+    chances = {"loss", "duplicate", "reorder", "delay", "slow_sync", "latency_s"}
     times = {"down_s_max", "pause_s_max", "cut_s_max"}
     assert set(NemesisPlan.__struct_fields__) == set(ACTS) | chances | times
 
@@ -47,7 +47,7 @@ def test_acts_name_machines_and_keep_to_the_longest_times() -> None:
         assert len(act.side) <= 2
         assert set(act.side) <= set(NAMES) - {act.node}
         assert act.for_s <= (24.0 if act.name == "lag" else 8.0)
-        assert len(act.each_s) == (5 if act.name == "kill_all" else 0)
+        assert len(act.each_s) == (5 if act.name in ("kill_all", "pause_all") else 0)
 
 
 def test_a_plan_may_wait_for_each_of_the_rare_points() -> None:

@@ -23,7 +23,7 @@ class World:
         self.now = 0.0
         membership = Membership.of({name: f"{name}:1" for name in ("n1", *PEERS)})
         self.core = Raft("n1", membership, random=random.Random(1), now=0.0, config=CONFIG)
-        self.checks = LeaderChecks(lambda: self.now, lambda _name: self.core.state)
+        self.checks = LeaderChecks(lambda _name: self.now, lambda _name: self.core.state)
         self.now = self.core.next_deadline
         self.core.step(TimerDue(), self.now)
         self.turn()

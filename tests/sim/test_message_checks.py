@@ -31,7 +31,7 @@ class World:
             "n1", MEMBERS, random=Random(1), now=0.0, config=CONFIG, hard_state=HardState(1, "n1"), entries=[ENTRY]
         )
         self.state: RaftState | None = core.state
-        self.checks = MessageChecks(lambda: self.now, lambda _name: self.state)
+        self.checks = MessageChecks(lambda _name: self.now, lambda _name: self.state)
         self.durable = self.checks.durable["n1"] = Durable()
         self.durable.term, self.durable.vote, self.durable.last_index = 1, "n1", 1
 

@@ -17,7 +17,7 @@ from raftline.sim.acts import ACTS, Act, NemesisPlan
 from raftline.sim.executors import InProcess
 from raftline.sim.minimize import CLIENTS, Failure, Minimizer, Runs, fit_acts, minimize, shrink
 from raftline.sim.mutants.runner import process_command
-from raftline.sim.scenario import Outcome, Scenario, Schedule, resolve
+from raftline.sim.scenario import Outcome, Scenario, Schedule, Settings, resolve
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -116,6 +116,19 @@ def test_everything_else_is_made_small_too() -> None:
     assert left.safety_s < 2.0
     (act,) = left.acts or ()
     assert act.at_s < 1.0
+
+
+def test_settings_become_usual() -> None:
+    """What the failure does not need of a strange setup is set up as usual."""
+    schedule = schedule_of(kill(1.0))
+    strange = Settings(pace=1.7, append_entries_max=1, inflight_messages_max=1)
+    schedule = msgspec.structs.replace(schedule, scenario=msgspec.structs.replace(schedule.scenario, settings=strange))
+
+    def fails(scenario: Scenario) -> bool:
+        return scenario.settings is not None and scenario.settings.append_entries_max == 1
+
+    assert minimized(schedule, fails).settings == Settings(append_entries_max=1)
+    assert minimized(schedule, lambda _scenario: True).settings == Settings()
 
 
 def test_acts_become_plainer() -> None:

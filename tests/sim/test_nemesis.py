@@ -178,3 +178,48 @@ def test_without_a_list_the_acts_are_drawn_from_the_plan() -> None:
     with Stage() as stage:
         drawn = Nemesis(stage.cluster, NemesisPlan(pause=6.0), stage.world.stream("another"))
         assert {act.name for act in drawn.acts} == {"pause"}
+
+
+def test_a_crash_loop_crashes_again_and_again() -> None:
+    """Each time soon after the start, as often as the act says, and then the machine stays up."""
+    act = Act(at_s=3.0, name="crash_loop", node="n2", after=3, amount=0.05)
+    with Stage(act) as stage:
+        stage.world.run_until(6.0)
+        member = stage.cluster.members["n2"]
+        assert member.incarnation == 5
+        assert member.disk.stats["program crashes"] == 4
+        assert member.ready
+
+
+def test_all_machines_of_a_host_stand_still_together() -> None:
+    """They go on one after the other."""
+    act = Act(at_s=3.0, name="pause_all", each_s=(1.0, 2.0, 3.0))
+    with Stage(act) as stage:
+        ups = []
+        for second in (3.5, 4.5, 5.5, 6.5):
+            stage.world.run_until(second)
+            ups.append(len(stage.cluster.up()))
+        assert ups == [0, 1, 2, 3]
+
+
+def test_a_disk_that_stays_full_lets_no_node_start() -> None:
+    """The machine is tried again until there is room."""
+    act = Act(at_s=3.0, name="full_disk", node="n2", amount=0.0, for_s=4.0)
+    with Stage(act, Act(at_s=3.1, name="kill_program", node="n2", for_s=0.5)) as stage:
+        stage.world.run_until(6.9)
+        disk = stage.cluster.members["n2"].disk
+        assert disk.capacity_bytes < float("inf")
+        stage.world.run_until(20.0)
+        assert disk.capacity_bytes == float("inf")
+        assert stage.cluster.members["n2"].ready
+
+
+def test_a_disk_fails_in_the_middle_of_a_write() -> None:
+    """A part is written, the node stops, and starts again on a disk that works."""
+    act = Act(at_s=3.0, name="disk_error", node="n2", points=("write",))
+    with Stage(act, Act(at_s=3.1, name="kill_leader", for_s=1.0)) as stage:
+        stage.world.run_until(12.0)
+        disk = stage.cluster.members["n2"].disk
+        assert disk.stats["write errors"] == 1
+        assert stage.cluster.storage_failures == 1
+        assert stage.cluster.members["n2"].ready

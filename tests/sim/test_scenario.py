@@ -9,7 +9,7 @@ import structlog
 from raftline.errors import ConfigError
 from raftline.sim.acts import Act, NemesisPlan
 from raftline.sim.run import run_seed
-from raftline.sim.scenario import Scenario, Schedule, read_schedule, resolve, write_schedule
+from raftline.sim.scenario import Scenario, Schedule, Settings, read_schedule, resolve, write_schedule
 
 SHORT = Scenario(safety_s=4.0, heal_s=6.0)
 
@@ -59,10 +59,15 @@ def test_a_changed_schedule_is_another_run() -> None:
 
 def test_a_schedule_can_be_read_by_people() -> None:
     """Its lines say how large the cluster is, what may happen to messages, and each act."""
-    scenario = Scenario(size=3, plan=NemesisPlan(loss=0.05), acts=(Act(at_s=2.0, name="reset", node="n1", other="n2"),))
+    scenario = Scenario(
+        size=3,
+        plan=NemesisPlan(loss=0.05),
+        acts=(Act(at_s=2.0, name="reset", node="n1", other="n2"),),
+        settings=Settings(pace=1.5, append_entries_max=2),
+    )
     head, act = Schedule(seed=9, scenario=resolve(9, scenario)).lines()
     assert head.startswith("seed 9, 3 nodes, ")
-    assert head.endswith("of each message or fsync: loss 0.05")
+    assert head.endswith("of each message or fsync: loss 0.05; set up pace 1.5, append_entries_max 2")
     assert act.strip() == "2.000000 s  reset n1 to n2"
 
 

@@ -2,6 +2,9 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from raftline.cli.exit_codes import ExitCode
+from raftline.cli.output import complain
 from raftline.cli.sim_minimize import load_schedule, minimize_seed
 from raftline.errors import ConfigError
 from raftline.linearizability.history import History, Operation, write_jsonl
@@ -21,6 +26,9 @@ from raftline.sim.quiet import quiet
 from raftline.sim.run import Outcome, Scenario, run_seed
 
 __all__ = ["sim"]
+
+_ARTIFACTS_MAX = 3
+"""Of so many failing runs of a campaign trace and history are written."""
 
 Seeds = Annotated[
     str | None, typer.Option(help="Seeds FIRST:STOP, STOP excluded.", show_default="0:100, or 0:1000 with --mutants")
@@ -111,10 +119,7 @@ def _range(seeds: str) -> tuple[int, int]:
 
 def _one(seed: int, scenario: Scenario, replay: str, *, trace: bool, as_json: bool, artifacts: Path) -> int:
     """Run one seed; write trace and history if it fails."""
-    kept: list[tuple[list[Operation], list[str]]] = []
-    with quiet():
-        outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
-    operations, lines = kept[0]
+    outcome, operations, lines = _run_kept(seed, scenario)
     if trace:
         typer.echo("\n".join(lines))
     if as_json:
@@ -124,6 +129,14 @@ def _one(seed: int, scenario: Scenario, replay: str, *, trace: bool, as_json: bo
     if outcome.error is not None:
         _write_artifacts(artifacts, outcome, operations, lines)
     return int(outcome.error is not None)
+
+
+def _run_kept(seed: int, scenario: Scenario) -> tuple[Outcome, list[Operation], list[str]]:
+    """Run a seed and keep its history and its trace."""
+    kept: list[tuple[list[Operation], list[str]]] = []
+    with quiet():
+        outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
+    return outcome, *kept[0]
 
 
 def _write_artifacts(artifacts: Path, outcome: Outcome, operations: list[Operation], lines: list[str]) -> None:
@@ -157,9 +170,34 @@ def _print_outcome(console: Console, outcome: Outcome, replay: str) -> None:
 
 
 def _many(campaign: Campaign, executor: SomeExecutor, artifacts: Path, *, as_json: bool) -> int:
-    """Run a campaign with a progress bar on standard error."""
+    """Run a campaign with a progress bar on standard error; an interrupt ends it early, with what was done by then."""
     started = time.monotonic()
-    console = Console(stderr=True)
+    summary, interrupted = Summary(), False
+    with _progress(campaign, summary) as on_outcome:
+        try:
+            run_campaign(campaign, on_outcome, executor, summary)
+        except KeyboardInterrupt:
+            interrupted = True
+    for failed in summary.failures[: 0 if interrupted else _ARTIFACTS_MAX]:
+        _write_artifacts(artifacts, *_run_kept(failed.seed, campaign.scenario))
+    never, too_rare = summary.never_reached()
+    elapsed_s = time.monotonic() - started
+    if as_json:
+        replays = [_replay(failed.seed, campaign.scenario) for failed in summary.failures]
+        more = {"never_reached": never, "not_reached_yet": too_rare, "replay": replays, "interrupted": interrupted}
+        fields = {**msgspec.to_builtins(summary), **more, "faults_injected": summary.faults_injected}
+        typer.echo(json.dumps({**fields, "elapsed_s": elapsed_s}))
+    else:
+        _print_summary(summary, never, too_rare, elapsed_s)
+    if interrupted:
+        complain(f"raftline sim: interrupted after {summary.seeds:,} runs")
+    return ExitCode.TROUBLE if interrupted or summary.failed or never else ExitCode.OK
+
+
+@contextmanager
+def _progress(campaign: Campaign, summary: Summary) -> Iterator[Callable[[Outcome], None]]:
+    """Give a function that hears of each run after `summary` did; failures are shown at once, with their replay."""
+    started = time.monotonic()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -168,35 +206,22 @@ def _many(campaign: Campaign, executor: SomeExecutor, artifacts: Path, *, as_jso
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    seen = Summary()
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("simulating", total=campaign.stop - campaign.first, figures="")
 
         def on_outcome(outcome: Outcome) -> None:
-            seen.add(outcome)
-            elapsed = max(time.monotonic() - started, 1e-9)
-            injected = sum(count for name, count in seen.faults.items() if not name.startswith("messages"))
+            elapsed_s = max(time.monotonic() - started, 1e-9)
             figures = (
-                f"{seen.seeds / elapsed:.1f} runs/s, {injected:,} faults, {seen.committed:,} entries, "
-                f"{seen.virtual_s / 3600:.1f} virtual h, {seen.failed} failed"
+                f"{summary.seeds / elapsed_s:.1f} runs/s, {summary.faults_injected:,} faults, "
+                f"{summary.committed:,} entries, {summary.virtual_s / 3600:.1f} virtual h, {summary.failed} failed"
             )
             progress.update(task, advance=1, figures=figures)
             if outcome.error is not None:
-                progress.console.print(f"seed {outcome.seed}: {outcome.check}: {outcome.error}", highlight=False)
-                progress.console.print(f"  replay: {_replay(outcome.seed, campaign.scenario)}", highlight=False)
+                say = partial(progress.console.print, highlight=False, markup=False, soft_wrap=True)
+                say(f"seed {outcome.seed}: {outcome.check}: {outcome.error}")
+                say(f"  replay: {_replay(outcome.seed, campaign.scenario)}")
 
-        summary = run_campaign(campaign, on_outcome, executor)
-    for outcome in summary.failures[:3]:
-        replay = _replay(outcome.seed, campaign.scenario)
-        _one(outcome.seed, campaign.scenario, replay, trace=False, as_json=True, artifacts=artifacts)
-    never, too_rare = summary.never_reached()
-    elapsed_s = time.monotonic() - started
-    if as_json:
-        fields = {**msgspec.to_builtins(summary), "never_reached": never, "not_reached_yet": too_rare}
-        typer.echo(json.dumps({**fields, "elapsed_s": elapsed_s}))
-    else:
-        _print_summary(summary, never, too_rare, elapsed_s)
-    return int(bool(summary.failed or never))
+        yield on_outcome
 
 
 def _print_summary(summary: Summary, never: list[str], too_rare: list[str], elapsed_s: float) -> None:
@@ -209,9 +234,11 @@ def _print_summary(summary: Summary, never: list[str], too_rare: list[str], elap
         ("virtual time", f"{summary.virtual_s / 3600:.2f} h"),
         ("elapsed", f"{elapsed_s:.0f} s, {summary.cpu_s:.0f} s of CPU"),
         ("speed", speed),
+        ("faults injected", f"{summary.faults_injected:,}"),
         ("elections", f"{summary.elections:,}"),
         ("entries committed", f"{summary.committed:,}"),
         ("operations", f"{summary.operations:,} ({summary.unknown:,} of unknown outcome)"),
+        ("histories", f"{summary.seeds - summary.undecided:,} decided, {summary.undecided:,} too hard to decide"),
     ):
         table.add_row(name, value)
     console.print(table)

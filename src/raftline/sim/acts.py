@@ -6,11 +6,12 @@ out again. What it hits depends on the run only where it says so: the leader, or
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from raftline.core.ids import NodeId
+from raftline.core.messages import Message
 from raftline.sim.disk import CrashKind
 from raftline.sim.faults import DiskFaults, Latency, LinkFaults
 
@@ -21,6 +22,12 @@ RARE_POINTS = (("segment tmp",), ("snapshot tmp",), ("rename",), ("remove",), ("
 
 FREE_BYTES = 1000.0
 """What a full disk still takes."""
+
+MESSAGE_KINDS = tuple(kind.__name__ for kind in get_args(Message))
+"""Names of the messages that nodes send each other."""
+
+SLOW_CLOCKS, FAST_CLOCKS = (0.05, 0.5), (2.0, 8.0)
+"""Seconds per second of a clock that is badly wrong for a while."""
 
 
 class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -58,6 +65,20 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """The messages of a snapshot that is on its way are held until roles have changed."""
     read_flip: float = 0.0
     """A machine crashes, and what it reads when it starts again has a wrong bit in it."""
+    wrong_clock: float = 0.0
+    """A machine's monotonic clock runs at a twentieth or at eight times its pace for a while."""
+    lose_kind: float = 0.0
+    """All messages of one kind from one machine are lost for a while."""
+    late_candidate: float = 0.0
+    """A candidate is cut off, time all but stops for it, and it comes back in a term that another one won."""
+    slow_link: float = 0.0
+    slow_disk: float = 0.0
+    pause_all: float = 0.0
+    """All machines stop, as those of one host do, and go on one after the other."""
+    crash_loop: float = 0.0
+    """A machine crashes again and again, each time soon after its start."""
+    latency_s: float = 0.0
+    """How long messages take typically; each direction of each link is up to twice as fast or slow."""
     transfer: float = 0.0
     """The leader is asked to hand over."""
     remove: float = 0.0
@@ -98,6 +119,14 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
             lag=some(4, 0.4),
             late_snapshot=some(8, 0.4),
             read_flip=some(2, 0.2),
+            wrong_clock=some(4, 0.3),
+            lose_kind=some(5, 0.3),
+            late_candidate=some(6, 0.3),
+            slow_link=some(5, 0.3),
+            slow_disk=some(4, 0.3),
+            pause_all=some(1.5, 0.2),
+            crash_loop=some(2, 0.2),
+            latency_s=some(0.03, 0.3),
             transfer=some(8, 0.3),
             remove=some(6, 0.3),
         )
@@ -136,11 +165,11 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     hold: bool = False
     """Whether a cut keeps messages back instead of losing them."""
     points: tuple[str, ...] = ()
-    """Parts of the names of persistence points that count; none: all do."""
+    """Parts of the names of persistence points that count, none: all do; or the kind of message that is lost."""
     after: int = 0
-    """How many of those points are passed before the one that counts."""
+    """How many of those points are passed before the one that counts; how many crashes more."""
     amount: float = 0.0
-    """Milliseconds of a jump, rate of a clock, seconds before a snapshot is held."""
+    """Milliseconds of a jump, rate of a clock, seconds before a snapshot is held, of a latency, until a crash."""
 
 
 Draw = Callable[["_Chance"], dict[str, Any]]
@@ -204,6 +233,35 @@ def _bridge(chance: _Chance) -> dict[str, Any]:
     return {"node": shuffled[0], "side": tuple(sorted(shuffled[1 : half + 1])), "for_s": chance.cut_s()}
 
 
+def _disk_error(chance: _Chance) -> dict[str, Any]:
+    """Let an operation fail before it does anything, or a write after a part of it, or an fsync with who knows what."""
+    kind = ("", "write", "sync")[int(chance.random.random() * 3)]
+    return {"node": chance.node(), "points": (kind,) if kind else ()}
+
+
+def _full_disk(chance: _Chance) -> dict[str, Any]:
+    """Half of the disks are emptied before their node starts again."""
+    stays = chance.random.random() < 0.5
+    return {"node": chance.node(), "amount": FREE_BYTES, "for_s": chance.down_s() if stays else 0.0}
+
+
+def _wrong_clock(chance: _Chance) -> dict[str, Any]:
+    low, high = SLOW_CLOCKS if chance.random.random() < 0.7 else FAST_CLOCKS
+    rate = round(chance.random.uniform(low, high), 6)
+    return {"node": chance.node(), "amount": rate, "for_s": chance.below(chance.plan.pause_s_max)}
+
+
+def _lose_kind(chance: _Chance) -> dict[str, Any]:
+    kind = MESSAGE_KINDS[int(chance.random.random() * len(MESSAGE_KINDS))]
+    return {"node": chance.node(), "points": (kind,), "for_s": chance.cut_s()}
+
+
+def _crash_loop(chance: _Chance) -> dict[str, Any]:
+    """Most crashes come while the node starts: what it does first takes milliseconds."""
+    up_s = round(0.5 * chance.random.random() ** 4, 6)
+    return {"node": chance.node(), "kind": chance.kind(), "after": 1 + int(chance.random.random() * 5), "amount": up_s}
+
+
 def _late_snapshot(chance: _Chance) -> dict[str, Any]:
     end = "source" if chance.random.random() < 0.5 else "target"
     return {"node": end, "amount": chance.below(0.02), "for_s": round(0.4 + chance.below(1.2), 6)}
@@ -225,12 +283,19 @@ ACTS: dict[str, Draw] = {
     "reset": lambda chance: chance.pair(),
     "clock_jump": lambda chance: {"node": chance.node(), "amount": round(chance.random.uniform(-5000.0, 5000.0), 3)},
     "clock_drift": lambda chance: {"node": chance.node(), "amount": round(chance.random.uniform(0.9, 1.1), 6)},
-    "full_disk": lambda chance: {"node": chance.node(), "amount": FREE_BYTES},
-    "disk_error": lambda chance: {"node": chance.node()},
+    "full_disk": _full_disk,
+    "disk_error": _disk_error,
     "wipe": lambda chance: {"node": chance.node()},
     "lag": lambda chance: {"node": chance.node(), "for_s": 3 * chance.plan.cut_s_max},
     "late_snapshot": _late_snapshot,
     "read_flip": lambda chance: {"node": chance.node(), "kind": chance.kind(), "for_s": chance.down_s()},
+    "wrong_clock": _wrong_clock,
+    "lose_kind": _lose_kind,
+    "late_candidate": lambda chance: {"for_s": chance.cut_s()},
+    "slow_link": lambda chance: {**chance.pair(), "amount": chance.below(0.4), "for_s": chance.cut_s()},
+    "slow_disk": lambda chance: {"node": chance.node(), "amount": chance.below(1.0), "for_s": chance.cut_s()},
+    "pause_all": lambda chance: {"each_s": tuple(chance.below(chance.plan.pause_s_max) for _ in chance.names)},
+    "crash_loop": _crash_loop,
     "transfer": lambda chance: {"node": chance.node()},
     "remove": lambda chance: {"node": chance.node(), "for_s": chance.cut_s()},
 }
@@ -263,6 +328,10 @@ def describe_act(act: Act) -> str:
     if act.name == "crash_at_point":
         fields.append(f"at a point of {act.points[0]!r}" if act.points else "at any point")
         fields.append(f"after {act.after} of them")
+    elif act.points:
+        fields.append(f"each {act.points[0]}")
+    if act.name == "crash_loop":
+        fields.append(f"the {act.kind.value} stops {act.after} times more")
     if act.amount:
         fields.append(f"{act.amount:g} {_UNITS[act.name]}")
     if act.hold:
@@ -279,4 +348,8 @@ _UNITS = {
     "clock_drift": "s per s",
     "full_disk": "bytes are left",
     "late_snapshot": "s after it set out",
+    "wrong_clock": "s per s",
+    "slow_link": "s on the way",
+    "slow_disk": "s for an fsync",
+    "crash_loop": "s after each start",
 }

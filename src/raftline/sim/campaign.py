@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from raftline.sim.coverage import counting, missing
+from raftline.sim.coverage import FAULTS, counting, missing
 from raftline.sim.disk import PERSISTENCE_POINTS
 from raftline.sim.executors import Executor, make_executor
 from raftline.sim.quiet import quiet
@@ -33,6 +33,8 @@ class Summary(msgspec.Struct, kw_only=True):
     elections: int = 0
     operations: int = 0
     unknown: int = 0
+    undecided: int = 0
+    """Runs whose history was too hard to decide."""
     faults: Counter[str] = msgspec.field(default_factory=Counter)
     points: Counter[str] = msgspec.field(default_factory=Counter)
     rows: Counter[str] = msgspec.field(default_factory=Counter)
@@ -49,12 +51,18 @@ class Summary(msgspec.Struct, kw_only=True):
         self.elections += outcome.elections
         self.operations += outcome.operations
         self.unknown += outcome.unknown
+        self.undecided += outcome.undecided
         self.faults.update(outcome.faults)
         self.points.update(outcome.points)
         if outcome.error is not None:
             self.failed += 1
             if len(self.failures) < _FAILURES_KEPT:
                 self.failures.append(outcome)
+
+    @property
+    def faults_injected(self) -> int:
+        """How often the environment did something, a message that was lost counted like a machine that crashed."""
+        return sum(self.faults[name] for name in FAULTS)
 
     def never_reached(self) -> tuple[list[str], list[str]]:
         """Return what no run reached: what a campaign of this size should have, and what takes a larger one."""
@@ -80,10 +88,16 @@ Batch = tuple[list[Outcome], Counter[str], Counter[str]]
 
 
 def run_campaign(
-    campaign: Campaign, on_outcome: Callable[[Outcome], None] | None = None, executor: Executor | None = None
+    campaign: Campaign,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    executor: Executor | None = None,
+    summary: Summary | None = None,
 ) -> Summary:
-    """Run every seed; `on_outcome` hears of each as it ends. Without `executor`, in processes of this machine."""
-    summary = Summary()
+    """Run every seed; `on_outcome` hears of each as it ends. Without `executor`, in processes of this machine.
+
+    A `summary` that is given is filled run by run, so that something is left of a campaign that is interrupted.
+    """
+    summary = summary if summary is not None else Summary()
     work = partial(run_batch, scenario=campaign.scenario)
     with executor or make_executor("processes", campaign.jobs) as workers:
         for outcomes, rows, cases in workers.run(work, campaign.batches()):

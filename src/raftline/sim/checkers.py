@@ -7,6 +7,8 @@ machine's digest was there. Each check names the promise it guards; a violation 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
+
 from raftline.core import invariants
 from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.ids import Index, NodeId, Term
@@ -90,7 +92,7 @@ class Checkers:
         self._logs = LogRecord()
         self._states = StateChecks()
         self._memberships: MembershipChecks | None = None
-        self._messages = MessageChecks(lambda: cluster.world.now, self._state_of)
+        self._messages = MessageChecks(self._clock_of, self._state_of)
         self._durable = self._messages.durable
         self.leaders = self._messages.leaders
         self.committed: list[tuple[Term, bytes, int]] = []
@@ -166,6 +168,10 @@ class Checkers:
             under_way = (*persistence._writing, *persistence._waiting)  # noqa: SLF001
             self._durable[member.name].note_crash(under_way)
 
+    def on_failed(self, member: "Member") -> None:
+        """A node stopped by itself: from now on it has to be silent (E8, F22)."""
+        self._messages.failed.add(member.name)
+
     def on_wiped(self, member: "Member") -> None:
         """A disk was lost: its terms and votes are gone with it."""
         self._durable.pop(member.name, None)
@@ -175,6 +181,11 @@ class Checkers:
     def check_equal_states(self) -> None:
         """Hold what all state machines contain against each other (G1)."""
         self._states.check_equal({name: watched.replica for name, watched in self._watched.items()})
+
+    def _clock_of(self, name: NodeId) -> float:
+        """Return what a node's own monotonic clock shows, virtual time while it is down."""
+        loop = self._cluster.members[name].loop
+        return self._cluster.world.now if loop is None else loop.time()
 
     def _state_of(self, name: NodeId) -> RaftState | None:
         watched = self._watched.get(name)
@@ -187,12 +198,7 @@ class Checkers:
         self.steps += 1
         state = watched.core.state
         applied = watched.replica.applied
-        invariants.check_state(state)
-        summary = invariants.summarize(state)
-        if summary != watched.summary:
-            invariants.check_step(watched.summary, summary)
-            watched.summary = summary
-            self._durable[name].snapshot_index = state.snapshot.index
+        self._check_step(name, state, watched)
         if applied < watched.applied:
             self._violated(name, f"applied index went back from {watched.applied} to {applied} (D9)")
         if applied > state.commit:
@@ -217,6 +223,18 @@ class Checkers:
             self._violated(name, f"lets somebody wait for index {min(waiting)}, it has applied {applied} (F13, G5)")
         watched.term, watched.commit, watched.applied = state.term, state.commit, applied
 
+    def _check_step(self, name: NodeId, state: RaftState, watched: _Watched) -> None:
+        """Hold the state against the invariants, and against what it was after the turn before."""
+        invariants.check_state(state)
+        summary, before = invariants.summarize(state), watched.summary
+        if summary == before:
+            return
+        if summary.ready_number > before.ready_number:  # a turn may hand out several, one after the other
+            before = msgspec.structs.replace(before, ready_number=summary.ready_number - 1)
+        invariants.check_step(before, summary)
+        watched.summary = summary
+        self._durable[name].snapshot_index = state.snapshot.index
+
     def _on_elected(self, name: NodeId, state: RaftState) -> None:
         """At most one leader per term (§5.2), and it holds every committed entry (§5.4)."""
         self.elections += 1
@@ -224,6 +242,8 @@ class Checkers:
         if other != name:
             self._violated(name, f"leads term {state.term}, which {other} led: election safety is broken")
         voters = self._messages.voters_for(name, state.term)
+        if state.membership.voters == (name,):
+            voters.add(name)  # it asks nobody
         if not has_quorum(state.membership, voters):
             self._violated(name, f"leads term {state.term} with the votes of {sorted(voters)} only (A16, A17, A27)")
         others = {member for member in state.membership.everyone() if member != name}

@@ -25,6 +25,8 @@ from raftline.sim.node_loop import NodeLoop
 
 __all__ = ["Member", "SimCluster"]
 
+_LINGER_S_MAX = 0.3
+
 ConfigOf = Callable[[NodeId, dict[NodeId, str]], NodeConfig]
 
 
@@ -151,6 +153,10 @@ class SimCluster:
         self.network = SimNetwork(world, world.stream("network"), on_event=self._on_network)
         names = [f"n{number}" for number in range(1, size + 1)]
         self.addresses = {name: f"127.0.0.1:{7000 + number}" for number, name in enumerate(names, 1)}
+        settings = config_of(names[0], self.addresses).core
+        self.relies_on_clocks = settings.lease_reads
+        """Reads may be answered on a lease, so clocks have to keep to the drift that is set."""
+        self.guards_lost_disks = settings.guard_lost_disk
         self.checkers = Checkers(self)
         self.members = {name: Member(self, name, index) for index, name in enumerate(names)}
         self.on_down: Callable[[Member], None] = lambda _member: None
@@ -181,8 +187,17 @@ class SimCluster:
             raise SafetyViolation(f"{member.name} stops as if its disk had failed, which did not: {error}")
         self.storage_failures += 1
         self.note(member.name, "failed", str(error)[:80])
-        member.crash(CrashKind.PROGRAM)
-        self.on_down(member)
+        member.ready = False
+        self.checkers.on_failed(member)
+        loop = member.loop
+
+        def end() -> None:
+            if member.loop is loop:
+                member.crash(CrashKind.PROGRAM)
+                self.on_down(member)
+
+        # Until its process ends, a node that has failed must keep still.
+        self.world.call_later(_LINGER_S_MAX * self.random.random(), end)
 
     def on_point_crash(self, member: Member, point: str) -> None:
         """A machine crashed at a persistence point."""

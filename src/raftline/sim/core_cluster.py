@@ -336,9 +336,7 @@ class CoreNode:
             votes = message.granted and not message.pre_vote
             wrong = votes and (known.term, known.vote is not None) < (message.request_term, True)
         elif isinstance(message, AppendReply):
-            # What a later term has cut in the same batch was promised before it: as if the answer had travelled longer.
-            promised = message.success and known.term == message.term
-            wrong = known.term < message.term or (promised and message.match_index > self.disk.last_index)
+            wrong = known.term < message.term or (message.success and message.match_index > self.disk.last_index)
         elif isinstance(message, AppendRequest | SnapshotReply):
             wrong = known.term < message.term
         if wrong:

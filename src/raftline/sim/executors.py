@@ -5,6 +5,7 @@ depends on its argument only, so where it ran makes no difference. Ray is an ext
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager
@@ -61,7 +62,7 @@ class Processes(AbstractContextManager["Processes"]):
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts)
 
     def run(self, function: Callable[[T], R], work: Iterable[T]) -> Iterator[R]:
         """Yield results as they come."""
@@ -140,6 +141,11 @@ class RayCluster(AbstractContextManager["RayCluster"]):
         """Disconnect; a cluster that was started here ends."""
         if self._is_ours:
             self._ray.shutdown()
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that handed the work out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _call(function: Callable[[T], R], piece: T) -> R:

@@ -15,6 +15,7 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.store import Store
 from raftline.runtime.node import Node
+from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.workload import Answer
@@ -68,7 +69,9 @@ class KvDoor:
     def _serve(self, server: _NodeServer, arguments: list[bytes], done: Callable[[Answer], None]) -> None:
         """Run as the node: one connection, one command."""
         self._numbers += 1
-        client = Client(server, self._numbers, "127.0.0.1:1", "127.0.0.1:2")
+        on_lease = self._cluster.relies_on_clocks and self._numbers % 2 == 0
+        reads: Consistency = "lease" if on_lease else "linearizable"
+        client = Client(server, self._numbers, "127.0.0.1:1", "127.0.0.1:2", reads)
 
         def on_ready(connection: Connection) -> None:
             connection.turn()

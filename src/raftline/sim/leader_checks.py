@@ -19,7 +19,7 @@ __all__ = ["LeaderChecks"]
 
 _SILENCE_FACTOR = 1.5
 _CHATTER_FACTOR = 0.7
-"""In heartbeat intervals; a node's clock may run a tenth fast or slow."""
+"""In heartbeat intervals, by the leader's own clock."""
 _SLACK_S = 1e-6
 
 
@@ -29,8 +29,8 @@ class LeaderChecks:
     Invariant: `_spoken` and `_empty` hold the last messages of a sender's present incarnation.
     """
 
-    def __init__(self, now: Callable[[], float], state_of: Callable[[NodeId], RaftState | None]) -> None:
-        self._now = now
+    def __init__(self, clock: Callable[[NodeId], float], state_of: Callable[[NodeId], RaftState | None]) -> None:
+        self._clock = clock
         self._state_of = state_of
         self._spoken: dict[tuple[NodeId, NodeId], float] = {}
         self._since: dict[NodeId, tuple[Term, dict[NodeId, float]]] = {}
@@ -45,7 +45,7 @@ class LeaderChecks:
 
     def on_append_request(self, source: NodeId, target: NodeId, request: AppendRequest) -> None:
         """Note that a leader speaks; a heartbeat that repeats the last one comes too soon (A7, A18, A25)."""
-        now = self._now()
+        now = self._clock(source)
         key = (source, target)
         self._spoken[key] = now
         if request.entries:
@@ -66,7 +66,7 @@ class LeaderChecks:
         self._check_commit(state)
         if state.persisted_term != state.term or not state.progress:
             return  # what it says waits for the disk, or there is nobody to tell
-        now, interval_s = self._now(), state.config.heartbeat_interval_s
+        now, interval_s = self._clock(state.me), state.config.heartbeat_interval_s
         if core.next_deadline > state.now + interval_s + _SLACK_S:
             self._violated(
                 state.me, f"leads and wants to be woken in {core.next_deadline - state.now:.3f} s only (A7, A22)"

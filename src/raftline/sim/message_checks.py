@@ -26,8 +26,9 @@ from raftline.wal.wal import Write
 
 __all__ = ["Durable", "LogRecord", "MessageChecks"]
 
-_RESENT_S_MIN = 0.05
-"""The last message may be repeated with a heartbeat, not sooner; entries before it only if somebody asked."""
+_RESENT_MIN = 0.7
+"""In heartbeat intervals: the last message may be repeated with a heartbeat, not sooner; entries before it only if
+somebody asked."""
 
 
 class LogRecord:
@@ -129,10 +130,10 @@ class _Stream:
 class MessageChecks:
     """Sees every message as it leaves its sender."""
 
-    def __init__(self, now: Callable[[], float], state_of: Callable[[NodeId], RaftState | None]) -> None:
-        self._now = now
+    def __init__(self, clock: Callable[[NodeId], float], state_of: Callable[[NodeId], RaftState | None]) -> None:
+        self._clock = clock
         self._state_of = state_of
-        self.leading = LeaderChecks(now, state_of)
+        self.leading = LeaderChecks(clock, state_of)
         self.durable: dict[NodeId, Durable] = {}
         self.leaders: dict[Term, NodeId] = {}
         self.announced: dict[tuple[NodeId, Term], set[NodeId]] = {}
@@ -183,8 +184,7 @@ class MessageChecks:
     def _on_append_reply(self, source: NodeId, _target: NodeId, reply: AppendReply, durable: Durable) -> None:
         if durable.term < reply.term:
             self._violated(source, f"speaks of term {reply.term} before it is on disk (C2)")
-        if reply.success and durable.term == reply.term and reply.match_index > durable.last_index:
-            # (In a later term the entries may be cut already, in the batch that the answer waited for.)
+        if reply.success and reply.match_index > durable.last_index:
             reached = max(durable.last_index, self._snapshot_index(source))
             if reply.match_index > reached:
                 self._violated(source, f"acknowledges {reply.match_index}, but {reached} is on disk (C2, C5)")
@@ -225,8 +225,10 @@ class MessageChecks:
         stream = self._streams.get((source, target))
         if stream is None or stream.term != request.term:
             stream = self._streams[source, target] = _Stream(request.term)
-        now = self._now()
-        repeats_probe = request.prev_index == stream.prev and now - stream.at >= _RESENT_S_MIN
+        now = self._clock(source)
+        state = self._state_of(source)
+        resent_s_min = _RESENT_MIN * state.config.heartbeat_interval_s if state is not None else 0.0
+        repeats_probe = request.prev_index == stream.prev and now - stream.at >= resent_s_min
         if request.prev_index < stream.highest and not repeats_probe:
             self._violated(
                 source,

@@ -14,7 +14,7 @@ from raftline.sim.acts import ACTS, Act
 from raftline.sim.executors import Executor
 from raftline.sim.quiet import quiet
 from raftline.sim.run import run_seed
-from raftline.sim.scenario import CHANCES, Outcome, Scenario, Schedule, names_of, resolve
+from raftline.sim.scenario import CHANCES, Outcome, Scenario, Schedule, Settings, names_of, resolve
 from raftline.sim.workload import WorkloadPlan
 
 __all__ = ["CLIENTS", "Failure", "Judge", "Minimized", "Minimizer", "Runs", "fit_acts", "minimize", "shrink"]
@@ -147,6 +147,7 @@ class Minimizer:
                 ("fewer machines", self._machines),
                 ("fewer clients", self._clients),
                 ("fewer mishaps", self._mishaps),
+                ("usual settings", self._settings),
                 ("less time", self._time),
                 ("plainer acts", self._plainer),
             ):
@@ -193,6 +194,18 @@ class Minimizer:
             assert scenario.plan is not None, "resolved"
             if getattr(scenario.plan, field):
                 self._try([_replaced(scenario, plan=_replaced(scenario.plan, **{field: 0.0}))])
+
+    def _settings(self) -> None:
+        """Set the nodes up as usual: all at once, or one setting after the other."""
+        usual = Settings()
+        settings = self.best.scenario.settings or usual
+        if settings == usual or self._try([_replaced(self.best.scenario, settings=usual)]) is not None:
+            return
+        for field in Settings.__struct_fields__:
+            settings = self.best.scenario.settings or usual
+            plainer = _replaced(settings, **{field: getattr(usual, field)})
+            if plainer != settings:
+                self._try([_replaced(self.best.scenario, settings=plainer)])
 
     def _time(self) -> None:
         """Let the faults end earlier; then close the gaps between acts."""

@@ -13,11 +13,12 @@ from random import Random
 import msgspec
 
 from raftline.core.ids import NodeId
-from raftline.core.messages import SnapshotReply, SnapshotRequest
+from raftline.core.messages import Message, SnapshotReply, SnapshotRequest
 from raftline.sim.acts import RARE_POINTS, Act, NemesisPlan, draw_acts
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.disk import CrashKind
 from raftline.sim.faults import DiskFaults, LinkFaults
+from raftline.sim.gray_acts import GrayActs
 from raftline.sim.loop import SimLoop
 from raftline.sim.member_acts import MemberActs
 
@@ -69,9 +70,11 @@ class Nemesis:
         self._healed = False
         self._armed: dict[NodeId, _Armed] = {}
         self._down_s: dict[NodeId, float] = {}
+        self._full_until: dict[NodeId, float] = {}
         self._late_snapshot: Act | None = None
         self._wiped = 0
         self._members = MemberActs(cluster, self.counts)
+        self._gray = GrayActs(cluster, self.counts)
         cluster.on_message_sent = self._on_message_sent
         cluster.on_down = self._restart_later
         for member in cluster.members.values():
@@ -79,7 +82,7 @@ class Nemesis:
 
     def start(self) -> None:
         """Begin to torment."""
-        self.cluster.network.set_faults(self.plan.link_faults())
+        self._gray.set_links(self.plan, self.random)
         self._wait_for_next()
 
     def heal(self) -> None:
@@ -90,6 +93,7 @@ class Nemesis:
         cluster.network.set_faults(LinkFaults())
         self._armed.clear()
         self._late_snapshot = None
+        self._gray.heal()
         for member in cluster.members.values():
             member.disk.faults = DiskFaults()
             member.disk.capacity_bytes = float("inf")
@@ -135,11 +139,18 @@ class Nemesis:
             "clock_jump": self._jump,
             "clock_drift": self._drift,
             "full_disk": self._fill_disk,
-            "disk_error": self._arm,
+            "disk_error": self._fail_disk,
             "wipe": self._wipe,
             "lag": self._lag,
             "late_snapshot": self._arm_late_snapshot,
             "read_flip": self._flip_reads,
+            "wrong_clock": lambda act: self._gray.mislead(self._machine(act), act),
+            "lose_kind": self._gray.lose_kind,
+            "late_candidate": self._gray.arm_late_candidate,
+            "slow_link": self._gray.slow_link,
+            "slow_disk": lambda act: self._gray.slow_disk(self._machine(act), act),
+            "pause_all": self._pause_all,
+            "crash_loop": self._crash_loop,
             "transfer": lambda act: self._members.transfer(self._machine(act)),
             "remove": lambda act: self._members.remove_for(self._machine(act), act.for_s),
         }
@@ -175,7 +186,9 @@ class Nemesis:
 
         def restart() -> None:
             if not member.is_up:
-                member.disk.capacity_bytes = float("inf")
+                if not self._world.now < self._full_until.get(member.name, 0.0):
+                    member.disk.capacity_bytes = float("inf")
+                member.disk.faults = msgspec.structs.replace(member.disk.faults, write_error=0.0, sync_error=0.0)
                 member.start()
 
         if self._healed:
@@ -210,6 +223,17 @@ class Nemesis:
         if member is None or member.name in self._armed:
             return None
         self._armed[member.name] = _Armed(act)
+        return member.name
+
+    def _fail_disk(self, act: Act) -> str | None:
+        """Let an operation of a disk fail: any of the next ones, or a write or fsync that has done a part."""
+        if not act.points:
+            return self._arm(act)
+        member = self._machine(act)
+        if member is None:
+            return None
+        broken = {f"{act.points[0]}_error": 1.0}
+        member.disk.faults = msgspec.structs.replace(member.disk.faults, **broken)
         return member.name
 
     def _pause(self, member: Member | None, for_s: float) -> str | None:
@@ -283,10 +307,39 @@ class Nemesis:
         if member is None:
             return None
         member.disk.capacity_bytes = member.disk.used_bytes + act.amount
+        self._full_until[member.name] = self._world.now + act.for_s
+        return member.name
+
+    def _pause_all(self, act: Act) -> str | None:
+        up = self.cluster.up()
+        for member in up:
+            self._pause(member, act.each_s[self._names.index(member.name)])
+        return " ".join(member.name for member in up) or None
+
+    def _crash_loop(self, act: Act) -> str | None:
+        """Crash a machine, and then whenever it has been up again for a moment."""
+        member = self._machine(act)
+        if member is None:
+            return None
+        left = act.after
+
+        def again() -> None:
+            nonlocal left
+            if self._healed or not left:
+                return
+            if member.is_up:
+                left -= 1
+                self._kill(member, act.kind, 0.0)
+            self._world.call_later(act.amount, again)
+
+        self._kill(member, act.kind, 0.0)
+        self._world.call_later(act.amount, again)
         return member.name
 
     def _wipe(self, act: Act) -> str | None:
         """Lose the disk of one machine, once per run, while all others are up, vote and hold everything."""
+        if not self.cluster.guards_lost_disks:
+            return None
         if self._wiped or len(self.cluster.ready()) < len(self.cluster.members):
             return None
         if not self._members.everybody_votes():
@@ -336,8 +389,9 @@ class Nemesis:
         self._late_snapshot = act
         return ""
 
-    def _on_message_sent(self, source: str, target: str, message: object) -> None:
+    def _on_message_sent(self, source: NodeId, target: NodeId, message: Message) -> None:
         """Hold everything to and from one end of a snapshot's way, long enough for it to give the other up."""
+        self._gray.on_message_sent(source, message)
         kind, act = type(message), self._late_snapshot
         if act is None or self._healed or (kind is not SnapshotRequest and kind is not SnapshotReply):
             return

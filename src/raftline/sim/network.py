@@ -61,6 +61,7 @@ class NetworkStats(msgspec.Struct):
     lost_in_cut: int = 0
     held_in_cut: int = 0
     lost_in_reset: int = 0
+    lost_of_a_kind: int = 0
     to_stranger: int = 0
     """Sent to somebody who is no peer, or by a node that is not on the network."""
     to_absent: int = 0
@@ -188,6 +189,8 @@ class SimNetwork:
         self._transports: dict[NodeId, SimTransport] = {}
         self._links: dict[tuple[NodeId, NodeId], _Link] = {}
         self._packed = 0
+        self.loses: Callable[[NodeId, NodeId, Message], bool] | None = None
+        """Says of each message whether it is lost, for faults that hit some messages only."""
         self._flapping = 0
         """Changes at each heal, and so ends the flapping that began before it."""
 
@@ -219,6 +222,10 @@ class SimNetwork:
         for first in self.nodes if source is None else [source]:
             for second in self.nodes if target is None else [target]:
                 self._link(first, second).faults = faults
+
+    def faults_of(self, source: NodeId, target: NodeId) -> LinkFaults:
+        """Return what may happen to messages from `source` to `target`."""
+        return self._link(source, target).faults
 
     # --- cuts -------------------------------------------------------------------------------------------------------
 
@@ -353,12 +360,26 @@ class SimNetwork:
             self.stats.queue_full += len(batch)
             self._note("queue full", link, batch)
             return
+        if self.loses is not None:
+            batch = self._without_lost(link, batch, self.loses)
+            if not batch:
+                return
         if link.cut is not None:
             self._meet_cut(link, batch)
             return
         if link.faults.reset and self._draw() < link.faults.reset:
             self.reset(source, target)
         self._depart(link, batch)
+
+    def _without_lost(
+        self, link: _Link, batch: list[Parcel], loses: Callable[[NodeId, NodeId, Message], bool]
+    ) -> list[Parcel]:
+        lost = [parcel for parcel in batch if loses(link.source, link.target, parcel.message)]
+        if lost:
+            self.stats.lost_of_a_kind += len(lost)
+            self._note("lost of a kind", link, lost)
+            batch = [parcel for parcel in batch if parcel not in lost]
+        return batch
 
     def _depart(self, link: _Link, batch: list[Parcel]) -> None:
         faults = link.faults

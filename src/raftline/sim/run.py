@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId
-from raftline.errors import RaftlineError, SafetyViolation
+from raftline.errors import SafetyViolation
 from raftline.kv.machine import KvMachine
 from raftline.linearizability.checker import Verdict, check
 from raftline.linearizability.history import HistoryError, Operation
@@ -27,17 +26,12 @@ from raftline.sim.expiry_clients import ExpiryClients
 from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
-from raftline.sim.refusals import SimulationError
 from raftline.sim.scenario import Outcome, Scenario, resolve
 from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
 from raftline.sim.workload import Workload
 
 __all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
-
-
-_APPLY_SLICE = 16
-"""So few that a turn may need several."""
 
 
 class LinearizabilityViolation(SafetyViolation):
@@ -55,6 +49,7 @@ class _Run:
         assert scenario.size is not None, "resolved"
         self.world = SimLoop(seed)
         self.trace = Trace(keep=keep_trace)
+        self.undecided = False
         self.cluster = SimCluster(
             self.world,
             scenario.size,
@@ -72,9 +67,11 @@ class _Run:
         self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
-        snapshot_entries, chunk_bytes = self.scenario.snapshot_entries, self.scenario.chunk_bytes
+        scenario, settings = self.scenario, self.scenario.settings
+        snapshot_entries, chunk_bytes = scenario.snapshot_entries, scenario.chunk_bytes
         assert snapshot_entries is not None, "resolved"
         assert chunk_bytes is not None, "resolved"
+        assert settings is not None, "resolved"
         return NodeConfig(
             node_id=name,
             members=addresses,
@@ -84,8 +81,8 @@ class _Run:
             snapshot_log_entries=snapshot_entries,
             snapshot_log_bytes=1 << 20,
             keep_log_entries=snapshot_entries // 4,
-            apply_slice=_APPLY_SLICE,
-            core=CoreConfig(snapshot_chunk_bytes=chunk_bytes),
+            apply_slice=settings.apply_slice,
+            core=settings.core(chunk_bytes),
         )
 
     def go(self) -> None:
@@ -122,6 +119,7 @@ class _Run:
             result = check(self.workload.operations, RedisStrings(), steps_max=3_000_000, stop_at_first=True)
         except HistoryError as error:
             raise LinearizabilityViolation(f"an answer that its operation can never have: {error}") from None
+        self.undecided = result.verdict is Verdict.UNKNOWN
         if result.verdict is Verdict.NO:
             part = result.failing()[0]
             raise LinearizabilityViolation(
@@ -143,7 +141,7 @@ def run_seed(
     outcome = Outcome(seed=seed, size=len(run.cluster.members), plan=run.scenario.plan)
     try:
         run.go()
-    except (RaftlineError, SimulationError, AssertionError) as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, it is a finding, and other seeds are to be run
         outcome.error = str(error) or repr(error)
         outcome.check = type(error).__name__
         outcome.where = place_of(error)
@@ -173,6 +171,7 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     outcome.operations = len(run.workload.operations)
     outcome.unknown = run.workload.unknown
     outcome.refused = run.workload.refused
+    outcome.undecided = run.undecided
     outcome.trace_digest = run.trace.digest()
     faults: Counter[str] = Counter(run.nemesis.counts)
     points: Counter[str] = Counter()

@@ -8,15 +8,97 @@ from random import Random
 
 import msgspec
 
+from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId
 from raftline.errors import ConfigError
 from raftline.sim.acts import ACTS, Act, NemesisPlan, describe_act, draw_acts
 from raftline.sim.loop import derive_seed
 from raftline.sim.workload import WorkloadPlan
 
-__all__ = ["CHANCES", "Outcome", "Scenario", "Schedule", "names_of", "read_schedule", "resolve", "write_schedule"]
+__all__ = [
+    "CHANCES",
+    "CLOCKS_APART",
+    "Outcome",
+    "Scenario",
+    "Schedule",
+    "Settings",
+    "names_of",
+    "read_schedule",
+    "resolve",
+    "write_schedule",
+]
 
 _FORMAT = 1
+CLOCKS_APART = 0.25
+"""By how much, as a fraction, the drift that is drawn may take one clock from another."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How all nodes are set up, where it differs from what is usual; see `CoreConfig` and `NodeConfig`."""
+
+    pace: float = 1.0
+    """Heartbeats and election timeouts are so many times as long."""
+    pre_vote: bool = True
+    """Without it lost disks are not guarded against either, and none is lost."""
+    check_quorum: bool = True
+    lease_reads: bool = False
+    """Then clients read on the leader's lease, and no clock goes worse than it may."""
+    commit_notice_s: float | None = None
+    append_bytes_max: int = 1 << 20
+    append_entries_max: int = 8192
+    probe_bytes_max: int = 64 << 10
+    inflight_messages_max: int = 16
+    inflight_bytes_max: int = 8 << 20
+    committed_max: int = 4096
+    apply_slice: int = 16
+
+    @staticmethod
+    def draw(random: Random) -> "Settings":
+        """Draw settings: half of the clusters are set up as usual, in the others any setting may be extreme."""
+
+        def some(usual: int, *others: int) -> int:
+            chance, which = random.random(), random.random()
+            return others[int(which * len(others))] if unusual and chance < 0.4 else usual
+
+        unusual = random.random() < 0.5
+        pace = round(0.5 + 1.5 * random.random(), 3)
+        kind = random.random()
+        return Settings(
+            pace=pace if unusual else 1.0,
+            pre_vote=not (unusual and kind < 0.15),
+            check_quorum=not (unusual and 0.1 < kind < 0.25),
+            lease_reads=unusual and kind > 0.7,
+            commit_notice_s=0.003 if some(0, 1) else None,
+            append_bytes_max=some(1 << 20, 1, 100, 2000),
+            append_entries_max=some(8192, 1, 2, 5),
+            probe_bytes_max=some(64 << 10, 1, 200),
+            inflight_messages_max=some(16, 1, 2, 100),
+            inflight_bytes_max=some(8 << 20, 1, 300, 5000),
+            committed_max=some(4096, 1, 3),
+            apply_slice=some(16, 1, 512),
+        )
+
+    def core(self, chunk_bytes: int) -> CoreConfig:
+        """Return the core's settings."""
+        usual = CoreConfig()
+        low_s, high_s = usual.election_timeout_s
+        return CoreConfig(
+            heartbeat_interval_s=self.pace * usual.heartbeat_interval_s,
+            election_timeout_s=(self.pace * low_s, self.pace * high_s),
+            commit_notice_s=usual.commit_notice_s if self.commit_notice_s is None else self.commit_notice_s,
+            pre_vote=self.pre_vote,
+            guard_lost_disk=self.pre_vote,
+            check_quorum=self.check_quorum,
+            lease_reads=self.lease_reads,
+            clock_drift_max=CLOCKS_APART if self.lease_reads else usual.clock_drift_max,
+            append_bytes_max=self.append_bytes_max,
+            append_entries_max=self.append_entries_max,
+            probe_bytes_max=self.probe_bytes_max,
+            inflight_messages_max=self.inflight_messages_max,
+            inflight_bytes_max=self.inflight_bytes_max,
+            committed_max=self.committed_max,
+            snapshot_chunk_bytes=chunk_bytes,
+        )
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -33,6 +115,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     """A node takes a snapshot after so many entries."""
     chunk_bytes: int | None = None
     """Most bytes of a snapshot in one message."""
+    settings: Settings | None = None
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -54,6 +137,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     operations: int = 0
     unknown: int = 0
     refused: int = 0
+    undecided: bool = False
+    """The history was too hard to decide within the steps that were allowed."""
     trace_digest: str = ""
     plan: NemesisPlan | None = None
     acts: list[str] = []
@@ -83,12 +168,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
         head = (
             f"seed {self.seed}, {scenario.size} nodes, {clients} clients, {scenario.safety_s:g} s of faults; "
-            f"of each message or fsync: {chances or 'no mishaps'}"
+            f"of each message or fsync: {chances or 'no mishaps'}; set up {_shown(scenario.settings)}"
         )
         return [head, *(describe_act(act) for act in scenario.acts or ())]
 
 
-CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync")
+CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync", "latency_s")
 """The rates of a plan that need no act."""
 
 
@@ -101,10 +186,11 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
     """Return the scenario with everything drawn that it leaves open; resolving it again changes nothing."""
     random = Random(derive_seed(seed, "scenario"))  # noqa: S311  reproducible on purpose
     plan = scenario.plan or NemesisPlan.draw(random)
-    size = scenario.size or (3 if random.random() < 0.5 else 5)
+    size = scenario.size or _draw_size(random)
     workload = scenario.workload or WorkloadPlan.draw(random)
     snapshot_entries = scenario.snapshot_entries or 10 + int(200 * random.random() ** 2)
     chunk_bytes = scenario.chunk_bytes or 64 + int(20_000 * random.random() ** 4)
+    settings = scenario.settings or Settings.draw(random)
     acts = scenario.acts
     if acts is None:
         random = Random(derive_seed(seed, "acts"))  # noqa: S311  as above
@@ -116,8 +202,17 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
         workload=workload,
         snapshot_entries=snapshot_entries,
         chunk_bytes=chunk_bytes,
+        settings=settings,
         acts=acts,
     )
+
+
+def _draw_size(random: Random) -> int:
+    """Mostly three or five machines; now and then another number, also an even one and one alone."""
+    usual, which = random.random(), random.random()
+    if usual < 0.12:
+        return (1, 2, 4, 4, 6, 7)[int(which * 6)]
+    return 3 if which < 0.5 else 5
 
 
 def write_schedule(schedule: Schedule) -> str:
@@ -153,3 +248,9 @@ def _check_act(act: Act, names: list[NodeId]) -> None:
             raise ConfigError(f"the act {act.name} at {act.at_s} s names {name}; there are {', '.join(known)}")
     if needed.each_s and len(act.each_s) != len(names):
         raise ConfigError(f"the act {act.name} at {act.at_s} s needs {len(names)} times in each_s, one per machine")
+
+
+def _shown(settings: Settings | None) -> str:
+    unusual = msgspec.structs.asdict(settings or Settings())
+    usual = msgspec.structs.asdict(Settings())
+    return ", ".join(f"{name} {unusual[name]}" for name in usual if unusual[name] != usual[name]) or "as usual"
