@@ -225,10 +225,11 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(_PROGRESS, '        self.sent_at = float("-inf")\n', "        self.sent_at = now\n"),
             Patch(
                 _REPLICATION,
-                "        heartbeat = state.must_announce or state.now >= _silent_until(state, progress)\n",
+                "        must_say = (\n            state.must_announce\n            or state.now >= _silent_until(state, progress)\n",
                 "        heartbeat = state.now >= _silent_until(state, progress)\n"
                 "        if not heartbeat and not progress.match_index:\n"
-                "            continue\n",
+                "            continue\n"
+                "        must_say = (\n            heartbeat\n",
             ),
         ),
     ),

@@ -423,10 +423,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICATION,
-                "        must_say = heartbeat or",
+                "        must_say = (\n",
                 "        if state.handed_to_disk < state.log.last_index and progress.mode is Mode.REPLICATE:\n"
                 "            progress.next_index = progress.match_index + 1\n"
-                "        must_say = heartbeat or",
+                "        must_say = (\n",
             ),
         ),
     ),

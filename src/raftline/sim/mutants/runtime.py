@@ -109,8 +109,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Patch(
                 _GROUP_LOOP,
-                "            if self.replica.has_work:\n                self._schedule()\n        self._reading",
-                "        self._reading",
+                "            if self.replica.has_work or self.replica.has_proposed:\n",
+                "            if self.replica.has_proposed:\n",
             ),
         ),
     ),

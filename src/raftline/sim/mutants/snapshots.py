@@ -431,8 +431,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "_encode_header(_Header(self.digest.value, ",
-                "_encode_header(_Header(0, ",
+                "own = _Header(self.digest.value, ",
+                "own = _Header(0, ",
             ),
         ),
     ),
