@@ -225,7 +225,8 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(_PROGRESS, '        self.sent_at = float("-inf")\n', "        self.sent_at = now\n"),
             Patch(
                 _REPLICATION,
-                "        must_say = (\n            state.must_announce\n            or state.now >= _silent_until(state, progress)\n",
+                "        must_say = (\n"
+                "            state.must_announce\n            or state.now >= _silent_until(state, progress)\n",
                 "        heartbeat = state.now >= _silent_until(state, progress)\n"
                 "        if not heartbeat and not progress.match_index:\n"
                 "            continue\n"
