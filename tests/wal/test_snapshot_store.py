@@ -49,6 +49,20 @@ def test_chunks_come_back_as_they_were_written(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_a_certain_snapshot_is_found_beside_a_newer_one(tmp_path: Path) -> None:
+    """What was installed is what is restored; the newest stands in for one that was removed (D9)."""
+    store = _store(tmp_path)
+    newer = SnapshotMeta(9, 3, META.membership)
+    assert store.find(0, META) is None
+    _take(store)
+    _take(store, newer)
+    for wanted, found in ((META, META), (newer, newer), (SnapshotMeta(8, 3, META.membership), newer)):
+        reader = store.find(0, wanted)
+        assert reader is not None
+        assert reader.meta == found
+        reader.close()
+
+
 def test_nothing_is_there_before_the_commit(tmp_path: Path) -> None:
     """A snapshot that was begun, or given up, has no name."""
     store = _store(tmp_path)

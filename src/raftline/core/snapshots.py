@@ -112,9 +112,11 @@ def on_snapshot_request(state: RaftState, sender: NodeId, request: SnapshotReque
 def on_chunk_stored(state: RaftState, event: ChunkStored) -> str | None:
     """Ask for the next chunk, or install the complete snapshot (D10 to D12)."""
     meta = event.meta
-    if state.storing is None or state.storing[:2] != (meta.index, meta.term):
+    if state.storing is not None and state.storing[:2] == (meta.index, meta.term):
+        state.storing = None if event.complete else (meta.index, meta.term, event.next_offset)
+    elif not event.complete or state.role is Role.LEADER:
         return "given up meanwhile"
-    state.storing = None if event.complete else (meta.index, meta.term, event.next_offset)
+    # A whole one is on disk even if it was given up for another: it counts, or a start would find what nobody knew of.
     if event.complete and meta.index > state.commit:
         _install(state, meta)
     if state.leader is not None and state.role is Role.FOLLOWER:

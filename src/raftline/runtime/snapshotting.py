@@ -187,7 +187,7 @@ class Snapshotting:
         self._on_disk(partial(self._open, meta), partial(self._restore_begin, self._restores, done))
 
     def _open(self, meta: SnapshotMeta) -> tuple[SnapshotReader, Iterator[bytes]]:
-        reader = self._store.latest(self._group)
+        reader = self._store.find(self._group, meta)
         assert reader is not None, "a snapshot is installed only after it was stored"
         assert reader.meta.index >= meta.index, "snapshots only move forward (D9)"
         return reader, reader.chunks()

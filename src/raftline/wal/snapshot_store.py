@@ -65,6 +65,11 @@ class SnapshotStore:
             return None
         return self.open(named[-1][1])
 
+    def find(self, group: GroupId, meta: SnapshotMeta) -> "SnapshotReader | None":
+        """Open the snapshot `meta` of `group`, or the newest if that one is gone already."""
+        name = _name(group, meta)
+        return self.open(name) if any(name == known for _, known in self._names(group)) else self.latest(group)
+
     def open(self, name: str) -> "SnapshotReader":
         """Open the snapshot file `name`."""
         path = f"{self._directory}/{name}"
