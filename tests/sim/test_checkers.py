@@ -252,6 +252,21 @@ def test_a_lost_disk_may_forget(world: World) -> None:
     assert world.watched(follower).replica.applied == 4
 
 
+def test_what_a_lost_disk_acknowledged_counts_until_the_leader_hears_of_the_loss(world: World) -> None:
+    """The acknowledgement was true when it was given; found by a seed that wiped a disk a moment behind it (C14)."""
+    world.propose()
+    follower, state = world.followers[0], world.watched(world.leader).core.state
+    progress = state.progress[follower.name]
+    world.checkers.on_wiped(follower)
+    world.checkers._durable.pop(world.followers[1].name)
+    index = progress.match_index
+    state.commit = index
+    world.checkers._check_quorum_stores(world.leader.name, state)
+    progress.on_trust(trusted=False)
+    with pytest.raises(SafetyViolation, match=rf"commits index {index}, which only \['{world.leader.name}'\] have"):
+        world.checkers._check_quorum_stores(world.leader.name, state)
+
+
 def test_a_failed_disk_is_on_record(world: World) -> None:
     """From the moment of the failure on the node is to be silent (E8)."""
     persistence = world.group(world.followers[0]).persistence

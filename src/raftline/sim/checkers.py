@@ -92,6 +92,8 @@ class Checkers:
         self._logs = LogRecord()
         self._states = StateChecks()
         self._memberships: MembershipChecks | None = None
+        self._wiped: dict[NodeId, Index] = {}
+        """How far the disks went that were lost."""
         self._messages = MessageChecks(self._clock_of, self._state_of)
         self._durable = self._messages.durable
         self.leaders = self._messages.leaders
@@ -174,7 +176,9 @@ class Checkers:
 
     def on_wiped(self, member: "Member") -> None:
         """A disk was lost: its terms and votes are gone with it."""
-        self._durable.pop(member.name, None)
+        before = self._durable.pop(member.name, None)
+        if before is not None:
+            self._wiped[member.name] = max(before.last_index, before.snapshot_index)
         self._messages.lost[member.name] = len(self.committed)
         self._messages.forget_votes_of(member.name)
 
@@ -312,8 +316,15 @@ class Checkers:
             durable = self._durable.get(member)
             if durable is not None and max(durable.last_index, self._snapshot_index(member)) >= index:
                 holders.append(member)
+            elif self._wiped.get(member, 0) >= index and self._counts_on(state, member, index):
+                holders.append(member)
         if not has_quorum(state.membership, holders):
             self._violated(name, f"commits index {index}, which only {holders} have on disk (B11, B13)")
+
+    def _counts_on(self, state: RaftState, member: NodeId, index: Index) -> bool:
+        """Say whether a leader was told that `member` has `index`, and not yet that its disk was lost since (C14)."""
+        progress = state.progress.get(member)
+        return progress is not None and progress.is_trusted and progress.match_index >= index
 
     def _on_applied(self, name: NodeId, watched: _Watched, applied: Index) -> None:
         """Equal indices, equal state machines (§5.4.3)."""
