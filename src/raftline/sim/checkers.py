@@ -314,9 +314,8 @@ class Checkers:
         holders = []
         for member in state.membership.everyone():
             durable = self._durable.get(member)
-            if durable is not None and max(durable.last_index, self._snapshot_index(member)) >= index:
-                holders.append(member)
-            elif self._wiped.get(member, 0) >= index and self._counts_on(state, member, index):
+            stored = durable is not None and max(durable.last_index, self._snapshot_index(member)) >= index
+            if stored or (self._wiped.get(member, 0) >= index and self._counts_on(state, member, index)):
                 holders.append(member)
         if not has_quorum(state.membership, holders):
             self._violated(name, f"commits index {index}, which only {holders} have on disk (B11, B13)")
