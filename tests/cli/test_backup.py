@@ -51,13 +51,14 @@ def backup(source: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_a_backup_of_one_moment_under_load(source: LocalCluster, tmp_path: Path) -> None:
     """Writes go on meanwhile; what was acknowledged before is in it, and it is a prefix of what came."""
     port = source.nodes["n1"].port
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
 
     def write() -> None:
         client = plain_client(port)
         while not stop.is_set():
             client.incr("first")
             client.incr("second")
+            begun.set()
         client.close()
 
     writer = threading.Thread(target=write)
@@ -66,6 +67,7 @@ def test_a_backup_of_one_moment_under_load(source: LocalCluster, tmp_path: Path)
     try:
         client = plain_client(port)
         before = int(client.incr("acknowledged"))
+        assert begun.wait(30), "the writer writes"
         code, out, err = run("backup", f"127.0.0.1:{port}", str(path))
     finally:
         stop.set()
