@@ -3,6 +3,7 @@
 import importlib
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -44,14 +45,16 @@ def test_code_without_a_module_has_no_suspicious_lines() -> None:
 def test_coroutines_that_nobody_awaits_are_remembered() -> None:
     """What was called and not awaited becomes one hint; other warnings are passed on."""
 
-    async def put() -> None:
+    async def nothing() -> None:
         pass
+
+    put: Callable[[], object] = nothing
 
     with remember_unawaited() as hints:
         for _ in range(2):
             put()
     assert len(hints) == 1
-    assert "put() was called and its result not awaited" in hints[0]
+    assert "nothing() was called and its result not awaited" in hints[0]
     with pytest.warns(UserWarning, match="something else"), remember_unawaited() as hints:
         warnings.warn("something else", UserWarning, stacklevel=1)
     assert hints == []
