@@ -160,6 +160,22 @@ def test_the_new_voters_have_to_be_able_to_elect(leading: Any) -> None:
     assert one.state.membership.voters == ("n1", "n3")
 
 
+def test_voters_get_the_time_to_answer_a_new_leader(bench: Any) -> None:
+    """Until each has answered, or an election timeout is over, a change need not be refused: it can wait (C14)."""
+    one = bench(noop=True)
+    one.lead()
+    _accept(one, "n2")
+    assert one.core.has_settled
+    assert one.core.awaits_voters, "n3 has not answered"
+    _accept(one, "n3")
+    assert not one.core.awaits_voters
+    other = bench(noop=True)
+    other.lead()
+    _accept(other, "n2")
+    other.state.now += other.state.config.election_timeout_s[1]
+    assert not other.core.awaits_voters, "n3 had its time"
+
+
 # How a change goes.
 
 

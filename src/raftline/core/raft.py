@@ -127,6 +127,16 @@ class Raft:
         return state.role is Role.LEADER and state.log.term_at(state.commit) == state.term
 
     @property
+    def awaits_voters(self) -> bool:
+        """Say whether voters did not answer this leader yet that have had no time to: whom to trust is not known."""
+        state = self.state
+        since = state.now - state.config.election_timeout_s[1]
+        return any(
+            not progress.was_heard and progress.heard_at > since and state.membership.is_voter(node)
+            for node, progress in state.progress.items()
+        )
+
+    @property
     def is_changing_by_itself(self) -> bool:
         """Say whether a change of the membership is under way that nobody asked for, and that will be over soon."""
         state = self.state

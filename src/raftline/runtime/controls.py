@@ -34,14 +34,14 @@ class Controls:
     def take(self, batch: list[Proposal], now: float) -> list[Proposal]:
         """Give the core, which leads, the requests among `batch`; return the commands.
 
-        What the leader could only refuse, and will not in a moment, waits for that: the first commit of its term, and
-        the end of what it does by itself, as when it promotes a learner.
+        What the leader could only refuse, and will not in a moment, waits for that: the first commit of its term, the
+        first answer of each voter, and the end of what it does by itself, as when it promotes a learner.
         """
         core = self._replica.core
         for proposal in batch:
             if not proposal.is_control:
                 continue
-            if not core.has_settled or core.is_changing_by_itself:
+            if not core.has_settled or core.awaits_voters or core.is_changing_by_itself:
                 self._hold(proposal)
                 continue
             request_id = self.next_id()
