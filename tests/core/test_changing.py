@@ -172,7 +172,7 @@ def test_voters_get_the_time_to_answer_a_new_leader(bench: Any) -> None:
     other = bench(noop=True)
     other.lead()
     _accept(other, "n2")
-    other.state.now += other.state.config.election_timeout_s[1]
+    other.state.now += 2 * other.state.config.election_timeout_s[1]
     assert not other.core.awaits_voters, "n3 had its time"
 
 
