@@ -33,12 +33,14 @@ from raftline.errors import (
     Stopped,
     StorageError,
     Timeout,
+    TooLarge,
+    TooNew,
     TooStale,
 )
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node
-from raftline.runtime.status import Status
+from raftline.runtime.status import MemberStatus, Status
 
 __all__ = [
     "AddLearner",
@@ -49,6 +51,7 @@ __all__ = [
     "CorruptLog",
     "DirectoryInUse",
     "Diverged",
+    "MemberStatus",
     "MembershipChange",
     "Move",
     "Node",
@@ -69,5 +72,7 @@ __all__ = [
     "Stopped",
     "StorageError",
     "Timeout",
+    "TooLarge",
+    "TooNew",
     "TooStale",
 ]
