@@ -30,6 +30,8 @@ class MemberActs:
         self._cluster = cluster
         self._counts = counts
         self._restoring = False
+        self._open = 0
+        """Requests without an answer."""
 
     def transfer(self, target: Member | None) -> str | None:
         """Ask the leader to hand over to `target`; return its name, None if it leads or nobody does."""
@@ -52,9 +54,12 @@ class MemberActs:
         return target.name
 
     def everybody_votes(self) -> bool:
-        """Say whether a leader knows every machine as a voter."""
+        """Say whether a leader knows every machine as a voter, none of them on its way out or about to be sent away."""
         leader = self._leader()
-        return leader is not None and len(self._voters(leader)) == len(self._cluster.members)
+        if leader is None or leader.node is None or self._open:
+            return False
+        stay = [member for member in leader.node.status().members if member.voter and not member.leaving]
+        return len(stay) == len(self._cluster.members)
 
     def restore(self) -> None:
         """Add whoever is missing, one after the other, until everybody votes."""
@@ -80,10 +85,12 @@ class MemberActs:
 
     def _ask(self, member: Member, request: Coroutine[Any, Any, object], what: str) -> None:
         assert member.loop is not None, "it is up"
+        self._open += 1
         member.loop.spawn(request, name=what).add_done_callback(partial(self._on_answer, what))
 
     def _on_answer(self, what: str, outcome: "asyncio.Future[object]") -> None:
         """Count what came of a request; trouble is part of the game, anything else is a finding."""
+        self._open -= 1
         if outcome.cancelled():
             return
         error = outcome.exception()
