@@ -5,6 +5,7 @@ ends. Exceptions of the implementation end up here too, with the server they bel
 """
 
 import asyncio
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ _NETWORK_FILE = str(Path(network_module.__file__))
 _HERE = str(Path(__file__).parent)
 _SIMULATOR = str(Path(loop_module.__file__).parent)
 _TASKS_MAX = 50_000
+_THREADS_MAX = 100
 
 
 class Bench:
@@ -95,10 +97,12 @@ class Bench:
                 self._report(task.exception())
 
     def check_tasks(self) -> None:
-        """Complain of tasks without end, before they fill memory."""
+        """Complain of tasks and threads without end, before they fill memory."""
         count = len(self.loop.tasks if isinstance(self.loop, SimLoop) else self._tasks)
         if count > _TASKS_MAX:
             self.fail(BrokenPromise("memory", f"there are {count} tasks, all servers' together"))
+        if threading.active_count() > _THREADS_MAX:
+            self.fail(BrokenPromise("alone", f"there are {threading.active_count()} threads; servers need none"))
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, /, **options: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **options)

@@ -94,6 +94,7 @@ PROMISES = {
     "memory": _promise("a server's memory stays bounded", "D16", "F19", "B25"),
     "killed": _promise("after kill() nothing is sent, saved or delivered", "E8", "F22", "H5"),
     "alive": _promise("a server ends when it is killed, and ends nothing else", "H5"),
+    "alone": _promise("a server is an object in one process: it starts few others, and prints little", "H5", "F19"),
     "undisturbed": _promise(
         "a server leaves alone what is not its own: the loop, others' tasks, functions of other modules", "H9", "H5"
     ),

@@ -6,15 +6,17 @@ import logging
 import math
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from raftline.lab.bench import Bench, describe_error
 from raftline.lab.cluster import Cluster
+from raftline.lab.guard import replaced
 from raftline.lab.promises import BrokenPromise, rules_in
 from raftline.lab.result import Failure, Numbers, TestResult, failure_of
 from raftline.lab.tests.case import LabTest
@@ -26,7 +28,9 @@ from raftline.sim.refusals import SimulationError
 __all__ = ["TIME_LIMIT_S", "run_test"]
 
 TIME_LIMIT_S = 120.0
-"""Of the test's own time, and of real time (J4)."""
+"""Of the test's own time, and of real time until its process is ended (J4)."""
+_FAREWELLS_S = 10.0
+"""Before that the test is interrupted, so that it can say where it is."""
 
 _STUCK_S = 10.0
 _CALLBACKS_PER_MS_MAX = 300_000
@@ -46,20 +50,30 @@ def run_test(
     virtual: bool,
     scripts: bool = True,
     give_up: Callable[[TestResult], None] = lambda _result: None,
+    last_words: BinaryIO | None = None,
 ) -> tuple[TestResult, Trace]:
     """Run a test with an implementation's `make`; must be called in the main thread, outside any loop.
 
     Whatever the implementation does becomes a result. If it swallows every interruption, `give_up(result)` is called,
-    which may end the process.
+    which may end the process; `last_words` is for `watch_progress`.
     """
+    threads = set(threading.enumerate())
     random.seed(f"lab {seed}")
     run = _Run(test, make, seed, virtual=virtual, scripts=scripts)
 
     def on_hopeless() -> None:
         give_up(run.result())
 
-    with watch_progress(run.progress, run.on_stuck, stuck_s=_STUCK_S, limit_s=TIME_LIMIT_S, on_hopeless=on_hopeless):
+    with watch_progress(
+        run.progress,
+        run.on_stuck,
+        stuck_s=_STUCK_S,
+        limit_s=max(1.0, TIME_LIMIT_S - _FAREWELLS_S),
+        on_hopeless=on_hopeless,
+        last_words=last_words,
+    ):
         run.run()
+    run.look_around(threads)
     return run.result(), run.trace
 
 
@@ -115,11 +129,30 @@ class _Run:
             self._note_broken(BrokenPromise("memory", describe_error(error)))
         except (SystemExit, KeyboardInterrupt) as error:
             self._note_broken(BrokenPromise("alive", f"the code ended the program: {describe_error(error)}"))
+        except asyncio.CancelledError:
+            self._note_broken(BrokenPromise("undisturbed", "the code cancelled a task of the tester"))
         except BaseException as error:
             _logger.warning("the tester broke down", exc_info=True)
             what = "stopped the loop" if _LOOP_STOPPED.search(str(error)) else "changed what the tester relies on"
             seen = f"the tester broke down, probably because the code {what}: {describe_error(error)}"
             self._note_broken(BrokenPromise("undisturbed", seen))
+
+    def look_around(self, threads: set[threading.Thread]) -> None:
+        """Note what the code did to the process: functions it replaced, threads beside `threads` that still run."""
+        names = replaced()
+        if names:
+            what = f"the code replaced {', '.join(names)}, which everybody in this process uses"
+            self._also.append(what)
+            self._note_broken(BrokenPromise("undisturbed", what))
+        deadline = time.monotonic() + _FAREWELL_S
+        left = [thread for thread in threading.enumerate() if thread not in threads]
+        for thread in left:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        left = [thread for thread in left if thread.is_alive()]
+        if left:
+            what = f"threads still run after kill(): {', '.join([thread.name for thread in left][:_ALSO_MAX])}"
+            self._also.append(what)
+            self._note_broken(BrokenPromise("alive", what, suspects=("F22",)))
 
     def result(self) -> TestResult:
         """Return what came of the run."""
@@ -140,7 +173,7 @@ class _Run:
         if self._broken is None:
             return None
         failure = failure_of(self._broken, self._ended_at, script=self._script)
-        return msgspec.structs.replace(failure, also=self._also)
+        return msgspec.structs.replace(failure, also=[what for what in self._also if what != failure.seen])
 
     async def _main(self) -> None:
         """Run body and scripts until they end, something breaks, or time is up."""

@@ -1,5 +1,6 @@
 """Runs jobs in worker processes and answers for them: a worker that dies or stops answering is a failed test.
 
+Each worker runs under a warden, a process that ends whatever the code under test leaves behind.
 Results come in the order of the jobs, however many workers run side by side.
 """
 
@@ -12,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from queue import SimpleQueue
 
 import msgspec
@@ -21,7 +21,9 @@ from raftline.lab.catalogue import select
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.result import TestResult, failure_of
 from raftline.lab.run import TIME_LIMIT_S
-from raftline.lab.worker import Job, Report
+from raftline.lab.warden import MARK, command_under
+from raftline.lab.watchdog import LAST_WORDS, understand_last_words
+from raftline.lab.worker import RESULTS_CLOSED, Job, Report
 
 __all__ = ["WORKER", "run_jobs"]
 
@@ -29,8 +31,8 @@ WORKER = "raftline.lab.worker"
 """The module that a worker process runs."""
 
 _LOOK_INTERVAL_S = 0.5
-_GRACE_S = 20.0
-"""What a worker that interrupts a test by itself may need on top of the time limit."""
+_ENDING_S_MAX = 7.0
+"""How long a warden may take to end what the code under test started."""
 
 
 def run_jobs(
@@ -92,23 +94,17 @@ class _Worker:
         try:
             process.stdin.write(msgspec.json.encode(job) + b"\n")
             process.stdin.flush()
-            line = _read_line(process, TIME_LIMIT_S + _GRACE_S)
+            line = _read_line(process, TIME_LIMIT_S)
         except BrokenPipeError:
             line = b""
+        if line is not None and line.startswith(LAST_WORDS):
+            line += _read_rest(process)
         report = _decode(line, job)
         if report is None or report.last:
             self.stop()
         if report is not None:
             return report.result
-        if line and line.endswith(b"\n"):
-            return _failed(job, BrokenPromise("undisturbed", "the code wrote into the pipe that results go through"))
-        if line is None:
-            seen = f"the test did not end within {TIME_LIMIT_S + _GRACE_S:.0f} s and swallowed every interruption"
-            return _failed(job, BrokenPromise("time", seen))
-        code = process.returncode
-        assert code is not None, "it was waited for"
-        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return _failed(job, BrokenPromise("alive", f"the process that ran the test ended {how}"))
+        return _failed(job, _cause(line, process.returncode))
 
     def stop(self) -> None:
         """End the process."""
@@ -120,14 +116,17 @@ class _Worker:
             try:
                 process.wait(timeout=1)
             except subprocess.TimeoutExpired:
+                process.terminate()
+            try:
+                process.wait(timeout=_ENDING_S_MAX)
+            except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # copies that the code under test made by fork
 
     def _start(self) -> "subprocess.Popen[bytes]":
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, start_new_session=True)  # noqa: S603  ourselves
+        command = command_under(list(self._command))
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)  # noqa: S603  ourselves
         return self._process
 
 
@@ -138,6 +137,25 @@ def _decode(line: bytes | None, job: Job) -> Report | None:
     except (msgspec.MsgspecError, ValueError):
         return None
     return report if (report.result.title, report.result.seed) == (job.title, job.seed) else None
+
+
+def _cause(line: bytes | None, code: int | None) -> BrokenPromise:
+    """Return why a worker gave no result, from what it or its warden wrote last and the exit code it ended with."""
+    if line is None:
+        seen = f"the test did not end within {TIME_LIMIT_S:.0f} s and swallowed every interruption"
+        return BrokenPromise("time", seen)
+    if line.startswith(MARK):
+        return BrokenPromise("alone", line.removeprefix(MARK).decode(errors="replace").strip())
+    if (seen := understand_last_words(line) or "") != "":
+        return BrokenPromise("returns", seen)
+    if line.endswith(b"\n"):
+        return BrokenPromise("undisturbed", "the code wrote into the pipe that results go through")
+    assert code is not None, "it was waited for"
+    if code == RESULTS_CLOSED:
+        seen = "the code closed file descriptors that it had not opened, that of the results among them"
+        return BrokenPromise("undisturbed", seen)
+    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return BrokenPromise("alive", f"the process that ran the test ended {how}")
 
 
 def _read_line(process: "subprocess.Popen[bytes]", limit_s: float) -> bytes | None:
@@ -160,6 +178,14 @@ def _read_line(process: "subprocess.Popen[bytes]", limit_s: float) -> bytes | No
                 break
             line += piece
     return bytes(line)
+
+
+def _read_rest(process: "subprocess.Popen[bytes]") -> bytes:
+    """Return what a process that is about to end still writes."""
+    rest = b""
+    while piece := _read_line(process, _ENDING_S_MAX):
+        rest += piece
+    return rest
 
 
 def _failed(job: Job, broken: BrokenPromise) -> TestResult:

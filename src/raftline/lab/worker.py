@@ -6,6 +6,7 @@ that code prints goes to standard error, so that it never gets between the resul
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from raftline.lab.catalogue import select
+from raftline.lab.guard import replaced
 from raftline.lab.hints import remember_unawaited, suspicious_lines
 from raftline.lab.loader import load_make
 from raftline.lab.promises import BrokenPromise
@@ -21,10 +23,15 @@ from raftline.lab.result import TestResult, failure_of
 from raftline.lab.run import run_test
 from raftline.lab.tests.case import LabTest
 from raftline.lab.trace import Trace
+from raftline.lab.watchdog import Interrupted, watch_progress
 
-__all__ = ["Job", "Report", "main", "run_job"]
+__all__ = ["RESULTS_CLOSED", "Job", "Report", "main", "run_job"]
+
+RESULTS_CLOSED = 97
+"""The exit code of a worker that has nowhere to write its result to."""
 
 _MEMORY_BYTES_MAX = 3 << 30
+_LOADING_S_MAX = 20.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,15 +60,22 @@ def main() -> None:
     myself = os.getpid()
     makes: dict[str, Callable[..., Any] | BrokenPromise] = {}
 
-    def give_up(result: TestResult) -> None:
-        results.write(msgspec.json.encode(Report(result, last=True)) + b"\n")
-        os._exit(1)
+    home = Path.cwd()
 
-    for line in jobs:
-        result = run_job(msgspec.json.decode(line, type=Job), makes, give_up)
+    def answer(result: TestResult, *, last: bool = False) -> None:
         if os.getpid() != myself:
             os._exit(0)  # a copy that the code under test made by fork
-        results.write(msgspec.json.encode(Report(result)) + b"\n")
+        try:
+            results.write(msgspec.json.encode(Report(result, last=last)) + b"\n")
+        except OSError:
+            os._exit(RESULTS_CLOSED)
+        if last:
+            os._exit(1)
+
+    for line in jobs:
+        os.chdir(home)  # relative paths mean the same in every job, wherever the code under test went
+        result = run_job(msgspec.json.decode(line, type=Job), makes, lambda result: answer(result, last=True), results)
+        answer(result, last=threading.active_count() > 1 or bool(replaced()))
 
 
 def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -78,31 +92,49 @@ def run_job(
     job: Job,
     makes: dict[str, Callable[..., Any] | BrokenPromise],
     give_up: Callable[[TestResult], None] = lambda _result: None,
+    last_words: BinaryIO | None = None,
 ) -> TestResult:
-    """Run one job; `makes` remembers implementations that were loaded before, `give_up` is for `run_test`."""
+    """Run one job; `makes` remembers implementations that were loaded before, the rest is for `run_test`."""
     test = next(test for test in select([]) if test.title == job.title)
+    traces = None if job.traces is None else Path(job.traces).absolute()
     make = makes.get(job.implementation)
     if make is None:
-        try:
-            make = load_make(job.implementation)
-        except BrokenPromise as broken:
-            make = broken
-        makes[job.implementation] = make
+        make = makes[job.implementation] = _load(job.implementation, last_words)
     if isinstance(make, BrokenPromise):
         failure = failure_of(make, 0.0)
         return TestResult(
             part=test.part, title=test.title, seed=job.seed, virtual=job.virtual, passed=False, failure=failure
         )
     with remember_unawaited() as hints:
-        result, trace = run_test(test, make, job.seed, virtual=job.virtual, give_up=give_up)
+        result, trace = run_test(test, make, job.seed, virtual=job.virtual, give_up=give_up, last_words=last_words)
     if result.failure is None:
         return result
     also = [*result.failure.also, *hints, *(suspicious_lines(make) if job.virtual else ())]
     failure = msgspec.structs.replace(result.failure, also=also)
-    if job.traces is not None:
-        path = _write_trace(Path(job.traces), test, job, result, trace)
-        failure = msgspec.structs.replace(failure, trace=str(path))
+    if traces is not None and job.traces is not None:
+        path = _write_trace(traces, test, job, result, trace)
+        failure = msgspec.structs.replace(failure, trace=str(Path(job.traces) / path.name))
     return msgspec.structs.replace(result, failure=failure)
+
+
+def _load(implementation: str, last_words: BinaryIO | None) -> Callable[..., Any] | BrokenPromise:
+    """Return an implementation's `make`, or what is wrong with it; importing it may take as long as any step."""
+    stuck: list[str] = []
+    try:
+        with watch_progress(
+            lambda: 0,
+            lambda _name, seen: stuck.append(seen),
+            stuck_s=_LOADING_S_MAX,
+            limit_s=2 * _LOADING_S_MAX,
+            last_words=last_words,
+        ):
+            return load_make(implementation)
+    except BrokenPromise as broken:
+        return broken
+    except Interrupted:
+        return BrokenPromise("loads", f"{implementation}: {stuck[0]}")
+    except (SystemExit, KeyboardInterrupt) as error:
+        return BrokenPromise("loads", f"{implementation} ended the program when it was imported: {error!r}")
 
 
 def _write_trace(folder: Path, test: LabTest, job: Job, result: TestResult, trace: Trace) -> Path:
