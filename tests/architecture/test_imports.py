@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     Example = Callable[..., Module]
 
 LAYERS: dict[str, set[str]] = {
+    "__main__": {"cli"},
     "cli": {"kv", "lab", "sim"},
     "testing": {"sim", "linearizability"},
     "kv": {"runtime", "replica"},

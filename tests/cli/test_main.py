@@ -70,3 +70,9 @@ def test_the_module_can_be_run() -> None:
     """`python -m raftline.cli.main` is `raftline`; that is how local clusters start their nodes."""
     done = subprocess.run([sys.executable, "-m", "raftline.cli.main", "--version"], capture_output=True, check=True)
     assert done.stdout.decode() == f"raftline {version('raftline')}\n"
+
+
+def test_the_package_can_be_run_as_a_module() -> None:
+    """`python -m raftline` is `raftline`, for environments without its script."""
+    command = [sys.executable, "-m", "raftline", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("raftline ")  # noqa: S603  our own interpreter

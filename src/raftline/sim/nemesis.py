@@ -105,6 +105,10 @@ class Nemesis:
                 member.start()
         self._members.restore()
 
+    def everybody_votes(self) -> bool:
+        """Say whether a leader knows every machine as a voter for good."""
+        return self._members.everybody_votes()
+
     def _wait_for_next(self) -> None:
         if self._waiting:
             self._world.call_at(self._waiting[0].at_s, self._act)
@@ -342,7 +346,7 @@ class Nemesis:
             return None
         if self._wiped or len(self.cluster.ready()) < len(self.cluster.members):
             return None
-        if not self._members.everybody_votes():
+        if not self.everybody_votes():
             return None
         leader, victim = self._leader(), self._machine(act)
         if leader is None or victim is None or leader is victim or leader.node is None:

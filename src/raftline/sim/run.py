@@ -34,6 +34,12 @@ from raftline.sim.workload import Workload
 __all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
 
 
+_HEALED_S_MIN = 3.0
+_LOOK_AGAIN_S = 0.5
+_LAG_MAX = 20
+"""In entries: more than what is under way at any moment, less than a follower lacks that does not keep up."""
+
+
 class LinearizabilityViolation(SafetyViolation):
     """No order of the clients' operations explains what they were told."""
 
@@ -96,7 +102,7 @@ class _Run:
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
         self.cluster.note("", "heal")
-        world.run_for(scenario.heal_s - 2.0)
+        self._recover()
         if self.workload.last_answer_at < world.now - 4.0:
             raise LivenessViolation(
                 f"no client was answered for 4 s, {scenario.heal_s - 2.0} s after everything was healed"
@@ -112,6 +118,22 @@ class _Run:
             raise LivenessViolation(f"{self.sessions.waiting} repeat a command and are not answered (G8)")
         self.sessions.check_end()
         self._check_history()
+
+    def _recover(self) -> None:
+        """Let clients go on until all is well again, for a while in any case, and no longer than is allowed."""
+        world = self.world
+        end = world.now + self.scenario.heal_s - 2.0
+        world.run_for(min(_HEALED_S_MIN, self.scenario.heal_s - 2.0))
+        while world.now < end and not self._is_well():
+            world.run_for(min(_LOOK_AGAIN_S, end - world.now))
+
+    def _is_well(self) -> bool:
+        """Say whether everybody is up, votes and keeps up, and clients are answered."""
+        statuses = [member.node.status() for member in self.cluster.ready() if member.node is not None]
+        if len(statuses) < len(self.cluster.members) or not self.nemesis.everybody_votes():
+            return False
+        lag = max(status.commit_index for status in statuses) - min(status.applied_index for status in statuses)
+        return lag <= _LAG_MAX and self.workload.last_answer_at > self.world.now - _LOOK_AGAIN_S
 
     def _check_history(self) -> None:
         """Some order of the operations explains every answer, key by key; acknowledged writes are part of it."""
