@@ -190,7 +190,9 @@ def _carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: i
         term = recovery.term + 1
         alone = encode_membership(Membership.of({recovery.node_id: recovery.address}))
         entry = Entry(recovery.new_membership_index, term, alone, KIND_MEMBERSHIP, time.time_ns() // 1_000_000)
-        wal.append([Write(group=_GROUP, entries=(entry,), hard_state=HardState(term, recovery.node_id))])
+        found = wal.recovered[_GROUP].hard_state
+        hard_state = HardState(term, recovery.node_id, history=found.history if found is not None else 0)
+        wal.append([Write(group=_GROUP, entries=(entry,), hard_state=hard_state)])
         wal.rename_cluster(recovery.new_cluster_id)
     finally:
         wal.close()

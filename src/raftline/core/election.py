@@ -1,7 +1,8 @@
 """Votes asked for and votes given (§5.2, §5.4.1), and the pre-vote before them (thesis 9.6).
 
 A node that cannot know whether its empty directory is a first start or a lost disk gives its vote only to a
-candidate that saw a majority of empty logs, where nothing can have been acknowledged (C14, docs/rules.md).
+candidate that saw a majority of empty logs and no other, where nothing can have been acknowledged (C14,
+docs/rules.md).
 """
 
 from raftline.core.ids import NodeId
@@ -26,10 +27,12 @@ def believes_in_leader(state: RaftState) -> bool:
 def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> str | None:
     """Give or refuse a vote; the term rule has been applied already (A8)."""
     up_to_date = state.log.is_up_to_date(request.last_index, request.last_term)
-    may_vote = state.established or request.bootstrap
+    may_vote = state.established or (request.bootstrap and not state.entries_elsewhere)
     if request.pre_vote:
         granted = request.term > state.term and up_to_date and may_vote and not believes_in_leader(state)
-        state.send(sender, VoteReply(state.term, request.term, granted, pre_vote=True, unestablished=state.is_blank))
+        state.send(
+            sender, VoteReply(state.term, request.term, granted, pre_vote=True, unestablished=state.knows_no_entries)
+        )
         return None
     assert request.term == state.term, "the term rule comes first"
     if request.transfer:
@@ -45,7 +48,7 @@ def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> s
         if state.role is Role.PRE_CANDIDATE:
             become_follower(state, state.term, None)  # answers to its own question must not cut the candidate short
         state.restart_election_timer()  # the third of A2's events, and only when granted (A4)
-    state.send(sender, VoteReply(state.term, request.term, granted, unestablished=state.is_blank))
+    state.send(sender, VoteReply(state.term, request.term, granted, unestablished=state.knows_no_entries))
     return None
 
 

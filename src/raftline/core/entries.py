@@ -14,7 +14,7 @@ __all__ = ["KIND_COMMAND", "KIND_MEMBERSHIP", "KIND_NOOP", "Entry", "HardState",
 KIND_COMMAND = 0
 """`data` is a client's command; the state machine applies it."""
 KIND_NOOP = 1
-"""`data` is empty; a new leader's first entry (§8)."""
+"""A new leader's first entry (§8); `data` is empty, but at index 1 it is the number of the log's history (C14)."""
 KIND_MEMBERSHIP = 2
 """`data` is a MessagePack `Membership` that took effect when the entry was appended (§6)."""
 
@@ -37,6 +37,8 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     vote: NodeId | None = None
     established: bool = True
     """False while an empty data directory might be a lost one: such a node must not vote (C14)."""
+    history: int = 0
+    """The number in the log's first entry, once something of this log is known to be committed; 0 for unknown (C14)."""
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,6 +5,7 @@ A heartbeat takes exactly the same path (B3). Nothing the leader did not verify 
 
 from raftline.core.configuration import is_membership
 from raftline.core.entries import KIND_MEMBERSHIP
+from raftline.core.history import adopt_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.state import RaftState
@@ -43,6 +44,8 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
     match_index = request.prev_index + len(request.entries)
     _take_entries(state, request)
     state.commit = max(state.commit, min(request.commit, match_index))
+    if not state.history:
+        adopt_history(state, request.history)
     if request.commit <= match_index:
         state.fresh_at, state.fresh_index = state.now, request.commit
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:

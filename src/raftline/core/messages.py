@@ -41,6 +41,8 @@ class VoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="V
     """The old leader asked for this election, so leader stickiness does not apply (thesis 3.10)."""
     bootstrap: bool = False
     """A majority of the candidate's voters, itself included, has never stored anything (see docs/rules.md, C14)."""
+    history: int = 0
+    """The history that the candidate knows something committed of, 0 if none."""
 
 
 class VoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="v"):
@@ -51,7 +53,7 @@ class VoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="v")
     granted: bool
     pre_vote: bool = False
     unestablished: bool = False
-    """The voter's data directory is new: it may be a first start, or a lost disk."""
+    """The voter holds nothing and knows of nobody who does: it may be a first start, or a lost disk."""
 
 
 class Directory(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,6 +78,8 @@ class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """Rolling hash of commands and results applied up to `digest_index`; 0 where there is none to compare."""
     directory: Directory | None = None
     """For a follower that does not answer: it may be new, or have slept while others moved."""
+    history: int = 0
+    """Of the leader's log, 0 if it has none; a follower of another one does not follow (C14)."""
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a"):
@@ -109,6 +113,8 @@ class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, ta
     data: bytes
     done: bool
     round: int = 0
+    history: int = 0
+    """Of the leader's log, as in `AppendRequest`."""
 
 
 class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="s"):

@@ -29,6 +29,7 @@ from raftline.core.events import (
     TransferRequested,
 )
 from raftline.core.following import is_well_formed, refuse_append
+from raftline.core.history import is_foreign, note_entries_elsewhere
 from raftline.core.ids import Index, NodeId, Term
 from raftline.core.membership import Membership
 from raftline.core.messages import (
@@ -174,6 +175,10 @@ class Raft:
             return "malformed"
         if isinstance(message, SnapshotRequest) and message.membership.problem() is not None:
             return "malformed"
+        if not state.log.last_index and not state.entries_elsewhere:
+            note_entries_elsewhere(state, message)
+        if state.history and is_foreign(state, sender, message):
+            return "of another history"
         reason = _gate(state, sender, message)
         if reason is not None:
             return reason
@@ -226,7 +231,7 @@ class Raft:
         after = state.out
         hard_state = None
         if state.hard_state_changed:
-            hard_state = HardState(state.term, state.vote, state.established)
+            hard_state = HardState(state.term, state.vote, state.established, state.history)
         if hard_state is not None or state.persisted_term != state.term:
             # A term is said to nobody before it is on disk, not even by its leader (C2).
             after = after + appends
@@ -299,7 +304,7 @@ def _refuse_old_term(state: RaftState, sender: NodeId, message: Any) -> str:
         snapshots.refuse_snapshot(state, sender, message)
     elif kind is VoteRequest:
         reply = VoteReply(
-            state.term, message.term, granted=False, pre_vote=message.pre_vote, unestablished=state.is_blank
+            state.term, message.term, granted=False, pre_vote=message.pre_vote, unestablished=state.knows_no_entries
         )
         state.send(sender, reply)
     elif kind is ReadIndexRequest:

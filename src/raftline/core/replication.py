@@ -5,6 +5,7 @@ most what each follower's window allows; followers at the same position share on
 """
 
 from raftline.core.entries import Entry
+from raftline.core.history import claimed_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest, Directory
 from raftline.core.progress import Mode, PeerProgress
@@ -119,6 +120,7 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         digest_index=state.digest_index,
         digest=state.digest,
         directory=Directory(state.configuration.index, state.membership.addresses) if is_silent else None,
+        history=claimed_history(state),
     )
     cache[next_index, bytes_max, is_silent] = request, sum([len(entry.data) for entry in entries])
     return cache[next_index, bytes_max, is_silent]

@@ -4,6 +4,7 @@ Handlers never commit, elect or step down by themselves; each rule below is one 
 """
 
 from raftline.core.changing import conclude_membership
+from raftline.core.history import adopt_history, claimed_history
 from raftline.core.quorum import agreed, has_quorum
 from raftline.core.read_index import conclude_reads, start_round_if_due
 from raftline.core.state import RaftState, Role
@@ -20,7 +21,8 @@ def on_timer(state: RaftState) -> None:
         transfer_by_priority(state)
         _step_down_without_quorum(state)
     elif state.now >= state.election_deadline and state.may_campaign:
-        _start_election(state)
+        if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state)):
+            _start_election(state)  # else the round is over, and `_count_votes` concludes
     elif state.leader is not None and state.now >= state.election_deadline:
         become_follower(state, state.term, None)  # a learner waits for the next one to speak (A28)
 
@@ -58,10 +60,22 @@ def _count_votes(state: RaftState) -> None:
     if state.role is Role.CANDIDATE:
         become_leader(state)
         return
-    bootstrap = state.is_blank and has_quorum(state.membership, state.blank_peers)
+    bootstrap = _is_first_start(state)
+    if bootstrap and not _everybody_answered(state) and state.now < state.election_deadline:
+        return  # somebody has not answered yet: it may be the one that is left of a cluster (C14)
     if state.established or bootstrap:
         become_candidate(state, bootstrap=bootstrap)
         conclude(state)
+
+
+def _everybody_answered(state: RaftState) -> bool:
+    return all(node in state.votes for node in (*state.membership.voters, *state.membership.outgoing))
+
+
+def _is_first_start(state: RaftState) -> bool:
+    """Say whether a majority of the voters is blank, this one among them, and nobody is known who is not (C14)."""
+    is_blank = state.config.guard_lost_disk and state.knows_no_entries
+    return is_blank and has_quorum(state.membership, state.blank_peers)
 
 
 def _advance_commit(state: RaftState) -> None:
@@ -71,6 +85,8 @@ def _advance_commit(state: RaftState) -> None:
     index = agreed(state.membership, stored)
     if index > state.commit and state.log.term_at(index) == state.term:
         state.commit = index
+        if not state.history:
+            adopt_history(state, claimed_history(state))
 
 
 def _confirm_reads(state: RaftState) -> None:

@@ -56,6 +56,7 @@ class RaftState:
         "digest_index",
         "directory",
         "election_deadline",
+        "entries_elsewhere",
         "established",
         "fresh_at",
         "fresh_index",
@@ -64,6 +65,7 @@ class RaftState:
         "handover_after",
         "handover_term",
         "hard_state_changed",
+        "history",
         "install",
         "leader",
         "leader_heard_at",
@@ -116,6 +118,7 @@ class RaftState:
         self.term: Term = hard_state.term
         self.vote: NodeId | None = hard_state.vote
         self.established = hard_state.established
+        self.history = hard_state.history  # of this log, once something of it is known to be committed
         self.log = Log(snapshot.index, snapshot.term, entries)
         self.snapshot = snapshot
         known = snapshot.membership if snapshot.membership.voters else membership
@@ -146,6 +149,7 @@ class RaftState:
         self.handover_term: Term = 0  # the last one known to have begun with a transfer (thesis 3.10)
         self.predecessor: NodeId | None = None  # who handed over to this replica and is no member any more
         self.blank_peers: set[NodeId] = set()
+        self.entries_elsewhere = False  # what a blank node was told: somebody's log is not blank
 
         self._make_volatile_on_leaders()
 
@@ -200,6 +204,11 @@ class RaftState:
     def is_blank(self) -> bool:
         """Say whether this log never held anything, so that nothing acknowledged can be missing from it."""
         return self.log.last_index == 0
+
+    @property
+    def knows_no_entries(self) -> bool:
+        """Say whether this log is blank, and nobody is known whose log is not."""
+        return self.log.last_index == 0 and not self.entries_elsewhere
 
     def send(self, to: NodeId, message: Message) -> None:
         """Queue a message that leaves once everything recorded so far is on disk."""

@@ -4,6 +4,7 @@ A transition changes state and queues what must be said; it decides nothing abou
 """
 
 from raftline.core.entries import KIND_NOOP, Entry
+from raftline.core.history import draw_history
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ReadIndexReply, VoteRequest
 from raftline.core.pending import Departure
@@ -74,7 +75,8 @@ def become_pre_candidate(state: RaftState) -> None:
         last_index=state.log.last_index,
         last_term=state.log.last_term,
         pre_vote=True,
-        bootstrap=state.is_blank,
+        bootstrap=state.knows_no_entries,
+        history=state.history,
     )
     _ask_voters(state, request)
 
@@ -100,6 +102,7 @@ def become_candidate(state: RaftState, *, transfer: bool = False, bootstrap: boo
         last_term=state.log.last_term,
         transfer=transfer,
         bootstrap=bootstrap,
+        history=state.history,
     )
     _ask_voters(state, request)
     if state.predecessor is not None:
@@ -127,7 +130,8 @@ def become_leader(state: RaftState) -> None:
     state.must_announce = True
     state.must_recount = True
     if state.config.noop:
-        append_entries(state, [Entry(state.log.last_index + 1, state.term, b"", KIND_NOOP)])
+        data = draw_history(state) if state.is_blank and state.config.guard_lost_disk else b""
+        append_entries(state, [Entry(state.log.last_index + 1, state.term, data, KIND_NOOP)])
 
 
 def append_entries(state: RaftState, entries: list[Entry]) -> None:

@@ -298,7 +298,8 @@ class StepChecks:
         free = vote in (None, sender) and not led and request.term >= before.term
         if not reply.granted:
             kept = self._keeps_promise() and not request.transfer
-            if free and up_to_date and (state.established or request.bootstrap) and not kept:
+            may = state.established or (request.bootstrap and not state.entries_elsewhere)
+            if free and up_to_date and may and not kept:
                 self._violated(f"refuses {sender} the vote of term {request.term} for no reason (A13, A15)")
             return
         if request.term < before.term:

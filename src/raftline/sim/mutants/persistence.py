@@ -70,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("C3", "C1"),
         does="The vote is not among what is written with the term.",
         patches=(
-            Patch(_RAFT, "HardState(state.term, state.vote, state.established)", "HardState(state.term, None, True)"),
+            Patch(_RAFT, "HardState(state.term, state.vote, state.established, ", "HardState(state.term, None, True, "),
         ),
     ),
     Mutant(
@@ -288,7 +288,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _ELECTION,
-                "    may_vote = state.established or request.bootstrap\n",
+                "    may_vote = state.established or (request.bootstrap and not state.entries_elsewhere)\n",
                 "    may_vote = True\n",
             ),
         ),
