@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raftline.core.entries import KIND_NOOP, Entry, HardState
-from raftline.core.events import Persisted, Received, TimerDue
+from raftline.core.events import Persisted, Proposed, Received, TimerDue
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest, VoteReply, VoteRequest
 from raftline.core.raft import Raft
@@ -113,6 +113,22 @@ def test_a_first_start_marks_its_log() -> None:
         assert raft.state.history == mark
         marks.add(mark)
     assert len(marks) == 20
+
+
+def test_a_leader_does_not_hold_appends_back_for_the_number() -> None:
+    """It is written once something is committed; what is sent in that turn is not overtaken by the next (B25)."""
+    raft = _new()
+    _, now = _time_out(raft)
+    for node in ("n2", "n3"):
+        _deliver(raft, node, _pre_yes(), now)
+    _deliver(raft, "n2", VoteReply(1, 1, granted=True, unestablished=True), now)
+    raft.step(Proposed((b"x",), 0), now)
+    _settle(raft, now)
+    raft.step(Received("n2", AppendReply(1, 1, success=True, prev_index=0, match_index=1)), now)
+    ready = raft.take_ready()
+    assert ready is not None
+    assert ready.hard_state is not None
+    assert [out.message.prev_index for out in ready.messages] == [1]
 
 
 def _with_history(history: int, *, term: int = 1) -> Raft:

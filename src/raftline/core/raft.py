@@ -232,8 +232,9 @@ class Raft:
         hard_state = None
         if state.hard_state_changed:
             hard_state = HardState(state.term, state.vote, state.established, state.history)
-        if hard_state is not None or state.persisted_term != state.term:
-            # A term is said to nobody before it is on disk, not even by its leader (C2).
+        if state.persisted_term != state.term:
+            # A term is said to nobody before it is on disk, not even by its leader (C2). For anything else that is
+            # written appends must not wait: those of the next turn would overtake them.
             after = after + appends
             appends = []
         ready = Ready(
