@@ -56,7 +56,8 @@ OWNERS_OF_TASKS = {"runtime", "sim", "transport", "kv", "cli", "lab", "testing"}
 """Who may touch asyncio."""
 
 OWNERS_OF_THREADS = {"runtime", "cli", "sim", "lab"}
-"""Who may name threads: the runtime has the disk's, a command's clients are no part of a node, sim refuses them, the lab counts them."""
+"""Who may name threads: the runtime has the disk's, a command's clients are no part of a node, sim refuses them, the
+lab counts them."""
 
 UNPICKLERS = {"pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle"}
 
