@@ -119,9 +119,15 @@ def test_a_candidate_comes_back_late(stage: Any) -> None:
     assert played.nemesis.counts["candidates_delayed"] == 1
     assert Role.CANDIDATE in played.roles()
     heard: list[type] = []
-    played.cluster.checkers.on_delivered = lambda _source, target, message: (
-        heard.append(type(message)) if target == late else None
-    )
+    checkers = played.cluster.checkers
+    on_delivered = checkers.on_delivered
+
+    def hear(source: str, target: str, message: Any) -> None:
+        if target == late:
+            heard.append(type(message))
+        on_delivered(source, target, message)
+
+    checkers.on_delivered = hear
     played.world.run_for(3.5)
     assert AppendRequest not in heard
     played.world.run_for(3.0)

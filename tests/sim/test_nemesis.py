@@ -203,26 +203,30 @@ def test_all_machines_of_a_host_stand_still_together() -> None:
 
 
 def test_a_disk_that_stays_full_lets_no_node_start() -> None:
-    """The machine is tried again until there is room."""
-    act = Act(at_s=3.0, name="full_disk", node="n2", amount=0.0, for_s=4.0)
-    with Stage(act, Act(at_s=3.1, name="kill_program", node="n2", for_s=0.5)) as stage:
+    """The machine is tried again until there is room; here one that needs its first segment again."""
+    act = Act(at_s=3.0, name="full_disk", node="n1", amount=-1.0, for_s=4.0)
+    with Stage(act, Act(at_s=3.1, name="wipe", node="n1")) as stage:
+        assert stage.leader() != "n1"
         stage.world.run_until(6.9)
-        disk = stage.cluster.members["n2"].disk
+        disk = stage.cluster.members["n1"].disk
         assert disk.capacity_bytes < float("inf")
+        assert disk.stats["no space"] >= 1
+        assert not stage.cluster.members["n1"].ready
         stage.world.run_until(20.0)
         assert disk.capacity_bytes == float("inf")
-        assert stage.cluster.members["n2"].ready
+        assert stage.cluster.members["n1"].ready
 
 
 def test_a_disk_fails_in_the_middle_of_a_write() -> None:
     """A part is written, the node stops, and starts again on a disk that works."""
-    act = Act(at_s=3.0, name="disk_error", node="n2", points=("write",))
+    act = Act(at_s=3.0, name="disk_error", node="n1", points=("write",))
     with Stage(act, Act(at_s=3.1, name="kill_leader", for_s=1.0)) as stage:
+        assert stage.leader() != "n1"
         stage.world.run_until(12.0)
-        disk = stage.cluster.members["n2"].disk
+        disk = stage.cluster.members["n1"].disk
         assert disk.stats["write errors"] == 1
         assert stage.cluster.storage_failures == 1
-        assert stage.cluster.members["n2"].ready
+        assert stage.cluster.members["n1"].ready
 
 
 def test_a_removal_that_is_late_is_waited_for() -> None:
