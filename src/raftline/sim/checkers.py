@@ -11,7 +11,7 @@ import msgspec
 
 from raftline.core import invariants
 from raftline.core.entries import KIND_MEMBERSHIP
-from raftline.core.ids import Index, NodeId, Term
+from raftline.core.ids import GroupId, Index, NodeId, Term
 from raftline.core.quorum import has_quorum
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
@@ -131,7 +131,7 @@ class Checkers:
         persistence = group.persistence
         wal = persistence._wal  # noqa: SLF001
         durable.appended.clear()
-        append = wal.append
+        append, release = wal.append, wal.release
         turn, on_durable, on_failure = group._turn, persistence._on_durable, persistence._on_failure  # noqa: SLF001
 
         def watched_turn() -> None:
@@ -143,6 +143,12 @@ class Checkers:
         def watched_append(writes: Sequence[Write]) -> None:
             append(writes)
             durable.appended.extend(writes)
+
+        def watched_release(of: GroupId, index: Index) -> int:
+            covered = watched.core.state.snapshot.index
+            if index > covered:
+                self._violated(name, f"lets its log go up to {index}, its snapshot ends at {covered} (C11, D12)")
+            return release(of, index)
 
         def watched_on_durable(batch: list[Ready]) -> None:
             durable.note(name, batch)
@@ -158,6 +164,7 @@ class Checkers:
         group._on_timer = _WakeUps(name, watched).count(group._on_timer)  # type: ignore[method-assign]  # noqa: SLF001
         group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
         wal.append = watched_append  # type: ignore[method-assign]
+        wal.release = watched_release  # type: ignore[method-assign]
         persistence._on_durable = watched_on_durable  # noqa: SLF001
         persistence._on_failure = watched_on_failure  # noqa: SLF001
 

@@ -192,9 +192,11 @@ class StepChecks:
             if state.role is Role.LEADER and state.term == before.term:
                 self._check_progress(sender, message, before, refuses_probe=refuses_probe)
         else:
-            progress_before = state.progress
+            progress_before, storing = state.progress, state.storing
             result = self._step(event, now)
-            if kind is SnapshotRequest and message.term == state.term:
+            if kind is SnapshotRequest and message.term < before.term:
+                self._check_refused(sender, message, storing)
+            elif kind is SnapshotRequest and message.term == state.term:
                 self._check_follows(sender, before)
             if kind is VoteReply and before.role is Role.LEADER and state.role is Role.LEADER:
                 self._check_goes_on(before, same=state.progress is progress_before)
@@ -345,6 +347,15 @@ class StepChecks:
                 )
 
     # Snapshots.
+
+    def _check_refused(
+        self, sender: NodeId, request: SnapshotRequest, storing: tuple[Index, Term, int] | None
+    ) -> None:
+        """A chunk of a deposed leader is answered with the present term, and not taken (D8, E6)."""
+        state = self._state
+        reply = self._last_reply(SnapshotReply, sender)
+        if reply is None or reply.installed or reply.term != state.term or state.storing != storing:
+            self._violated(f"answers a chunk of the old term {request.term} with {reply} (D8, E6)")
 
     def _on_chunk_stored(self, event: ChunkStored, before: _Before, now: float) -> Index:
         """A snapshot moves only forward, and leaves what agrees behind it (D9, D10)."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from raftline.errors import RaftlineError
 from raftline.sim.blame import place_of
+from raftline.sim.log_walks import LogWalk
 from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
 from raftline.sim.walks import Walk, Weights
@@ -18,6 +19,7 @@ from raftline.sim.workload import WorkloadPlan
 __all__ = ["BENCHES", "Bench"]
 
 _WALK_STEPS = 1500
+_LOG_STEPS = 150
 
 Bench = Callable[[int], Outcome]
 
@@ -51,6 +53,13 @@ _SCENARIOS: dict[str, Scenario] = {
     # Programs and machines die all the time, half of them in the middle of a disk operation.
     "crashes": Scenario(
         plan=NemesisPlan(kill_program=6, kill_machine=15, kill_all=2, crash_at_point=40, down_s_max=1.0)
+    ),
+    # The log soon fills one file after the other, and what snapshots cover is let go all the time.
+    "large_values": Scenario(
+        safety_s=15.0,
+        plan=NemesisPlan(lag=4, kill_program=15, kill_machine=15, crash_at_point=10, down_s_max=1.0, cut_s_max=2.0),
+        workload=WorkloadPlan(think_s_max=0.2, read_share=0.1, value_bytes_max=20_000),
+        snapshot_entries=20,
     ),
     # Disk operations fail, and machines lose power.
     "failing_disks": Scenario(
@@ -159,10 +168,59 @@ _LATE_WRITES = Weights(
 """Disks that finish long after the log has changed again."""
 
 
-def _walk(seed: int, weights: Weights | None = None) -> Outcome:
+_SNAPSHOTS = Weights(
+    deliver=40,
+    reorder=5,
+    duplicate=2,
+    drop=5,
+    tick=5,
+    time_out=3,
+    propose=15,
+    read=0,
+    member=0,
+    snapshot=5,
+    snapshot_work=10,
+    persist=10,
+    slow_disk=0.5,
+    hold=0,
+    release=0,
+    crash=0.3,
+    restart=2,
+    cut=1,
+    heal=0.3,
+    wipe=0,
+)
+"""Logs that are cut short while others hold what the rest has let go."""
+
+_READS = Weights(
+    deliver=30,
+    reorder=0,
+    duplicate=0,
+    drop=1,
+    tick=3,
+    time_out=4,
+    propose=10,
+    read=10,
+    member=0,
+    snapshot=0,
+    snapshot_work=0,
+    persist=10,
+    slow_disk=0,
+    hold=0,
+    release=0,
+    crash=0,
+    restart=1,
+    cut=1,
+    heal=0.5,
+    wipe=0,
+)
+"""Reads of whoever takes itself for leader, while others are elected and answers are late."""
+
+
+def _walk(seed: int, weights: Weights | None = None, *, wipes: bool = False) -> Outcome:
     """Walk at random through single deliveries, writes and crashes of bare cores, then heal."""
     started = time.process_time()
-    walk = Walk(seed, weights=weights)
+    walk = Walk(seed, weights=weights, wipes=wipes)
     outcome = Outcome(seed=seed, size=len(walk.cluster.nodes))
     try:
         walk.run(_WALK_STEPS)
@@ -176,9 +234,29 @@ def _walk(seed: int, weights: Weights | None = None) -> Outcome:
     return outcome
 
 
+def _walk_log(seed: int) -> Outcome:
+    """Walk at random through writes, snapshots, failures and crashes of one durable log."""
+    started = time.process_time()
+    walk = LogWalk(seed)
+    outcome = Outcome(seed=seed, size=1)
+    try:
+        walk.run(_LOG_STEPS)
+    except (RaftlineError, AssertionError) as error:
+        outcome.error = str(error) or repr(error)
+        outcome.check = type(error).__name__
+        outcome.where = place_of(error)
+    outcome.virtual_s = walk.now
+    outcome.cpu_s = time.process_time() - started
+    return outcome
+
+
 BENCHES: dict[str, Bench] = {
     **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
     "walk": _walk,
     "walk_late_writes": lambda seed: _walk(seed, _LATE_WRITES),
+    "walk_snapshots": lambda seed: _walk(seed, _SNAPSHOTS),
+    "walk_reads": lambda seed: _walk(seed, _READS),
+    "walk_lost_disks": lambda seed: _walk(seed, wipes=True),
+    "log": _walk_log,
 }
 """Name → seed → what came of it."""

@@ -24,7 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("C1", "C11"),
         does="A new segment does not repeat where the log was begun anew, so that is lost with the segments before it.",
         patches=(Patch(_WAL, "            resets=self._resets,\n", "            resets={},\n"),),
-        bench="crashes",
+        bench="log",
     ),
     Mutant(
         name="answers_leave_before_the_write",
@@ -90,6 +90,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        self.term = self.log.last_term\n        self.snapshot = snapshot\n",
             ),
         ),
+        bench="walk",
     ),
     Mutant(
         name="followers_do_not_write_entries",
@@ -114,6 +115,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            state.established = True\n",
             ),
         ),
+        bench="walk",
     ),
     Mutant(
         name="running_saves_nothing",
@@ -222,7 +224,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 '        reason="the last frame was written completely and changed afterwards",\n',
             ),
         ),
-        bench="wrong_bits",
+        bench="log",
     ),
     Mutant(
         name="newest_snapshot_is_removed_with_the_old",
@@ -262,6 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            self._log_disk.submit(lambda: wal.release(group, applied), self._on_released)\n",
             ),
         ),
+        bench="large_values",
     ),
     Mutant(
         name="everything_in_the_log_is_committed_at_start_up",
@@ -292,14 +295,14 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    may_vote = True\n",
             ),
         ),
-        bench="lost_disks",
+        bench="walk_lost_disks",
     ),
     Mutant(
         name="acknowledgements_of_a_lost_disk_count",
         rules=("C14",),
         does="A leader goes on counting what a follower acknowledged before it lost its disk.",
         patches=(Patch(_REPLICATION, "        progress.on_log_lost()\n", "        pass\n"),),
-        bench="lost_disks",
+        bench="walk_lost_disks",
     ),
     # The durable log itself.
     Mutant(
@@ -340,7 +343,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            self._files.rename(",
             ),
         ),
-        bench="crashes",
+        bench="log",
     ),
     Mutant(
         name="new_segment_without_directory_fsync",
@@ -382,7 +385,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                self._files.sync_directory(self._directory)\n",
             ),
         ),
-        bench="crashes",
+        bench="log",
     ),
     Mutant(
         name="snapshot_without_fsync",
@@ -451,7 +454,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if case.verdict is Verdict.REFUSE:\n",
             ),
         ),
-        bench="crashes",
+        bench="log",
     ),
     Mutant(
         name="torn_tail_is_damage",
@@ -490,6 +493,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                    known.entries.extend(write.entries)\n",
             ),
         ),
-        bench="elections",
+        bench="log",
     ),
 )

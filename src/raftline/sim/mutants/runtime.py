@@ -178,6 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            self._entries = entries\n",
             ),
         ),
+        bench="walk",
     ),
     Mutant(
         name="polls_without_pause",

@@ -97,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if not reads.waiting or reads.confirming:\n",
             ),
         ),
-        bench="cut_off_leaders",
+        bench="walk_reads",
     ),
     Mutant(
         name="read_does_not_wait_to_be_applied",
@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        self.acked_round = self.sent_round\n",
             ),
         ),
-        bench="cut_off_leaders",
+        bench="walk_reads",
     ),
     Mutant(
         name="waiter_is_known_by_its_index",

@@ -198,7 +198,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        hear_leader(state, sender)\n    if request.index <= state.commit:\n",
             ),
         ),
-        bench="late_snapshots",
+        bench="walk_snapshots",
     ),
     Mutant(
         name="snapshot_moves_the_state_back",
@@ -218,14 +218,14 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if event.complete:\n",
             ),
         ),
-        bench="late_snapshots",
+        bench="walk_snapshots",
     ),
     Mutant(
         name="log_is_always_cleared",
         rules=("D10",),
         does="A snapshot replaces the whole log, also what agrees with it and goes on behind it.",
         patches=(Patch(_SNAPSHOTS, "    agrees = log.term_at(meta.index) == meta.term\n", "    agrees = False\n"),),
-        bench="late_snapshots",
+        bench="walk_snapshots",
     ),
     Mutant(
         name="log_is_always_kept",
@@ -238,7 +238,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    agrees = log.last_index >= meta.index\n",
             ),
         ),
-        bench="late_snapshots",
+        bench="walk_snapshots",
     ),
     Mutant(
         name="entries_overtake_the_snapshot",
@@ -385,6 +385,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            assert group >= 0 and wal is not None\n",
             ),
         ),
+        bench="large_values",
     ),
     Mutant(
         name="old_snapshots_stay",
