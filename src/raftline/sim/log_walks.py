@@ -104,11 +104,11 @@ class LogWalk:
         """Write a batch: terms, votes and entries, now and then in place of others."""
         after = dict(self.held)
         writes = []
-        for group in after:
+        for group, held in self.held.items():
             if self.chance.random() < 0.7:
-                write = self._a_write(group, after[group])
+                write = self._a_write(group, held)
                 writes.append(write)
-                after[group] = after[group].appended(write)
+                after[group] = held.appended(write)
         if writes:
             self._try(lambda: self._wal.append(writes), after)
 
@@ -247,9 +247,7 @@ class LogWalk:
         self._pass_time()
 
     def _open(self) -> Wal:
-        return Wal.open(
-            self.disk.mount(), _DIRECTORY, cluster_id="c", node_id="n1", segment_bytes=self._segment_bytes
-        )
+        return Wal.open(self.disk.mount(), _DIRECTORY, cluster_id="c", node_id="n1", segment_bytes=self._segment_bytes)
 
     def _check(self, wal: Wal) -> None:
         """Hold what was found against what was promised: all of it, and no more than what was under way (C1 to C5)."""

@@ -348,9 +348,7 @@ class StepChecks:
 
     # Snapshots.
 
-    def _check_refused(
-        self, sender: NodeId, request: SnapshotRequest, storing: tuple[Index, Term, int] | None
-    ) -> None:
+    def _check_refused(self, sender: NodeId, request: SnapshotRequest, storing: tuple[Index, Term, int] | None) -> None:
         """A chunk of a deposed leader is answered with the present term, and not taken (D8, E6)."""
         state = self._state
         reply = self._last_reply(SnapshotReply, sender)
