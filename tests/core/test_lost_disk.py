@@ -70,6 +70,17 @@ def test_a_first_start_waits_one_round_for_whoever_is_silent() -> None:
     assert {message.bootstrap for _, message in sent} == {True}
 
 
+def test_a_first_start_that_is_refused_asks_again() -> None:
+    """Blank voters may have promised themselves to somebody: the round ends, and the next begins (A5)."""
+    raft = _new()
+    _, now = _time_out(raft)
+    for node in ("n2", "n3"):
+        _deliver(raft, node, VoteReply(0, 1, granted=False, pre_vote=True, unestablished=True), now)
+    sent, now = _time_out(raft)
+    assert raft.next_deadline > now
+    assert [(to, message.pre_vote) for to, message in sent] == [("n2", True), ("n3", True)]
+
+
 @pytest.mark.parametrize(
     "evidence",
     [

@@ -21,7 +21,7 @@ def on_timer(state: RaftState) -> None:
         transfer_by_priority(state)
         _step_down_without_quorum(state)
     elif state.now >= state.election_deadline and state.may_campaign:
-        if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state)):
+        if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state) and _is_granted(state)):
             _start_election(state)  # else the round is over, and `_count_votes` concludes
     elif state.leader is not None and state.now >= state.election_deadline:
         become_follower(state, state.term, None)  # a learner waits for the next one to speak (A28)
@@ -54,8 +54,7 @@ def _start_election(state: RaftState) -> None:
 
 def _count_votes(state: RaftState) -> None:
     """Votes from a majority: become leader; from a pre-vote: start the real election (A16, A18)."""
-    granted = [node for node, yes in state.votes.items() if yes]
-    if not has_quorum(state.membership, granted):
+    if not _is_granted(state):
         return
     if state.role is Role.CANDIDATE:
         become_leader(state)
@@ -66,6 +65,10 @@ def _count_votes(state: RaftState) -> None:
     if state.established or bootstrap:
         become_candidate(state, bootstrap=bootstrap)
         conclude(state)
+
+
+def _is_granted(state: RaftState) -> bool:
+    return has_quorum(state.membership, [node for node, yes in state.votes.items() if yes])
 
 
 def _everybody_answered(state: RaftState) -> bool:
