@@ -33,7 +33,7 @@ def test_a_run_says_what_was_done() -> None:
     outcome = go(scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
     assert outcome.error is None
     assert outcome.size == 3
-    assert outcome.virtual_s == pytest.approx(3.0 + 8.0 - 2.0 + 5.0, abs=3.0)
+    assert 3.0 + 3.0 < outcome.virtual_s < 3.0 + 8.0, "it ends when all is well"
     assert outcome.elections >= 2
     assert outcome.committed > 20
     assert outcome.faults["kill_leader"] == 1

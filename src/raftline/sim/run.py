@@ -110,7 +110,7 @@ class _Run:
         self.workload.stop()
         self.sessions.stop()
         self.expiring.stop()
-        world.run_for(self.workload.plan.timeout_s + 1.0)
+        self._wait_for_answers()
         aftermath = Aftermath(self.cluster, self.workload)
         aftermath.ask_everybody()
         aftermath.check()
@@ -126,6 +126,14 @@ class _Run:
         world.run_for(min(_HEALED_S_MIN, self.scenario.heal_s - 2.0))
         while world.now < end and not self._is_well():
             world.run_for(min(_LOOK_AGAIN_S, end - world.now))
+
+    def _wait_for_answers(self) -> None:
+        """Let every request that is under way end, and followers hear of the last commit."""
+        world = self.world
+        end = world.now + self.workload.plan.timeout_s
+        while world.now < end and (self.workload.under_way or self.sessions.waiting):
+            world.run_for(min(_LOOK_AGAIN_S, end - world.now))
+        world.run_for(1.0)
 
     def _is_well(self) -> bool:
         """Say whether everybody is up, votes and keeps up, and clients are answered."""
