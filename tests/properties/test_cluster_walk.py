@@ -14,6 +14,9 @@ WALKS = int(os.environ.get("RAFTLINE_WALKS", "60"))
 FIRST = int(os.environ.get("RAFTLINE_WALKS_FROM", "0"))
 STEPS = int(os.environ.get("RAFTLINE_WALK_STEPS", "1500"))
 
+FOUND = (1094, 1154)
+"""Seeds that found something: a change that left nobody who could lead, a refused first start that span."""
+
 
 def _walk(seed: int, *, wipes: bool = False) -> Walk:
     walk = Walk(seed, wipes=wipes)
@@ -33,6 +36,12 @@ def test_raft_keeps_its_promises_whatever_happens(part: int) -> None:
     """Loss, repetition, reordering, crashes, slow disks, snapshots, memberships: safe always, live afterwards."""
     for seed in range(FIRST + part, FIRST + WALKS, 4):
         _walk(seed)
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_once_stays_mended(seed: int) -> None:
+    """Seeds that once broke a promise keep it (§6, C14)."""
+    _walk(seed)
 
 
 def test_a_lost_disk_loses_nothing_committed() -> None:

@@ -68,7 +68,8 @@ def _count_votes(state: RaftState) -> None:
 
 
 def _is_granted(state: RaftState) -> bool:
-    return has_quorum(state.membership, [node for node, yes in state.votes.items() if yes])
+    granted = [node for node, yes in state.votes.items() if yes]
+    return has_quorum(state.membership, granted)
 
 
 def _everybody_answered(state: RaftState) -> bool:

@@ -178,8 +178,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _RULES,
-                "    if not has_quorum(state.membership, granted):\n",
-                "    if len(state.votes) < 2 or 2 * len(granted) <= len(state.votes):\n",
+                "    return has_quorum(state.membership, granted)\n",
+                "    return len(state.votes) >= 2 and 2 * len(granted) > len(state.votes)\n",
             ),
         ),
     ),
