@@ -6,7 +6,7 @@ import pytest
 
 from raftline.core.entries import Entry
 from raftline.core.following import is_well_formed
-from raftline.core.messages import AppendRequest
+from raftline.core.messages import AppendReply, AppendRequest
 
 TERM = 6
 FIGURE_7_LEADER = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6]
@@ -184,3 +184,76 @@ def test_an_older_term_does_not_make_a_disk_trusted(bench: Any, entries: Any) ->
     one = bench(new=True, guard_lost_disk=True, pre_vote=True)
     one.receive("n2", AppendRequest(3, 0, 0, entries(1, 1, 2), 2))
     assert not one.state.established
+
+
+def _said(prev_index: int, match_index: int, **more: Any) -> AppendReply:
+    return AppendReply(TERM, TERM, success=True, prev_index=prev_index, match_index=match_index, **more)
+
+
+def _heartbeats(one: Any, count: int, prev_index: int, round_: int = 0) -> list[Any]:
+    """Deliver heartbeats, an interval apart; return what was answered."""
+    answers = []
+    for _ in range(count):
+        one.wait(one.state.config.heartbeat_interval_s)
+        request = AppendRequest(TERM, prev_index, one.state.log.term_at(prev_index), (), 0, round=round_)
+        answers += [reply for _, reply in one.receive("n2", request)]
+    return answers
+
+
+def test_a_slow_write_is_no_silence(bench: Any, entries: Any) -> None:
+    """Answers wait for the disk; until then the leader is told that it was heard, and what is on disk (C2, C5)."""
+    one = bench(terms=[1, 1], term=TERM)
+    one.node.slow_disk = True
+    assert one.receive("n2", _request(2, 1, entries(3, 6, 6))) == []
+    assert _heartbeats(one, 2, 4, round_=7) == [_said(4, 2, round=7, early=True)] * 2
+    assert _heartbeats(one, 1, 1) == [_said(1, 1, early=True)], "what was verified, no more"
+    one.node.persist(9)
+    assert [(reply.match_index, reply.early) for _, reply in one.taken()] == [(4, False)] * 3 + [(1, False)]
+
+
+def test_a_quick_disk_answers_once(bench: Any, entries: Any) -> None:
+    """No early answer before half a heartbeat interval, none to a request that nothing waits for, none twice."""
+    one = bench(terms=[1, 1], term=TERM)
+    one.node.slow_disk = True
+    assert one.receive("n2", _request(2, 1)) == [("n2", _said(2, 2))]
+    one.receive("n2", _request(2, 1, entries(3, 6)))
+    one.wait(one.state.config.heartbeat_interval_s * 0.49)
+    assert one.receive("n2", _request(3, 6)) == []
+    one.wait(one.state.config.heartbeat_interval_s * 0.02)
+    assert len(one.receive("n2", _request(3, 6))) == 1
+    assert one.receive("n2", _request(3, 6)) == []
+    one.node.persist(9)
+    one.taken()
+    one.receive("n2", _request(3, 6, entries(4, 6)))
+    one.receive("n2", _request(4, 6, entries(5, 6)))
+    one.wait(one.state.config.heartbeat_interval_s * 0.4)
+    one.node.persist(1)
+    assert [reply.match_index for _, reply in one.taken()] == [4]
+    one.wait(one.state.config.heartbeat_interval_s * 0.4)
+    assert one.receive("n2", _request(5, 6)) == [], "a write ended just now, and its answer left"
+
+
+def test_nothing_is_said_early_of_a_term_or_a_vote_on_its_way_to_disk(bench: Any, entries: Any) -> None:
+    """Who hears the term may count on it (C2, C4)."""
+    one = bench(terms=[1, 1], term=TERM - 1)
+    one.node.slow_disk = True
+    one.receive("n2", _request(2, 1, entries(3, 6)))
+    assert one.state.term == TERM
+    assert _heartbeats(one, 3, 3) == []
+    one.node.persist(9)
+    one.taken()
+    one.receive("n2", _request(3, 6, entries(4, 6)))
+    assert [reply.early for reply in _heartbeats(one, 1, 4)] == [True]
+
+
+def test_nothing_is_said_early_while_the_trust_in_a_new_disk_is_written(bench: Any) -> None:
+    """A new directory that has caught up says so when that is on disk (C14)."""
+    one = bench(new=True, guard_lost_disk=True, pre_vote=True)
+    one.receive("n2", AppendRequest(1, 0, 0, (Entry(1, 1, b"1"),), 0))
+    assert not one.state.established
+    one.node.slow_disk = True
+    one.others_committed(1)
+    one.receive("n2", AppendRequest(1, 1, 1, (Entry(2, 1, b""),), 1))
+    assert one.state.established
+    one.wait(one.state.config.heartbeat_interval_s)
+    assert one.receive("n2", AppendRequest(1, 2, 1, (), 1)) == []

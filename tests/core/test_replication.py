@@ -344,3 +344,40 @@ def test_what_a_lost_disk_acknowledged_no_longer_counts(bench: Any) -> None:
     _ok(one, "n2", 1)
     _no(one, "n2", 2, 2, unestablished=True)
     assert progress.match_index == 1, "what it acknowledged since is there"
+
+
+def _early(one: Any, sender: str, match_index: int) -> Any:
+    term = one.core.term
+    return one.receive(sender, AppendReply(term, term, True, match_index, match_index, early=True))  # noqa: FBT003
+
+
+def test_an_early_answer_keeps_the_leader_in_office(bench: Any) -> None:
+    """Followers whose disks are slow are not silent (thesis 6.2); without the answers the leader would step down."""
+    for answers in (True, False):
+        one = bench(check_quorum=True)
+        one.lead()
+        for _ in range(20):
+            one.wait(one.state.config.heartbeat_interval_s)
+            if answers:
+                _early(one, "n2", 0)
+        assert one.core.is_leader == answers
+
+
+def test_an_early_answer_counts_what_is_on_disk_and_opens_nothing(bench: Any) -> None:
+    """What is under way to the follower is not sent again, by a probe or in a pipeline."""
+    one = bench()
+    one.lead()
+    progress = one.state.progress["n2"]
+    one.node.propose(b"a")
+    one.taken()
+    assert progress.mode is Mode.PROBE
+    assert _to("n2", _early(one, "n2", 0)) == []
+    assert progress.mode is Mode.PROBE
+    _ok(one, "n2", 1)
+    assert one.state.commit == 1
+    one.node.propose(b"b", b"c")
+    assert _spans(_to("n2", one.taken())) == [(1, 2)]
+    assert _to("n2", _early(one, "n2", 1)) == []
+    assert (progress.match_index, progress.next_index, progress.inflight_messages) == (1, 4, 1)
+    _early(one, "n2", 2)
+    assert (progress.match_index, one.state.commit, progress.inflight_messages) == (2, 2, 1)

@@ -8,6 +8,7 @@ from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.history import adopt_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.ready import Outgoing
 from raftline.core.state import RaftState
 from raftline.core.transitions import append_entries, hear_leader
 
@@ -50,19 +51,9 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
         state.fresh_at, state.fresh_index = state.now, request.commit
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
         _establish(state, sender)
-    state.send(
-        sender,
-        AppendReply(
-            term=state.term,
-            request_term=request.term,
-            success=True,
-            prev_index=request.prev_index,
-            match_index=match_index,
-            round=request.round,
-            unestablished=not state.established,
-            command_version=state.config.command_version,
-        ),
-    )
+    _accept(state, sender, request, match_index, early=False)
+    if _keeps_waiting(state):
+        _accept(state, sender, request, min(match_index, state.persisted), early=True)
     return None
 
 
@@ -70,6 +61,39 @@ def refuse_append(state: RaftState, sender: NodeId, request: AppendRequest) -> N
     """Answer a deposed leader with the present term; its entries are not looked at (E6, L42)."""
     reply = AppendReply(state.term, request.term, False, request.prev_index, 0, round=request.round)  # noqa: FBT003
     state.send(sender, reply)
+
+
+def _accept(state: RaftState, sender: NodeId, request: AppendRequest, match_index: Index, *, early: bool) -> None:
+    """Answer that the logs match up to `match_index`: once that is on disk, or `early`, at once."""
+    reply = AppendReply(
+        term=state.term,
+        request_term=request.term,
+        success=True,
+        prev_index=request.prev_index,
+        match_index=match_index,
+        round=request.round,
+        unestablished=not state.established,
+        command_version=state.config.command_version,
+        early=early,
+    )
+    if early:
+        state.early.append(Outgoing(sender, reply))
+        state.disk_waits_since = state.now
+    else:
+        state.send(sender, reply)
+
+
+def _keeps_waiting(state: RaftState) -> bool:
+    """Say whether a slow write keeps answers back, so that the leader might take this follower for dead.
+
+    Not while a term, a vote or the trust in this disk are on their way to it: of those nothing may be said (C2).
+    """
+    is_writing = bool(state.unpersisted) and state.unpersisted[0][0] > state.hard_state_number
+    return (
+        is_writing
+        and not state.hard_state_changed
+        and state.now - state.disk_waits_since >= state.config.heartbeat_interval_s / 2
+    )
 
 
 def _establish(state: RaftState, leader: NodeId) -> None:

@@ -100,6 +100,8 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     """The follower's data directory is new: it has no vote yet, and what it acknowledged before may be lost (C14)."""
     command_version: int = 1
     """The newest version of commands that the follower's state machine knows."""
+    early: bool = False
+    """Sent beside a slow write: this leader was heard; `match_index` is what is on disk, the rest will be answered."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):

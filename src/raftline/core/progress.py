@@ -106,11 +106,15 @@ class PeerProgress:
         A follower that reaches `base_index`, the end of what this leader compacted, needs no snapshot (any more); one
         that reaches the end of the snapshot it is being sent needs no more of that one, but maybe a newer one.
         """
-        self.match_index = max(self.match_index, match_index)
+        self.on_stored(match_index)
         if self.mode is Mode.PROBE or (
             self.mode is Mode.SNAPSHOT and self.match_index >= min(base_index, self.snapshot_index)
         ):
             self._become_replicate()
+
+    def on_stored(self, match_index: Index) -> None:
+        """Note that the follower has on disk what this leader has up to `match_index`, and nothing else."""
+        self.match_index = max(self.match_index, match_index)
         self.next_index = max(self.next_index, self.match_index + 1)
         while self._inflight and self._inflight[0][0] <= self.match_index:
             self.inflight_bytes -= self._inflight.popleft()[1]

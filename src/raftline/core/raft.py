@@ -209,7 +209,8 @@ class Raft:
         if state.handed_out < state.commit:
             high = min(state.commit, state.handed_out + state.config.committed_max)
             committed = tuple(state.log.slice(state.handed_out + 1, high + 1))
-        if not (entries or committed or appends or state.out or state.hard_state_changed or self._has_news()):
+        said = appends or state.out or state.early
+        if not (entries or committed or said or state.hard_state_changed or self._has_news()):
             return None
         return self._hand_out(entries, committed, appends)
 
@@ -237,6 +238,8 @@ class Raft:
             # written appends must not wait: those of the next turn would overtake them.
             after = after + appends
             appends = []
+        else:
+            appends = appends + state.early
         ready = Ready(
             number=state.ready_number,
             reset=state.reset,
@@ -254,11 +257,16 @@ class Raft:
         state.handed_to_disk = state.log.last_index
         if committed:
             state.handed_out = committed[-1].index
+        if hard_state is not None:
+            state.hard_state_number = ready.number
         if ready.must_persist:
+            if not state.unpersisted:
+                state.disk_waits_since = state.now
             state.unpersisted.append((ready.number, state.log.last_index, state.log_epoch, state.term))
         state.hard_state_changed = False
         state.reset = state.install = None
         state.out = []
+        state.early = []
         state.read_outcomes = []
         state.answers = []
         state.chunks_wanted = []
@@ -323,6 +331,7 @@ def _on_persisted(state: RaftState, event: Persisted) -> None:
     """Count for oneself only what is on disk, and only if it was not cut meanwhile (thesis 10.2.1)."""
     while state.unpersisted and state.unpersisted[0][0] <= event.number:
         _, last_index, epoch, term = state.unpersisted.popleft()
+        state.disk_waits_since = state.now
         state.persisted_term = term
         if epoch == state.log_epoch and last_index > state.persisted:
             state.persisted = last_index

@@ -25,6 +25,9 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
     progress.on_heard(state.now, reply.round)
     state.must_recount = True
     progress.on_trust(not reply.unestablished)
+    if reply.early:
+        progress.on_stored(reply.match_index)
+        return None
     if reply.success:
         progress.command_version = reply.command_version
         assert reply.match_index <= state.log.last_index, "a follower can only match what this leader sent"

@@ -55,6 +55,8 @@ class RaftState:
         "digest",
         "digest_index",
         "directory",
+        "disk_waits_since",
+        "early",
         "election_deadline",
         "entries_elsewhere",
         "established",
@@ -65,6 +67,7 @@ class RaftState:
         "handover_after",
         "handover_term",
         "hard_state_changed",
+        "hard_state_number",
         "history",
         "install",
         "leader",
@@ -133,6 +136,8 @@ class RaftState:
         self.unpersisted: deque[tuple[int, Index, int, Term]] = deque()
         self.log_epoch = 0
         self.ready_number = 0
+        self.hard_state_number = 0  # of the latest `Ready` that had one
+        self.disk_waits_since = now
 
         # Volatile on all servers: restart means the snapshot is all that is known to be committed (C12).
         self.commit: Index = snapshot.index
@@ -163,6 +168,7 @@ class RaftState:
 
         # What the next `Ready` carries.
         self.out: list[Outgoing] = []
+        self.early: list[Outgoing] = []
         self.install: SnapshotMeta | None = None
         self.read_outcomes: list[ReadOutcome] = []
         self.answers: list[Answer] = []

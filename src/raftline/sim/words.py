@@ -72,6 +72,8 @@ def _append_request(message: AppendRequest) -> str:
 
 def _append_reply(message: AppendReply) -> str:
     round_ = f" round {message.round}" if message.round else ""
+    if message.early:
+        return f"heard t{message.term}, on disk {message.match_index}{round_}"
     if message.success:
         return f"ok t{message.term} match {message.match_index}{round_}"
     if message.term > message.request_term:
