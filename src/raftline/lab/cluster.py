@@ -37,7 +37,7 @@ _UNSEEN_S_MAX = 8.0
 class WatchedPersister(Persister):
     """A persister that complains about what a correct server never saves."""
 
-    __slots__ = ("_complain", "grace_s", "killed_at", "now")
+    __slots__ = ("_complain", "grace_s", "killed_at", "now", "saves_of_nothing")
 
     def __init__(
         self, raft_state: bytes, snapshot: bytes, now: Callable[[], float], complain: Callable[[str, str], None]
@@ -47,6 +47,8 @@ class WatchedPersister(Persister):
         self._complain = complain
         self.killed_at: float | None = None
         self.grace_s = _KILL_GRACE_S
+        self.saves_of_nothing = 0
+        """How often the same was saved again."""
 
     def save(self, raft_state: bytes, snapshot: bytes) -> None:
         """Replace both, as one."""
@@ -56,6 +58,8 @@ class WatchedPersister(Persister):
             return
         if self._snapshot and not snapshot:
             self._complain("saved snapshot", f"saved its state without the snapshot of {len(self._snapshot)} bytes")
+        if (raft_state, snapshot) == (self._raft_state, self._snapshot):
+            self.saves_of_nothing += 1
         super().save(raft_state, snapshot)
 
 
@@ -170,6 +174,19 @@ class Cluster:
         with suppress(Exception):
             await asyncio.wait_for(incarnation.raft.handle(method, args), 0.1)
 
+    async def deliver_copy(self, held: Held) -> None:
+        """Call a server's `handle` with what a message of the past said, as if the network had doubled it."""
+        call = held.call
+        incarnation = self._servers[held.target]
+        assert incarnation is not None, "only what runs hears"
+        self.bench.note(f"a copy of the request #{call.number} {held.source}→{held.target} is delivered")
+        try:
+            await asyncio.wait_for(incarnation.raft.handle(call.method, call.args), 1)
+        except TimeoutError:
+            pass  # what it answers is of no interest
+        except Exception as error:  # noqa: BLE001  whatever the implementation raises is its failure
+            self.bench.fail_with_exception(held.target, f"handle({call.method!r}, ...)", error)
+
     def connect(self, *servers: int) -> None:
         """Let servers talk with all connected ones."""
         for server in servers:
@@ -235,6 +252,12 @@ class Cluster:
         """Return the bytes of saved state of a server."""
         incarnation = self._servers[server]
         return incarnation.persister.raft_state_size() if incarnation else len(self._disks[server][0])
+
+    def saves_of_nothing(self, server: int) -> int:
+        """Return how often a running server saved what it had saved already."""
+        incarnation = self._servers[server]
+        assert incarnation is not None, "only what runs saves"
+        return incarnation.persister.saves_of_nothing
 
     # --- calls of the interface --------------------------------------------------------------------------------------
 
@@ -353,6 +376,22 @@ class Cluster:
             seen = f"only {count} of {servers} servers delivered index {index} in time; {self.describe()}"
             raise BrokenPromise("agreement", seen, index=index)
         return command
+
+    async def catch(self, source: int, target: int, size_bytes: int, limit_s: float) -> Held | None:
+        """Hold the next request of a link that has at least so many bytes and return it; None after `limit_s`."""
+        look, asked = self.also_on_event, len(self.network.held)
+
+        def on_event(event: NetworkEvent) -> None:
+            look(event)
+            if (event.what, event.source, event.target) == ("request", source, target):
+                valve = Valve.HOLD if event.size_bytes >= size_bytes else Valve.OPEN
+                self.network.set_valve("request", source, target, valve)
+
+        self.also_on_event = on_event
+        found = await self.until(lambda: len(self.network.held) > asked, limit_s)
+        self.also_on_event = look
+        self.network.set_valve("request", source, target, Valve.OPEN)
+        return self.network.held[-1] if found else None
 
     async def until(self, condition: Callable[[], bool], limit_s: float) -> bool:
         """Wait until `condition()` holds, looking every millisecond; return False after `limit_s`."""

@@ -71,10 +71,20 @@ PROMISES = {
     ),
     "kept": _promise("a committed command is never lost", "B11", "C5", "A13", "B6", "B17", "E1", "C2"),
     "own term": _promise("a leader commits by counting replicas only entries of its own term (Figure 8)", "B11"),
+    "once": _promise("a server becomes leader of a term once, whatever votes arrive later", "A18", "A25", "A17"),
+    "asked twice": _promise("a vote that got lost is given again when its candidate asks again", "A15", "E7"),
+    "told": _promise("who is refused for its old term learns the new one from the refusal", "A14", "A9", "A8"),
+    "granted": _promise("who gave its vote waits for the candidate before it stands for election itself", "A4", "A2"),
+    "drawn anew": _promise("every election timeout is drawn anew", "A6"),
+    "patience": _promise("a message that is lost, or one that was refused, costs no election", "A7", "A2", "A22"),
     "announced": _promise("a new leader announces itself at once", "A19"),
     "followed": _promise("a candidate follows the leader of its term", "A20"),
-    "elects": _promise("a server that hears no leader starts an election", "A2", "A3", "E6", "A5", "H9"),
+    "elects": _promise("a server that hears no leader for a while starts an election", "A2", "A3", "E6", "A5", "H9"),
     "bytes": _promise("each command travels to each server about once", "B29", "B25", "E4", "B8"),
+    "prompt": _promise(
+        "a follower that refused is sent what it lacks at once, not with the next heartbeat", "B25", "B22"
+    ),
+    "saves": _promise("what did not change is not saved again", "C7"),
     "rpcs": _promise("a few RPCs are enough", "B29", "J1", "A18", "A25", "B25"),
     "no waiting": _promise("nothing waits for one RPC before the next is sent", "E9", "B13", "F9"),
     # Snapshots
@@ -83,6 +93,7 @@ PROMISES = {
         "a delivered snapshot is one that was taken, at the index it was taken at", "D11", "D9", "D5", "C10"
     ),
     "forward": _promise("a snapshot moves a server forward, never back", "D9", "D11", "E7"),
+    "old snapshot": _promise("a snapshot that a leader of an old term sent is refused", "D8", "E6"),
     "saved snapshot": _promise("every save passes the current snapshot too", "C10", "C11", "D1"),
     # The interface
     "loads": _promise("the implementation can be imported and has a function make(peers, me, persister, apply)", "H1"),

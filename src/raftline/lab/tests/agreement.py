@@ -4,13 +4,17 @@ import asyncio
 
 from raftline.lab.cluster import ELECTION_S, Cluster
 from raftline.lab.promises import BrokenPromise
-from raftline.lab.tests import agreement_scripts, late_scripts
+from raftline.lab.tests import agreement_scripts, late_scripts, repair_scripts
 from raftline.lab.tests.case import LabTest
 
 __all__ = ["TESTS"]
 
 _HEARTBEATS_PER_S_MAX = 12
 """Ten, one more for where the second begins, and one for a commit that is announced."""
+
+
+_SAVES_OF_NOTHING_MAX = 2
+"""In an idle second; one for each heartbeat would be more."""
 
 
 async def basic_agreement(cluster: Cluster) -> None:
@@ -164,6 +168,7 @@ async def _idle_second(cluster: Cluster) -> None:
     """Count while nothing is to be done: the course allows 60 RPCs, the text 10 heartbeats per follower (J1)."""
     before = cluster.network.rpcs_sent
     received = [cluster.network.rpcs_received(server) for server in range(cluster.count)]
+    saved = [cluster.saves_of_nothing(server) for server in range(cluster.count)]
     await asyncio.sleep(ELECTION_S)
     used = cluster.network.rpcs_sent - before
     if used > 3 * 20:
@@ -173,6 +178,10 @@ async def _idle_second(cluster: Cluster) -> None:
         if heard > _HEARTBEATS_PER_S_MAX:
             seen = f"server {server} was called {heard} times in an idle second; a leader sends at most 10 heartbeats"
             raise BrokenPromise("rpcs", seen, server=server, suspects=("J1", "A25"))
+        times = cluster.saves_of_nothing(server) - saved[server]
+        if times > _SAVES_OF_NOTHING_MAX:
+            seen = f"server {server} saved the same state {times} times in an idle second"
+            raise BrokenPromise("saves", seen, server=server)
 
 
 async def _agree_at(cluster: Cluster, index: int, command: bytes) -> None:
@@ -249,11 +258,17 @@ TESTS = (
         "agreement after follower reconnects",
         3,
         follower_reconnects,
-        scripts=late_scripts.ENTRIES + late_scripts.RETURN,
+        scripts=late_scripts.ENTRIES + late_scripts.RETURN + repair_scripts.SHORT_LOGS,
     ),
     LabTest("2B", "no agreement if too many followers disconnect", 5, too_many_disconnect),
     LabTest("2B", "concurrent Start()s", 3, concurrent_starts),
     LabTest("2B", "rejoin of partitioned leader", 3, rejoin, scripts=agreement_scripts.RESTRICTION),
-    LabTest("2B", "leader backs up quickly over incorrect follower logs", 5, backs_up_quickly),
+    LabTest(
+        "2B",
+        "leader backs up quickly over incorrect follower logs",
+        5,
+        backs_up_quickly,
+        scripts=repair_scripts.WRONG_TAILS,
+    ),
     LabTest("2B", "RPC counts aren't too high", 3, rpc_counts),
 )

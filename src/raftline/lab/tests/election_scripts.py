@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from raftline.lab.bench import Bench
 from raftline.lab.cluster import Cluster
-from raftline.lab.network import Held, Valve
+from raftline.lab.network import Held, NetworkEvent, Valve
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.tests.case import Script
 
@@ -172,10 +172,87 @@ async def _old_candidate(bench: Bench) -> bool:
                 _deliver(cluster, cluster.held("request", asking, voter)[-1:])
             await asyncio.sleep(_MOMENT_S)
         cluster.watch.look_at_all()
+        _check_told(cluster, candidate, voters)
         if cluster.leads(candidate):
             old, _ = cluster.state(candidate)
             seen = f"server {candidate} was elected in term {old} by servers {voters}, which knew of a later term"
             raise BrokenPromise("elected", f"{seen}; {cluster.describe()}", server=candidate, term=old)
+        return True
+
+
+def _check_told(cluster: Cluster, candidate: int, voters: list[int]) -> None:
+    term, _ = cluster.state(candidate)
+    known = min(cluster.state(voter)[0] for voter in voters)
+    if cluster.bench.virtual and term < known:
+        seen = f"servers {voters}, in term {known}, refused server {candidate} their votes; it is still in term {term}"
+        raise BrokenPromise("told", seen, server=candidate, term=term)
+
+
+async def _vote_asked_twice(bench: Bench) -> bool:
+    """A voter hears the same request twice, and only its second answer arrives: it is a vote, too (A15)."""
+    async with Cluster(bench, 3) as cluster:
+        candidate, voter, _ = bench.random.sample(range(3), 3)
+        cluster.set_requests(candidate, (voter,), Valve.HOLD)
+        cluster.start(candidate)
+        cluster.connect(candidate)
+        if not await cluster.until(lambda: _has_asked(cluster, candidate, [voter]), 5):
+            return False
+        term, _ = cluster.state(candidate)
+        [request] = cluster.held("request", candidate, voter, term=term)[-1:]
+        cluster.start(voter)
+        cluster.connect(voter)
+        await cluster.deliver_copy(request)
+        _deliver(cluster, [request])
+        if await cluster.until(lambda: cluster.leads(candidate), _MOMENT_S):
+            return True
+        if cluster.state(candidate)[0] != term or cluster.state(voter)[0] != term:
+            return False
+        seen = f"server {voter} gave server {candidate} its vote in term {term}, and refused it when asked again"
+        raise BrokenPromise("asked twice", seen, server=voter, term=term)
+
+
+async def _vote_for_a_leader(bench: Bench) -> bool:
+    """A vote arrives when its candidate leads already: it does not begin to lead once more (A18)."""
+    async with Cluster(bench, 3) as cluster:
+        candidate, *voters = bench.random.sample(range(3), 3)
+        slow = voters[0]
+        cluster.set_requests(candidate, voters, Valve.HOLD)
+        cluster.start(candidate)
+        cluster.connect(candidate)
+        if not await cluster.until(lambda: _has_asked(cluster, candidate, voters), 5):
+            return False
+        term, _ = cluster.state(candidate)
+        cluster.set_requests(candidate, voters, Valve.OPEN)
+        cluster.set_replies(candidate, (slow,), Valve.HOLD)
+        for voter in voters:
+            cluster.start(voter)
+            cluster.connect(voter)
+            _deliver(cluster, cluster.held("request", candidate, voter, term=term)[-1:])
+        if not await cluster.until(lambda: cluster.leads(candidate), _MOMENT_S):
+            return False
+        await cluster.until(lambda: bool(cluster.held("reply", candidate, slow)), _MOMENT_S)
+        cluster.set_replies(candidate, (slow,), Valve.OPEN)
+        late = cluster.held("reply", candidate, slow, term=term)[:1]
+        await asyncio.sleep(0.5)
+        calls: list[int] = []
+
+        def on_event(event: NetworkEvent) -> None:
+            if (event.what, event.source, event.target) == ("request", candidate, slow):
+                calls.append(event.number)
+
+        cluster.also_on_event = on_event
+        await cluster.until(lambda: bool(calls), 2)  # the next heartbeat is far away then
+        await asyncio.sleep(_MOMENT_S)
+        before = len(calls)
+        if not late or cluster.state(candidate) != (term, True):
+            return False
+        _deliver(cluster, late)
+        await asyncio.sleep(2 * _MOMENT_S)
+        if len(calls) > before:
+            seen = (
+                f"server {candidate} led term {term}, got one more vote, and called server {slow} as if it had just won"
+            )
+            raise BrokenPromise("once", seen, server=candidate, term=term)
         return True
 
 
@@ -227,6 +304,7 @@ ONE_VOTE = (
         lambda bench: race_for_one_vote(bench, instead=_loser_follows),
         virtual_only=True,
     ),
+    Script("a candidate asks the same voter twice", ("A15", "E7"), _vote_asked_twice),
 )
 STEP_DOWN = (
     Script(
@@ -242,5 +320,6 @@ STEP_DOWN = (
 )
 LATE_VOTES = (
     Script("a vote arrives one term late", ("A17", "E1"), _late_votes),
+    Script("a vote arrives when its candidate leads already", ("A18", "A25"), _vote_for_a_leader, virtual_only=True),
     Script("a candidate of an old term asks for votes", ("A14", "A8"), _old_candidate),
 )

@@ -54,8 +54,20 @@ async def multiple_elections(cluster: Cluster) -> None:
 
 
 TESTS = (
-    LabTest("2A", "initial election", 3, initial_election, scripts=election_scripts.ONE_VOTE + timer_scripts.ANNOUNCES),
-    LabTest("2A", "election after network failure", 3, election_after_failure, scripts=election_scripts.STEP_DOWN),
+    LabTest(
+        "2A",
+        "initial election",
+        3,
+        initial_election,
+        scripts=election_scripts.ONE_VOTE + timer_scripts.ANNOUNCES + timer_scripts.LONELY,
+    ),
+    LabTest(
+        "2A",
+        "election after network failure",
+        3,
+        election_after_failure,
+        scripts=election_scripts.STEP_DOWN + timer_scripts.PATIENCE,
+    ),
     LabTest(
         "2A",
         "multiple elections",
