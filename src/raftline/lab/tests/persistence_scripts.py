@@ -4,13 +4,14 @@ import asyncio
 
 from raftline.lab.bench import Bench
 from raftline.lab.cluster import Cluster
-from raftline.lab.network import Valve
+from raftline.lab.network import Held, Valve
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.tests.case import Script
 from raftline.lab.tests.election_scripts import race_for_one_vote
 
 __all__ = ["FIGURE_8", "VOTER_CRASHES"]
 
+_MOMENT_S = 0.005
 _OLD, _NEW, _LAST = b"of the first leader", b"of the second leader", b"of the last leader"
 
 
@@ -19,6 +20,67 @@ async def _voter_restarts(cluster: Cluster, _first: int, voter: int) -> None:
     cluster.crash(voter)
     cluster.start(voter)
     cluster.connect(voter)
+
+
+async def _second_vote_of_a_known_term(bench: Bench) -> bool:
+    """Voters that knew a term before they voted in it crash after their votes, and are asked by another (C3).
+
+    They learn the term from a candidate whose log is too old, so that granting a vote is all that there is to save. Of
+    five servers two are such voters; the two other candidates need both.
+    """
+    async with Cluster(bench, 5) as cluster:
+        cluster.start_all()
+        await cluster.agree(b"common", 5, retry=True)
+        leader = await cluster.check_one_leader()
+        outdated, first, second, voter = bench.random.sample([server for server in range(5) if server != leader], 4)
+        voters = [leader, voter]
+        _stand_alone(cluster, outdated)
+        cluster.disconnect(outdated)
+        await cluster.agree(b"newer", 4, retry=True)
+        if not cluster.leads(leader):
+            return False
+        for server in voters:
+            cluster.crash(server)
+        for server in (first, second):
+            _stand_alone(cluster, server)
+
+        def requests(source: int, term: int) -> list[Held]:
+            return [held for voter in voters for held in cluster.held("request", source, voter, term=term)[-1:]]
+
+        def stand_together() -> bool:
+            term, leads = cluster.state(first)
+            together = not leads and cluster.state(second) == (term, False)
+            return together and all(len(requests(source, term)) == 2 for source in (outdated, first, second))
+
+        if not await cluster.until(stand_together, 5):
+            return False
+        term, _ = cluster.state(first)
+        cluster.connect(outdated)
+        if not await _ask_anew(cluster, first, requests(outdated, term), requests(first, term)):
+            return False
+        return await _ask_anew(cluster, first, requests(second, term))
+
+
+async def _ask_anew(cluster: Cluster, first: int, *rounds: list[Held]) -> bool:
+    """Start the voters, again if they live, and deliver requests; return whether only `first` was elected."""
+    for voter in {held.target for held in rounds[0]}:
+        cluster.start(voter)
+        cluster.connect(voter)
+    term = cluster.watch.term_of_call(rounds[0][0].call.number)
+    for requests in rounds:
+        for held in requests:
+            cluster.network.release(held)
+        await asyncio.sleep(_MOMENT_S)
+    cluster.watch.look_at_all()
+    return term is not None and cluster.watch.leaders.get(term) == first
+
+
+def _stand_alone(cluster: Cluster, server: int) -> None:
+    """Keep all that a server asks the others; it hears nobody but those who answer."""
+    others = [other for other in range(cluster.count) if other != server]
+    cluster.set_requests(server, others, Valve.HOLD)
+    for other in others:
+        cluster.set_requests(other, (server,), Valve.DROP)
 
 
 async def _term_from_heartbeat(bench: Bench) -> None:
@@ -141,6 +203,11 @@ VOTER_CRASHES = (
         "a voter crashes after its vote, restarts, and is asked by another candidate of that term",
         ("C3", "C2"),
         lambda bench: race_for_one_vote(bench, _voter_restarts),
+    ),
+    Script(
+        "voters that knew the term crash after their votes, restart, and are asked by another candidate",
+        ("C3", "C6"),
+        _second_vote_of_a_known_term,
     ),
     Script("a server learns a term from a heartbeat and restarts", ("C6", "C4"), _term_from_heartbeat),
     Script("a killed server is asked for its vote", ("E8",), _dead_voter),

@@ -5,7 +5,7 @@ from functools import partial
 from raftline.lab.cluster import Cluster
 from raftline.lab.consumer import SNAPSHOT_INTERVAL
 from raftline.lab.promises import BrokenPromise
-from raftline.lab.tests import late_scripts
+from raftline.lab.tests import late_scripts, snapshot_scripts
 from raftline.lab.tests.case import LabTest
 
 __all__ = ["TESTS"]
@@ -82,7 +82,14 @@ _crash = partial(snapshots, disconnect=False, crash=True)
 
 TESTS = (
     LabTest("2D", "snapshots basic", 3, _basic, snapshots=True, scripts=late_scripts.UNDER_A_SNAPSHOT),
-    LabTest("2D", "install snapshots (disconnect)", 3, _disconnect, snapshots=True),
+    LabTest(
+        "2D",
+        "install snapshots (disconnect)",
+        3,
+        _disconnect,
+        snapshots=True,
+        scripts=snapshot_scripts.LATE_SNAPSHOTS + snapshot_scripts.ONLY_A_SNAPSHOT,
+    ),
     LabTest("2D", "install snapshots (disconnect+unreliable)", 3, _disconnect, reliable=False, snapshots=True),
     LabTest("2D", "install snapshots (crash)", 3, _crash, snapshots=True),
     LabTest("2D", "install snapshots (unreliable+crash)", 3, _crash, reliable=False, snapshots=True),
