@@ -332,7 +332,7 @@ class _Dialogue:
             )
 
     def members(self, arguments: list[str]) -> None:
-        """`members NODE`: show the membership in force there."""
+        """`members NODE`: show the membership in force there; of the addresses, those that are not NODE:1."""
         membership: Membership = self._running(arguments[0]).state.membership
         outgoing = f" and {' '.join(membership.outgoing)}" if membership.outgoing else ""
         more = "".join(
@@ -340,6 +340,8 @@ class _Dialogue:
             for name in ("learners", "promoting", "wanted")
             if getattr(membership, name)
         )
+        more += "".join(f", {name} at {address}" for name, address in membership.addresses if address != f"{name}:1")
+        more += "".join(f", {name} has priority {priority}" for name, priority in membership.priorities)
         self._trace.append(f"         {arguments[0]}  voters {' '.join(membership.voters)}{outgoing}{more}")
 
     # Writing the trace.
