@@ -1,6 +1,6 @@
 """Any sequence of changes of the membership, against every subset of the nodes that could decide something (§6)."""
 
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def _majority(voters: tuple[str, ...], nodes: set[str]) -> bool:
 def test_two_configurations_in_a_row_never_decide_apart(first: dict[str, str], changes: list[MembershipChange]) -> None:
     """No set of nodes can decide under one while the rest decides under the next: Figure 10 cannot happen (§6)."""
     log = _configurations(first, changes)
-    for before, after in zip(log, log[1:], strict=False):
+    for before, after in pairwise(log):
         assert is_step(before, after)
         assert after.problem() is None
         for nodes in SUBSETS:
