@@ -2,7 +2,7 @@
 
 import pytest
 
-from raftline.core.entries import Entry
+from raftline.core.entries import KIND_MEMBERSHIP, KIND_NOOP, Entry
 from raftline.core.log import Log
 from raftline.errors import SafetyViolation
 
@@ -81,3 +81,48 @@ def test_a_batch_keeps_both_limits_and_is_never_empty() -> None:
     assert len(log.batch(1, 116 * 3, 100)) == 3
     assert len(log.batch(1, 10_000, 4)) == 4
     assert [entry.index for entry in log.batch(9, 10_000, 100)] == [9, 10]
+
+
+def test_unloaded_entries_keep_their_place_and_their_term() -> None:
+    """Data leaves memory, oldest first, no further than the disk has it; comparisons of logs go on (B22, B24, D16)."""
+    log = _log(1, 1, 2, 3, 3)
+    log.unload(4, bytes_max=9, count_max=10)
+    assert (log.disk_index, log.memory_bytes, log.size_bytes) == (3, 9, 15)
+    log.unload(4, bytes_max=0, count_max=10)
+    assert (log.disk_index, log.memory_bytes, log.base_index) == (4, 5, 0)
+    assert [log.term_at(index) for index in range(7)] == [0, 1, 1, 2, 3, 3, None]
+    assert (log.first_index_of_term_at(5), log.last_index_of_term(1), log.last_index_of_term(2)) == (4, 2, 3)
+    assert [entry.index for entry in log.batch(5, 100, 100)] == [5]
+    with pytest.raises(AssertionError, match="in memory"):
+        log.slice(4, 6)
+
+
+def test_unloading_goes_piece_by_piece() -> None:
+    """A long log does not hold the loop."""
+    log = _log(1, 1, 1, 1)
+    log.unload(4, bytes_max=0, count_max=3)
+    assert (log.disk_index, log.memory_bytes) == (3, 4)
+
+
+def test_sizes_stay_exact_when_unloaded_entries_are_compacted_or_cut() -> None:
+    """The payload of the log, and what of it is in memory (D1, B7)."""
+    log = _log(1, 1, 1, 1, 1, 1)
+    log.unload(3, bytes_max=0, count_max=10)
+    log.cut_from(6, committed=4)
+    assert (log.size_bytes, log.memory_bytes) == (15, 9)
+    log.compact_to(2)
+    assert (log.size_bytes, log.memory_bytes, log.disk_index) == (12, 9, 3)
+    log.compact_to(4)
+    assert (log.size_bytes, log.memory_bytes, log.disk_index) == (5, 5, 4)
+    log.unload(5, bytes_max=0, count_max=10)
+    log.restart_at(9, 2)
+    assert (log.size_bytes, log.memory_bytes, log.disk_index) == (0, 0, 9)
+
+
+def test_only_commands_leave_memory() -> None:
+    """Memberships, and what opens a term, are few and looked at again (C14, K1)."""
+    log = Log(0, 0, [Entry(1, 1, b"first", KIND_NOOP), Entry(2, 1, b"members", KIND_MEMBERSHIP), Entry(3, 1, b"c")])
+    log.unload(3, bytes_max=0, count_max=10)
+    assert log.entry(1) == Entry(1, 1, b"first", KIND_NOOP)
+    assert log.entry(2) == Entry(2, 1, b"members", KIND_MEMBERSHIP)
+    assert (log.disk_index, log.memory_bytes, log.size_bytes) == (3, 12, 13)

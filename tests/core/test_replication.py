@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 
+from raftline.core.entries import Entry
+from raftline.core.events import EntriesRead, Unloaded
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.progress import Mode
+from raftline.core.ready import EntriesWanted, Ready
+from raftline.errors import SafetyViolation
 
 HEARTBEAT_S = 0.075
 
@@ -381,3 +385,93 @@ def test_an_early_answer_counts_what_is_on_disk_and_opens_nothing(bench: Any) ->
     assert (progress.match_index, progress.next_index, progress.inflight_messages) == (1, 4, 1)
     _early(one, "n2", 2)
     assert (progress.match_index, one.state.commit, progress.inflight_messages) == (2, 2, 1)
+
+
+# Entries that only the disk holds.
+
+
+class _Unloaded:
+    """A leader of term 2 with ten entries that everybody but n3 has, all of their data gone from memory."""
+
+    def __init__(self, bench: Any, **settings: Any) -> None:
+        self.bench = bench(terms=[1] * 9, **settings)
+        self.held = tuple(self.bench.state.log.slice(1, 10))
+        self.wanted: list[EntriesWanted] = []
+        self.bench.lead()
+        self.bench.node.propose(b"own")
+        self.held += tuple(self.bench.state.log.slice(10, 11))
+        _ok(self.bench, "n2", 10)
+        assert self.bench.state.commit == 10
+        self.bench.cluster.on_ready = self._on_ready
+        self.bench.step(Unloaded(0, 100))
+        assert self.bench.state.log.disk_index == 10
+
+    def _on_ready(self, _node: Any, ready: Ready) -> None:
+        self.wanted += ready.entries_wanted
+
+    def read(self, low: int, high: int, to: str = "n3") -> Any:
+        return self.bench.step(EntriesRead(to, low, self.held[low - 1 : high - 1]))
+
+
+def test_a_follower_is_asked_first_and_then_fed_from_the_disk(bench: Any) -> None:
+    """A probe needs no entries; what the disk gives is sent once, and the rest asked for in order (B24, D16)."""
+    one = _Unloaded(bench, append_entries_max=4)
+    assert _spans(_to("n3", _no(one.bench, "n3", 9, 3))) == [(2, 0)]
+    assert not one.wanted
+    assert not _to("n3", _ok(one.bench, "n3", 2))
+    assert one.wanted == [EntriesWanted("n3", 3, 7, one.bench.state.config.append_bytes_max)]
+    (request,) = _to("n3", one.read(3, 7))
+    assert (request.prev_index, request.prev_term, request.entries) == (2, 1, one.held[2:6])
+    assert [wanted.low for wanted in one.wanted] == [3, 7]
+    one.bench.node.propose(b"more")
+    assert len(one.wanted) == 2, "one read at a time"
+    (last,) = _to("n3", one.read(7, 9))
+    assert (last.prev_index, len(last.entries)) == (6, 2)
+    assert one.wanted[2:] == [EntriesWanted("n3", 9, 11, one.wanted[2].bytes_max)]
+    sent = _to("n3", one.read(9, 11))
+    assert _spans(sent) == [(8, 2), (10, 1)], "from memory behind what only the disk had"
+
+
+def test_heartbeats_go_on_while_entries_are_being_read(bench: Any) -> None:
+    """A slow disk of the leader's costs no election (A22)."""
+    one = _Unloaded(bench)
+    _no(one.bench, "n3", 9, 1)
+    _ok(one.bench, "n3", 0)
+    assert [wanted.low for wanted in one.wanted] == [1]
+    assert _spans(_to("n3", one.bench.wait(2.5 * HEARTBEAT_S))) == [(0, 0), (0, 0)]
+    assert len(one.wanted) == 1
+
+
+def test_the_window_bounds_what_is_read(bench: Any) -> None:
+    """A follower that does not answer makes nobody read ahead (B29)."""
+    one = _Unloaded(bench, inflight_messages_max=1, append_entries_max=2)
+    _no(one.bench, "n3", 9, 1)
+    _ok(one.bench, "n3", 0)
+    one.read(1, 3)
+    assert len(one.wanted) == 1
+    _ok(one.bench, "n3", 2)
+    assert [wanted.low for wanted in one.wanted] == [1, 3]
+
+
+def test_what_was_read_for_somebody_elsewhere_is_dropped(bench: Any) -> None:
+    """An old outcome, a stranger's, a deposed leader's (E1, E4)."""
+    one = _Unloaded(bench)
+    _no(one.bench, "n3", 9, 1)
+    _ok(one.bench, "n3", 0)
+    assert not _to("n9", one.read(1, 3, to="n9"))
+    _ok(one.bench, "n3", 4)
+    assert not _to("n3", one.read(1, 3))
+    assert [wanted.low for wanted in one.wanted] == [1, 5]
+    one.bench.receive("n2", AppendReply(9, 2, False, 4, 0))  # noqa: FBT003
+    assert not one.bench.core.is_leader
+    assert not one.read(5, 7)
+
+
+def test_entries_of_another_log_are_never_sent(bench: Any) -> None:
+    """What the disk gives has to be this log's, by index and term (B2)."""
+    for wrong in ((Entry(1, 2, b""),), (Entry(2, 1, b""),), ()):
+        one = _Unloaded(bench)
+        _no(one.bench, "n3", 9, 1)
+        _ok(one.bench, "n3", 0)
+        with pytest.raises(SafetyViolation, match="disk"):
+            one.bench.core.step(EntriesRead("n3", 1, wrong), one.bench.now)

@@ -131,6 +131,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pending_max: Annotated[
         int, _about("Most commands that may wait for an outcome; more are refused at once.", "commands", ge=1)
     ] = _NODE.pending_max
+    log_memory_bytes: Annotated[
+        int,
+        _about(
+            "Most of the log to keep in memory; followers that need older entries are fed from disk.", "bytes", ge=0
+        ),
+    ] = _NODE.log_memory_bytes
     snapshot_log_bytes: Annotated[
         int, _about("Take a snapshot when the log has grown by this much since the last.", "bytes", ge=1)
     ] = _NODE.snapshot_log_bytes
@@ -246,6 +252,7 @@ def node_config_of(settings: ServerSettings) -> NodeConfig:
         request_timeout_s=settings.request_timeout_s,
         pending_max=settings.pending_max,
         command_bytes_max=settings.request_bytes_max + COMMAND_SPARE_BYTES,
+        log_memory_bytes=settings.log_memory_bytes,
         snapshot_log_bytes=settings.snapshot_log_bytes,
         snapshot_log_entries=settings.snapshot_log_entries,
         keep_log_entries=settings.keep_log_entries,

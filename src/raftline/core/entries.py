@@ -4,12 +4,14 @@ These values are shared by the log in memory, the log on disk and the messages b
 no storage is ever shared with a message that is still being sent (requirement F17).
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from raftline.core.ids import Index, NodeId, Term
 from raftline.core.membership import Membership
 
-__all__ = ["KIND_COMMAND", "KIND_MEMBERSHIP", "KIND_NOOP", "Entry", "HardState", "SnapshotMeta"]
+__all__ = ["KIND_COMMAND", "KIND_MEMBERSHIP", "KIND_NOOP", "Entry", "HardState", "SnapshotMeta", "fitting"]
 
 KIND_COMMAND = 0
 """`data` is a client's command; the state machine applies it."""
@@ -28,6 +30,16 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kind: int = KIND_COMMAND
     time_ms: int = 0
     """The proposing leader's wall clock in milliseconds since 1970: the only clock a state machine may see."""
+
+
+def fitting(entries: Sequence[Entry], bytes_max: int) -> tuple[Entry, ...]:
+    """Return as many of the first entries as fit, and at least one if there is any."""
+    total = 0
+    for position, entry in enumerate(entries):
+        total += len(entry.data) + 16
+        if total > bytes_max and position:
+            return tuple(entries[:position])
+    return tuple(entries)
 
 
 class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):

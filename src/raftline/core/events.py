@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from raftline.core.changes import MembershipChange
-from raftline.core.entries import SnapshotMeta
+from raftline.core.entries import Entry, SnapshotMeta
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import Message
 
@@ -19,6 +19,7 @@ __all__ = [
     "ChunkStored",
     "ClockDoubted",
     "Compacted",
+    "EntriesRead",
     "Event",
     "Persisted",
     "Proposed",
@@ -27,6 +28,7 @@ __all__ = [
     "SnapshotTaken",
     "TimerDue",
     "TransferRequested",
+    "Unloaded",
 ]
 
 
@@ -102,6 +104,24 @@ class Compacted(msgspec.Struct, frozen=True, gc=False):
     index: Index
 
 
+class Unloaded(msgspec.Struct, frozen=True, gc=False):
+    """The log may keep `bytes_max` of payload in memory: older data that the disk holds can go, `count_max` entries.
+
+    Whoever says this has to answer `EntriesWanted` from then on.
+    """
+
+    bytes_max: int
+    count_max: int
+
+
+class EntriesRead(msgspec.Struct, frozen=True, gc=False):
+    """What `EntriesWanted` asked for, from `low` on; no entries if they are gone from the disk, as after compaction."""
+
+    to: NodeId
+    low: Index
+    entries: tuple[Entry, ...]
+
+
 class ChunkRead(msgspec.Struct, frozen=True, gc=False):
     """The bytes that `ChunkWanted` asked for; `meta` is of the snapshot they really come from."""
 
@@ -135,6 +155,8 @@ Event: TypeAlias = (
     | Applied
     | SnapshotTaken
     | Compacted
+    | Unloaded
+    | EntriesRead
     | ChunkRead
     | ChunkStored
 )

@@ -241,7 +241,7 @@ class Record:
         other = self.leaders.setdefault(state.term, state.me)
         if other != state.me:
             raise SafetyViolation(f"Election Safety: {other} and {state.me} both led term {state.term}")
-        low, high = state.log.base_index + 1, len(self.committed)
+        low, high = state.log.disk_index + 1, len(self.committed)
         last = min(high, state.log.last_index)
         held = state.log.slice(low, last + 1) if low <= last else []
         if state.log.last_index < high or held != self.committed[low - 1 : high]:
@@ -252,7 +252,7 @@ class Record:
 
     def on_committed(self, state: RaftState, low: Index) -> None:
         """State Machine Safety: what a replica commits from index `low` on is what anybody commits there."""
-        low = max(low, state.log.base_index + 1)
+        low = max(low, state.log.disk_index + 1)
         entries = state.log.slice(low, state.commit + 1) if low <= state.commit else []
         if low > len(self.committed) + 1 and entries:
             raise SafetyViolation(f"{state.me} commits index {low}, but nobody committed {len(self.committed) + 1}")
@@ -317,7 +317,7 @@ def _check_election_safety(states: Iterable[RaftState]) -> None:
 
 def _check_log_matching(one: RaftState, other: RaftState) -> None:
     """Log Matching: same index and term, then everything up to there is the same."""
-    low = max(one.log.base_index, other.log.base_index)
+    low = max(one.log.disk_index, other.log.disk_index)
     high = min(one.log.last_index, other.log.last_index)
     while high > low and one.log.term_at(high) != other.log.term_at(high):
         high -= 1
@@ -327,7 +327,7 @@ def _check_log_matching(one: RaftState, other: RaftState) -> None:
 
 def _check_state_machine_safety(one: RaftState, other: RaftState) -> None:
     """State Machine Safety: nobody commits another entry at the same index."""
-    low = max(one.log.base_index, other.log.base_index)
+    low = max(one.log.disk_index, other.log.disk_index)
     high = min(one.commit, other.commit)
     if high > low and one.log.slice(low + 1, high + 1) != other.log.slice(low + 1, high + 1):
         raise SafetyViolation(f"State Machine Safety: {one.me} and {other.me} differ within what both committed")

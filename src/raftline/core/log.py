@@ -1,13 +1,15 @@
 """The log in memory: the entries behind the last compaction, by their real index (D4).
 
 All access goes through the offset; position and index never mix. It refuses to know what is committed, except as a
-bound below which nothing may be cut (B17).
+bound below which nothing may be cut (B17). Of entries that the disk holds the data may be let go; the terms stay, so
+every comparison of logs is answered from memory (docs/decisions/0005-log-in-memory.md).
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from raftline.core.entries import Entry
+from raftline.core.entries import KIND_COMMAND, Entry, fitting
 from raftline.core.ids import Index, Term
 from raftline.errors import SafetyViolation
 
@@ -21,10 +23,21 @@ def _term_of(entry: Entry) -> Term:
 class Log:
     """Entries `(base_index, last_index]`; `(base_index, base_term)` is the sentinel (D5).
 
-    Invariants: indices are contiguous, terms never fall, `size_bytes` is the payload of what is held.
+    Invariants: indices are contiguous, terms never fall, `size_bytes` is the payload of all of them, `memory_bytes`
+    of those behind `disk_index`. Up to `disk_index` the data of commands is not in memory.
     """
 
-    __slots__ = ("_entries", "base_index", "base_term", "last_index", "last_term", "size_bytes")
+    __slots__ = (
+        "_bytes_on_disk",
+        "_entries",
+        "_sizes_on_disk",
+        "base_index",
+        "base_term",
+        "disk_index",
+        "last_index",
+        "last_term",
+        "size_bytes",
+    )
 
     def __init__(self, base_index: Index = 0, base_term: Term = 0, entries: Sequence[Entry] = ()) -> None:
         self.base_index = base_index
@@ -33,10 +46,18 @@ class Log:
         self.last_index = base_index
         self.last_term = base_term
         self.size_bytes = 0
+        self.disk_index = base_index
+        self._sizes_on_disk = array("I")
+        self._bytes_on_disk = 0
         self.append(entries)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return the payload that is held in memory."""
+        return self.size_bytes - self._bytes_on_disk
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add `entries` behind the end; the first must follow directly."""
@@ -58,24 +79,19 @@ class Log:
         return None
 
     def entry(self, index: Index) -> Entry:
-        """Return the entry at `index`, which must be held."""
+        """Return the entry at `index`, which must be held; up to `disk_index` only its term is right."""
         assert self.base_index < index <= self.last_index, "the entry is held"
         return self._entries[index - self.base_index - 1]
 
     def slice(self, low: Index, high: Index) -> list[Entry]:
-        """Return the entries `[low, high)`, all of them held."""
+        """Return the entries `[low, high)`, all of them held in memory."""
         assert self.base_index < low <= high <= self.last_index + 1, "the range is held"
+        assert low > self.disk_index or low == high, "the range is in memory"
         return self._entries[low - self.base_index - 1 : high - self.base_index - 1]
 
     def batch(self, low: Index, bytes_max: int, entries_max: int) -> tuple[Entry, ...]:
         """Return entries from `low` on: at least one if there is any, else as many as fit both limits."""
-        entries = self.slice(low, min(low + entries_max, self.last_index + 1))
-        total = 0
-        for position, entry in enumerate(entries):
-            total += len(entry.data) + 16
-            if total > bytes_max and position:
-                return tuple(entries[:position])
-        return tuple(entries)
+        return fitting(self.slice(low, min(low + entries_max, self.last_index + 1)), bytes_max)
 
     def cut_from(self, index: Index, committed: Index) -> None:
         """Drop `index` and everything behind it (B7); cutting what is committed is a broken promise (B17)."""
@@ -95,17 +111,51 @@ class Log:
         term = self.term_at(index)
         assert term is not None, "only what is held can be compacted"
         position = index - self.base_index
-        self.size_bytes -= sum([len(entry.data) for entry in self._entries[:position]])
+        self.size_bytes -= self._bytes_of_first(position)
         del self._entries[:position]
         self.base_index = index
         self.base_term = term
+        self.disk_index = max(self.disk_index, index)
 
     def restart_at(self, index: Index, term: Term) -> None:
         """Give up every entry: a snapshot up to `(index, term)` stands for the log now (D10)."""
         self._entries = []
-        self.size_bytes = 0
-        self.base_index = self.last_index = index
+        self._sizes_on_disk = array("I")
+        self.size_bytes = self._bytes_on_disk = 0
+        self.base_index = self.last_index = self.disk_index = index
         self.base_term = self.last_term = term
+
+    def unload(self, index: Index, bytes_max: int, count_max: int) -> None:
+        """Let go of the data of the oldest entries, up to `index` at most, until `bytes_max` are left.
+
+        The disk must hold them. At most `count_max` at a time: freeing a hundred thousand would hold the loop.
+        Only commands go: memberships, and what opens a term, are few and looked at again.
+        """
+        excess = self.memory_bytes - bytes_max
+        first = self.disk_index - self.base_index
+        stop = min(index - self.base_index, first + count_max)
+        position = first
+        stub = Entry(0, self.base_term, b"")
+        while position < stop and excess > 0:
+            entry = self._entries[position]
+            size = 0
+            if entry.kind == KIND_COMMAND:
+                size = len(entry.data)
+                if stub.term != entry.term:
+                    stub = Entry(0, entry.term, b"")
+                self._entries[position] = stub
+            self._sizes_on_disk.append(size)
+            self._bytes_on_disk += size
+            excess -= size
+            position += 1
+        self.disk_index = self.base_index + max(first, position)
+
+    def _bytes_of_first(self, count: int) -> int:
+        """Return the payload of the first entries, and forget what was noted of those on disk."""
+        on_disk = sum(self._sizes_on_disk[:count])
+        del self._sizes_on_disk[:count]
+        self._bytes_on_disk -= on_disk
+        return on_disk + sum([len(entry.data) for entry in self._entries[:count]])
 
     def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
         """Say whether a log that ends in these is at least as up to date as this one (§5.4.1, A13)."""

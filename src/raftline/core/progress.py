@@ -8,6 +8,7 @@ from collections import deque
 from enum import IntEnum
 
 from raftline.core.catch_up import CatchUp
+from raftline.core.entries import Entry
 from raftline.core.ids import Index
 
 __all__ = ["Mode", "PeerProgress"]
@@ -28,7 +29,7 @@ class PeerProgress:
     """One follower as its leader sees it, for one term.
 
     Invariants: match_index < next_index; match_index falls only if the follower lost its disk; the window is empty
-    outside REPLICATE.
+    outside REPLICATE, and so is `fetched`, entries from `next_index` on that were read from the disk.
     """
 
     __slots__ = (
@@ -36,6 +37,8 @@ class PeerProgress:
         "acked_round",
         "catch_up",
         "command_version",
+        "fetched",
+        "fetching_index",
         "heard_at",
         "inflight_bytes",
         "is_trusted",
@@ -72,6 +75,9 @@ class PeerProgress:
         self.snapshot_asked_at = float("-inf")
         self._inflight: deque[tuple[Index, int]] = deque()
         self.inflight_bytes = 0
+        self.fetching_index: Index = 0
+        """From where on entries are being read from the disk; 0: none are."""
+        self.fetched: tuple[Entry, ...] = ()
 
     @property
     def inflight_messages(self) -> int:
@@ -93,6 +99,7 @@ class PeerProgress:
             self.next_index = last_index + 1
             self._inflight.append((last_index, size_bytes))
             self.inflight_bytes += size_bytes
+            self.fetched = ()
 
     def on_heard(self, now: float, round_: int) -> None:
         """Note that the follower answered in this term: it accepts this leader."""
@@ -115,9 +122,26 @@ class PeerProgress:
     def on_stored(self, match_index: Index) -> None:
         """Note that the follower has on disk what this leader has up to `match_index`, and nothing else."""
         self.match_index = max(self.match_index, match_index)
-        self.next_index = max(self.next_index, self.match_index + 1)
+        if self.next_index <= self.match_index:
+            self.next_index = self.match_index + 1
+            self.fetched = ()
         while self._inflight and self._inflight[0][0] <= self.match_index:
             self.inflight_bytes -= self._inflight.popleft()[1]
+
+    def on_fetching(self) -> None:
+        """Note that entries from `next_index` on are being read from the disk."""
+        assert self.mode is Mode.REPLICATE, "a probe says where to go on, without entries"
+        self.fetching_index = self.next_index
+
+    def on_fetched(self, low: Index, entries: tuple[Entry, ...]) -> bool:
+        """Note what was read from `low` on; return whether it can be sent: the follower may be elsewhere by now."""
+        if low != self.fetching_index:
+            return False
+        self.fetching_index = 0
+        if low != self.next_index:
+            return False
+        self.fetched = entries
+        return True
 
     def is_stale_refusal(self, prev_index: Index) -> bool:
         """Say whether a refusal of `prev_index` is of an earlier probe and must not undo progress (E4)."""
@@ -170,3 +194,5 @@ class PeerProgress:
     def _clear_window(self) -> None:
         self._inflight.clear()
         self.inflight_bytes = 0
+        self.fetching_index = 0
+        self.fetched = ()

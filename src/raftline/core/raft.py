@@ -19,6 +19,7 @@ from raftline.core.events import (
     ChunkStored,
     ClockDoubted,
     Compacted,
+    EntriesRead,
     Event,
     Persisted,
     Proposed,
@@ -27,6 +28,7 @@ from raftline.core.events import (
     SnapshotTaken,
     TimerDue,
     TransferRequested,
+    Unloaded,
 )
 from raftline.core.following import is_well_formed, refuse_append
 from raftline.core.history import is_foreign, note_entries_elsewhere
@@ -219,6 +221,7 @@ class Raft:
         return bool(
             state.read_outcomes
             or state.answers
+            or state.entries_wanted
             or state.chunks_wanted
             or state.chunks_received
             or state.reset is not None
@@ -251,6 +254,7 @@ class Raft:
             committed=committed,
             reads=tuple(state.read_outcomes),
             answers=tuple(state.answers),
+            entries_wanted=tuple(state.entries_wanted),
             chunks_wanted=tuple(state.chunks_wanted),
             chunks_received=tuple(state.chunks_received),
         )
@@ -269,6 +273,7 @@ class Raft:
         state.early = []
         state.read_outcomes = []
         state.answers = []
+        state.entries_wanted = []
         state.chunks_wanted = []
         state.chunks_received = []
         return ready
@@ -338,6 +343,11 @@ def _on_persisted(state: RaftState, event: Persisted) -> None:
             state.must_recount = True
 
 
+def _on_unloaded(state: RaftState, event: Unloaded) -> None:
+    """Only what is on disk and was handed out can go: slow followers alone need it, and are fed from the disk."""
+    state.log.unload(state.unloadable, event.bytes_max, event.count_max)
+
+
 def _on_applied(state: RaftState, event: Applied) -> None:
     assert event.index <= state.commit, "only what is committed is applied"
     state.applied = max(state.applied, event.index)
@@ -355,6 +365,8 @@ _OTHER: dict[type, Callable[[RaftState, Any], object]] = {
     Applied: _on_applied,
     SnapshotTaken: snapshots.on_snapshot_taken,
     Compacted: snapshots.on_compacted,
+    Unloaded: _on_unloaded,
+    EntriesRead: replication.on_entries_read,
     ChunkRead: snapshots.on_chunk_read,
     ChunkStored: snapshots.on_chunk_stored,
 }

@@ -12,7 +12,7 @@ from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import Message, SnapshotRequest
 
-__all__ = ["Answer", "ChunkReceived", "ChunkWanted", "Outgoing", "ReadOutcome", "Ready", "Verdict"]
+__all__ = ["Answer", "ChunkReceived", "ChunkWanted", "EntriesWanted", "Outgoing", "ReadOutcome", "Ready", "Verdict"]
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +50,15 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class EntriesWanted(msgspec.Struct, frozen=True, gc=False):
+    """Read entries `[low, high)` of the log on disk for a follower, as many as fit, and report `EntriesRead`."""
+
+    to: NodeId
+    low: Index
+    high: Index
+    bytes_max: int
+
+
 class ChunkWanted(msgspec.Struct, frozen=True, gc=False):
     """Read bytes of the latest snapshot from `offset` for a follower and report `ChunkRead`."""
 
@@ -85,6 +94,7 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     """To apply, in order, each once (F8)."""
     reads: tuple[ReadOutcome, ...] = ()
     answers: tuple[Answer, ...] = ()
+    entries_wanted: tuple[EntriesWanted, ...] = ()
     chunks_wanted: tuple[ChunkWanted, ...] = ()
     chunks_received: tuple[ChunkReceived, ...] = ()
 

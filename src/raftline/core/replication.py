@@ -1,18 +1,21 @@
 """The leader's side of AppendEntries (§5.3): what is due to whom, worked out once per turn, and the answers.
 
 Nobody sends AppendEntries by hand. `plan_appends` looks at progress, log, heartbeats and read rounds and makes at
-most what each follower's window allows; followers at the same position share one message, encoded once.
+most what each follower's window allows; followers at the same position share one message, encoded once. Entries that
+only the disk holds are asked for, and sent when they are there; a probe goes without them.
 """
 
 from raftline.core.entries import Entry
+from raftline.core.events import EntriesRead
 from raftline.core.history import claimed_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest, Directory
 from raftline.core.progress import Mode, PeerProgress
-from raftline.core.ready import Outgoing
-from raftline.core.state import RaftState
+from raftline.core.ready import EntriesWanted, Outgoing
+from raftline.core.state import RaftState, Role
+from raftline.errors import SafetyViolation
 
-__all__ = ["heartbeat_deadline", "on_append_reply", "plan_appends"]
+__all__ = ["heartbeat_deadline", "on_append_reply", "on_entries_read", "plan_appends"]
 
 _Cache = dict[tuple[Index, int, bool], tuple[AppendRequest, int]]
 
@@ -41,6 +44,22 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
     return None
 
 
+def on_entries_read(state: RaftState, event: EntriesRead) -> str | None:
+    """Let entries that were read from the disk go out; they must be those of this log (B2)."""
+    progress = state.progress.get(event.to)
+    if state.role is not Role.LEADER or progress is None or not progress.on_fetched(event.low, event.entries):
+        return "nobody waits for it"
+    log = state.log
+    if not event.entries and event.low > log.base_index:
+        raise SafetyViolation(f"entry {event.low} is behind {log.base_index}, where this log begins, but not on disk")
+    for index, entry in enumerate(event.entries, event.low):
+        if index > log.base_index and (entry.index != index or entry.term != log.term_at(index)):
+            raise SafetyViolation(
+                f"the disk gives entry {entry.index} of term {entry.term}, the log has {index} of {log.term_at(index)}"
+            )
+    return None
+
+
 def plan_appends(state: RaftState) -> list[Outgoing]:
     """Return every AppendEntries that is due now and note it as sent."""
     planned: list[Outgoing] = []
@@ -57,6 +76,9 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
         )
         while True:
             wanted = _bytes_allowed(state, progress)
+            if wanted and progress.next_index <= state.log.disk_index and not progress.fetched:
+                must_say |= _look_on_disk(state, node, progress, wanted)
+                wanted = 0
             if not wanted and not must_say:
                 break
             request, size_bytes = _request(state, progress, wanted, cache)
@@ -68,6 +90,18 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
                 break
     state.must_announce = False
     return planned
+
+
+def _look_on_disk(state: RaftState, node: NodeId, progress: PeerProgress, bytes_max: int) -> bool:
+    """Ask for entries that are not in memory; return whether the follower has to be asked first if its log matches."""
+    if progress.mode is Mode.PROBE:
+        return True
+    if not progress.fetching_index:
+        low = progress.next_index
+        high = min(low + state.config.append_entries_max, state.log.disk_index + 1)
+        state.entries_wanted.append(EntriesWanted(node, low, high, bytes_max))
+        progress.on_fetching()
+    return False
 
 
 def heartbeat_deadline(state: RaftState) -> float:
@@ -109,7 +143,9 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
     if found is not None:
         return found
     entries: tuple[Entry, ...] = ()
-    if bytes_max and next_index <= log.last_index:
+    if bytes_max and next_index <= log.disk_index:
+        entries = progress.fetched
+    elif bytes_max and next_index <= log.last_index:
         entries = log.batch(next_index, bytes_max, state.config.append_entries_max)
     prev_term = log.term_at(next_index - 1)
     assert prev_term is not None, "the entry before the next one, or the sentinel, is held (B31)"

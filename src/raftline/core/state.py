@@ -17,7 +17,7 @@ from raftline.core.messages import Directory, Message
 from raftline.core.pending import Departure, PendingChange, Transfer
 from raftline.core.progress import PeerProgress
 from raftline.core.reads import Reads
-from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, Outgoing, ReadOutcome
+from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, EntriesWanted, Outgoing, ReadOutcome
 
 __all__ = ["RaftState", "RandomSource", "Role"]
 
@@ -59,6 +59,7 @@ class RaftState:
         "early",
         "election_deadline",
         "entries_elsewhere",
+        "entries_wanted",
         "established",
         "fresh_at",
         "fresh_index",
@@ -172,6 +173,7 @@ class RaftState:
         self.install: SnapshotMeta | None = None
         self.read_outcomes: list[ReadOutcome] = []
         self.answers: list[Answer] = []
+        self.entries_wanted: list[EntriesWanted] = []
         self.chunks_wanted: list[ChunkWanted] = []
         self.chunks_received: list[ChunkReceived] = []
 
@@ -215,6 +217,11 @@ class RaftState:
     def knows_no_entries(self) -> bool:
         """Say whether this log is blank, and nobody is known whose log is not."""
         return self.log.last_index == 0 and not self.entries_elsewhere
+
+    @property
+    def unloadable(self) -> Index:
+        """Return up to where entries may leave memory: on disk, and handed out to be applied."""
+        return min(self.persisted, self.handed_out)
 
     def send(self, to: NodeId, message: Message) -> None:
         """Queue a message that leaves once everything recorded so far is on disk."""

@@ -8,6 +8,18 @@ from raftline.errors import ConfigError
 
 __all__ = ["NodeConfig"]
 
+_LEAST = {
+    "pending_max": 1,
+    "pending_bytes_max": 1,
+    "command_bytes_max": 1,
+    "log_memory_bytes": 0,
+    "snapshot_log_bytes": 1,
+    "snapshot_log_entries": 1,
+    "keep_log_entries": 0,
+    "segment_bytes": 1 << 16,
+    "apply_slice": 1,
+}
+
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `members` maps every first voter's id to `host:port@busport`, this node's included.
@@ -33,6 +45,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Most bytes of commands that may wait."""
     command_bytes_max: int = 8 << 20
     """Largest single command; frames between nodes are made to hold it."""
+    log_memory_bytes: int = 32 << 20
+    """Most payload bytes of the log kept in memory once they are on disk and applied or about to be; followers that
+    need older entries are fed from the disk."""
     snapshot_log_bytes: int = 64 << 20
     """Take a snapshot when the log holds this many bytes more than at the last one."""
     snapshot_log_entries: int = 500_000
@@ -64,19 +79,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"drain_s_max must be 0 or more, not {self.drain_s_max}")
         if self.request_timeout_s <= 0:
             raise ConfigError(f"request_timeout_s must be above 0, not {self.request_timeout_s}")
-        for name in (
-            "pending_max",
-            "pending_bytes_max",
-            "command_bytes_max",
-            "snapshot_log_bytes",
-            "snapshot_log_entries",
-            "apply_slice",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.keep_log_entries < 0:
-            raise ConfigError(f"keep_log_entries must not be negative, is {self.keep_log_entries}")
-        if self.segment_bytes < 1 << 16:
-            raise ConfigError(f"segment_bytes must be at least 65536, not {self.segment_bytes}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
         self.core.check()
         return self

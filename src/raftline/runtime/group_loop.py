@@ -20,6 +20,7 @@ from raftline.replica.replica import Replica
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
+from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
 from raftline.runtime.members import not_member
 from raftline.runtime.peers import Peers
@@ -95,6 +96,7 @@ class GroupLoop:
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
+        self.feeding = Feeding(group, wal, log_disk, snapshot_disk, post=self.post, fail=self.fail)
         self.snapshotting = Snapshotting(
             group,
             replica,
@@ -159,6 +161,7 @@ class GroupLoop:
             return
         self._stopped = True
         self.snapshotting.stop()
+        self.feeding.stop()
         for timer in (self._timer, self._sweeper):
             if timer is not None:
                 timer.cancel()
@@ -257,10 +260,8 @@ class GroupLoop:
         for answer in ready.answers:
             self._controls.on_answer(answer)
             self._leaving.on_answer(answer)
-        for wanted in ready.chunks_wanted:
-            self.snapshotting.read_chunk(wanted)
-        for received in ready.chunks_received:
-            self.snapshotting.store_chunk(received)
+        self.feeding.read(ready.entries_wanted)
+        self.snapshotting.move_chunks(ready.chunks_wanted, ready.chunks_received)
 
     def _on_durable(self, batch: list[Ready]) -> None:
         """A write is on disk: say what depended on it, and count it."""
@@ -451,6 +452,7 @@ class GroupLoop:
         state = self._core.state
         config = self._config
         self._compact_some()
+        self.feeding.bound_memory(state, config.log_memory_bytes)
         base = state.log.base_index
         if base > self._released and base >= self._compact_target:
             self._released = base

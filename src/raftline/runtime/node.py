@@ -344,7 +344,7 @@ class Node:
         self, wal: Wal, loop: asyncio.AbstractEventLoop, log_disk: DiskThread, snapshot_disk: DiskThread
     ) -> GroupLoop:
         config = self.config
-        recovered = wal.recovered.get(_GROUP)
+        recovered = wal.recovered.pop(_GROUP, None)  # the log holds it now, and lets it go in time
         core = Raft(
             config.node_id,
             Membership.of(config.members),  # nobody, for a node that waits to be added

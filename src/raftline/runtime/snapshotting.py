@@ -4,7 +4,7 @@ File work happens on the snapshot thread, beside the log's; state is touched onl
 chunk at a time, so that a large state never holds the loop for long.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -123,6 +123,13 @@ class Snapshotting:
         # The log behind it goes piece by piece, see GroupLoop.
         self._post(SnapshotTaken(meta, self._replica.core.state.log.base_index))
         self._settle_wanted(meta.index)
+
+    def move_chunks(self, wanted: Iterable[ChunkWanted], received: Iterable[ChunkReceived]) -> None:
+        """Read the chunks that followers need, and write those that the leader sent."""
+        for chunk in wanted:
+            self.read_chunk(chunk)
+        for piece in received:
+            self.store_chunk(piece)
 
     # Sending one.
 

@@ -88,6 +88,7 @@ class _Run:
             snapshot_log_bytes=1 << 20,
             keep_log_entries=snapshot_entries // 4,
             apply_slice=settings.apply_slice,
+            log_memory_bytes=settings.log_memory_bytes,
             core=settings.core(chunk_bytes),
         )
 

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     inflight_bytes_max: int = 8 << 20
     committed_max: int = 4096
     apply_slice: int = 16
+    log_memory_bytes: int = 32 << 20
 
     @staticmethod
     def draw(random: Random) -> "Settings":
@@ -76,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             inflight_bytes_max=some(8 << 20, 1, 300, 5000),
             committed_max=some(4096, 1, 3),
             apply_slice=some(16, 1, 512),
+            log_memory_bytes=some(32 << 20, 0, 200, 5000),
         )
 
     def core(self, chunk_bytes: int) -> CoreConfig:

@@ -360,7 +360,7 @@ class Walk:
         if leader is None:
             return False
         log = leader.state.log
-        tail = log.slice(max(log.base_index, log.last_index - 9) + 1, log.last_index + 1)
+        tail = log.slice(max(log.disk_index, log.last_index - 9) + 1, log.last_index + 1)
         if all((entry.term, entry.data) != (leader.core.term, b"after all") for entry in tail):
             leader.step(Proposed((b"after all",)))
             return False

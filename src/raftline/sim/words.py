@@ -26,11 +26,11 @@ _LOG_SHOWN_MAX = 14
 
 def describe_log(log: Log) -> str:
     """Return the terms of a log, as the paper's figures show them, behind its base; long ones in runs."""
-    entries = log.slice(log.base_index + 1, log.last_index + 1)
-    if len(entries) <= _LOG_SHOWN_MAX:
-        shown = [str(entry.term) for entry in entries]
+    terms = [log.term_at(index) for index in range(log.base_index + 1, log.last_index + 1)]
+    if len(terms) <= _LOG_SHOWN_MAX:
+        shown = [str(term) for term in terms]
     else:
-        shown = [f"{term}×{len(list(run))}" for term, run in groupby(entries, key=lambda entry: entry.term)]
+        shown = [f"{term}×{len(list(run))}" for term, run in groupby(terms)]
     base = [f"{log.base_index}.{log.base_term}|"] if log.base_index else []
     return " ".join(base + shown)
 

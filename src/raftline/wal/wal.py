@@ -16,10 +16,12 @@ from typing import NoReturn
 
 import msgspec
 
-from raftline.core.entries import HardState, SnapshotMeta
+from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.ids import GroupId, Index
 from raftline.errors import ConfigError, CorruptLog, SafetyViolation, StorageError
 from raftline.wal.files import File, Files, Lock
+from raftline.wal.log_index import LogIndex, Span
+from raftline.wal.log_reader import read_entries
 from raftline.wal.record import HEADER, SegmentHeader, Write, encode_frame, first_salt, salt_of
 from raftline.wal.recovery import Case, Verdict, decide
 from raftline.wal.replay import Recovered, Replay, log_ends_after
@@ -50,6 +52,7 @@ class Wal:
         self._broken: StorageError | None = None
         self._segments: dict[int, dict[GroupId, Index]] = {}
         self._released: dict[GroupId, Index] = {}
+        self._indexes: dict[GroupId, LogIndex] = {}
         self._hard_states: dict[GroupId, HardState] = {}
         self._resets: dict[GroupId, SnapshotMeta] = {}
         self._log_ends: dict[GroupId, Index] = {}
@@ -115,10 +118,10 @@ class Wal:
             self._file.sync()
         except OSError as error:
             self._break("write", self._path(self._sequence), error)
-        self._end = end
+        offset, self._end = self._end, end
         self._next_number += 1
         self._log_ends |= ends
-        self._note(self._sequence, writes)
+        self._note(self._sequence, offset, writes)
 
     def release(self, group: GroupId, index: Index) -> int:
         """Let go of the entries of `group` up to `index`: remove segments that nobody needs; return how many.
@@ -141,7 +144,22 @@ class Wal:
                 removed += 1
         except OSError as error:
             self._break("remove old segments in", self._directory, error)
+        for log_index in self._indexes.values():
+            log_index.forget_before(min(self._segments))
         return removed
+
+    def locate(self, group: GroupId, low: Index, bytes_max: int) -> list[Span]:
+        """Return where about `bytes_max` of entries from `low` on are on disk, for `fetch`; nothing: nowhere."""
+        log_index = self._indexes.get(group)
+        return log_index.locate(low, bytes_max) if log_index is not None else []
+
+    def fetch(self, group: GroupId, spans: Sequence[Span], bytes_max: int) -> tuple[Entry, ...]:
+        """Return entries that `locate` found, as many as fit and at least one; none if they are gone by now.
+
+        Touches nothing of this object that changes: another thread than the one that appends may call it. Raises
+        `CorruptLog` and `StorageError`.
+        """
+        return read_entries(self._files, self._directory, group, spans, bytes_max)
 
     def rename_cluster(self, cluster_id: str) -> None:
         """Let the directory belong to another cluster from now on: the segment begun by this says so (`recover`)."""
@@ -220,7 +238,7 @@ class Wal:
             wrong = replay.on_writes(writes)
             if wrong:
                 reader.refuse(offset, wrong)
-            self._note(self._sequence, writes)
+            self._note(self._sequence, offset, writes)
         case = decide(reader.finding(last_segment=last))
         if case.verdict is Verdict.REFUSE:
             reader.refuse(reader.end, f"{case.reason} (case {case.letter})")
@@ -279,9 +297,11 @@ class Wal:
         self._broken = storage_error(doing, path, error)
         raise self._broken from error
 
-    def _note(self, sequence: int, writes: Sequence[Write]) -> None:
-        """Remember what the segment holds and what the next one's header must say."""
+    def _note(self, sequence: int, offset: int, writes: Sequence[Write]) -> None:
+        """Remember what the segment holds, where, and what the next one's header must say."""
         highest = self._segments[sequence]
+        for group in {write.group for write in writes}:
+            self._indexes.setdefault(group, LogIndex()).note(group, sequence, offset, writes)
         for write in writes:
             if write.reset is not None:
                 self._resets[write.group] = write.reset
