@@ -164,7 +164,7 @@ class Checkers:
         group._on_timer = _WakeUps(name, watched).count(group._on_timer)  # type: ignore[method-assign]  # noqa: SLF001
         group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
         wal.append = watched_append  # type: ignore[method-assign]
-        wal.release = watched_release  # type: ignore[method-assign]
+        wal.release = watched_release  # type: ignore[method-assign,assignment]
         persistence._on_durable = watched_on_durable  # noqa: SLF001
         persistence._on_failure = watched_on_failure  # noqa: SLF001
 
