@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from raftline.kv import store as store_module
 from raftline.kv.restore import Restorer
 from raftline.kv.slots import slot_of
-from raftline.kv.store import DEADLINE_BYTES, ENTRY_BYTES, ExpiryPending, Store
+from raftline.kv.store import _EMPTY, DEADLINE_BYTES, ENTRY_BYTES, ExpiryPending, Store
 
 keys = st.sampled_from([b"a", b"b", b"{t}1", b"{t}2", b"{t}3", b""])
 values = st.binary(max_size=5)
@@ -102,6 +102,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         store = self.store
         held = [(key, value) for table in store._values for key, value in table.items()]
         deadlines = sum(map(len, store._deadlines))
+        assert not _EMPTY, "what stands for all unused slots holds nothing"
         assert store.count == len(held)
         assert store.deadline_count == deadlines
         assert store.used_bytes == (

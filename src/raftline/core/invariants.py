@@ -86,8 +86,8 @@ def _progress_is_sound(state: RaftState) -> bool:
     most = state.config.inflight_messages_max
     return all(
         peer.match_index < peer.next_index <= last + 1
-        and peer.inflight_messages <= (most if peer.mode is Mode.REPLICATE else 0)
-        and (peer.inflight_messages > 0 or peer.inflight_bytes == 0)
+        and (inflight := peer.inflight_messages) <= (most if peer.mode is Mode.REPLICATE else 0)
+        and (inflight > 0 or peer.inflight_bytes == 0)
         for peer in state.progress.values()
     )
 

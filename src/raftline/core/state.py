@@ -30,6 +30,8 @@ class Role(Enum):
     CANDIDATE = "candidate"
     LEADER = "leader"
 
+    __hash__ = object.__hash__  # each is one object; rows of tables are looked up by it with every message
+
 
 class RandomSource(Protocol):
     """Where election timeouts come from: `random.Random`, or a simulator's stream."""

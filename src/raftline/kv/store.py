@@ -7,6 +7,7 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 
 from binascii import crc_hqx
 from collections.abc import Iterable, Iterator
+from typing import Any
 from zlib import crc32
 
 from raftline.kv.deadlines import NEVER_MS, Deadlines
@@ -24,6 +25,12 @@ DEADLINE_BYTES = 160
 """Estimated cost of one deadline."""
 
 _RELEASED_KEYS_MIN = 1000
+_LOOKED_AT = 64
+"""Slots that are looked at together when memory is given back: most are empty."""
+
+_EMPTY: dict[bytes, Any] = {}
+"""Stands for each slot that never held anything; nothing is ever put into it."""
+
 _SCAN_SORT_MIN = 512
 
 
@@ -51,8 +58,8 @@ class Store:
     )
 
     def __init__(self) -> None:
-        self._values: list[dict[bytes, Value]] = [{} for _ in range(SLOT_COUNT)]
-        self._deadlines: list[dict[bytes, int]] = [{} for _ in range(SLOT_COUNT)]
+        self._values: list[dict[bytes, Value]] = [_EMPTY] * SLOT_COUNT
+        self._deadlines: list[dict[bytes, int]] = [_EMPTY] * SLOT_COUNT
         self._queue = Deadlines()
         self._frozen: list[FrozenSlots] = []
         self._garbage: list[list[dict[bytes, Value]] | list[dict[bytes, int]] | Deadlines] = []
@@ -105,6 +112,8 @@ class Store:
         values = self._values[slot]
         old = values.get(key)
         if old is None:
+            if values is _EMPTY:
+                values = self._values[slot] = {}
             self.count += 1
             self.used_bytes += len(key) + len(value) + ENTRY_BYTES
         else:
@@ -142,9 +151,7 @@ class Store:
         if self._frozen:
             self._keep(slot)
         self._forget_deadline(slot, key)
-        self._deadlines[slot][key] = deadline_ms
-        self._queue.add(key, slot, deadline_ms)
-        self.used_bytes += DEADLINE_BYTES
+        self._set_deadline(slot, key, deadline_ms)
 
     def persist(self, key: bytes) -> bool:
         """Take the deadline of a key that is alive away; return whether it had one."""
@@ -159,8 +166,8 @@ class Store:
     def flush(self) -> None:
         """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
         self._garbage += [self._values, self._deadlines, self._queue]
-        self._values = [{} for _ in range(SLOT_COUNT)]
-        self._deadlines = [{} for _ in range(SLOT_COUNT)]
+        self._values = [_EMPTY] * SLOT_COUNT
+        self._deadlines = [_EMPTY] * SLOT_COUNT
         self._queue = Deadlines()
         self._frozen = []
         self.count = 0
@@ -209,10 +216,15 @@ class Store:
                 if not (size := tables.release()):
                     self._garbage.pop()
                 released += size
-            elif tables:
-                released += len(tables.pop()) + 1
-            else:
+            elif not tables:
                 self._garbage.pop()
+            else:
+                last = tables[-min(_LOOKED_AT, _RELEASED_KEYS_MIN - released) :]
+                if any(last):
+                    released += len(tables.pop()) + 1
+                else:
+                    del tables[-len(last) :]
+                    released += len(last)
 
     # Walking.
 
@@ -258,13 +270,14 @@ class Store:
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
         """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""
-        self._values[slot][key] = value
+        values = self._values[slot]
+        if values is _EMPTY:
+            values = self._values[slot] = {}
+        values[key] = value
         self.count += 1
         self.used_bytes += len(key) + len(value) + ENTRY_BYTES
         if deadline_ms:
-            self._deadlines[slot][key] = deadline_ms
-            self._queue.add(key, slot, deadline_ms)
-            self.used_bytes += DEADLINE_BYTES
+            self._set_deadline(slot, key, deadline_ms)
 
     def _on_snapshot_end(self, frozen: FrozenSlots) -> None:
         if frozen in self._frozen:
@@ -289,6 +302,14 @@ class Store:
         if deadline_ms <= now_ms:
             raise ExpiryPending
         return True
+
+    def _set_deadline(self, slot: int, key: bytes, deadline_ms: int) -> None:
+        deadlines = self._deadlines[slot]
+        if deadlines is _EMPTY:
+            deadlines = self._deadlines[slot] = {}
+        deadlines[key] = deadline_ms
+        self._queue.add(key, slot, deadline_ms)
+        self.used_bytes += DEADLINE_BYTES
 
     def _forget_deadline(self, slot: int, key: bytes) -> None:
         deadline_ms = self._deadlines[slot].pop(key, None)

@@ -7,7 +7,7 @@ so that a set of them (`asyncio.wait`, `TaskGroup`) is walked in the same order 
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 if TYPE_CHECKING:
     from raftline.sim.view import LoopView
@@ -104,6 +104,7 @@ class SimTimer(asyncio.TimerHandle):
                 self._loop.root.on_timer_cancelled()
 
 
+@final
 class SimMoment:
     """Something that the environment does at a moment: nobody's callback, and nobody can cancel it."""
 

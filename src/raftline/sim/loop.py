@@ -7,12 +7,13 @@ refused by name. An exception that nobody handles ends the run, and so does a ru
 
 import asyncio
 import hashlib
-import heapq
 import math
 import random
 import sys
 import threading
+from asyncio import _set_running_loop  # the documented hook for authors of event loops
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from heapq import heapify, heappop, heappush
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -97,14 +98,14 @@ class SimLoop(LoopView):
 
         For what is nobody's code, such as a packet that arrives; it takes no turn, so it costs less than `call_at`.
         """
-        heapq.heappush(self.timers, (when, self.draw(), SimMoment(act)))
+        heappush(self.timers, (when, self.draw(), SimMoment(act)))
 
     def on_timer_cancelled(self) -> None:
         """Throw cancelled timers out once they are the larger part."""
         self._timers_cancelled += 1
         if self._timers_cancelled > _CANCELLED_TIMERS_MIN and 2 * self._timers_cancelled > len(self.timers):
             self.timers[:] = [item for item in self.timers if not item[2].cancelled()]
-            heapq.heapify(self.timers)
+            heapify(self.timers)
             self._timers_cancelled = 0
 
     def forget_timers_of(self, view: LoopView) -> None:
@@ -118,7 +119,7 @@ class SimLoop(LoopView):
             elif not timer.cancelled():
                 kept.append(item)
         self.timers[:] = kept
-        heapq.heapify(self.timers)
+        heapify(self.timers)
         self._timers_cancelled = 0
 
     def withdraw(self, view: LoopView) -> None:
@@ -157,7 +158,7 @@ class SimLoop(LoopView):
             raise NotSimulated(f"{what} from another thread: under virtual time there is one thread, the simulation's")
 
     def _switch(self, view: LoopView | None) -> None:
-        asyncio._set_running_loop(view)  # noqa: SLF001  the documented hook for authors of event loops
+        _set_running_loop(view)
         self._current = view
 
     def _on_any_generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
@@ -275,8 +276,8 @@ class SimLoop(LoopView):
                 self._check_progress()
 
     def _release_timer(self) -> None:
-        timer = heapq.heappop(self.timers)[2]
-        if isinstance(timer, SimMoment):
+        timer = heappop(self.timers)[2]
+        if type(timer) is SimMoment:
             self.steps += 1
             timer.act()
             return
@@ -299,7 +300,8 @@ class SimLoop(LoopView):
             view = runnable[int(self.draw() * len(runnable))]
             count = 1 + int(self.draw() * len(view.ready))
         if view is not self._current:
-            self._switch(view)
+            _set_running_loop(view)
+            self._current = view
         self._turn_of = view
         try:
             self._run_callbacks(view, count)

@@ -4,6 +4,7 @@ Safety phase: the nemesis acts and the checkers watch every step. Liveness phase
 virtual time every machine must be up, agree, and answer. Then the clients' history must be linearizable.
 """
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -38,6 +39,10 @@ _HEALED_S_MIN = 3.0
 _LOOK_AGAIN_S = 0.5
 _LAG_MAX = 20
 """In entries: more than what is under way at any moment, less than a follower lacks that does not keep up."""
+
+
+_GC_OBJECTS = 20_000
+"""A run makes few cycles and many objects: with Python's usual threshold it looks for the former all the time."""
 
 
 class LinearizabilityViolation(SafetyViolation):
@@ -169,6 +174,8 @@ def run_seed(
     """Run one seed and return what came of it; `on_finished` gets the history and the trace's lines."""
     run = _Run(seed, scenario or Scenario(), keep_trace=keep_trace)
     started = time.process_time()
+    collecting = gc.get_threshold()
+    gc.set_threshold(_GC_OBJECTS, *collecting[1:])
     outcome = Outcome(seed=seed, size=len(run.cluster.members), plan=run.scenario.plan)
     try:
         run.go()
@@ -177,6 +184,7 @@ def run_seed(
         outcome.check = type(error).__name__
         outcome.where = place_of(error)
     finally:
+        gc.set_threshold(*collecting)
         _close(run.world)
     outcome.cpu_s = time.process_time() - started
     _fill(outcome, run)
