@@ -31,6 +31,19 @@ def dead_links(page: Path) -> list[str]:
     return [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
 
 
+SHOWN = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+"""A test as a page names it: `tests/core/test_log.py::test_a_gap_is_a_bug`."""
+
+
+def missing_tests(text: str) -> list[str]:
+    """Return the tests that a page names and that do not exist."""
+    return [
+        f"{path}::{name}"
+        for path, name in SHOWN.findall(text)
+        if not (ROOT / path).exists() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ]
+
+
 def docstrings(path: Path) -> str:
     """Return every docstring of a source file, and every other string that stands as a statement."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -45,6 +58,15 @@ def docstrings(path: Path) -> str:
 def test_links_lead_somewhere(page: Path) -> None:
     """A page refers only to files that exist."""
     assert dead_links(page) == []
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """What a page says is shown by a test can be looked up and run; each feature that we have names one."""
+    assert {page.name: missing for page in PAGES if (missing := missing_tests(page.read_text(encoding="utf-8")))} == {}
+    features = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    ours = [line for line in features.splitlines() if line.split("|")[2:3] == [" yes "]]
+    assert len(ours) > 20
+    assert [line for line in ours if not SHOWN.search(line)] == []
 
 
 def test_the_rules_are_numbered_without_a_gap() -> None:
@@ -67,5 +89,7 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("[a](page.md) [b](gone.md#part) [c](https://example.org/x) [d](#part)", encoding="utf-8")
     assert dead_links(page) == ["gone.md"]
+    text = "`tests/architecture/test_docs.py::test_gone` `tests/architecture/test_docs.py::test_links_lead_somewhere`"
+    assert missing_tests(text) == ["tests/architecture/test_docs.py::test_gone"]
     assert named_rules("so (B6), (B22 to B24), (requirement F17); not (S1) or B7") == {"B6", "B22", "B24", "F17"}
     assert rules_of("**A1 !!** x\n\n**A2** y\n| I1 | z\nsee **A9**") == {"A1", "A2", "I1"}
