@@ -1,0 +1,11 @@
+"""The second hundred of the seeds of the day; the first is in `test_fresh_seeds`."""
+
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.mark.parametrize("batch", range(10, 20))
+def test_no_promise_is_broken(batch: int, run_fresh: Callable[[int], None]) -> None:
+    """Twelve virtual seconds of faults, then healing, and every check, on seeds of the day."""
+    run_fresh(batch)
