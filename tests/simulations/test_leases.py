@@ -38,11 +38,11 @@ class _Counter(StateMachine):
     def __init__(self) -> None:
         self.count = 0
 
-    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
+    def apply(self, _command: bytes, _index: int, _time_ms: int) -> bytes:
         self.count += 1
         return b"%d" % self.count
 
-    def read(self, query: bytes, time_ms: int) -> bytes:
+    def read(self, _query: bytes, _time_ms: int) -> bytes:
         return b"%d" % self.count
 
     def snapshot(self) -> Iterable[bytes]:
