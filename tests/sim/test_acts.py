@@ -15,7 +15,7 @@ EVERYTHING = NemesisPlan(**dict.fromkeys(ACTS, 6.0))
 
 def test_every_act_has_a_rate_and_every_rate_an_act() -> None:
     """A plan's rate that no act reads would be torment that never happens."""
-    chances = {"loss", "duplicate", "reorder", "delay", "slow_sync", "latency_s"}
+    chances = {"loss", "duplicate", "reorder", "delay", "slow_sync", "slow_read", "latency_s"}
     times = {"down_s_max", "pause_s_max", "cut_s_max"}
     assert set(NemesisPlan.__struct_fields__) == set(ACTS) | chances | times
 

@@ -31,7 +31,16 @@ def group(applied: int = 0, **keys: str) -> Any:
         machine.apply(encode_command([b"SET", key.encode(), value.encode()]), 1, 1000)
     sessions = Sessions()
     sessions.open(1, 1000)
-    replica = SimpleNamespace(applied=applied, time_ms=1000, sessions=sessions, machine=machine, has_work=False)
+    replica = SimpleNamespace(
+        applied=applied,
+        time_ms=1000,
+        version=SimpleNamespace(in_force=1),
+        sessions=sessions,
+        machine=machine,
+        has_work=False,
+        restoring=SnapshotMeta(applied, 1),
+        _to_apply=[],
+    )
     return SimpleNamespace(replica=replica, snapshotting=Snapshotting(), _scheduled=False)
 
 
@@ -128,3 +137,18 @@ def test_the_first_difference_is_shown_short() -> None:
     assert found is not None
     assert found.startswith("key a: ")
     assert len(found) < 150
+
+
+@pytest.mark.parametrize("fault", ["applies on", "old entries wait"])
+def test_nothing_is_applied_while_a_snapshot_is_on_its_way(fault: str) -> None:
+    """From the install on nothing is applied before the snapshot is restored, nor anything it covers after (D11)."""
+    checks = StateChecks()
+    one = group()
+    one.snapshotting.restore = lambda _meta, _done: None
+    checks.watch("n1", one)
+    if fault == "applies on":
+        one.replica.restoring = None
+    else:
+        one.replica._to_apply = [SimpleNamespace(index=7)]
+    with pytest.raises(SafetyViolation, match="D11"):
+        one.snapshotting.restore(SnapshotMeta(7, 1), lambda: None)

@@ -59,6 +59,8 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     reorder: float = 0.0
     delay: float = 0.0
     slow_sync: float = 0.0
+    slow_read: float = 0.0
+    """Chance that a read of a file takes as long as a slow fsync."""
     lag: float = 0.0
     """A follower is cut off until it needs a snapshot."""
     late_snapshot: float = 0.0
@@ -143,7 +145,7 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
     def disk_faults(self) -> DiskFaults:
         """Return how disks behave during the safety phase."""
-        return DiskFaults(slow_sync=self.slow_sync, slow_sync_latency=Latency(0.02, 0.1, 1.5))
+        return DiskFaults(slow_sync=self.slow_sync, slow_read=self.slow_read, slow_sync_latency=Latency(0.02, 0.1, 1.5))
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

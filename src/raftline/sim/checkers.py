@@ -12,10 +12,11 @@ import msgspec
 from raftline.core import invariants
 from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.ids import GroupId, Index, NodeId, Term
-from raftline.core.quorum import has_quorum
+from raftline.core.lease import lease_until
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
+from raftline.sim.majorities import can_decide
 from raftline.sim.membership_checks import MembershipChecks
 from raftline.sim.message_checks import Durable, LogRecord, MessageChecks
 from raftline.sim.state_checks import StateChecks
@@ -32,10 +33,26 @@ _WAKE_UPS_PER_HEARTBEAT_MIN = 3
 """Within a heartbeat interval a leader wakes up for each peer; a wake-up may come too early and be repeated."""
 
 
+_OVERDUE_S_MAX = 0.5
+"""Requests are looked through ten times as often."""
+
+
 class _Watched:
     """The last seen positions of one incarnation."""
 
-    __slots__ = ("applied", "commit", "core", "group", "leader_term", "refusals", "replica", "summary", "term")
+    __slots__ = (
+        "applied",
+        "commit",
+        "core",
+        "group",
+        "leader_term",
+        "overdue",
+        "refusals",
+        "replica",
+        "summary",
+        "term",
+        "version",
+    )
 
     def __init__(self, node: "Node", timeouts: Timeouts) -> None:
         group = node._group  # noqa: SLF001  the simulator looks inside, it changes nothing
@@ -47,7 +64,10 @@ class _Watched:
         self.commit: Index = self.core.state.commit
         self.applied: Index = self.replica.applied
         self.leader_term: Term = 0
+        self.overdue: tuple[object, float] = (None, 0.0)
+        """The oldest request, if its time is up, and since when that is known."""
         self.summary = invariants.summarize(self.core.state)
+        self.version = self.replica.version.in_force
         self.refusals = StepChecks(self.core, timeouts).refusals
 
 
@@ -131,11 +151,16 @@ class Checkers:
         persistence = group.persistence
         wal = persistence._wal  # noqa: SLF001
         durable.appended.clear()
-        append, release = wal.append, wal.release
+        append = wal.append
         turn, on_durable, on_failure = group._turn, persistence._on_durable, persistence._on_failure  # noqa: SLF001
 
         def watched_turn() -> None:
+            stopped = group._stopped  # noqa: SLF001
+            state = watched.core.state
+            before = (state.now, state.ready_number)
             turn()
+            if stopped and (state.now, state.ready_number) != before:
+                self._violated(name, "takes turns after it was stopped (F22, E8)")
             # A node that has just stopped says itself why; its half-finished turn would only hide it.
             if self._watched.get(name) is watched and not group._stopped:  # noqa: SLF001
                 self.check(name, watched)
@@ -143,12 +168,6 @@ class Checkers:
         def watched_append(writes: Sequence[Write]) -> None:
             append(writes)
             durable.appended.extend(writes)
-
-        def watched_release(of: GroupId, index: Index) -> int:
-            covered = watched.core.state.snapshot.index
-            if index > covered:
-                self._violated(name, f"lets its log go up to {index}, its snapshot ends at {covered} (C11, D12)")
-            return release(of, index)
 
         def watched_on_durable(batch: list[Ready]) -> None:
             durable.note(name, batch)
@@ -164,9 +183,22 @@ class Checkers:
         group._on_timer = _WakeUps(name, watched).count(group._on_timer)  # type: ignore[method-assign]  # noqa: SLF001
         group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
         wal.append = watched_append  # type: ignore[method-assign]
-        wal.release = watched_release  # type: ignore[method-assign,assignment]
+        wal.release = self._watched_release(name, watched, wal.release)  # type: ignore[method-assign,assignment]
         persistence._on_durable = watched_on_durable  # noqa: SLF001
         persistence._on_failure = watched_on_failure  # noqa: SLF001
+
+    def _watched_release(
+        self, name: NodeId, watched: _Watched, release: Callable[[GroupId, Index], int]
+    ) -> Callable[[GroupId, Index], int]:
+        """Return the log's `release`, which must stop where the newest durable snapshot ends (C11, D12)."""
+
+        def watched_release(group: GroupId, index: Index) -> int:
+            covered = watched.core.state.snapshot.index
+            if index > covered:
+                self._violated(name, f"lets its log go up to {index}, its snapshot ends at {covered} (C11, D12)")
+            return release(group, index)
+
+        return watched_release
 
     def forget(self, member: "Member") -> None:
         """Stop following an incarnation that is gone."""
@@ -232,7 +264,21 @@ class Checkers:
         waiting = watched.replica.waiters._waiting  # noqa: SLF001
         if waiting and min(waiting) <= applied:
             self._violated(name, f"lets somebody wait for index {min(waiting)}, it has applied {applied} (F13, G5)")
+        self._check_overdue(name, watched)
         watched.term, watched.commit, watched.applied = state.term, state.commit, applied
+
+    def _check_overdue(self, name: NodeId, watched: _Watched) -> None:
+        """Nobody waits for longer than was asked for; a node that stood still has a moment to say so (G5)."""
+        requests = watched.group._deadlines._requests  # noqa: SLF001
+        now = watched.core.state.now
+        if not requests or requests[0].done is None or requests[0].deadline > now - _OVERDUE_S_MAX:
+            return
+        request, since = watched.overdue
+        if request is not requests[0]:
+            watched.overdue = (requests[0], now)
+        elif now > since + _OVERDUE_S_MAX:
+            late_s = now - requests[0].deadline
+            self._violated(name, f"lets somebody wait {late_s:.3f} s longer than its time (G5)")
 
     def _check_step(self, name: NodeId, state: RaftState, watched: _Watched) -> None:
         """Hold the state against the invariants, and against what it was after the turn before."""
@@ -252,10 +298,11 @@ class Checkers:
         other = self.leaders.setdefault(state.term, name)
         if other != name:
             self._violated(name, f"leads term {state.term}, which {other} led: election safety is broken")
+        self._check_leases(name, state.term)
         voters = self._messages.voters_for(name, state.term)
         if state.membership.voters == (name,):
             voters.add(name)  # it asks nobody
-        if not has_quorum(state.membership, voters):
+        if not can_decide(state.membership, voters):
             self._violated(name, f"leads term {state.term} with the votes of {sorted(voters)} only (A16, A17, A27)")
         others = {member for member in state.membership.everyone() if member != name}
         unaware = others - self._messages.announced.get((name, state.term), set())
@@ -274,6 +321,15 @@ class Checkers:
                 )
             if len(self.committed) - index > 100:
                 break  # by log matching the rest agrees; it was checked when it was committed
+
+    def _check_leases(self, name: NodeId, term: Term) -> None:
+        """Nobody wins while a leader of an earlier term may read on its lease, by its own clock (thesis 6.4.1)."""
+        if not self._cluster.relies_on_clocks:
+            return
+        for other, watched in self._watched.items():
+            state = watched.core.state
+            if state.role is Role.LEADER and state.term < term and self._clock_of(other) < lease_until(state):
+                self._violated(name, f"won term {term} while {other} may read on its lease of term {state.term} (G3)")
 
     def _on_committed(self, name: NodeId, state: RaftState, before: Index) -> None:
         """What is committed is the same everywhere (§5.4.3), and stored by a quorum when it first is (B13)."""
@@ -324,7 +380,8 @@ class Checkers:
             stored = durable is not None and max(durable.last_index, self._snapshot_index(member)) >= index
             if stored or (self._wiped.get(member, 0) >= index and self._counts_on(state, member, index)):
                 holders.append(member)
-        if not has_quorum(state.membership, holders):
+        before = state.configuration.at(index)  # a change that follows in the same turn was not asked yet
+        if not (can_decide(state.membership, holders) or can_decide(before, holders)):
             self._violated(name, f"commits index {index}, which only {holders} have on disk (B11, B13)")
 
     def _counts_on(self, state: RaftState, member: NodeId, index: Index) -> bool:
@@ -334,12 +391,24 @@ class Checkers:
 
     def _on_applied(self, name: NodeId, watched: _Watched, applied: Index) -> None:
         """Equal indices, equal state machines (§5.4.3)."""
+        if watched.replica.version.in_force > watched.version:
+            watched.version = watched.replica.version.in_force
+            self._check_version(name, watched)
         digest = watched.replica.digest
         if digest.index != applied:
             return
         known = self.digests.setdefault(applied, digest.value)
         if known != digest.value:
             self._violated(name, f"state machine differs at index {applied}")
+
+    def _check_version(self, name: NodeId, watched: _Watched) -> None:
+        """A version of commands is used only once every member's state machine knows it (G1)."""
+        for member in watched.core.state.membership.everyone():
+            machine = self._cluster.members[member].machine
+            if machine is not None and machine.version < watched.version:
+                self._violated(
+                    name, f"lets commands of version {watched.version} be used, {member} knows {machine.version} (G1)"
+                )
 
     def _violated(self, name: NodeId, what: str) -> NoReturn:
         raise SafetyViolation(f"{name}: {what}")

@@ -29,10 +29,19 @@ from raftline.core.events import (
 from raftline.core.ids import Index, NodeId
 from raftline.core.invariants import Record, Watch
 from raftline.core.membership import Membership
-from raftline.core.messages import AppendReply, AppendRequest, Message, SnapshotReply, VoteReply, VoteRequest
+from raftline.core.messages import (
+    AppendReply,
+    AppendRequest,
+    Message,
+    SnapshotReply,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
 from raftline.core.raft import Raft
 from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, Outgoing, Ready
 from raftline.errors import SafetyViolation
+from raftline.sim.majorities import can_decide
 
 __all__ = ["CoreCluster", "CoreDisk", "CoreNode", "InFlight"]
 
@@ -121,6 +130,8 @@ class CoreNode:
         self.name = name
         self.disk = CoreDisk()
         self.slow_disk = False
+        self.has_lost = False
+        """Its disk was lost at some time."""
         self.held = False
         self.raft: Raft | None = None
         self.lives = 0
@@ -184,8 +195,12 @@ class CoreNode:
 
     def step(self, event: Event) -> Index:
         """Give the core one event and carry out what is ready."""
+        state = self.state
+        membership, commit = state.membership, state.commit
         result = self.core.step(event, self._cluster.now)
         self._check(event)
+        if self.core.is_leader and state.commit > commit:
+            self._cluster.check_stored(self.name, state.commit, membership)  # a change may follow in the same step
         self.work()
         return result
 
@@ -324,6 +339,8 @@ class CoreNode:
     def _send(self, messages: Iterable[Outgoing]) -> None:
         for out in messages:
             self._check_durable(out.message)
+            if isinstance(out.message, TimeoutNow):
+                self._cluster.check_successor(self, out.to)
             self._cluster.on_sent(InFlight(self.name, out.to, out.message))
 
     def _check_durable(self, message: Message) -> None:
@@ -378,6 +395,20 @@ class CoreCluster:
         for node in self.nodes.values():
             if node.raft is None:
                 node.start()
+
+    def check_stored(self, leader: NodeId, index: Index, membership: Membership) -> None:
+        """What a leader commits is on the disks of a quorum (B13, §6); a disk that was lost held it once."""
+        holders = {name for name, node in self.nodes.items() if node.has_lost or node.disk.last_index >= index}
+        if not can_decide(membership, holders):
+            raise SafetyViolation(f"{leader} commits {index}, on the disks of {sorted(holders)} only")
+
+    def check_successor(self, leader: CoreNode, to: NodeId) -> None:
+        """Whoever is to take over holds all that its leader does (thesis 3.10)."""
+        node, last_index = self.nodes[to], leader.state.log.last_index
+        if not node.has_lost and node.disk.last_index < last_index:
+            raise SafetyViolation(
+                f"{leader.name} hands {last_index} entries over to {to}, which holds {node.disk.last_index}"
+            )
 
     def up(self) -> list[CoreNode]:
         """Return the nodes that run, by name."""

@@ -83,6 +83,8 @@ class DiskFaults(msgspec.Struct, frozen=True, kw_only=True):
     slow_sync: float = 0.0
     """Chance that an fsync takes `slow_sync_latency` instead."""
     slow_sync_latency: Latency = Latency(0.05, 0.3, 5.0)
+    slow_read: float = 0.0
+    """Chance that a read takes `slow_sync_latency`."""
     write_error: float = 0.0
     """Chance that a write fails with EIO, part of it done."""
     sync_error: float = 0.0
@@ -98,7 +100,16 @@ class DiskFaults(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
-        names = ("slow_sync", "write_error", "sync_error", "read_flip", "keep_unsynced", "tear_unsynced", "keep_names")
+        names = (
+            "slow_sync",
+            "slow_read",
+            "write_error",
+            "sync_error",
+            "read_flip",
+            "keep_unsynced",
+            "tear_unsynced",
+            "keep_names",
+        )
         _check_probabilities(self, names)
         if self.keep_unsynced + self.tear_unsynced > 1.0:
             raise ConfigError("DiskFaults.keep_unsynced and tear_unsynced exclude each other and add up to more than 1")

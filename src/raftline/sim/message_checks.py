@@ -15,6 +15,7 @@ from raftline.core.messages import (
     AppendRequest,
     SnapshotReply,
     SnapshotRequest,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -150,6 +151,7 @@ class MessageChecks:
             VoteRequest: self._on_vote_request,
             VoteReply: self._on_vote_reply,
             SnapshotRequest: self._on_snapshot_request,
+            TimeoutNow: self._on_timeout_now,
         }
 
     def forget_votes_of(self, node: NodeId) -> None:
@@ -204,6 +206,15 @@ class MessageChecks:
     ) -> None:
         if self.leaders.get(request.term) != source:
             self._violated(source, f"sends a snapshot in term {request.term}, which it did not win (A21, E12)")
+
+    def _on_timeout_now(self, source: NodeId, target: NodeId, _message: TimeoutNow, _durable: Durable) -> None:
+        """Whoever is to take over holds all that its leader does (thesis 3.10)."""
+        state, durable = self._state_of(source), self.durable.get(target)
+        if state is None or durable is None or target in self.lost:
+            return
+        held = max(durable.last_index, self._snapshot_index(target))
+        if held < state.log.last_index:
+            self._violated(source, f"hands {state.log.last_index} entries over to {target}, which holds {held}")
 
     def _on_append_request(self, source: NodeId, target: NodeId, request: AppendRequest, durable: Durable) -> None:
         """Only the winner of a term sends AppendEntries, each entry about once (A21, B25, B29)."""

@@ -52,7 +52,9 @@ class LinearizabilityViolation(SafetyViolation):
 class _Run:
     """The pieces of one run."""
 
-    def __init__(self, seed: int, scenario: Scenario, *, keep_trace: bool) -> None:
+    def __init__(
+        self, seed: int, scenario: Scenario, make_machine: Callable[[], KvMachine], *, keep_trace: bool
+    ) -> None:
         self.scenario = scenario = resolve(seed, scenario)
         plan, workload = scenario.plan, scenario.workload
         assert plan is not None, "resolved"
@@ -65,7 +67,7 @@ class _Run:
             self.world,
             scenario.size,
             config_of=self._config_of,
-            make_machine=KvMachine,
+            make_machine=make_machine,
             disk_faults=plan.disk_faults(),
             trace=self.trace.note if keep_trace else None,
         )
@@ -168,11 +170,12 @@ def run_seed(
     seed: int,
     scenario: Scenario | None = None,
     *,
+    make_machine: Callable[[], KvMachine] = KvMachine,
     keep_trace: bool = False,
     on_finished: Callable[[list[Operation], list[str]], None] | None = None,
 ) -> Outcome:
     """Run one seed and return what came of it; `on_finished` gets the history and the trace's lines."""
-    run = _Run(seed, scenario or Scenario(), keep_trace=keep_trace)
+    run = _Run(seed, scenario or Scenario(), make_machine, keep_trace=keep_trace)
     started = time.process_time()
     collecting = gc.get_threshold()
     gc.set_threshold(_GC_OBJECTS, *collecting[1:])

@@ -175,7 +175,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [head, *(describe_act(act) for act in scenario.acts or ())]
 
 
-CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync", "latency_s")
+CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync", "slow_read", "latency_s")
 """The rates of a plan that need no act."""
 
 

@@ -44,6 +44,7 @@ def state_of(replica: "Replica") -> State:
         state["the store's time"] = store.time_ms
     state["order of sessions"] = [number for number, _ in replica.sessions.dump()]
     state["time_ms"] = replica.time_ms
+    state["version of commands"] = replica.version.in_force
     return state
 
 
@@ -85,6 +86,9 @@ class StateChecks:
                     self._violated(name, "restored a snapshot and leaves what is committed behind it lying (F10)")
 
             restore(meta, watched_done)
+            queue = replica._to_apply  # noqa: SLF001  as above
+            if replica.restoring is None or (queue and queue[0].index <= meta.index):
+                self._violated(name, f"goes on applying, with a snapshot at {meta.index} on its way (D11, F11)")
 
         snapshotting.take = watched_take  # type: ignore[method-assign]
         snapshotting.restore = watched_restore  # type: ignore[method-assign]

@@ -8,9 +8,9 @@ watched. Numbers in messages are those of docs/rules.md.
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from raftline.core.events import ChunkStored, Compacted, Event, Received, TimerDue
+from raftline.core.events import ChangeRequested, ChunkStored, Compacted, Event, Received, TimerDue
 from raftline.core.ids import Index, NodeId, Term
-from raftline.core.log import Log
+from raftline.core.membership import Membership
 from raftline.core.messages import (
     AppendReply,
     AppendRequest,
@@ -19,10 +19,11 @@ from raftline.core.messages import (
     VoteReply,
     VoteRequest,
 )
-from raftline.core.progress import Mode, PeerProgress
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
+from raftline.sim.log_rules import agrees, conflict_at, conflicts, describe_append, is_stale, next_after
+from raftline.sim.majorities import can_decide
 
 __all__ = ["StepChecks", "Timeouts"]
 
@@ -54,7 +55,7 @@ class Timeouts:
 class _Before:
     """What a check needs of the state before an event."""
 
-    __slots__ = ("commit", "deadline", "last", "last_term", "leader", "match", "next", "role", "term", "vote")
+    __slots__ = ("commit", "deadline", "last", "last_term", "leader", "match", "next", "role", "round", "term", "vote")
 
     def __init__(self, state: RaftState) -> None:
         self.role = state.role
@@ -67,6 +68,7 @@ class _Before:
         self.last_term: Term = state.log.last_term
         self.match: Index = 0
         self.next: Index = 0
+        self.round = 0
 
 
 class StepChecks:
@@ -79,6 +81,10 @@ class StepChecks:
         self._timeouts = timeouts
         self._now = float("-inf")
         self._queued = 0
+        self._membership = core.state.membership
+        self._membership_index: Index = 0
+        self._memberships: dict[tuple[Index, Term | None], Membership] = {}
+        self._check_membership()
         self.refusals: set[NodeId] = set()
         """Who refused the present probe since this was last cleared: it is to be tried again at once (B25)."""
         core.step = self.step  # type: ignore[method-assign]
@@ -97,6 +103,8 @@ class StepChecks:
             result = self._on_chunk_stored(event, before, now)
         elif type(event) is Compacted:
             result = self._on_compacted(event, now)
+        elif type(event) is ChangeRequested:
+            result = self._on_change_requested(event, now)
         else:
             result = self._step(event, now)
         self._check_after(event, before, now)
@@ -111,10 +119,15 @@ class StepChecks:
             self._violated("stepped down without an election timer (A10)")
         if type(event) is TimerDue and before.role is not Role.LEADER:
             started = state.role is not Role.FOLLOWER and (state.role is not before.role or state.term != before.term)
+            votes = state.membership.is_voter(state.me) or state.configuration.at(state.commit).is_voter(state.me)
+            if started and not votes:
+                self._violated("starts an election, and is no voter of any membership it knows (K1)")
             if started and now < before.deadline:
                 self._violated(f"starts an election {before.deadline - now:.6f} s before its time (A24)")
         if state.vote != before.vote:
             self._check_vote(before)
+        if state.membership is not self._membership or state.configuration.index != self._membership_index:
+            self._check_membership()
         if state.role in _RUNNING and not state.votes.get(state.me):
             self._violated(f"runs in term {state.term} and does not count its own vote (A1)")
 
@@ -186,18 +199,20 @@ class StepChecks:
         elif kind is VoteRequest:
             result = self._on_vote_request(event, message, before, now)
         elif (kind is AppendReply or kind is SnapshotReply) and (progress := state.progress.get(sender)) is not None:
-            before.match, before.next = progress.match_index, progress.next_index
-            refuses_probe = kind is AppendReply and not _is_stale(progress, message.prev_index)
+            before.match, before.next, before.round = progress.match_index, progress.next_index, progress.acked_round
+            refuses_probe = kind is AppendReply and not is_stale(progress, message.prev_index)
             result = self._step(event, now)
             if state.role is Role.LEADER and state.term == before.term:
                 self._check_progress(sender, message, before, refuses_probe=refuses_probe)
         else:
-            progress_before, storing = state.progress, state.storing
+            progress_before, storing, chunks = state.progress, state.storing, len(state.chunks_received)
             result = self._step(event, now)
             if kind is SnapshotRequest and message.term < before.term:
                 self._check_refused(sender, message, storing)
             elif kind is SnapshotRequest and message.term == state.term:
                 self._check_follows(sender, before)
+                if len(state.chunks_received) > chunks:
+                    self._check_chunk(message, storing)
             if kind is VoteReply and before.role is Role.LEADER and state.role is Role.LEADER:
                 self._check_goes_on(before, same=state.progress is progress_before)
         self._check_term(sender, message, before)
@@ -217,11 +232,11 @@ class StepChecks:
         """Work the outcome out from the log as it was, then compare (B2 to B10)."""
         state = self._state
         log = state.log
-        matches = _matches(log, request)
+        matches = agrees(log, request)
         last = before.last
         if matches:
             covered = request.prev_index + len(request.entries)
-            last = covered if covered > last or _conflicts(log, request) else last
+            last = covered if covered > last or conflicts(log, request) else last
         result = self._step(event, now)
         if request.term < before.term:
             self._check_untouched(before, event.sender, request)
@@ -249,7 +264,9 @@ class StepChecks:
             verdict = "agrees" if matches else "does not agree"
             self._violated(f"its log {verdict} at {request.prev_index}, term {request.prev_term}, but it says {reply}")
         if log.last_index != last:
-            self._violated(f"its log ends at {log.last_index} instead of {last} after {_shown(request)} (B6 to B8)")
+            self._violated(
+                f"its log ends at {log.last_index} instead of {last} after {describe_append(request)} (B6 to B8)"
+            )
         commit = before.commit
         if matches:
             covered = request.prev_index + len(request.entries)
@@ -262,7 +279,9 @@ class StepChecks:
         else:
             self._check_conflict(reply, request.prev_index)
         if state.commit != commit:
-            self._violated(f"commit index {state.commit} instead of {commit} after {_shown(request)} (B5, B9, B10)")
+            self._violated(
+                f"commit index {state.commit} instead of {commit} after {describe_append(request)} (B5, B9, B10)"
+            )
 
     def _check_conflict(self, reply: AppendReply, prev_index: Index) -> None:
         log = self._state.log
@@ -271,7 +290,7 @@ class StepChecks:
                 f"points the leader to {reply.conflict_index}, outside its log from {log.base_index + 1} to "
                 f"{log.last_index + 1} (B23, D19)"
             )
-        if (reply.conflict_index, reply.conflict_term) != (conflict := _conflict(log, prev_index)):
+        if (reply.conflict_index, reply.conflict_term) != (conflict := conflict_at(log, prev_index)):
             self._violated(f"reports the conflict {reply} instead of {conflict} (B23)")
 
     def _on_vote_request(self, event: Received, request: VoteRequest, before: _Before, now: float) -> Index:
@@ -282,13 +301,24 @@ class StepChecks:
         last_term = log.entry(log.last_index).term if log.last_index > log.base_index else log.base_term
         up_to_date = (request.last_term, request.last_index) >= (last_term, log.last_index)
         sender = event.sender
+        has_leader = self._hears_leader(now) and not request.transfer
         result = self._step(event, now)
         reply = self._last_reply(VoteReply, sender)
+        if has_leader and (state.term > before.term or (request.pre_vote and reply is not None and reply.granted)):
+            self._violated(f"lets {sender} disturb {before.leader}, which it heard just now (K2)")
         if reply is not None and reply.term != state.term:
             self._violated(f"refuses or gives a vote with term {reply.term} instead of {state.term} (A14)")
         if reply is not None and not request.pre_vote:
             self._check_answer(sender, request, reply, before, up_to_date=up_to_date)
         return result
+
+    def _hears_leader(self, now: float) -> bool:
+        """Say whether this replica leads, or heard its leader within the shortest election timeout (§6)."""
+        state = self._state
+        if state.role is Role.LEADER:
+            return state.config.pre_vote
+        recent = now < state.leader_heard_at + state.config.election_timeout_s[0]
+        return state.config.pre_vote and recent and state.leader is not None
 
     def _check_answer(
         self, sender: NodeId, request: VoteRequest, reply: VoteReply, before: _Before, *, up_to_date: bool
@@ -325,6 +355,8 @@ class StepChecks:
         if progress is None:
             return  # its removal is committed, and it had time to learn of it
         accepted = reply.success if type(reply) is AppendReply else reply.installed
+        if progress.acked_round > max(before.round, reply.round):
+            self._violated(f"takes round {progress.acked_round} of reads for confirmed by {reply} of {peer} (G3, G11)")
         match = before.match
         if reply.request_term == state.term and accepted:
             self.refusals.discard(peer)
@@ -340,13 +372,20 @@ class StepChecks:
             wanted = before.next
             if refuses_probe:
                 self.refusals.add(peer)
-                wanted = max(_next_after(state.log, reply), match + 1)
+                wanted = max(next_after(state.log, reply), match + 1)
             if progress.next_index != wanted:
                 self._violated(
                     f"goes on with {peer} at {progress.next_index} instead of {wanted} after {reply} (B22, B24, E4)"
                 )
 
     # Snapshots.
+
+    def _check_chunk(self, request: SnapshotRequest, storing: tuple[Index, Term, int] | None) -> None:
+        """Chunks are taken in order, each once (D7)."""
+        same = storing is not None and storing[:2] == (request.index, request.snapshot_term)
+        wanted = storing[2] if same and storing is not None else 0
+        if request.offset != wanted:
+            self._violated(f"takes the chunk at {request.offset} of a snapshot, {wanted} is the next one (D7, E7)")
 
     def _check_refused(self, sender: NodeId, request: SnapshotRequest, storing: tuple[Index, Term, int] | None) -> None:
         """A chunk of a deposed leader is answered with the present term, and not taken (D8, E6)."""
@@ -383,6 +422,36 @@ class StepChecks:
             )
         return result
 
+    # Membership.
+
+    def _check_membership(self) -> None:
+        """The same entry names the same membership, also after what followed it was cut off (§6)."""
+        state = self._state
+        self._membership = state.membership
+        index = self._membership_index = state.configuration.index
+        known = self._memberships.setdefault((index, state.log.term_at(index)), self._membership)
+        if known != self._membership:
+            self._violated(f"goes by {self._membership}, entry {index} says {known} (K1)")
+        if state.role is Role.LEADER and known.is_joint:
+            for node in set(known.voters) - {*known.outgoing, state.me}:
+                progress = state.progress[node]
+                if not progress.was_heard or progress.match_index < state.log.base_index:
+                    self._violated(f"lets {node} vote, which is known to hold {progress.match_index} (thesis 4.2.1)")
+
+    def _on_change_requested(self, event: ChangeRequested, now: float) -> Index:
+        """Those who are to vote can elect a leader, as far as anybody knows (C14, K1)."""
+        state = self._state
+        before, has_settled = state.membership, state.log.term_at(state.commit) == state.term
+        result = self._step(event, now)
+        membership = state.membership
+        if membership is not before and not has_settled:
+            self._violated("changes the membership before it has committed an entry of its term (thesis 4.1)")
+        if membership is not before and membership.is_joint:
+            trusted = [state.me, *(node for node, progress in state.progress.items() if progress.is_trusted)]
+            if not can_decide(Membership(voters=membership.voters), trusted):
+                self._violated(f"lets {membership.voters} vote, of whom only {trusted} are known to be able to (C14)")
+        return result
+
     # Tools.
 
     def _last_reply(self, kind: type, to: NodeId, *, granted: bool | None = None) -> Any:
@@ -396,60 +465,3 @@ class StepChecks:
 
     def _violated(self, what: str) -> NoReturn:
         raise SafetyViolation(f"{self._state.me}: {what}")
-
-
-def _matches(log: Log, request: AppendRequest) -> bool:
-    """Say whether the logs agree at the entry before the new ones; below the base they always do (B2, B4, D5, D14)."""
-    prev = request.prev_index
-    if prev < log.base_index:
-        return True
-    if prev == log.base_index:
-        return request.prev_term == log.base_term
-    return prev <= log.last_index and log.entry(prev).term == request.prev_term
-
-
-def _conflicts(log: Log, request: AppendRequest) -> bool:
-    """Say whether an entry that is held has another term than the one sent for its place."""
-    return any(
-        log.base_index < entry.index <= log.last_index and log.entry(entry.index).term != entry.term
-        for entry in request.entries
-    )
-
-
-def _conflict(log: Log, prev_index: Index) -> tuple[Index, Term]:
-    """Return what a follower has to report: one behind its end, or the first index of the term that it has (B23)."""
-    if prev_index > log.last_index:
-        return log.last_index + 1, 0
-    if prev_index == log.base_index:
-        return log.base_index + 1, 0
-    index, term = prev_index, log.entry(prev_index).term
-    while index - 1 > log.base_index and log.entry(index - 1).term == term:
-        index -= 1
-    return index, term
-
-
-def _is_stale(progress: PeerProgress, prev_index: Index) -> bool:
-    """Say whether a refusal answers an earlier probe than the present one (E4)."""
-    if progress.mode is Mode.SNAPSHOT or prev_index <= progress.match_index:
-        return True
-    if progress.mode is Mode.PROBE:
-        return prev_index != progress.next_index - 1
-    return prev_index >= progress.next_index
-
-
-def _next_after(log: Log, reply: AppendReply) -> Index:
-    """Return where a leader goes on: behind its last entry of the conflict's term, or where the follower says (B24)."""
-    if reply.conflict_term:
-        index = log.last_index
-        while index > log.base_index and log.entry(index).term > reply.conflict_term:
-            index -= 1
-        if index and log.term_at(index) == reply.conflict_term:
-            return min(index + 1, reply.prev_index)
-    return max(1, min(reply.conflict_index, reply.prev_index))
-
-
-def _shown(request: AppendRequest) -> str:
-    return (
-        f"AppendEntries from {request.prev_index} (term {request.prev_term}) with {len(request.entries)} entries and "
-        f"commit index {request.commit}"
-    )

@@ -315,6 +315,7 @@ class Walk:
                 flight for flight in self.cluster.pool if node.name not in (flight.source, flight.target)
             ]
             node.disk = type(node.disk)()
+            node.has_lost = True
             # Replacing a disk takes longer than any election.
             self.cluster.advance(self.cluster.now + self.cluster.config.election_timeout_s[1])
             node.start()

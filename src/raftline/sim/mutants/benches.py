@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable
 
 from raftline.errors import RaftlineError
+from raftline.kv.machine import KvMachine
 from raftline.sim.blame import place_of
 from raftline.sim.log_walks import LogWalk
 from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
+from raftline.sim.scenario import Settings
 from raftline.sim.walks import Walk, Weights
 from raftline.sim.workload import WorkloadPlan
 
@@ -104,6 +106,16 @@ _SCENARIOS: dict[str, Scenario] = {
         snapshot_entries=15,
         chunk_bytes=300,
     ),
+    # What is read of a snapshot comes late: others follow before it is restored.
+    "slow_restores": Scenario(
+        size=3,
+        safety_s=12.0,
+        heal_s=8.0,
+        plan=NemesisPlan(lag=150, kill_leader=2, down_s_max=1.0, cut_s_max=2.0, slow_read=0.8),
+        workload=WorkloadPlan(clients=16, think_s_max=0.1, read_share=0.1),
+        snapshot_entries=8,
+        chunk_bytes=1 << 16,
+    ),
     # Snapshots are taken all the time while clients write.
     "busy_snapshots": Scenario(
         safety_s=15.0,
@@ -123,6 +135,37 @@ _SCENARIOS: dict[str, Scenario] = {
         ),
         workload=WorkloadPlan(clients=4, expiry_clients=8),
     ),
+    # Voters are removed and come back, and the leadership is handed over.
+    "members": Scenario(
+        safety_s=20.0,
+        plan=NemesisPlan(
+            remove=25,
+            transfer=20,
+            isolate_leader=5,
+            kill_program=5,
+            lag=4,
+            slow_disk=4,
+            down_s_max=1.5,
+            cut_s_max=2.5,
+            delay=0.02,
+        ),
+    ),
+    # Reads on leases, by clocks that drift apart, while leaders are cut off and stop for a while.
+    "leases": Scenario(
+        safety_s=20.0,
+        plan=NemesisPlan(
+            isolate_leader=25,
+            pause_leader=8,
+            transfer=8,
+            clock_drift=20,
+            cut_s_max=2.0,
+            pause_s_max=2.0,
+            one_way_cut=6,
+            delay=0.02,
+        ),
+        workload=WorkloadPlan(clients=12, keys=3, think_s_max=0.1, timeout_s=2.0),
+        settings=Settings(lease_reads=True),
+    ),
     # Writes that take long, and fail, while leaders come and go.
     "slow_disks": Scenario(
         plan=NemesisPlan(
@@ -141,6 +184,20 @@ _SCENARIOS: dict[str, Scenario] = {
 
 def _simulate(scenario: Scenario) -> Bench:
     return lambda seed: run_seed(seed, scenario)
+
+
+class _NewerMachine(KvMachine):
+    """A state machine of the next version."""
+
+    version = 2
+
+
+def _upgrade(seed: int) -> Outcome:
+    """Kill programs until each has been started with the newer state machine."""
+    old = [KvMachine() for _ in range(3)]
+    plan = NemesisPlan(kill_program=25, kill_machine=10, isolate_leader=5, lag=5, down_s_max=1.0, cut_s_max=2.0)
+    scenario = Scenario(size=len(old), safety_s=20.0, plan=plan, snapshot_entries=40)
+    return run_seed(seed, scenario, make_machine=lambda: old.pop() if old else _NewerMachine())
 
 
 _LATE_WRITES = Weights(
@@ -217,6 +274,31 @@ _READS = Weights(
 """Reads of whoever takes itself for leader, while others are elected and answers are late."""
 
 
+_MEMBERS = Weights(
+    deliver=40,
+    reorder=2,
+    duplicate=1,
+    drop=2,
+    tick=8,
+    time_out=1,
+    propose=5,
+    read=3,
+    member=3,
+    snapshot=1,
+    snapshot_work=5,
+    persist=15,
+    slow_disk=0.5,
+    hold=0.5,
+    release=3,
+    crash=0.5,
+    restart=2,
+    cut=1,
+    heal=0.6,
+    wipe=0,
+)
+"""Changes of the membership, one after the other, while leaders come and go."""
+
+
 def _walk(seed: int, weights: Weights | None = None, *, wipes: bool = False) -> Outcome:
     """Walk at random through single deliveries, writes and crashes of bare cores, then heal."""
     started = time.process_time()
@@ -252,10 +334,12 @@ def _walk_log(seed: int) -> Outcome:
 
 BENCHES: dict[str, Bench] = {
     **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
+    "versions": _upgrade,
     "walk": _walk,
     "walk_late_writes": lambda seed: _walk(seed, _LATE_WRITES),
     "walk_snapshots": lambda seed: _walk(seed, _SNAPSHOTS),
     "walk_reads": lambda seed: _walk(seed, _READS),
+    "walk_members": lambda seed: _walk(seed, _MEMBERS),
     "walk_lost_disks": lambda seed: _walk(seed, wipes=True),
     "log": _walk_log,
 }

@@ -6,7 +6,17 @@ Imports nothing that a mutant may patch, so that it can be read before the patch
 from collections.abc import Iterable
 
 from raftline.errors import ConfigError
-from raftline.sim.mutants import election, messages, persistence, replication, runtime, services, snapshots, timers
+from raftline.sim.mutants import (
+    election,
+    members,
+    messages,
+    persistence,
+    replication,
+    runtime,
+    services,
+    snapshots,
+    timers,
+)
 from raftline.sim.mutants.mutant import Mutant
 
 __all__ = ["CATALOGUE", "find", "select"]
@@ -20,6 +30,7 @@ CATALOGUE: tuple[Mutant, ...] = (
     *messages.MUTANTS,
     *runtime.MUTANTS,
     *services.MUTANTS,
+    *members.MUTANTS,
 )
 
 

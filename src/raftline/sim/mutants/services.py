@@ -122,7 +122,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        self.acked_round = self.sent_round\n",
             ),
         ),
-        bench="walk_reads",
     ),
     Mutant(
         name="waiter_is_known_by_its_index",
@@ -142,7 +141,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "requests[0].done is None",
             ),
         ),
-        bench="cut_off_leaders",
     ),
     Mutant(
         name="lost_proposals_are_not_told",

@@ -251,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                self._to_apply.clear()\n",
             ),
         ),
-        bench="late_snapshots",
+        bench="slow_restores",
     ),
     Mutant(
         name="old_entries_follow_the_snapshot",
@@ -264,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                self.restoring = ready.install\n",
             ),
         ),
-        bench="late_snapshots",
+        bench="slow_restores",
     ),
     Mutant(
         name="two_restores_into_one_state",
@@ -285,7 +285,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if self._restores:\n            self._replica.restore_begin(",
             ),
         ),
-        bench="late_snapshots",
+        bench="slow_restores",
     ),
     Mutant(
         name="install_is_not_written_to_the_log",
