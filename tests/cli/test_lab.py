@@ -95,3 +95,17 @@ def test_an_unknown_test_is_exit_code_2(run: Run) -> None:
     result = run("3A")
     assert result.exit_code == 2
     assert "initial election" in result.output
+
+
+def test_mutants_of_our_core_are_run(run: Run) -> None:
+    """A mutant that a test notices is named with that test; exit code 0."""
+    result = run("--mutants", "has_voted_so_refuses")
+    assert result.exit_code == 0
+    assert "| `has_voted_so_refuses` | A15 | initial election: a candidate asks the same voter twice |" in result.output
+    assert "1 of 1 noticed, 0 known as unseen, 0 missed" in result.output
+
+
+def test_mutants_are_of_our_core_only(run: Run, tmp_path: Path) -> None:
+    """Somebody else's Raft has none, no more than a word that means no mutant; exit code 2."""
+    assert run("--mutants", "--implementation", _never_leads(tmp_path)).exit_code == 2
+    assert run("--mutants", "no_such_mutant").exit_code == 2

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from raftline.cli.lab_mutants import run_lab_mutants
 from raftline.cli.output import complain, say
 from raftline.errors import ConfigError
 from raftline.lab.catalogue import select
@@ -33,7 +34,11 @@ __all__ = ["lab"]
 _BAD_INPUT = 2
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[2A 2B 2C 2D | NAME]...", help="Parts, or titles of tests; all if none.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[2A 2B 2C 2D | NAME]...",
+        help="Parts, or titles of tests; all if none. With --mutants: names, rules (A11) or sections (A).",
+    ),
 ]
 Implementation = Annotated[
     str, typer.Option("-i", "--implementation", metavar="MODULE:MAKE", help="Whose Raft; a file will do, too.")
@@ -48,6 +53,9 @@ Jobs = Annotated[
     ),
 ]
 Traces = Annotated[Path, typer.Option(help="Where traces of failed tests are written.")]
+Mutants = Annotated[
+    bool, typer.Option("--mutants", help="Run our own core with one wrong line at a time, until a test notices.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")]
 
 
@@ -60,13 +68,19 @@ def lab(
     runs: Runs = 1,
     jobs: Jobs = None,
     traces: Traces = Path("artifacts/lab"),
+    mutants: Mutants = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.
 
     A failure says which promise was broken, where, and which rules to look at. Exit code 0: all passed; 1: some
-    failed; 2: no such test.
+    failed; 2: no such test. With --mutants, 1: a mutant passed that is not known as one that nothing can notice.
     """
+    if mutants:
+        if implementation != OURS or real_time:
+            complain("raftline lab: --mutants are of our own core, on virtual time")
+            raise typer.Exit(_BAD_INPUT)
+        raise typer.Exit(run_lab_mutants(names or (), range(seed, seed + runs), jobs or 1, as_json=as_json))
     try:
         tests = select(names or [])
     except ConfigError as error:

@@ -6,6 +6,8 @@ test, seed by seed, until a test fails. Those that no test of this kind can see 
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 
@@ -18,10 +20,46 @@ from raftline.sim.mutants.catalogue import select
 from raftline.sim.mutants.mutant import Mutant
 from raftline.sim.mutants.runner import process_command
 
-__all__ = ["LabVerdict", "in_scope", "run_mutants"]
+__all__ = ["UNSEEN", "LabVerdict", "in_scope", "run_mutants"]
 
 _PATCHED = "raftline.core."
 """What the lab runs of the production code."""
+
+
+UNSEEN = {
+    "vote_in_an_old_term": "the vote carries the later term, so that the candidate steps down before it counts it",
+    "candidate_fights_the_leader_of_its_term": "it obeys, its timer restarts, and no further vote of its term can"
+    " reach it: the winner has a majority; only the name of its role is wrong",
+    "leader_is_never_forgotten": "the interface does not say who leads, only whether oneself does",
+    "leader_is_not_recorded": "the interface does not say who leads, only whether oneself does",
+    "expiry_is_not_checked_again": "the face that the lab tests looks at the clock itself before it wakes the core",
+    "leader_counts_what_is_not_on_its_disk": "a server here saves before it sends, so that nobody can have"
+    " acknowledged what it has not saved",
+    "commit_to_the_end_of_the_log": "its leader never starts below the place where the logs part, so that the first"
+    " entry of a message cuts the wrong tail before the commit index is looked at",
+    "commit_index_follows_any_message": "what was delivered is counted separately and only rises, and the next message"
+    " makes up for it",
+    "lost_disk_is_trusted": "no disk is lost here: a persister that is empty belongs to a new server",
+    "acknowledgements_of_a_lost_disk_count": "no disk is lost here: a persister that is empty belongs to a new server",
+    "useless_snapshot_is_taken_over": "the face that the lab tests ignores an old `snapshot()` before the core sees it",
+    "chunks_are_stored_as_they_come": "a snapshot travels in one piece here",
+    "snapshot_leaves_the_timer": "a leader that sends a snapshot goes on sending heartbeats, which restart the timer",
+    "log_is_always_cleared": "harm needs a snapshot for a server whose log goes beyond it, uncommitted; no leader sends"
+    " one here to a server that may hold its entries",
+    "acceptance_waits_for_the_state_machine": "a server here counts a snapshot as applied as soon as it is queued",
+    "finished_write_of_a_cut_tail_counts": "a save is finished before anything else happens",
+    "last_reply_wins": "the commit index only rises, and the next acceptance makes up for it",
+    "log_is_shared_with_messages": "messages are bytes here, and share nothing",
+    "window_without_a_bound": "a window of messages is never full here",
+    **dict.fromkeys(
+        (
+            *("reads_on_a_lease", "reads_outlive_the_leadership", "leader_reads_without_asking"),
+            *("new_leader_reads_too_early", "any_answer_confirms_the_newest_round", "follower_reads_its_own_state"),
+        ),
+        "the interface has no reads",
+    ),
+}
+"""Mutants that no test at this interface can notice: name → why."""
 
 
 class LabVerdict(msgspec.Struct, kw_only=True):
@@ -41,7 +79,16 @@ def in_scope(words: Sequence[str] = ()) -> list[Mutant]:
 
 
 def run_mutants(mutants: Sequence[Mutant], seeds: range, workers: int = 1) -> Iterator[LabVerdict]:
-    """Run each mutant until a test fails, `workers` side by side; yield what became of it, in the order they end."""
+    """Run each mutant until a test fails, `workers` side by side; yield what became of it, in the order they end.
+
+    Raises `PatchMoved` for one whose code is no longer there: a process that cannot begin looks like a failed test.
+    """
+    for mutant in mutants:
+        for module in mutant.modules():
+            spec = find_spec(module)
+            assert spec is not None, "mutants patch what exists"
+            assert spec.origin is not None, "in a file"
+            mutant.apply(module, Path(spec.origin).read_text(encoding="utf-8"))
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(_run_one, mutant, seeds) for mutant in mutants]
         try:

@@ -90,6 +90,7 @@ RULES = {
     "D16": "entries that a snapshot replaced are let go",
     "D17": "after a restart the application loads the snapshot by itself; nothing at or below it is delivered",
     "D18": "the saved state stays small however long the system runs",
+    "D19": "the leader's search for the conflicting term ends at the snapshot's end, whose term it knows",
     "D20": "snapshot() is called by whoever consumes the commands: delivering must hold no lock that it needs",
     "E1": "a reply to a request of another term is dropped (after its term was looked at)",
     "E2": "between request and reply everything may have changed: look again before using the reply",

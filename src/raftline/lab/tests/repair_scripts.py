@@ -4,7 +4,8 @@ import asyncio
 
 from raftline.lab.bench import Bench
 from raftline.lab.cluster import Cluster
-from raftline.lab.network import NetworkEvent, Valve
+from raftline.lab.consumer import SNAPSHOT_INTERVAL
+from raftline.lab.network import Held, NetworkEvent, Valve
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.tests.case import Script
 
@@ -13,6 +14,8 @@ __all__ = ["SHORT_LOGS", "WRONG_TAILS"]
 _BIG_BYTES = 30_000
 """An entry that is not to be sent again."""
 _PATIENCE_S = 5.0
+_SLOW_S = 2.0
+"""What a slow consumer takes for a command."""
 _PROMPT_S = 0.15
 """From the first refusal to the end of the repair; a heartbeat interval is longer, if it is to allow for this."""
 
@@ -43,24 +46,10 @@ async def _late_refusal(bench: Bench) -> bool:
     async with Cluster(bench, 3) as cluster:
         cluster.start_all()
         await cluster.agree(b"common", 3, retry=True)
-        leader = await cluster.check_one_leader()
-        behind = (leader + 1) % 3
-        cluster.crash(behind)
-        await _agree_big(cluster, 3, 2)
-        if not await _new_leader(cluster, leader):
+        late = await _refused_and_repaired(cluster)
+        if late is None:
             return False
-        index = await cluster.agree(b"of the new leader", 2, retry=True)
-        leader = await cluster.check_one_leader()
-        await asyncio.sleep(0.3)
-        cluster.set_replies(leader, (behind,), Valve.HOLD)
-        cluster.start(behind)
-        cluster.connect(behind)
-        if not await cluster.until(lambda: bool(cluster.held("reply", leader, behind)), 2):
-            return False
-        late = cluster.held("reply", leader, behind)
-        cluster.set_replies(leader, (behind,), Valve.OPEN)
-        if not await cluster.until(lambda: index in cluster.ledger.delivered[behind], _PATIENCE_S):
-            return False
+        behind = late[0].target
         await asyncio.sleep(0.3)
         before = cluster.network.bytes_of(behind)
         for held in late:
@@ -69,6 +58,59 @@ async def _late_refusal(bench: Bench) -> bool:
         await asyncio.sleep(0.5)
         _check_bytes(cluster, behind, before, ("E4", "B24"))
         return True
+
+
+async def _late_refusal_while_sending(bench: Bench) -> bool:
+    """A refusal arrives while an entry that was sent since waits for its answer: it is not sent once more (E4)."""
+    async with Cluster(bench, 3) as cluster:
+        cluster.start_all()
+        await cluster.agree(b"common", 3, retry=True)
+        late = await _refused_and_repaired(cluster)
+        if late is None:
+            return False
+        leader, behind = late[0].source, late[0].target
+        calls: list[int] = []
+
+        def on_event(event: NetworkEvent) -> None:
+            if (event.what, event.source, event.target) == ("request", leader, behind):
+                calls.append(event.number)
+
+        cluster.set_replies(leader, (behind,), Valve.HOLD)
+        cluster.also_on_event = on_event
+        cluster.submit(leader, bench.random.randbytes(_BIG_BYTES))
+        if not await cluster.until(lambda: bool(calls), 0.1):
+            return False
+        await asyncio.sleep(0.01)  # the next heartbeat is far away
+        before = cluster.network.bytes_of(behind)
+        for held in late:
+            bench.note(f"the held reply #{held.call.number} is delivered")
+            cluster.network.release(held)
+        await asyncio.sleep(0.02)
+        _check_bytes(cluster, behind, before, ("E4", "B25"))
+        return True
+
+
+async def _refused_and_repaired(cluster: Cluster) -> list[Held] | None:
+    """Let a follower refuse a new leader, and be repaired; return its refusal, which is held; None if all went well."""
+    leader = await cluster.check_one_leader()
+    behind = (leader + 1) % 3
+    cluster.crash(behind)
+    await _agree_big(cluster, 3, 2)
+    if not await _new_leader(cluster, leader):
+        return None
+    index = await cluster.agree(b"of the new leader", 2, retry=True)
+    leader = await cluster.check_one_leader()
+    await asyncio.sleep(0.3)
+    cluster.set_replies(leader, (behind,), Valve.HOLD)
+    cluster.start(behind)
+    cluster.connect(behind)
+    if not await cluster.until(lambda: bool(cluster.held("reply", leader, behind)), 2):
+        return None
+    late = cluster.held("reply", leader, behind)
+    cluster.set_replies(leader, (behind,), Valve.OPEN)
+    if not await cluster.until(lambda: index in cluster.ledger.delivered[behind], _PATIENCE_S):
+        return None
+    return late
 
 
 async def _tail_of_a_known_term(bench: Bench) -> bool:
@@ -80,6 +122,70 @@ async def _tail_of_a_known_term(bench: Bench) -> bool:
         await _agree_big(cluster, 3, 3)
         old = await cluster.check_one_leader()
         return await _replace_tail(cluster, old, ("B24", "D4"))
+
+
+async def _tail_behind_a_base(bench: Bench) -> bool:
+    """The leader's only entry of the tail's term is the last one of its snapshot; it sends none for that (D19).
+
+    The consumer of the server with the tail is slow, so that this one has no snapshot, and a longer log.
+    """
+    async with Cluster(bench, 3, snapshots=True) as cluster:
+        cluster.start_all()
+        old = await cluster.check_one_leader()
+        cluster.delay_delivery(old, _SLOW_S)
+        for number in range(SNAPSHOT_INTERVAL - 4):
+            await cluster.agree(b"small %d" % number, 2, retry=True)
+        await _agree_big(cluster, 3, 2)
+        if not cluster.leads(old):
+            return False
+        await asyncio.sleep(0.1)
+        cluster.disconnect(old)
+        for number in range(3):
+            cluster.submit(old, b"lost %d" % number)
+            await cluster.agree(b"kept %d" % number, 2, retry=True)
+        if not await _new_leader(cluster, await cluster.check_one_leader()):
+            return False
+        index = await cluster.agree(b"of the new leader", 2, retry=True)
+        await asyncio.sleep(0.3)
+        before = cluster.network.bytes_of(old)
+        cluster.delay_delivery(old, 0)
+        cluster.connect(old)
+        await _check_repair(cluster, old, index, before, ("D19", "B24"))
+        return True
+
+
+async def _probe_below_a_base(bench: Bench) -> bool:
+    """A leader whose calls succeed, unknown to it, calls from below its follower's snapshot: no conflict (D14).
+
+    Its own consumer is slow, so that it holds all entries, and has no snapshot to send.
+    """
+    async with Cluster(bench, 3, snapshots=True) as cluster:
+        cluster.start_all()
+        await _agree_big(cluster, 3, 3)
+        index = 0
+        while index < SNAPSHOT_INTERVAL + 2:
+            index = await cluster.agree(b"small", 3, retry=True)
+        old = await cluster.check_one_leader()
+        follower = (old + 1) % 3
+        others = [server for server in range(3) if server != follower]
+        for server in others:
+            cluster.set_replies(server, (follower,), Valve.DROP)
+        cluster.set_requests(follower, others, Valve.DROP)
+        if not await _new_leader(cluster, old):
+            return False
+        leader = await cluster.check_one_leader()
+        cluster.delay_delivery(leader, _SLOW_S)
+        while index < 2 * SNAPSHOT_INTERVAL:
+            index = await cluster.agree(b"small, too", 2, retry=True)
+        await cluster.until(lambda: index in cluster.ledger.delivered[follower], 1)
+        before = cluster.network.bytes_of(follower)
+        for server in others:
+            cluster.set_replies(server, (follower,), Valve.OPEN)
+        await asyncio.sleep(0.5)
+        if not cluster.leads(leader):
+            return False
+        _check_bytes(cluster, follower, before, ("D14", "D4"))
+        return True
 
 
 async def _tail_of_an_unknown_term(bench: Bench) -> bool:
@@ -155,8 +261,11 @@ def _check_bytes(cluster: Cluster, server: int, before: int, suspects: tuple[str
 SHORT_LOGS = (
     Script("a log that is too short meets a new leader", ("B23", "B24", "B29"), _short_log),
     Script("a refusal arrives when the log is repaired", ("E4", "B24"), _late_refusal),
+    Script("a refusal arrives while entries are under way", ("E4",), _late_refusal_while_sending, virtual_only=True),
 )
 WRONG_TAILS = (
     Script("a tail of a term that the leader knows is replaced", ("B24", "B23", "B22"), _tail_of_a_known_term),
+    Script("a tail of the term that a snapshot ends with is replaced", ("D19", "B24"), _tail_behind_a_base),
+    Script("a leader calls from below its follower's snapshot", ("D14", "D4"), _probe_below_a_base),
     Script("a tail of a term that nobody else knows is replaced", ("B23", "B24", "B22"), _tail_of_an_unknown_term),
 )
