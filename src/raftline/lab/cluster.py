@@ -13,54 +13,22 @@ from typing import Any, Self
 from raftline.lab.bench import Bench, describe_error
 from raftline.lab.consumer import Consumer, Ledger, show
 from raftline.lab.network import Held, LabNetwork, NetworkEnd, NetworkEvent, Valve
-from raftline.lab.persister import Persister
 from raftline.lab.promises import BrokenPromise
 from raftline.lab.values import describe_value, is_pair, is_plain, is_triple
 from raftline.lab.watch import State, Watch
 from raftline.lab.watchdog import Interrupted
+from raftline.lab.watched_persister import KILL_GRACE_S, WatchedPersister
 
 __all__ = ["ELECTION_S", "Cluster"]
 
 ELECTION_S = 1.0
 """The course's unit of patience: an election takes no longer in the normal case."""
 
-_KILL_GRACE_S = 1.0
-"""How long loops of a killed server may take to notice."""
-
 _WATCH_INTERVAL_S = 0.01
 
 _EXCEPTIONS_INTERVAL_S = 0.25
 _UNSEEN_S_MAX = 8.0
 """Longer than any call takes, so that whoever awaits calls one after the other has come to the one that failed."""
-
-
-class WatchedPersister(Persister):
-    """A persister that complains about what a correct server never saves."""
-
-    __slots__ = ("_complain", "grace_s", "killed_at", "now", "saves_of_nothing")
-
-    def __init__(
-        self, raft_state: bytes, snapshot: bytes, now: Callable[[], float], complain: Callable[[str, str], None]
-    ) -> None:
-        super().__init__(raft_state, snapshot)
-        self.now = now
-        self._complain = complain
-        self.killed_at: float | None = None
-        self.grace_s = _KILL_GRACE_S
-        self.saves_of_nothing = 0
-        """How often the same was saved again."""
-
-    def save(self, raft_state: bytes, snapshot: bytes) -> None:
-        """Replace both, as one."""
-        if self.killed_at is not None:
-            if self.now() >= self.killed_at + self.grace_s:
-                self._complain("killed", "saved its state after it was killed")
-            return
-        if self._snapshot and not snapshot:
-            self._complain("saved snapshot", f"saved its state without the snapshot of {len(self._snapshot)} bytes")
-        if (raft_state, snapshot) == (self._raft_state, self._snapshot):
-            self.saves_of_nothing += 1
-        super().save(raft_state, snapshot)
 
 
 class _Incarnation:
@@ -117,7 +85,7 @@ class Cluster:
             if self._servers[server] is not None:
                 self.crash(server)
         if kind is None and self.bench.virtual:
-            await asyncio.sleep(2 * _KILL_GRACE_S)  # whatever still runs shows itself now
+            await asyncio.sleep(2 * KILL_GRACE_S)  # whatever still runs shows itself now
         self.network.close()
 
     # --- lives of servers --------------------------------------------------------------------------------------------
@@ -155,7 +123,7 @@ class Cluster:
         persister = incarnation.persister
         self._disks[server] = persister.read_raft_state(), persister.read_snapshot()
         persister.killed_at = self.bench.now()
-        incarnation.consumer.killed_at = self.bench.now() + _KILL_GRACE_S
+        incarnation.consumer.killed_at = self.bench.now() + KILL_GRACE_S
         self._servers[server] = None
         self._dead.append(incarnation.raft)
         self.ledger.delivered[server] = {}
