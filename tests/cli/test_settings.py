@@ -59,6 +59,7 @@ def test_what_stands_for_a_value_tells_how_to_write_it() -> None:
     assert ROWS["segment_bytes"].metavar == "BYTES"
     assert ROWS["bind"].metavar == "TEXT"
     assert ROWS["election_timeout_s"].default_text == "0.4,0.8"
+    assert not ROWS["cluster"].default_text
 
 
 def test_a_setting_cannot_be_changed_once_made() -> None:

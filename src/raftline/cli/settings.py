@@ -6,7 +6,7 @@ all derived from it. It refuses to know where a value was written; that is `sett
 
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from msgspec import UNSET, Meta, Struct, structs
+from msgspec import NODEFAULT, UNSET, Meta, Struct, structs
 
 from raftline.core.config import CoreConfig
 from raftline.kv.limits import Limits
@@ -218,6 +218,8 @@ def settings_table() -> tuple[Setting, ...]:
         annotated = hints[field.name]
         meta = cast("Meta", annotated.__metadata__[0])
         default = UNSET if field.required else field.default
+        if field.default_factory is not NODEFAULT:
+            default = field.default_factory()
         assert meta.extra is not None
         rows.append(Setting(field.name, annotated, default, meta.extra["unit"], meta.description or ""))
     return tuple(rows)
