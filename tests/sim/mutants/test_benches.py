@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from raftline.sim.mutants.benches import BENCHES
+from raftline.sim.mutants.scenes import SCENES
 
 
 @pytest.fixture(autouse=True)
@@ -21,4 +22,4 @@ def test_the_code_as_it_is_passes(name: str) -> None:
     """No check complains where nothing is wrong."""
     outcome = BENCHES[name](0)
     assert outcome.error is None, f"{outcome.where}: {outcome.error}"
-    assert outcome.virtual_s > 0
+    assert outcome.virtual_s > 0 or name in SCENES

@@ -12,6 +12,7 @@ from raftline.errors import RaftlineError
 from raftline.kv.machine import KvMachine
 from raftline.sim.blame import place_of
 from raftline.sim.log_walks import LogWalk
+from raftline.sim.mutants.scenes import SCENES
 from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
 from raftline.sim.scenario import Settings
@@ -299,37 +300,51 @@ _MEMBERS = Weights(
 """Changes of the membership, one after the other, while leaders come and go."""
 
 
-def _walk(seed: int, weights: Weights | None = None, *, wipes: bool = False) -> Outcome:
-    """Walk at random through single deliveries, writes and crashes of bare cores, then heal."""
+def _watched(seed: int, play: Callable[[Outcome], None]) -> Outcome:
+    """Return what came of something smaller than a run."""
     started = time.process_time()
-    walk = Walk(seed, weights=weights, wipes=wipes)
-    outcome = Outcome(seed=seed, size=len(walk.cluster.nodes))
+    outcome = Outcome(seed=seed)
     try:
-        walk.run(_WALK_STEPS)
-        walk.heal()
+        play(outcome)
     except (RaftlineError, AssertionError) as error:
         outcome.error = str(error) or repr(error)
         outcome.check = type(error).__name__
         outcome.where = place_of(error)
-    outcome.virtual_s = walk.cluster.now
     outcome.cpu_s = time.process_time() - started
     return outcome
+
+
+def _walk(seed: int, weights: Weights | None = None, *, wipes: bool = False) -> Outcome:
+    """Walk at random through single deliveries, writes and crashes of bare cores, then heal."""
+    walk = Walk(seed, weights=weights, wipes=wipes)
+
+    def play(outcome: Outcome) -> None:
+        outcome.size = len(walk.cluster.nodes)
+        try:
+            walk.run(_WALK_STEPS)
+            walk.heal()
+        finally:
+            outcome.virtual_s = walk.cluster.now
+
+    return _watched(seed, play)
 
 
 def _walk_log(seed: int) -> Outcome:
     """Walk at random through writes, snapshots, failures and crashes of one durable log."""
-    started = time.process_time()
-    walk = LogWalk(seed)
-    outcome = Outcome(seed=seed, size=1)
-    try:
-        walk.run(_LOG_STEPS)
-    except (RaftlineError, AssertionError) as error:
-        outcome.error = str(error) or repr(error)
-        outcome.check = type(error).__name__
-        outcome.where = place_of(error)
-    outcome.virtual_s = walk.now
-    outcome.cpu_s = time.process_time() - started
-    return outcome
+
+    def play(outcome: Outcome) -> None:
+        walk = LogWalk(seed)
+        try:
+            walk.run(_LOG_STEPS)
+        finally:
+            outcome.virtual_s = walk.now
+
+    return _watched(seed, play)
+
+
+def _scene(name: str) -> Bench:
+    """Play a scene; what little virtual time passes in it is not counted."""
+    return lambda seed: _watched(seed, lambda _outcome: SCENES[name](seed))
 
 
 BENCHES: dict[str, Bench] = {
@@ -342,5 +357,6 @@ BENCHES: dict[str, Bench] = {
     "walk_members": lambda seed: _walk(seed, _MEMBERS),
     "walk_lost_disks": lambda seed: _walk(seed, wipes=True),
     "log": _walk_log,
+    **{name: _scene(name) for name in SCENES},
 }
 """Name → seed → what came of it."""

@@ -184,7 +184,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "True\n",
             ),
         ),
-        bench="members",
+        bench="walk_members",
     ),
     Mutant(
         name="newcomer_votes_before_it_has_caught_up",
@@ -197,7 +197,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    ready = list(membership.promoting)\n",
             ),
         ),
-        bench="members",
+        bench="walk_members",
     ),
     Mutant(
         name="voters_that_cannot_elect",
@@ -283,7 +283,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    if state.log.term_at",
             ),
         ),
-        bench="leases",
+        bench="walk_members",
     ),
     Mutant(
         name="vote_breaks_the_lease",

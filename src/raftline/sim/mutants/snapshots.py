@@ -264,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                self.restoring = ready.install\n",
             ),
         ),
-        bench="slow_restores",
+        bench="two_snapshots",
     ),
     Mutant(
         name="two_restores_into_one_state",
@@ -410,7 +410,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "",
             ),
         ),
-        bench="elections",
+        bench="conflict_at_the_base",
     ),
     Mutant(
         name="finished_snapshot_goes_on",
