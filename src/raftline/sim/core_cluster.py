@@ -397,15 +397,23 @@ class CoreCluster:
                 node.start()
 
     def check_stored(self, leader: NodeId, index: Index, membership: Membership) -> None:
-        """What a leader commits is on the disks of a quorum (B13, §6); a disk that was lost held it once."""
-        holders = {name for name, node in self.nodes.items() if node.has_lost or node.disk.last_index >= index}
+        """What a leader commits is on the disks of a quorum (B13, §6); a disk that was lost held it once.
+
+        Of a node that never ran whoever speaks for it vouches.
+        """
+        missing = {
+            name
+            for name, node in self.nodes.items()
+            if node.lives and not node.has_lost and node.disk.last_index < index
+        }
+        holders = {name for name in membership.everyone() if name not in missing}
         if not can_decide(membership, holders):
             raise SafetyViolation(f"{leader} commits {index}, on the disks of {sorted(holders)} only")
 
     def check_successor(self, leader: CoreNode, to: NodeId) -> None:
         """Whoever is to take over holds all that its leader does (thesis 3.10)."""
         node, last_index = self.nodes[to], leader.state.log.last_index
-        if not node.has_lost and node.disk.last_index < last_index:
+        if node.lives and not node.has_lost and node.disk.last_index < last_index:
             raise SafetyViolation(
                 f"{leader.name} hands {last_index} entries over to {to}, which holds {node.disk.last_index}"
             )
