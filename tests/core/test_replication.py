@@ -467,6 +467,20 @@ def test_what_was_read_for_somebody_elsewhere_is_dropped(bench: Any) -> None:
     assert not one.read(5, 7)
 
 
+def test_a_late_outcome_starts_no_second_reading(bench: Any) -> None:
+    """What was read before the follower refused something is nobody's, and what it needs now is being read (E4)."""
+    one = _Unloaded(bench, append_entries_max=2)
+    _no(one.bench, "n3", 9, 1)
+    _ok(one.bench, "n3", 4)
+    one.read(5, 7)
+    _no(one.bench, "n3", 6, 5)
+    _ok(one.bench, "n3", 4)
+    assert [wanted.low for wanted in one.wanted] == [5, 7, 5]
+    assert not _to("n3", one.read(7, 9))
+    assert len(one.wanted) == 3
+    assert _spans(_to("n3", one.read(5, 7))) == [(4, 2)]
+
+
 def test_entries_of_another_log_are_never_sent(bench: Any) -> None:
     """What the disk gives has to be this log's, by index and term (B2)."""
     for wrong in ((Entry(1, 2, b""),), (Entry(2, 1, b""),), ()):

@@ -37,6 +37,7 @@ def make_status(*, role: str = "leader") -> Status:
         last_index=6,
         persisted_index=6,
         log_bytes=0,
+        log_memory_bytes=0,
         pending_requests=0,
         apply_errors=0,
         sessions=0,

@@ -66,7 +66,8 @@ def test_each_outcome_is_told_in_its_own_words() -> None:
     bench.controls.on_answer(Answer(1, Verdict.DONE))
     bench.controls.on_answer(Answer(2, Verdict.REFUSED, "one at a time"))
     bench.controls.on_answer(Answer(3, Verdict.UNKNOWN, "the leadership was lost"))
-    bench.controls.on_answer(Answer(4, Verdict.NOT_LEADER))
+    for _ in range(2):
+        bench.controls.on_answer(Answer(4, Verdict.NOT_LEADER))
     done, refused, unknown = bench.outcomes
     assert done == b""
     assert isinstance(refused, ChangeRefused)

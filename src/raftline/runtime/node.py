@@ -291,6 +291,7 @@ class Node:
             last_index=state.log.last_index,
             persisted_index=state.persisted,
             log_bytes=state.log.size_bytes,
+            log_memory_bytes=state.log.memory_bytes,
             pending_requests=group.pending_count,
             apply_errors=replica.apply_errors,
             sessions=len(replica.sessions),

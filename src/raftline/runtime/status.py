@@ -44,6 +44,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     last_index: Index
     persisted_index: Index
     log_bytes: int
+    """Payload of the log from the compacted index on."""
+    log_memory_bytes: int
+    """How much of it is in memory; the rest is on disk only."""
     pending_requests: int
     apply_errors: int
     sessions: int

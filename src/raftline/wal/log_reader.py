@@ -46,7 +46,7 @@ def read_entries(
             try:
                 for entry in _entries(path, file, group, span):
                     found.append(entry)
-                    size += len(entry.data)
+                    size += len(entry.data) + 16
                     if size >= bytes_max:
                         return fitting(found, bytes_max)
             finally:
@@ -55,7 +55,7 @@ def read_entries(
             return ()
         except OSError as error:
             raise storage_error("read", path, error) from error
-    return fitting(found, bytes_max)
+    return tuple(found)
 
 
 def _entries(path: str, file: File, group: GroupId, span: Span) -> Iterator[Entry]:
