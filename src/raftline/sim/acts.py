@@ -60,7 +60,7 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     delay: float = 0.0
     slow_sync: float = 0.0
     slow_read: float = 0.0
-    """Chance that a read of a file takes as long as a slow fsync."""
+    """Chance that a read of a snapshot takes as long as a slow fsync."""
     lag: float = 0.0
     """A follower is cut off until it needs a snapshot."""
     late_snapshot: float = 0.0

@@ -358,7 +358,7 @@ class SimFile:
         disk = self._disk()
         data = self._inode.read(offset, size)
         disk.spend(disk.faults.write_latency.low_s + len(data) / _BYTES_PER_S)
-        if disk.fails(disk.faults.slow_read, "slow reads"):
+        if self._inode.kind.startswith("snapshot") and disk.fails(disk.faults.slow_read, "slow reads"):
             disk.spend(disk.faults.slow_sync_latency.sample(disk.draw))
         if data and disk.fails(disk.faults.read_flip, "read flips"):
             position = int(self._where_it_matters(data) * 8)

@@ -84,7 +84,7 @@ class DiskFaults(msgspec.Struct, frozen=True, kw_only=True):
     """Chance that an fsync takes `slow_sync_latency` instead."""
     slow_sync_latency: Latency = Latency(0.05, 0.3, 5.0)
     slow_read: float = 0.0
-    """Chance that a read takes `slow_sync_latency`."""
+    """Chance that a read of a snapshot takes `slow_sync_latency`."""
     write_error: float = 0.0
     """Chance that a write fails with EIO, part of it done."""
     sync_error: float = 0.0
