@@ -17,7 +17,11 @@ CAUGHT = (
     ("commit_to_the_end_of_the_log", 0),
     ("previous_index_is_off_by_one", 0),
     ("failed_node_goes_on", 0),
-    ("finished_write_of_a_cut_tail_counts", 6),
+    ("finished_write_of_a_cut_tail_counts", 37),
+    ("replay_keeps_the_old_tail", 0),
+    ("leaders_search_ends_before_the_base", 0),
+    ("old_majority_alone_decides", 0),
+    ("version_is_used_before_all_know_it", 0),
 )
 """Mutant, and a seed that catches it."""
 
