@@ -8,7 +8,11 @@ import structlog
 from raftline.sim.run import run_seed
 
 FOUND_SOMETHING = (0, 2, 3, 7, 9, 126, 129)
-"""A vote forgotten after two restarts; frames applied twice; an install during an install. See the log of changes."""
+"""A vote forgotten after two restarts; frames applied twice; an install during an install.
+
+A seed means another run as soon as what it draws, or the code under it, changes: what these found is kept by tests of
+the code they found it in, and the seeds go on as seeds.
+"""
 
 
 @pytest.fixture(autouse=True)
