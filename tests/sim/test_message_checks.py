@@ -228,3 +228,16 @@ def test_a_node_that_is_down_owes_nothing() -> None:
     world.state = None
     world.durable.snapshot_index = 4
     world.send(AppendReply(1, 1, success=True, prev_index=1, match_index=4))
+
+
+def test_a_batch_reaches_as_far_as_its_furthest_part() -> None:
+    """What a later part of one write cut off was on disk with it: its acknowledgement may leave (C2).
+
+    Found by the simulator, seed 27 of the bench `slow_disks`.
+    """
+    durable = Durable()
+    longer, shorter = (Entry(1, 1, b""), Entry(2, 1, b"")), (Entry(1, 2, b""),)
+    batch = [Ready(number=1, entries=longer), Ready(number=2, hard_state=HardState(2, "n2"), entries=shorter)]
+    durable.appended.extend(Write(group=0, entries=ready.entries, hard_state=ready.hard_state) for ready in batch)
+    durable.note("n1", batch)
+    assert (durable.reached, durable.last_index) == (2, 1)

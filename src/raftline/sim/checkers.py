@@ -175,6 +175,7 @@ class Checkers:
                 if ready.entries:
                     self._logs.note(name, ready.entries)
             on_durable(batch)
+            durable.reached = 0
 
         def watched_on_failure(error: BaseException) -> None:
             self._messages.failed.add(name)

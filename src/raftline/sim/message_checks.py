@@ -66,6 +66,8 @@ class Durable:
         self.vote: NodeId | None = None
         self.last_index: Index = 0
         self.snapshot_index: Index = 0
+        self.reached: Index = 0
+        """Where the log ended at the furthest within the batch that is being reported: a later part may have cut it."""
         self.floor: Index = 0
         """Where the log may end after the last crash, at the least."""
         self.appended: deque[Write] = deque()
@@ -85,6 +87,7 @@ class Durable:
                 self._hard_state = ready.hard_state
             if ready.entries:
                 self.last_index = ready.entries[-1].index
+            self.reached = max(self.reached, self.last_index)
 
     def _check_written(self, name: NodeId, ready: Ready) -> None:
         written = self.appended.popleft() if self.appended else None
@@ -187,7 +190,7 @@ class MessageChecks:
         if durable.term < reply.term:
             self._violated(source, f"speaks of term {reply.term} before it is on disk (C2)")
         if reply.success and reply.match_index > durable.last_index:
-            reached = max(durable.last_index, self._snapshot_index(source))
+            reached = max(durable.last_index, durable.reached, self._snapshot_index(source))
             if reply.match_index > reached:
                 self._violated(source, f"acknowledges {reply.match_index}, but {reached} is on disk (C2, C5)")
 
