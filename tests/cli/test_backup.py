@@ -11,6 +11,8 @@ from raftline.cli.backup import check_backup
 from raftline.cli.local_cluster import LocalCluster, plain_client
 from raftline.cli.main import app
 from raftline.cli.wal import report_on
+from raftline.wal.files import OsFiles
+from raftline.wal.wal import Wal
 
 FakeNode = Callable[..., int]
 KEYS = 3000
@@ -110,6 +112,22 @@ def test_a_restored_directory_is_of_the_new_cluster(backup: Path, tmp_path: Path
         True, check_backup(str(backup)).meta.index, group.snapshot_index,
     )  # fmt: skip
     assert run("wal", "verify", str(target))[0] == 0
+
+
+def test_all_nodes_of_one_restore_share_a_history_that_no_first_start_has(backup: Path, tmp_path: Path) -> None:
+    """Nodes that were not restored and began anew are not overwritten by one that was: it stops instead (C14)."""
+    histories = []
+    for node, cluster_id in (("n1", "fresh"), ("n2", "fresh"), ("n1", "other")):
+        target = str(tmp_path / cluster_id / node)
+        arguments = ("--id", node, "--cluster", "n1=h:1,n2=h:2", "--cluster-id", cluster_id)
+        assert run("restore", str(backup), "--data-dir", target, *arguments)[0] == 0
+        wal = Wal.open(OsFiles(), target, cluster_id=cluster_id, node_id=node)
+        hard_state = wal.recovered[0].hard_state
+        assert hard_state is not None
+        histories.append(hard_state.history)
+        wal.close()
+    assert histories[0] == histories[1] != histories[2]
+    assert 0 not in histories
 
 
 def test_a_directory_with_anything_in_it_is_left_alone(backup: Path, tmp_path: Path) -> None:

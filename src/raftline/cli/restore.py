@@ -5,6 +5,7 @@ node of the old one can mix with it. The file is read to its end before anything
 """
 
 import os
+import zlib
 
 from raftline.cli.backup import check_backup
 from raftline.cli.exit_codes import ExitCode, exit_code_of
@@ -71,7 +72,15 @@ def _restore(file: str, settings: ServerSettings) -> None:
                 done += len(chunk)
                 show(done)
         writer.commit()
-        wal.append([Write(group=_GROUP, hard_state=HardState(meta.term), reset=meta)])
+        hard_state = HardState(meta.term, history=_history_of(settings.cluster_id, reader))
+        wal.append([Write(group=_GROUP, hard_state=hard_state, reset=meta)])
     finally:
         reader.close()
         wal.close()
+
+
+def _history_of(cluster_id: str, reader: BackupReader) -> int:
+    """The same number on every node restored from this backup, so that none mixes with one that started anew (C14)."""
+    header, meta = reader.header, reader.meta
+    origin = f"{cluster_id} {header.cluster_id} {header.node_id} {header.time_ms} {meta.index} {meta.term}"
+    return zlib.crc32(origin.encode()) or 1
