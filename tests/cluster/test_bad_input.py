@@ -150,7 +150,8 @@ def test_garbage_on_the_client_port_gets_an_error_or_is_closed(shared_cluster: L
     """What is no request is answered with an error or a closed connection, never with a good reply or with silence."""
     with connect(a_node(shared_cluster).port) as connection:
         send_as_far_as_it_goes(connection, garbage)
-        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # closed by the server already, which is one of its two good answers
+            connection.shutdown(socket.SHUT_WR)
         for line in until_closed(connection).splitlines():
             assert line.startswith(b"-"), line
 
