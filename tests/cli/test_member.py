@@ -111,6 +111,17 @@ def test_an_added_node_is_waited_for_until_it_votes(leader: Scripted) -> None:
     assert leader.looks == 6
 
 
+def test_an_addition_can_be_asked_for_again(leader: Scripted) -> None:
+    """Whose outcome nobody saw: the node is a member at this address, so only the rest is waited for."""
+    leader.has_newcomer, leader.grow_after = True, 5
+    leader.reply = b"-ERR n4 is a learner already, at h:4@5\r\n"
+    assert run(leader, "member", "add", "n4=h:4@5") == (0, "n4 votes now; 2 voters: n1, n4\n", "")
+    code, _, err = run(leader, "member", "add", "n4=h:4@5", "--learner")
+    assert (code, "n4 is a learner already" in err) == (1, True), "it votes"
+    code, _, err = run(leader, "member", "add", "n4=elsewhere:1")
+    assert (code, "n4 is a learner already, at h:4@5" in err) == (1, True), "at another address"
+
+
 def test_a_learner_is_not_waited_for(leader: Scripted) -> None:
     """It never votes by itself, so there is nothing to wait for."""
     code, out, _ = run(leader, "member", "add", "n4=h:1@2", "--learner")

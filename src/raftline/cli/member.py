@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raftline.cli.asking import Asker
+from raftline.cli.asking import Asker, NodeRefusal
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import MemberInfo, NodeInfo, Unreachable, ask_node
 from raftline.cli.output import complain, make_console, say
@@ -37,14 +37,27 @@ def run_add(member: str, node: str, *, learner: bool, timeout_s: float) -> ExitC
 
     def work() -> str:
         name, address = _named_address(member)
-        with Asker(node, timeout_s) as asker:
-            asker.ask("RAFTLINE.MEMBER", "ADD", name, address, *(["LEARNER"] if learner else []))
+        try:
+            with Asker(node, timeout_s) as asker:
+                asker.ask("RAFTLINE.MEMBER", "ADD", name, address, *(["LEARNER"] if learner else []))
+        except NodeRefusal:
+            # It may have been asked before, with an outcome that nobody saw: then this command goes on from there.
+            if not _is_added(node, name, address, learner=learner):
+                raise
         if learner:
             return f"{name} is a learner: it receives the log and does not vote (`raftline member promote {name}`)"
         info = _wait_until_voter(node, name, timeout_s)
         return f"{name} votes now; {_voters(info)}"
 
     return _run("member add", work)
+
+
+def _is_added(node: str, name: str, address: str, *, learner: bool) -> bool:
+    """Say whether `name` is a member at `address` already, and no more than a learner if that is what is wanted."""
+    with contextlib.suppress(Unreachable):
+        member = _member(_ask_leader(node, 2.0), name)
+        return member is not None and member.address == address and not (learner and member.voter)
+    return False
 
 
 def run_move(member: str, node: str, *, timeout_s: float) -> ExitCode:

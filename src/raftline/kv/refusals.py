@@ -51,7 +51,7 @@ def task_refusal(reason: BaseException) -> bytes:
     if isinstance(reason, ChangeRefused):
         return error(f"ERR {reason}")
     if isinstance(reason, ProposalError) and not isinstance(reason, Overloaded):
-        outcome = "it may still take effect" if reason.may_take_effect else "nothing was changed"
+        outcome = "look at the members before asking again" if reason.may_take_effect else "nothing was changed"
         return error(f"CLUSTERDOWN {_no_leader(reason)}: {outcome}")
     return error(f"TRYAGAIN {reason}" if isinstance(reason, Overloaded) else f"ERR {reason}")
 
