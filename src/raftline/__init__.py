@@ -25,11 +25,14 @@ from raftline.errors import (
     Diverged,
     NotLeader,
     NotMember,
+    OutdatedSequence,
     Overloaded,
     ProposalError,
     ProposalLost,
     RaftlineError,
+    ReplyForgotten,
     SafetyViolation,
+    SessionClosed,
     Stopped,
     StorageError,
     Timeout,
@@ -40,7 +43,7 @@ from raftline.errors import (
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node
-from raftline.runtime.status import MemberStatus, Status
+from raftline.runtime.status import MemberStatus, SessionStatus, Status
 
 __all__ = [
     "AddLearner",
@@ -58,6 +61,7 @@ __all__ = [
     "NodeConfig",
     "NotLeader",
     "NotMember",
+    "OutdatedSequence",
     "Overloaded",
     "Promote",
     "ProposalError",
@@ -65,7 +69,10 @@ __all__ = [
     "RaftlineError",
     "Remove",
     "Replace",
+    "ReplyForgotten",
     "SafetyViolation",
+    "SessionClosed",
+    "SessionStatus",
     "SetPriority",
     "StateMachine",
     "Status",

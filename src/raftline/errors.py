@@ -16,6 +16,9 @@ RaftlineError
 │   │   ├── Timeout            no answer in time
 │   │   └── Stopped            the node stops, or stopped leading, before the outcome was known
 │   ├── ApplyError             the state machine's `apply` or `read` raised; the same on every replica
+│   │   ├── SessionClosed      the session is not open; what became of a command in it that has no answer is unknown
+│   │   ├── OutdatedSequence   the session went on since: the command is not carried out now, nor later
+│   │   └── ReplyForgotten     the command was carried out before, and its reply is no longer kept
 │   ├── StorageError           a write, fsync or full disk; the node stops
 │   │   ├── CorruptLog         damage that is no torn tail: file, offset and reason are named
 │   │   └── DirectoryInUse     another process holds the data directory
@@ -35,12 +38,15 @@ __all__ = [
     "NotLeader",
     "NotMember",
     "OperatingError",
+    "OutdatedSequence",
     "Overloaded",
     "PeerError",
     "ProposalError",
     "ProposalLost",
     "RaftlineError",
+    "ReplyForgotten",
     "SafetyViolation",
+    "SessionClosed",
     "Stopped",
     "StorageError",
     "Timeout",
@@ -126,6 +132,21 @@ class Stopped(ProposalError):
 
 class ApplyError(OperatingError):
     """The state machine raised while applying; every replica recorded the same."""
+
+
+class SessionClosed(ApplyError):
+    """The session expired, was closed or made room for others: nothing was carried out now, and nothing is later.
+
+    Whether a command in it that was proposed before and has no answer was carried out is unknown.
+    """
+
+
+class OutdatedSequence(ApplyError):
+    """The session carried out a command with a higher number: this one is not carried out now, nor later."""
+
+
+class ReplyForgotten(ApplyError):
+    """The command was carried out when it was proposed before; its reply is no longer kept."""
 
 
 class StorageError(OperatingError):

@@ -11,8 +11,8 @@ from raftline.core.events import Received
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest
 from raftline.core.raft import Raft
-from raftline.errors import ApplyError, Diverged
-from raftline.replica.commands import in_session, open_session, plain
+from raftline.errors import ApplyError, Diverged, OutdatedSequence, ReplyForgotten, SessionClosed
+from raftline.replica.commands import close_session, in_session, open_session, plain
 from raftline.replica.replica import Replica
 
 
@@ -72,9 +72,49 @@ def test_an_older_number_or_an_unknown_session_is_refused_with_words(driver: Any
     session = int(driver.propose(open_session())[0])
     driver.propose(in_session(session, 5, b"x"))
     old, unknown = driver.propose(in_session(session, 4, b"old"), in_session(999, 1, b"who"))
+    assert isinstance(old, OutdatedSequence)
     assert "older than the last one (5)" in str(old)
+    assert isinstance(unknown, SessionClosed)
     assert "session 999 is not open" in str(unknown)
+    assert "not answered took effect is unknown" in str(unknown)
     assert [command for _, command, _ in driver.machine.commands] == [b"x"]
+
+
+def test_a_number_may_be_left_out(driver: Any) -> None:
+    """A command that was given up before it was sent leaves a gap: the next number is carried out (G8)."""
+    session = int(driver.propose(open_session())[0])
+    assert driver.propose(in_session(session, 1, b"x"), in_session(session, 7, b"y")) == [b"did x", b"did y"]
+
+
+def test_a_closed_session_carries_nothing_out(driver: Any) -> None:
+    """Closing is a command like any other; it says whether the session was open."""
+    session = int(driver.propose(open_session())[0])
+    assert driver.propose(close_session(session), close_session(session)) == [b"1", b"0"]
+    assert isinstance(driver.propose(in_session(session, 1, b"x"))[0], SessionClosed)
+    assert driver.machine.commands == []
+
+
+def test_an_idle_session_expires_by_the_logs_time(driver: Any) -> None:
+    """An hour without a command closes it, as of the entries' time; nothing is carried out in it then (G9)."""
+    session, used = (int(answer) for answer in driver.propose(open_session(), open_session(), time_ms=1000))
+    driver.propose(in_session(used, 1, b"x"), time_ms=2000)
+    late, fine = driver.propose(in_session(session, 1, b"late"), in_session(used, 2, b"y"), time_ms=3_601_000)
+    assert isinstance(late, SessionClosed)
+    assert fine == b"did y"
+
+
+def test_a_forgotten_reply_is_no_second_execution(driver: Any) -> None:
+    """A retry whose reply had to make room is told that the command was carried out, as often as it asks (G7)."""
+    driver.replica.sessions.reply_bytes_max = 20
+    sessions = [int(answer) for answer in driver.propose(open_session(), open_session(), open_session())]
+    asked = [in_session(session, 1, b"123456") for session in sessions]
+    assert driver.propose(*asked) == [b"did 123456"] * 3
+    assert driver.propose(asked[1]) == [b"did 123456"]
+    for retry in (asked[0], asked[0]):
+        (outcome,) = driver.propose(retry)
+        assert isinstance(outcome, ReplyForgotten), outcome
+        assert "was carried out" in str(outcome)
+    assert len(driver.machine.commands) == 3
 
 
 def test_sessions_digest_and_time_travel_in_the_snapshot(driver: Any) -> None:

@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from raftline.core.messages import ForwardReply, ForwardRequest
-from raftline.errors import ApplyError, ChangeRefused, NotLeader, Overloaded, ProposalLost, Stopped
+from raftline.errors import (
+    ApplyError,
+    ChangeRefused,
+    NotLeader,
+    OutdatedSequence,
+    Overloaded,
+    ProposalLost,
+    ReplyForgotten,
+    SessionClosed,
+    Stopped,
+)
 from raftline.replica.commands import plain, transfer_leadership
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
 from raftline.runtime.requests import Proposal
@@ -73,6 +83,18 @@ def test_outcomes_travel_there_and_back() -> None:
     assert [type(outcome) for outcome in told[1:]] == [ApplyError, ProposalLost, Overloaded, Stopped]
     forwarding.on_reply(replies[0])
     assert forwarding.take_held() == [], "a repeated reply changes nothing"
+
+
+@pytest.mark.parametrize("kind", [SessionClosed, OutdatedSequence, ReplyForgotten])
+def test_what_a_session_answers_is_the_same_through_a_follower(kind: type[ApplyError]) -> None:
+    """A refusal in a session keeps its class and its words on the way back (G8)."""
+    sent: list[ForwardReply] = []
+    told: list[Any] = []
+    forwarding = Forwarding(1, lambda _to, _request: None)
+    forwarding.forward("n1", 1, [Proposal(b"x", told.append, 10.0)])
+    ForwardedBatch(ForwardRequest(1, 1, 1, (b"x",)), sent.append).slot(0)(kind("in words"))
+    forwarding.on_reply(sent[0])
+    assert [(type(outcome), str(outcome)) for outcome in told] == [(kind, "in words")]
 
 
 def test_a_large_batch_goes_in_several_frames() -> None:

@@ -17,7 +17,7 @@ from raftline import (
     ProposalError,
     Timeout,
 )
-from raftline.errors import TooLarge
+from raftline.errors import SessionClosed, TooLarge
 
 
 def test_a_proposal_on_any_node_is_applied_on_all(make_cluster: Any) -> None:
@@ -169,6 +169,40 @@ def test_a_session_makes_retries_harmless(make_cluster: Any) -> None:
             assert await first.propose(b"k=1", session=session, sequence=1) == b""
             assert await second.propose(b"k=1", session=session, sequence=1) == b""
             assert await second.propose(b"k=2", session=session, sequence=2) == b"1"
+
+    asyncio.run(scenario())
+
+
+def test_a_session_is_shown_and_closed_on_any_node(make_cluster: Any) -> None:
+    """What is known of a session is current on the node that is asked, and a closed one is refused (G9)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            first, second, third = cluster.nodes.values()
+            session = await first.open_session()
+            await first.propose(b"k=1", session=session, sequence=4)
+            shown = await second.find_session(session)
+            assert shown is not None
+            assert (shown.session, shown.sequence, shown.reply_bytes, shown.reply_kept) == (session, 4, 0, True)
+            assert second.status().sessions == 1
+            assert await third.close_session(session)
+            assert not await first.close_session(session)
+            assert await second.find_session(session) is None
+            with pytest.raises(SessionClosed, match="is not open"):
+                await second.propose(b"k=2", session=session, sequence=5)
+
+    asyncio.run(scenario())
+
+
+def test_a_session_without_a_number_is_refused(make_cluster: Any) -> None:
+    """A sequence that was left out is the caller's mistake, and no command that was carried out already (G8)."""
+
+    async def scenario() -> None:
+        async with make_cluster(size=1) as cluster:
+            (node,) = cluster.nodes.values()
+            session = await node.open_session()
+            with pytest.raises(ConfigError, match="sequence 0 must be"):
+                await node.propose(b"k=1", session=session)
 
     asyncio.run(scenario())
 

@@ -4,6 +4,7 @@
 1  a command inside a session: session (8 bytes), sequence (8 bytes), then the state machine's (§8, G8).
 2  open a session: the rest is nothing; the session's id is the index of this entry.
 5  use commands up to a version: the rest is the version in decimal digits; every member knows it.
+6  close a session: session (8 bytes).
 
 Two more never stand in the log. They are requests to whoever leads, and travel to it as commands do:
 3  change the membership: the rest is the change.  4  hand over the leadership: the rest is the successor, or nothing.
@@ -18,16 +19,19 @@ from raftline.core.events import ChangeRequested, TransferRequested
 from raftline.core.ids import NodeId
 
 __all__ = [
+    "CLOSE_SESSION",
     "OPEN_SESSION",
     "PLAIN",
     "SESSION_HEADER",
     "USE_VERSION",
     "change_membership",
+    "close_session",
     "control_event",
     "in_session",
     "is_control",
     "open_session",
     "plain",
+    "session_to_close",
     "transfer_leadership",
     "use_version",
 ]
@@ -38,8 +42,10 @@ OPEN_SESSION = 2
 _CHANGE = b"\x03"
 _TRANSFER = b"\x04"
 USE_VERSION = 5
+CLOSE_SESSION = 6
 
 SESSION_HEADER = struct.Struct(">BQQ")
+_CLOSE = struct.Struct(">BQ")
 
 
 def plain(command: bytes) -> bytes:
@@ -55,6 +61,16 @@ def in_session(session: int, sequence: int, command: bytes) -> bytes:
 def open_session() -> bytes:
     """Return the command that opens a session; its result is the session's id in decimal digits."""
     return b"\x02"
+
+
+def close_session(session: int) -> bytes:
+    """Return the command that closes a session; its result is 1, or 0 if it was not open."""
+    return _CLOSE.pack(CLOSE_SESSION, session)
+
+
+def session_to_close(command: bytes) -> int:
+    """Return which session a wrapped command closes."""
+    return int(_CLOSE.unpack(command)[1])
 
 
 def use_version(version: int) -> bytes:

@@ -16,8 +16,16 @@ from raftline.core.ids import Index
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import Ready
-from raftline.errors import ApplyError, ConfigError
-from raftline.replica.commands import OPEN_SESSION, PLAIN, SESSION_HEADER, USE_VERSION, use_version
+from raftline.errors import ApplyError, ConfigError, OutdatedSequence, ReplyForgotten, SessionClosed
+from raftline.replica.commands import (
+    CLOSE_SESSION,
+    OPEN_SESSION,
+    PLAIN,
+    SESSION_HEADER,
+    USE_VERSION,
+    session_to_close,
+    use_version,
+)
 from raftline.replica.digest import Digest
 from raftline.replica.sessions import Session, Sessions
 from raftline.replica.state_machine import StateMachine
@@ -206,7 +214,7 @@ class Replica:
                 elif tag == USE_VERSION:
                     used = int(data[1:])
                 else:
-                    result = self._apply_once(data, index)
+                    result = self._apply_in_session(data, index)
                 if type(result) is not bytes:
                     result = _not_bytes(result)
             except ApplyError as error:
@@ -245,19 +253,25 @@ class Replica:
             )
         self.version.in_force = max(version, self.version.in_force)
 
-    def _apply_once(self, data: bytes, index: Index) -> bytes:
-        """Carry out a session's command unless it was carried out already (G7); then repeat its reply (L38).
+    def _apply_in_session(self, data: bytes, index: Index) -> bytes:
+        """Close a session, or carry out its command unless that was done already (G7); then repeat its reply (L38).
 
         Raises `ApplyError` for a command that failed, now or the first time, or that no memory is kept of.
         """
+        if data[0] == CLOSE_SESSION:
+            return b"%d" % self.sessions.close(session_to_close(data))
         _, session_id, sequence = SESSION_HEADER.unpack_from(data)
+        self.sessions.expire(self.time_ms)
         session = self.sessions.find(session_id)
         if session is None:
-            raise ApplyError(f"session {session_id} is not open: it expired, or never was; open a new one")
+            raise SessionClosed(
+                f"session {session_id} is not open: it was closed, idle for too long or made room for others; whether "
+                f"a command in it that was sent before and not answered took effect is unknown; open a new one"
+            )
         if sequence < session.sequence:
-            raise ApplyError(
+            raise OutdatedSequence(
                 f"command {sequence} of session {session_id} is older than the last one ({session.sequence}), "
-                f"whose reply is the only one kept"
+                f"whose reply is the only one kept: it is not carried out now, nor later; whether it was is unknown"
             )
         if sequence > session.sequence:
             failed = False
@@ -267,9 +281,15 @@ class Replica:
                     failed, reply = True, str(_not_bytes(reply)).encode()
             except Exception as error:  # noqa: BLE001  whatever apply raises is its result
                 failed, reply = True, f"{type(error).__name__}: {error}".encode()
+            self.sessions.remember(session_id, sequence, failed=failed, reply=reply, time_ms=self.time_ms)
         else:
+            self.sessions.touch(session_id, self.time_ms)
+            if session.reply_forgotten:
+                raise ReplyForgotten(
+                    f"command {sequence} of session {session_id} was carried out when it was first sent; its reply "
+                    f"was too large, or is too old, to be kept"
+                )
             failed, reply = session.failed, session.reply
-        self.sessions.remember(session_id, sequence, failed=failed, reply=reply, time_ms=self.time_ms)
         if failed:
             raise ApplyError(reply.decode())
         return reply

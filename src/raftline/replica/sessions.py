@@ -2,11 +2,16 @@
 
 Sessions are replicated state: changed only while applying, equal on every replica, part of every snapshot (G9). A
 client numbers its commands 1, 2, 3, ... with one outstanding at a time, and repeats the number when it retries (G8).
+They are bounded: too many close the least recently used session; too many bytes of replies forget a reply, and never
+that its command was carried out.
 """
 
 import msgspec
 
 __all__ = ["Session", "Sessions"]
+
+_SHARE_OF_ONE = 2
+"""A single reply may take half of what all may."""
 
 
 class Session(msgspec.Struct, array_like=True, gc=False):
@@ -16,18 +21,24 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     failed: bool
     reply: bytes
     used_ms: int
+    reply_forgotten: bool = False
+    """The command was carried out, and its reply was too large to be kept, or had to make room for newer ones."""
 
 
 class Sessions:
     """Open sessions, the least recently used first.
 
-    Invariants: at most `count_max` sessions; order and content depend on the applied commands alone.
+    Invariants: at most `count_max` sessions, at most `reply_bytes_max` of remembered replies; order and content depend
+    on the applied commands alone; `_replies` names the sessions whose reply takes memory, in the order of `_sessions`.
     """
 
-    def __init__(self, count_max: int = 10_000, idle_ms_max: int = 3_600_000) -> None:
-        self._count_max = count_max
-        self._idle_ms_max = idle_ms_max
+    def __init__(self, count_max: int = 10_000, idle_ms_max: int = 3_600_000, reply_bytes_max: int = 8 << 20) -> None:
+        self.count_max = count_max
+        self.idle_ms_max = idle_ms_max
+        self.reply_bytes_max = reply_bytes_max
+        self.reply_bytes = 0
         self._sessions: dict[int, Session] = {}
+        self._replies: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -35,17 +46,27 @@ class Sessions:
     def open(self, session_id: int, time_ms: int) -> None:
         """Open a session; the least recently used one makes room if there are too many."""
         self.expire(time_ms)
-        if len(self._sessions) >= self._count_max:
-            del self._sessions[next(iter(self._sessions))]
+        if len(self._sessions) >= self.count_max:
+            self.close(next(iter(self._sessions)))
         self._sessions[session_id] = Session(0, False, b"", time_ms)  # noqa: FBT003
+
+    def close(self, session_id: int) -> bool:
+        """Forget a session; return whether it was open."""
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return False
+        if session.reply:
+            del self._replies[session_id]
+            self.reply_bytes -= len(session.reply)
+        return True
 
     def expire(self, time_ms: int) -> None:
         """Close the sessions that nobody used for too long, as of the log's own time."""
         while self._sessions:
             oldest = next(iter(self._sessions))
-            if self._sessions[oldest].used_ms + self._idle_ms_max > time_ms:
+            if self._sessions[oldest].used_ms + self.idle_ms_max > time_ms:
                 return
-            del self._sessions[oldest]
+            self.close(oldest)
 
     def find(self, session_id: int) -> Session | None:
         """Return an open session."""
@@ -53,8 +74,15 @@ class Sessions:
 
     def remember(self, session_id: int, sequence: int, *, failed: bool, reply: bytes, time_ms: int) -> None:
         """Note how the session's command `sequence` ended, and that the session was used."""
-        del self._sessions[session_id]
-        self._sessions[session_id] = Session(sequence, failed, reply, time_ms)
+        is_kept = len(reply) <= self.reply_bytes_max // _SHARE_OF_ONE
+        self._put(session_id, Session(sequence, failed, reply if is_kept else b"", time_ms, not is_kept))
+        while self.reply_bytes > self.reply_bytes_max:
+            self._forget_reply(next(iter(self._replies)))
+
+    def touch(self, session_id: int, time_ms: int) -> None:
+        """Note that the session was used: the last command was asked for once more."""
+        session = self._sessions[session_id]
+        self._put(session_id, msgspec.structs.replace(session, used_ms=time_ms))
 
     def dump(self) -> list[tuple[int, Session]]:
         """Return everything, in order, for a snapshot."""
@@ -63,3 +91,20 @@ class Sessions:
     def load(self, sessions: list[tuple[int, Session]]) -> None:
         """Take over what `dump` returned."""
         self._sessions = dict(sessions)
+        self._replies = {session_id: None for session_id, session in sessions if session.reply}
+        self.reply_bytes = sum(len(session.reply) for _, session in sessions)
+
+    def _put(self, session_id: int, session: Session) -> None:
+        """Set an open session, as the one that was used last."""
+        self.close(session_id)
+        self._sessions[session_id] = session
+        if session.reply:
+            self._replies[session_id] = None
+            self.reply_bytes += len(session.reply)
+
+    def _forget_reply(self, session_id: int) -> None:
+        """Keep what a session did, and not what it was told."""
+        session = self._sessions[session_id]
+        del self._replies[session_id]
+        self.reply_bytes -= len(session.reply)
+        self._sessions[session_id] = msgspec.structs.replace(session, reply=b"", reply_forgotten=True)

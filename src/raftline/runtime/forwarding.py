@@ -12,16 +12,29 @@ from enum import Enum
 from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest
-from raftline.errors import ApplyError, ChangeRefused, NotLeader, Overloaded, ProposalLost, Stopped
+from raftline.errors import (
+    ApplyError,
+    ChangeRefused,
+    NotLeader,
+    OutdatedSequence,
+    Overloaded,
+    ProposalLost,
+    ReplyForgotten,
+    SessionClosed,
+    Stopped,
+)
 from raftline.runtime.requests import Proposal
 
 __all__ = ["Arrival", "ForwardedBatch", "Forwarding", "SeenFrames", "refused"]
 
-APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED = range(7)
+APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED, CLOSED, OUTDATED, FORGOTTEN = range(10)
 _WITHOUT_EFFECT = (NOT_APPENDED, LOST, OVERLOADED, REFUSED)
 _FRAME_BYTES_MAX = 1 << 20
 
 _STATUS_OF: dict[type[Exception], int] = {
+    SessionClosed: CLOSED,
+    OutdatedSequence: OUTDATED,
+    ReplyForgotten: FORGOTTEN,
     ApplyError: RAISED,
     NotLeader: NOT_APPENDED,
     ProposalLost: LOST,

@@ -20,7 +20,14 @@ from raftline.core.messages import Message
 from raftline.core.raft import Raft
 from raftline.core.state import RandomSource
 from raftline.errors import ApplyError, ConfigError, Stopped, TooNew
-from raftline.replica.commands import change_membership, in_session, open_session, plain, transfer_leadership
+from raftline.replica.commands import (
+    change_membership,
+    close_session,
+    in_session,
+    open_session,
+    plain,
+    transfer_leadership,
+)
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.backup import Backup, open_backup
@@ -31,7 +38,7 @@ from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.members import change_under_way, members_of, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.requests import Consistency
-from raftline.runtime.status import MemberStatus, Status
+from raftline.runtime.status import MemberStatus, SessionStatus, Status
 from raftline.transport.address import parse_address
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -42,6 +49,7 @@ __all__ = ["Node", "Ports"]
 
 _log = structlog.get_logger("raftline.node")
 _GROUP: GroupId = 0
+_ID_END = 1 << 64
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -165,15 +173,15 @@ class Node:
         With `session` (from `open_session`) and a `sequence` that a retry repeats, it is carried out once however
         often it is proposed. `version` is the `StateMachine.version` that a member needs to understand it; `TooNew` is
         raised while `command_version` is below. Raises `NotLeader`, `ProposalLost`, `Overloaded`, `Timeout` or
-        `Stopped`, whose `may_take_effect` says whether it can still be applied; `ApplyError` if `apply` raised.
+        `Stopped`, whose `may_take_effect` says whether it can still be applied; `ApplyError` if `apply` raised, or in
+        a session `SessionClosed`, `OutdatedSequence` or `ReplyForgotten`; `ConfigError` for a `sequence` below 1.
         """
         if version > self.command_version:
             raise TooNew(
                 f"a command of version {version}: the members all know those up to {self.command_version} only; "
                 f"upgrade the others first"
             )
-        wrapped = plain(command) if session is None else in_session(session, sequence, command)
-        return await self._propose(wrapped)
+        return await self._propose(_wrapped(command, session, sequence))
 
     @property
     def command_version(self) -> int:
@@ -183,6 +191,32 @@ class Node:
     async def open_session(self) -> int:
         """Open a session for exactly-once proposals and return its id (§8)."""
         return int(await self._propose(open_session()))
+
+    async def close_session(self, session: int) -> bool:
+        """Close a session; return whether it was open. Raises what `propose` raises."""
+        if not 0 <= session < _ID_END:
+            return False
+        return await self._propose(close_session(session)) == b"1"
+
+    async def find_session(self, session: int) -> SessionStatus | None:
+        """Return what is known of a session, at least as new as this call; None if it is not open.
+
+        Raises `Timeout` if no leader could be confirmed in time, and `Stopped`.
+        """
+        replica = self._running().replica
+        readable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.submit_read(lambda error: _settle(readable, error))
+        await readable
+        found = replica.sessions.find(session)
+        if found is None:
+            return None
+        return SessionStatus(
+            session=session,
+            sequence=found.sequence,
+            reply_bytes=len(found.reply),
+            reply_kept=not found.reply_forgotten,
+            idle_ms=max(0, replica.time_ms - found.used_ms),
+        )
 
     async def read(
         self, query: bytes, *, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0
@@ -250,9 +284,15 @@ class Node:
             time_ms=self._ports.clock.wall_ms(),
         )
 
-    def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
-        self._running().submit(plain(command), done)
+        self._running().submit(_wrapped(command, session, sequence), done)
 
     def submit_read(
         self,
@@ -295,6 +335,7 @@ class Node:
             pending_requests=group.pending_count,
             apply_errors=replica.apply_errors,
             sessions=len(replica.sessions),
+            session_reply_bytes=replica.sessions.reply_bytes,
             digest=replica.digest.value,
             disk_batches=group.persistence.batches,
             snapshots_taken=group.snapshotting.taken,
@@ -386,6 +427,26 @@ class Node:
         _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
+
+
+def _wrapped(command: bytes, session: int | None, sequence: int) -> bytes:
+    """Return the command as it stands in the log."""
+    if session is None:
+        return plain(command)
+    if not (0 <= session < _ID_END and 0 < sequence < _ID_END):
+        raise ConfigError(
+            f"session {session} and sequence {sequence} must be numbers below 2**64, the sequence above 0"
+        )
+    return in_session(session, sequence, command)
+
+
+def _settle(future: "asyncio.Future[None]", error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 def _checked(change: MembershipChange) -> MembershipChange:

@@ -4,7 +4,20 @@ import msgspec
 
 from raftline.core.ids import Index, NodeId, Term
 
-__all__ = ["MemberStatus", "Status"]
+__all__ = ["MemberStatus", "SessionStatus", "Status"]
+
+
+class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An open session as this node has applied it."""
+
+    session: int
+    sequence: int
+    """The last command that was carried out in it, 0 if none was."""
+    reply_bytes: int
+    reply_kept: bool
+    """A retry of the last command is answered with its reply; else only that it was carried out is known."""
+    idle_ms: int
+    """By the log's time, which advances with commands only."""
 
 
 class MemberStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,3 +78,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The change of the membership under way, in words."""
     transfer_to: NodeId | None = None
     """Whom this leader is handing over to."""
+    session_reply_bytes: int = 0
+    """Replies remembered for retries, over all sessions."""

@@ -216,8 +216,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "        self.sessions.remember(session_id, sequence, ",
-                "        self.sessions.remember(session_id, max(0, sequence - 1), ",
+                "            self.sessions.remember(session_id, sequence, ",
+                "            self.sessions.remember(session_id, max(0, sequence - 1), ",
             ),
         ),
     ),
@@ -240,10 +240,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "        self.sessions.remember(session_id, sequence, failed",
-                "        if not self.core.is_leader:\n"
-                "            sequence, reply = session.sequence, session.reply\n"
-                "        self.sessions.remember(session_id, sequence, failed",
+                "            self.sessions.remember(session_id, sequence, failed",
+                "            if not self.core.is_leader:\n"
+                "                sequence = session.sequence\n"
+                "            self.sessions.remember(session_id, sequence, failed",
             ),
         ),
     ),
