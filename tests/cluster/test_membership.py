@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from raftline.cli.load import Load
+from raftline.cli.local_cluster import LocalNode
 
 if TYPE_CHECKING:
     from raftline.cli.local_cluster import LocalCluster
@@ -139,6 +140,51 @@ def test_a_node_moves_to_another_address(start_cluster: "StartCluster") -> None:
         assert client.get("key") == b"value"
 
 
+def test_a_node_that_was_removed_while_it_was_down_is_told(start_cluster: "StartCluster") -> None:
+    """Its clients, its status and its log say so, over restarts of everybody; added again, it goes on (K1, K2)."""
+    cluster = start_cluster(settings={"request_timeout_s": 30})
+    with cluster.client("n1") as client:
+        client.set("key", "value")
+    cluster.wait_until_level()
+    cluster.kill9("n3")
+    member(cluster, "n1", "remove", "n3")
+    cluster.start("n3")
+    words = "n3 was removed from the group: ask n1 at"
+    with cluster.client("n3") as client:
+        with pytest.raises(Exception, match=words):
+            client.get("key")
+        with pytest.raises(Exception, match=words):
+            client.set("key", "other")
+    info = cluster.info("n3")
+    assert info is not None
+    assert info.role == "removed"
+    assert "this node is no member of the group" in cluster.nodes["n3"].log()
+    for name in ("n1", "n2"):
+        cluster.restart(name)
+    with cluster.client("n3") as client, pytest.raises(Exception, match=words):
+        client.get("key")
+    member(cluster, "n1", "add", f"n3={cluster.nodes['n3'].address}")
+    cluster.wait_until_level()
+    assert voters(cluster, "n3") == ["n1", "n2", "n3"]
+    with cluster.client("n3") as client:
+        assert client.get("key") == b"value"
+
+
+def test_a_node_with_a_wrong_list_of_nodes_is_told(start_cluster: "StartCluster") -> None:
+    """It never was a member: it says so instead of waiting for votes that nobody gives it."""
+    cluster = start_cluster(settings={"request_timeout_s": 30})
+    with cluster.client("n1") as client:
+        client.set("key", "value")
+    cluster.wait_until_level()
+    cluster.nodes["n4"] = LocalNode("n4", cluster.directory)
+    cluster.start("n4")
+    with cluster.client("n4") as client, pytest.raises(Exception, match="n4 is no member of the group: ask n1 at"):
+        client.get("key")
+    info = cluster.info("n4")
+    assert info is not None
+    assert (info.role, info.last_index) == ("stranger", 0)
+
+
 def test_a_node_that_joins_waits_and_says_so(start_cluster: "StartCluster") -> None:
     """Before it is added it refuses clients in words; added as a learner it reads, and does not vote."""
     cluster = start_cluster(settings={"request_timeout_s": 0.5})
@@ -147,7 +193,7 @@ def test_a_node_that_joins_waits_and_says_so(start_cluster: "StartCluster") -> N
     info = cluster.info("n4")
     assert info is not None
     assert (info.role, info.term, info.members) == ("waiting", 0, ())
-    with cluster.client("n4") as client, pytest.raises(Exception, match="no quorum could be reached"):
+    with cluster.client("n4") as client, pytest.raises(Exception, match="n4 waits to be added to a group: the command"):
         client.set("key", "value")
     member(cluster, "n2", "add", f"n4={node.address}", "--learner")
     cluster.wait_until_level()

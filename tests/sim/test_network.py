@@ -13,6 +13,7 @@ from raftline.sim.faults import Latency, LinkFaults
 from raftline.sim.loop import SimLoop
 from raftline.sim.network import QUEUE_BYTES_MAX, SimNetwork, SimTransport
 from raftline.sim.node_loop import NodeLoop
+from raftline.transport.codec import Stranger
 
 NAMES = ("n1", "n2", "n3", "n4", "n5")
 
@@ -411,3 +412,22 @@ def test_one_seed_gives_one_run() -> None:
 
     assert run(1) == run(1)
     assert run(1) != run(2)
+
+
+def test_a_word_to_a_stranger_needs_no_link_and_meets_cuts() -> None:
+    """A peer is not told: it is no stranger."""
+    world = World(count=2)
+    told: list[tuple[NodeId, Stranger]] = []
+    world.nodes["n2"].spawn(world.transports["n2"].start(lambda *_: None, lambda *word: told.append(word)))
+    word = Stranger(0, 7, (("n1", "127.0.0.1:7001@17001"),))
+    world.transports["n1"].tell_stranger("n2", word)
+    world.loop.run_for(1)
+    assert told == []
+    world.transports["n1"].set_peers({})
+    world.transports["n1"].tell_stranger("n2", word)
+    world.loop.run_for(1)
+    assert told == [("n1", word)]
+    world.network.cut("n1", "n2")
+    world.transports["n1"].tell_stranger("n2", word)
+    world.loop.run_for(1)
+    assert (told, world.network.stats.words_to_strangers) == ([("n1", word)], 2)

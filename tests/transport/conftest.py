@@ -11,7 +11,7 @@ import uvloop
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
-from raftline.transport.codec import VERSIONS, Codec, DialledFrame, Envelope, Hello, Ping, Versions
+from raftline.transport.codec import VERSIONS, Codec, DialledFrame, Envelope, Hello, Ping, Stranger, Versions
 from raftline.transport.frame import FrameReader
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -50,6 +50,8 @@ class Node:
         self.log = log
         self.links = links
         self.inbox: asyncio.Queue[Arrival] = asyncio.Queue()
+        self.strangers: list[tuple[NodeId, Stranger]] = []
+        """By whom it was told that it is no member."""
 
     @property
     def address(self) -> str:
@@ -132,7 +134,9 @@ class World:
         )  # fmt: skip
         node = Node(transport, log, links)
         transport.set_peers(peers or {})
-        await transport.start(lambda *arrival: node.inbox.put_nowait(arrival))
+        await transport.start(
+            lambda *arrival: node.inbox.put_nowait(arrival), lambda *told: node.strangers.append(told)
+        )
         self._closers.append(transport.stop)
         return node
 

@@ -32,6 +32,7 @@ from raftline.transport.codec import (
     Hello,
     Ping,
     Refusal,
+    Stranger,
     UnknownKind,
     Versions,
     Welcome,
@@ -56,7 +57,7 @@ MESSAGES: list[Message] = [
 ]
 
 
-def payload_of(value: Hello | Welcome | Refusal | Ping | Envelope) -> bytes:
+def payload_of(value: Hello | Welcome | Refusal | Ping | Stranger | Envelope) -> bytes:
     """Return the payload of the frame of `value`."""
     return bytes(Codec().control_frame(value)[HEADER_BYTES:])
 
@@ -81,7 +82,7 @@ def test_the_handshake_comes_out_as_it_went_in() -> None:
     assert codec.opening(hello).startswith(PREFACE)
     assert codec.decode_accepted(memoryview(payload_of(hello))) == hello
     assert codec.decode_accepted(memoryview(payload_of(Ping()))) == Ping()
-    for frame in (Welcome(VERSIONS.newest, "n2"), Refusal("why"), Ping()):
+    for frame in (Welcome(VERSIONS.newest, "n2"), Refusal("why"), Ping(), Stranger(0, 7, (("n2", "h:1"),), 3)):
         assert codec.decode_dialled(memoryview(payload_of(frame))) == frame
 
 
@@ -223,6 +224,18 @@ def test_every_message_has_a_version_that_is_spoken() -> None:
     """None is sent that no version of ours knows."""
     for kind in typing.get_args(Message):
         assert version_of(kind) <= VERSIONS.newest
+
+
+def test_a_word_to_a_stranger_fits_the_frames_that_a_dialler_reads() -> None:
+    """Of many members as many are named as there is room for, the first ones."""
+    addresses = tuple((f"node-{number:03}", f"host-{number:03}.example.org:7001@17001") for number in range(100))
+    frame = Codec().stranger_frame(Stranger(0, 2**63, addresses, 2**32))
+    assert len(frame) - HEADER_BYTES <= HANDSHAKE_BYTES_MAX
+    word = Codec().decode_dialled(memoryview(frame)[HEADER_BYTES:])
+    assert isinstance(word, Stranger)
+    assert word.index == 2**63
+    assert len(word.addresses) > 10
+    assert word.addresses == addresses[: len(word.addresses)]
 
 
 def test_the_longest_handshake_frames_fit_their_limit() -> None:

@@ -11,7 +11,7 @@ from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest, ForwardRequest, ReadIndexRequest, SnapshotRequest, TimeoutNow
 from raftline.errors import ConfigError
 from raftline.runtime.ports import Transport
-from raftline.transport.codec import _SINCE, Codec, Envelope, Versions
+from raftline.transport.codec import _SINCE, Codec, Envelope, Stranger, Versions, Welcome
 from raftline.transport.connection import Connection
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -235,6 +235,33 @@ def test_old_and_new_nodes_speak_what_both_know(
         heard = [(await b.inbox.get())[2] for _ in range(spoken)]
         assert heard == [ReadIndexRequest(1, 1), TimeoutNow(4)][-spoken:]
         assert a.transport.status()["b"].dropped_messages == 2 - spoken
+
+    run(story)
+
+
+@pytest.mark.parametrize(("theirs", "heard"), [((1, 3), 1), ((1, 2), 0)])
+def test_a_node_that_is_no_peer_is_told_over_its_own_connection(
+    theirs: tuple[int, int],
+    heard: int,
+    run: Run,
+) -> None:
+    """Unless it speaks a version that does not know the word; whoever is not connected hears nothing."""
+
+    async def story(world: "World") -> None:
+        b = await world.node("b")
+        a = await world.node("a", versions=Versions(*theirs), peers={"b": b.address})
+        await a.until_link("b", up=True)
+        word = Stranger(0, 7, (("b", b.address),), 3)
+        b.transport.tell_stranger("a", word)
+        b.transport.tell_stranger("c", word)
+        client = await world.client(b)
+        client.greet("d", "b", versions=Versions(*theirs))
+        assert isinstance(await client.frame(), Welcome)
+        b.transport.tell_stranger("d", word)
+        await b.transport.stop()
+        assert await client.frame() == (word if heard else None)
+        await a.until_link("b", up=False)
+        assert a.strangers == ([("b", word)] if heard else [])
 
     run(story)
 

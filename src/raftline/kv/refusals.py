@@ -10,6 +10,7 @@ from raftline.errors import (
     CallerError,
     ChangeRefused,
     NotLeader,
+    NotMember,
     Overloaded,
     ProposalError,
     ProposalLost,
@@ -57,4 +58,6 @@ def task_refusal(reason: BaseException) -> bytes:
 
 
 def _no_leader(reason: ProposalError) -> str:
+    if isinstance(reason, NotMember):
+        return str(reason)
     return "no leader is known" if isinstance(reason, NotLeader) else f"no quorum could be reached ({reason})"

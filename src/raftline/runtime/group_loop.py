@@ -12,7 +12,7 @@ import structlog
 
 from raftline.core.events import Compacted, Event, Persisted, Received, TimerDue
 from raftline.core.ids import GroupId, Index, NodeId, Term
-from raftline.core.messages import ForwardReply, ForwardRequest, Message
+from raftline.core.messages import ForwardReply, ForwardRequest, Message, VoteRequest
 from raftline.core.ready import Ready
 from raftline.core.state import Role
 from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
@@ -22,13 +22,14 @@ from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
-from raftline.runtime.members import not_member
 from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
 from raftline.runtime.snapshotting import Snapshotting
+from raftline.runtime.strangers import Strangers
+from raftline.transport.codec import Stranger
 from raftline.wal.wal import Wal
 
 __all__ = ["GroupLoop"]
@@ -79,6 +80,7 @@ class GroupLoop:
         self._held: list[Proposal] = []
         self._reading = Reading(replica, clock.wall_ms)
         self._peers = Peers(replica.core.state, transport)
+        self.strangers = Strangers(group, replica.core.state, transport)
         self._deadlines = Deadlines()
         self._controls = Controls(replica, self._held.append)
         self._leaving = Drain(replica.core, config.core)
@@ -98,15 +100,9 @@ class GroupLoop:
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
         self.feeding = Feeding(group, wal, log_disk, snapshot_disk, post=self.post, fail=self.fail)
         self.snapshotting = Snapshotting(
-            group,
-            replica,
-            wal.snapshots,
-            snapshot_disk,
-            post=self.post,
-            fail=self.fail,
-            now=loop.time,
-            chunk_bytes=config.core.snapshot_chunk_bytes,
-        )
+            group, replica, wal.snapshots, snapshot_disk,
+            post=self.post, fail=self.fail, now=loop.time, chunk_bytes=config.core.snapshot_chunk_bytes,
+        )  # fmt: skip
 
     # What others may call.
 
@@ -114,6 +110,11 @@ class GroupLoop:
         """Take a peer's message in."""
         self._messages.append((sender, message))
         self._schedule()
+
+    def on_stranger(self, sender: NodeId, word: Stranger) -> None:
+        """Take in that a peer does not hold this node for a member; whoever waits here for a leader is told."""
+        if self.strangers.on_word(sender, word):
+            self._schedule()
 
     def post(self, event: Event) -> None:
         """Take in that some work is finished."""
@@ -225,6 +226,8 @@ class GroupLoop:
                 if self.forwarding.on_reply(message):  # type: ignore[arg-type]
                     self._release_held()
             else:
+                if kind is VoteRequest:
+                    self.strangers.answer(sender)
                 step(Received(sender, message), now)
         if messages:
             self._schedule()
@@ -337,8 +340,8 @@ class GroupLoop:
         if self._reading.is_waiting:
             self._reading.route(now)
         if core.leader is None:
-            if core.state.is_removed:
-                self._refuse_all(not_member(core.state))
+            if (error := self.strangers.error()) is not None:
+                self._refuse_all(error)
             return
         may_go = not self.forwarding.is_holding and (core.takes_proposals or not core.is_leader)
         if self._proposals and may_go:
@@ -428,22 +431,19 @@ class GroupLoop:
             return
         old_term, old_leader, old_role = self._seen
         self._seen = seen
+        if core.leader is not None:
+            self.strangers.forget()
         if core.leader != old_leader or core.term != old_term:
             self.forwarding.on_leader_changed(self._loop.time(), handed_over=state.handover_term == state.term)
             self._release_held()
         if old_role is Role.LEADER:
             self.snapshotting.close_readers()
         if (core.leader, core.role) != (old_leader, old_role):
+            was = old_role.value if old_role is not None else "starting"
             _log.info(
-                "role",
-                node=core.state.me,
-                role=core.role.value,
-                was=old_role.value if old_role is not None else "starting",
-                term=core.term,
-                leader=core.leader,
-                last_index=core.state.log.last_index,
-                commit=core.state.commit,
-            )
+                "role", node=state.me, role=core.role.value, was=was, term=core.term, leader=core.leader,
+                last_index=state.log.last_index, commit=state.commit,
+            )  # fmt: skip
         if core.leader is not None and (self._proposals or self._reading.is_waiting):
             self._schedule()
 

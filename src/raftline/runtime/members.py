@@ -3,6 +3,8 @@
 Reads a replica's state and nothing else; positions of others are known to the leader only.
 """
 
+from collections.abc import Iterable
+
 from raftline.core.changing import describe_progress, why_not_ready
 from raftline.core.ids import NodeId
 from raftline.core.raft import Raft
@@ -10,7 +12,7 @@ from raftline.core.state import RaftState, Role
 from raftline.errors import NotMember
 from raftline.runtime.status import MemberStatus
 
-__all__ = ["change_under_way", "members_of", "not_member", "role_of"]
+__all__ = ["ask_members", "change_under_way", "members_of", "not_member", "role_of"]
 
 
 def role_of(core: Raft) -> str:
@@ -39,9 +41,14 @@ def change_under_way(state: RaftState) -> str | None:
 
 def not_member(state: RaftState) -> NotMember:
     """Return what to tell whoever asks something of a node that belongs to no group."""
-    members = ", ".join(f"{node} at {address}" for node, address in state.membership.addresses)
+    members = ask_members(state.membership.addresses)
     text = f"was removed from the group: ask {members}" if members else "waits to be added to a group"
     return NotMember(f"{state.me} {text}")
+
+
+def ask_members(addresses: Iterable[tuple[NodeId, str]]) -> str:
+    """Return who can be asked instead, in words."""
+    return ", ".join(f"{node} at {address}" for node, address in addresses)
 
 
 def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberStatus:

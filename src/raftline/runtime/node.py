@@ -40,6 +40,7 @@ from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
 from raftline.transport.address import parse_address
+from raftline.transport.codec import Stranger
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
 from raftline.wal.files import Files, OsFiles
@@ -131,7 +132,7 @@ class Node:
                 await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
                 if self._failed.done():
                     raise self._failed.result()  # noqa: TRY301  the failure was seen in a callback
-            await self._ports.transport.start(self._on_message)
+            await self._ports.transport.start(self._on_message, self._on_stranger)
         except BaseException:
             await self.stop()
             raise
@@ -320,7 +321,7 @@ class Node:
         return Status(
             node_id=self.config.node_id,
             cluster_id=self.config.cluster_id,
-            role=role_of(replica.core),
+            role=group.strangers.role() or role_of(replica.core),
             leader_id=state.leader,
             leader_address=state.membership.address_of(state.leader) if state.leader else None,
             term=state.term,
@@ -422,6 +423,10 @@ class Node:
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         if group == _GROUP and self._group is not None:
             self._group.on_message(sender, message)
+
+    def _on_stranger(self, sender: NodeId, word: Stranger) -> None:
+        if word.group == _GROUP and self._group is not None:
+            self._group.on_stranger(sender, word)
 
     def _on_failure(self, error: BaseException) -> None:
         _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)

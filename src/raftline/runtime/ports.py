@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
+from raftline.transport.codec import Stranger
 
 __all__ = ["Clock", "DiskThread", "Transport"]
 
@@ -38,14 +39,24 @@ class Transport(Protocol):
     def send(self, to: NodeId, group: GroupId, message: Message) -> None:
         """Queue `message`; never waits. A message for a stranger, or for a peer whose queue is full, is dropped."""
 
+    def tell_stranger(self, to: NodeId, word: Stranger) -> None:
+        """Tell a node that is no peer, over the connection that it made; dropped if there is none. Never waits."""
+
     def flush(self) -> None:
         """Hand everything queued in this turn to the network, one write per peer."""
 
     def set_peers(self, addresses: dict[NodeId, str]) -> None:
         """Replace the set of peers: id → `host:port@busport`."""
 
-    async def start(self, on_message: Callable[[NodeId, GroupId, Message], None]) -> None:
-        """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`."""
+    async def start(
+        self,
+        on_message: Callable[[NodeId, GroupId, Message], None],
+        on_stranger: Callable[[NodeId, Stranger], None] | None = None,
+    ) -> None:
+        """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`.
+
+        `on_stranger(peer, word)` hears what `tell_stranger` of a peer says of this node.
+        """
 
     async def stop(self) -> None:
         """Close every connection and stop listening."""

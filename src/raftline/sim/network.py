@@ -11,21 +11,21 @@ from functools import partial
 from random import Random
 from typing import NamedTuple
 
-import msgspec
-
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.sim.faults import CALM_LINK, LinkFaults
 from raftline.sim.loop import SimLoop
+from raftline.sim.network_stats import NetworkStats, Traffic
 from raftline.sim.view import LoopView
-from raftline.transport.codec import Codec, Envelope
+from raftline.transport.codec import Codec, Envelope, Stranger
 from raftline.transport.frame import HEADER_BYTES
 
-__all__ = ["NetworkStats", "Parcel", "SimNetwork", "SimTransport", "Traffic"]
+__all__ = ["Parcel", "SimNetwork", "SimTransport"]
 
 QUEUE_BYTES_MAX = 32 * 1024 * 1024
 """In flight on one link, as in the production transport; beyond it messages are dropped."""
 QUEUE_MESSAGES_MAX = 100_000
+_WORD_S = 0.001
 
 
 class Parcel(NamedTuple):
@@ -38,42 +38,6 @@ class Parcel(NamedTuple):
     size_bytes: int
     order: int
     """Its number in the run; what a cut held sets out in this order."""
-
-
-class Traffic(msgspec.Struct):
-    """What one node sent and received; bytes are those of whole frames."""
-
-    messages_sent: int = 0
-    bytes_sent: int = 0
-    messages_received: int = 0
-    bytes_received: int = 0
-
-
-class NetworkStats(msgspec.Struct):
-    """How often each thing happened; all but the last group count messages."""
-
-    sent: int = 0
-    delivered: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    reordered: int = 0
-    delayed: int = 0
-    lost_in_cut: int = 0
-    held_in_cut: int = 0
-    lost_in_reset: int = 0
-    lost_of_a_kind: int = 0
-    to_stranger: int = 0
-    """Sent to somebody who is no peer, or by a node that is not on the network."""
-    to_absent: int = 0
-    """Arrived at a node that was down."""
-    queue_full: int = 0
-    cuts_both_ways: int = 0
-    cuts_one_way: int = 0
-    partitions: int = 0
-    bridges: int = 0
-    flaps: int = 0
-    resets: int = 0
-    heals: int = 0
 
 
 class _Link:
@@ -107,6 +71,7 @@ class SimTransport:
         self._network = network
         self._outbox: dict[NodeId, list[Parcel]] = {}
         self._on_message: Callable[[NodeId, GroupId, Message], None] | None = None
+        self._on_stranger: Callable[[NodeId, Stranger], None] | None = None
 
     @property
     def listening(self) -> bool:
@@ -139,14 +104,29 @@ class SimTransport:
         self.peers = dict(addresses)
         self._outbox = {peer: batch for peer, batch in self._outbox.items() if peer in addresses}
 
-    async def start(self, on_message: Callable[[NodeId, GroupId, Message], None]) -> None:
+    def tell_stranger(self, to: NodeId, word: Stranger) -> None:
+        """Say at once what needs no link: whoever is told has just asked for it."""
+        if self.listening and to not in self.peers:
+            self._network.tell_stranger(self.node_id, to, word)
+
+    async def start(
+        self,
+        on_message: Callable[[NodeId, GroupId, Message], None],
+        on_stranger: Callable[[NodeId, Stranger], None] | None = None,
+    ) -> None:
         """Let messages arrive from now on."""
         self._on_message = on_message
+        self._on_stranger = on_stranger
 
     async def stop(self) -> None:
         """Send what is queued, then neither send nor receive."""
         self.flush()
         self._on_message = None
+
+    def receive_word(self, source: NodeId, word: Stranger) -> None:
+        """Hand over what a node says that this one is no peer of; runs as the node."""
+        if self._on_stranger is not None and self.listening:
+            self._on_stranger(source, word)
 
     def receive(self, source: NodeId, batch: Sequence[Parcel]) -> None:
         """Hand over what arrived from `source`, in order; runs as the node."""
@@ -370,6 +350,16 @@ class SimNetwork:
         if link.faults.reset and self._draw() < link.faults.reset:
             self.reset(source, target)
         self._depart(link, batch)
+
+    def tell_stranger(self, source: NodeId, target: NodeId, word: Stranger) -> None:
+        """Carry a word to a node that is no peer, unless a cut is between them; no chance is drawn for it."""
+        self.stats.words_to_strangers += 1
+        self._loop.at(self._loop.now + _WORD_S, partial(self._arrive_word, source, target, word))
+
+    def _arrive_word(self, source: NodeId, target: NodeId, word: Stranger) -> None:
+        transport = self._transports.get(target)
+        if transport is not None and transport.listening and self._link(source, target).cut is None:
+            transport.loop.call_soon(transport.receive_word, source, word)
 
     def _without_lost(
         self, link: _Link, batch: list[Parcel], loses: Callable[[NodeId, NodeId, Message], bool]

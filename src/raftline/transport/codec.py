@@ -1,16 +1,16 @@
 """Frames become messages and messages become frames: one msgspec Encoder, one typed Decoder per direction.
 
 A payload is a MessagePack array whose first element is a tag: `Hello`, `Welcome`, `Refusal` and `Ping` run the
-connection, `Envelope` carries one message of one group. Receivers ignore further elements at the end of an array, so a
-later version may append fields; messages of a kind they do not know are told apart from nonsense. It refuses to know
-sockets, queues and time.
+connection, `Envelope` carries one message of one group, `Stranger` is said to a dialler that is no member. Receivers
+ignore further elements at the end of an array, so a later version may append fields; messages of a kind they do not
+know are told apart from nonsense. It refuses to know sockets, queues and time.
 """
 
 from typing import get_args
 
 import msgspec
 
-from raftline.core.ids import GroupId, NodeId
+from raftline.core.ids import GroupId, Index, NodeId
 from raftline.core.messages import Message
 from raftline.errors import PeerError
 from raftline.transport.frame import HEADER_BYTES, PREFACE, add_header
@@ -25,6 +25,7 @@ __all__ = [
     "Hello",
     "Ping",
     "Refusal",
+    "Stranger",
     "UnknownKind",
     "Versions",
     "Welcome",
@@ -43,8 +44,9 @@ class Versions(msgspec.Struct, frozen=True):
         return f"version {self.oldest}" if self.oldest == self.newest else f"versions {self.oldest} to {self.newest}"
 
 
-VERSIONS = Versions(1, 2)
+VERSIONS = Versions(1, 3)
 """What this code speaks. 1: the first. 2: both sides say which versions they speak, and pass over unknown messages.
+3: whoever asks for votes and is no member is told so.
 
 A message or field that older nodes must not see raises `newest`, and `_SINCE` says so. `oldest` is raised only when the
 release that last needed it is out of support: during an upgrade both must find a common one.
@@ -84,6 +86,20 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="refus
     reason: str
 
 
+class Stranger(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="stranger"):
+    """To the dialler, which asked for a vote: as of `index` you are no member of the group; the members are these.
+
+    As many of `addresses` as fit a frame of the handshake's size, which is all that a dialler reads.
+    """
+
+    group: GroupId
+    index: Index
+    """Everything up to here is committed, as the sender knows, and names no membership with the dialler in it."""
+    addresses: tuple[tuple[NodeId, str], ...]
+    history: int = 0
+    """Of the sender's log, 0 if it knows none."""
+
+
 class Ping(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="ping"):
     """Nothing but a sign of life; either side sends one in each interval and nobody answers it."""
 
@@ -98,16 +114,16 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="m"):
 AcceptedFrame = Hello | Ping | Envelope
 """What a dialler may send."""
 
-DialledFrame = Welcome | Refusal | Ping
+DialledFrame = Welcome | Refusal | Ping | Stranger
 """What the accepting side may send."""
 
 _REASON_LENGTH_MAX = 200
 
-_SINCE: dict[type, int] = {}
-"""Messages that came with a later version than the first; peers that speak an older one are not sent them."""
+_SINCE: dict[type, int] = {Stranger: 3}
+"""Messages and frames that came with a later version than the first; who speaks an older one is not sent them."""
 
 _KINDS = {kind.__struct_config__.tag for kind in get_args(Message)}
-_CONTROL_KINDS = {"hello", "welcome", "refusal", "ping", "m"}
+_CONTROL_KINDS = {"hello", "welcome", "refusal", "ping", "m", "stranger"}
 
 
 class UnknownKind(PeerError):
@@ -150,7 +166,7 @@ class Codec:
         self._latest = None
         self._latest_frame = bytearray()
 
-    def control_frame(self, value: Hello | Welcome | Refusal | Ping | Envelope) -> bytearray:
+    def control_frame(self, value: Hello | Welcome | Refusal | Ping | Stranger | Envelope) -> bytearray:
         """Return the complete frame of `value`."""
         frame = bytearray(HEADER_BYTES)
         self._encoder.encode_into(value, frame, HEADER_BYTES)
@@ -159,6 +175,14 @@ class Codec:
     def opening(self, value: Hello | Welcome | Refusal) -> bytes:
         """Return the preface and the first frame of one direction."""
         return PREFACE + self.control_frame(value)
+
+    def stranger_frame(self, word: Stranger) -> bytearray:
+        """Return the complete frame of `word`, without the last of its addresses if it would be too long."""
+        frame = self.control_frame(word)
+        while len(frame) - HEADER_BYTES > HANDSHAKE_BYTES_MAX:
+            word = msgspec.structs.replace(word, addresses=word.addresses[:-1])
+            frame = self.control_frame(word)
+        return frame
 
     def refusal(self, reason: str) -> Refusal:
         """Return a `Refusal` whose reason fits a handshake frame."""

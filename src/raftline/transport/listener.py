@@ -19,10 +19,12 @@ from raftline.transport.codec import (
     Envelope,
     Hello,
     Ping,
+    Stranger,
     UnknownKind,
     Versions,
     Welcome,
     agreed_version,
+    version_of,
 )
 from raftline.transport.connection import Connection
 from raftline.transport.frame import HEADER_BYTES
@@ -125,6 +127,12 @@ class Listener:
         for node, connection in self._identified.items():
             connection.traffic = self.context.traffic_of(node)
 
+    def tell_stranger(self, to: NodeId, word: Stranger) -> None:
+        """Tell a node that is connected, unless it does not know the word or does not read what it is sent."""
+        connection = self._identified.get(to)
+        if connection is not None and connection.version >= version_of(Stranger) and not connection.paused:
+            connection.write(self.context.codec.stranger_frame(word))
+
     def on_opened(self, connection: "_Accepted") -> None:
         """Give a new connection a place, the oldest unidentified one's if there is no other."""
         self._open.add(connection)
@@ -196,6 +204,8 @@ class _Accepted(Connection):
         self.traffic = Traffic()
         self.sender: NodeId | None = None
         """Who is there; None until it has said so."""
+        self.version = 0
+        """What the other side speaks with us, once that is agreed."""
 
     def on_opened(self) -> None:
         self._listener.on_opened(self)
@@ -227,9 +237,9 @@ class _Accepted(Connection):
     def _greet(self, hello: Hello) -> None:
         """Let the node in and say so."""
         context = self._listener.context
-        version, self.traffic = self._listener.on_hello(self, hello)
+        self.version, self.traffic = self._listener.on_hello(self, hello)
         self.sender = hello.node_id
-        self.write(self.codec.opening(Welcome(version, context.node_id)))
+        self.write(self.codec.opening(Welcome(self.version, context.node_id)))
         self.become_identified(context.settings.max_frame_bytes)
         context.on_identified(hello.node_id)
 

@@ -15,7 +15,16 @@ import msgspec
 from raftline.core.ids import NodeId
 from raftline.errors import PeerError
 from raftline.transport.address import Address
-from raftline.transport.codec import HANDSHAKE_BYTES_MAX, Codec, Hello, Refusal, UnknownKind, Versions, Welcome
+from raftline.transport.codec import (
+    HANDSHAKE_BYTES_MAX,
+    Codec,
+    Hello,
+    Refusal,
+    Stranger,
+    UnknownKind,
+    Versions,
+    Welcome,
+)
 from raftline.transport.connection import Connection
 from raftline.transport.notices import Notices
 from raftline.transport.settings import TransportSettings
@@ -53,6 +62,8 @@ class LinkContext(msgspec.Struct, frozen=True, kw_only=True):
     notices: Notices
     on_connection: Callable[[NodeId, bool], None]
     """Called when a link opens (True) and when an open one breaks (False)."""
+    on_stranger: Callable[[NodeId, Stranger], None] = lambda _peer, _word: None
+    """Called when a peer says that this node is no member of its group."""
 
 
 class PeerLink:
@@ -215,6 +226,10 @@ class PeerLink:
         self._context.on_connection(self.peer_id, True)  # noqa: FBT003  a callback has no keywords
         self.flush()
 
+    def on_stranger(self, word: Stranger) -> None:
+        """Pass on that the peer does not hold this node for a member."""
+        self._context.on_stranger(self.peer_id, word)
+
     def on_refusal(self, connection: "_Dialled", refusal: Refusal) -> None:
         """Note why the peer does not want us, and give it time."""
         self._attempts = _ATTEMPTS_AFTER_REFUSAL
@@ -290,7 +305,9 @@ class _Dialled(Connection):
                 raise PeerError("a second welcome")
             self._link.on_welcome(self, frame)
         elif not self.identified:
-            raise PeerError("a ping instead of a welcome")
+            raise PeerError(f"a {type(frame).__name__.lower()} instead of a welcome")
+        elif isinstance(frame, Stranger):
+            self._link.on_stranger(frame)
 
     def on_writable(self) -> None:
         self._link.flush()

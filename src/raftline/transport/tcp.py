@@ -15,7 +15,7 @@ from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.errors import ConfigError
 from raftline.transport.address import Address, parse_address
-from raftline.transport.codec import VERSIONS, Codec, Versions, version_of
+from raftline.transport.codec import VERSIONS, Codec, Stranger, Versions, version_of
 from raftline.transport.frame import HEADER_BYTES
 from raftline.transport.listener import Listener, ListenerContext
 from raftline.transport.notices import Log, Notices
@@ -117,6 +117,11 @@ class TcpTransport:
         link.queue(frame)
         self._unflushed[link] = None
 
+    def tell_stranger(self, to: NodeId, word: Stranger) -> None:
+        """Tell a node, over the connection that it made, that it is no member; dropped if there is none."""
+        if self._listener is not None:
+            self._listener.tell_stranger(to, word)
+
     def flush(self) -> None:
         """Hand everything queued in this turn to the network, one write per peer."""
         for link in self._unflushed:
@@ -147,10 +152,15 @@ class TcpTransport:
         assert self._listener is not None
         self._listener.recount()
 
-    async def start(self, on_message: Callable[[NodeId, GroupId, Message], None]) -> None:
+    async def start(
+        self,
+        on_message: Callable[[NodeId, GroupId, Message], None],
+        on_stranger: Callable[[NodeId, Stranger], None] | None = None,
+    ) -> None:
         """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`.
 
-        Raises ConfigError if the address cannot be listened on.
+        `on_stranger(peer, word)` hears it when a peer says that this node is no member of its group. Raises
+        ConfigError if the address cannot be listened on.
         """
         assert self._context is None, "a transport starts once"
         loop = asyncio.get_running_loop()
@@ -169,6 +179,7 @@ class TcpTransport:
             node_id=self.node_id, cluster_id=self.cluster_id, versions=self.versions,
             settings=self.settings, codec=self._codec,
             random_source=self._random, notices=notices, on_connection=self._on_connection,
+            on_stranger=on_stranger or (lambda _peer, _word: None),
         )  # fmt: skip
         self.set_peers({peer: str(address) for peer, address in self._addresses.items()})
         self._ticker = loop.call_later(self.settings.ping_interval_s, self._tick)

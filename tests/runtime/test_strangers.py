@@ -1,0 +1,139 @@
+"""The word to a candidate that is no member: who says it, who believes it, and what it changes."""
+
+import random
+from typing import Any
+
+import pytest
+
+from raftline.core.configuration import encode_membership
+from raftline.core.entries import KIND_MEMBERSHIP, Entry
+from raftline.core.membership import Membership
+from raftline.core.raft import Raft
+from raftline.core.state import RaftState
+from raftline.runtime.strangers import Strangers
+from raftline.transport.codec import Stranger
+
+MEMBERS = {f"n{number}": f"127.0.0.{number}:7000@17000" for number in (1, 2, 3)}
+OTHERS = tuple((name, MEMBERS[name]) for name in ("n1", "n2"))
+
+
+class _Bench:
+    """One node of a group whose log names members at some indices."""
+
+    def __init__(self, me: str, memberships: dict[int, tuple[str, ...]], last_index: int, commit: int) -> None:
+        entries = [Entry(index, 1, b"", 0) for index in range(1, last_index + 1)]
+        for index, names in memberships.items():
+            membership = Membership.of({name: MEMBERS[name] for name in names})
+            entries[index - 1] = Entry(index, 1, encode_membership(membership), KIND_MEMBERSHIP)
+        core = Raft(me, Membership.of(MEMBERS), random=random.Random(1), now=0.0, entries=entries)
+        self.state: RaftState = core.state
+        self.state.commit = commit
+        self.told: list[tuple[str, Stranger]] = []
+        transport: Any = self
+        self.strangers = Strangers(0, core.state, transport)
+
+    def tell_stranger(self, to: str, word: Stranger) -> None:
+        self.told.append((to, word))
+
+
+def test_a_candidate_that_was_removed_is_told() -> None:
+    """With the members there are now, and up to where that is certain; a member is told nothing."""
+    bench = _Bench("n1", {4: ("n1", "n2")}, last_index=9, commit=8)
+    bench.strangers.answer("n2")
+    assert bench.told == []
+    bench.strangers.answer("n3")
+    assert bench.told == [("n3", Stranger(0, 8, OTHERS))]
+
+
+@pytest.mark.parametrize(
+    ("me", "memberships", "commit"),
+    [
+        ("n1", {4: ("n1", "n2")}, 3),  # the removal is not committed, as far as n1 knows
+        ("n1", {4: ("n1", "n2"), 6: ("n1", "n2", "n3")}, 5),  # it is being added again
+        ("n1", {}, 0),  # nothing is committed: this may be a first start
+        ("n2", {4: ("n1",)}, 9),  # who is no member itself
+    ],
+)
+def test_nothing_is_said_that_may_not_be_so(me: str, memberships: dict[int, tuple[str, ...]], commit: int) -> None:
+    """While a change is under way, before anything is committed, and by strangers."""
+    bench = _Bench(me, memberships, last_index=9, commit=commit)
+    bench.strangers.answer("n3" if memberships else "n4")
+    assert bench.told == []
+
+
+def test_who_is_told_says_it_and_changes_nothing_else() -> None:
+    """Role and error name it; term, vote, log, membership and the next election stay as they were."""
+    bench = _Bench("n3", {}, last_index=2, commit=2)
+    before = (bench.state.term, bench.state.vote, bench.state.membership, bench.state.election_deadline)
+    assert bench.strangers.error() is None
+    assert bench.strangers.on_word("n1", Stranger(0, 8, OTHERS))
+    assert str(bench.strangers.error()) == (
+        "n3 was removed from the group: ask n1 at 127.0.0.1:7000@17000, n2 at 127.0.0.2:7000@17000"
+    )
+    assert bench.strangers.role() == "removed"
+    after = (bench.state.term, bench.state.vote, bench.state.membership, bench.state.election_deadline)
+    assert after == before
+    assert not bench.state.hard_state_changed
+    assert bench.state.may_campaign
+
+
+def test_who_never_held_anything_is_a_stranger() -> None:
+    """As when it was started with another list of nodes than the cluster has."""
+    bench = _Bench("n3", {}, last_index=0, commit=0)
+    assert bench.strangers.on_word("n1", Stranger(0, 8, OTHERS))
+    assert bench.strangers.role() == "stranger"
+    assert "n3 is no member of the group: ask n1 at" in str(bench.strangers.error())
+
+
+def test_a_node_that_was_just_added_does_not_believe_who_has_not_heard_of_it() -> None:
+    """Its own log names it behind the index up to which the other one's holds."""
+    bench = _Bench("n3", {2: ("n1", "n2"), 7: ("n1", "n2", "n3")}, last_index=7, commit=2)
+    assert not bench.strangers.on_word("n1", Stranger(0, 6, OTHERS))
+    assert bench.strangers.error() is None
+    assert bench.strangers.on_word("n2", Stranger(0, 8, OTHERS)), "it was removed again"
+
+
+def test_a_leader_ends_it() -> None:
+    """While one is known no word is believed, and what was believed before is forgotten for good."""
+    bench = _Bench("n3", {}, last_index=2, commit=2)
+    assert bench.strangers.on_word("n1", Stranger(0, 8, OTHERS))
+    bench.state.leader = "n1"
+    assert bench.strangers.error() is None
+    assert not bench.strangers.on_word("n2", Stranger(0, 9, OTHERS))
+    bench.strangers.forget()
+    bench.state.leader = None
+    assert bench.strangers.role() is None
+
+
+def test_an_entry_that_names_it_ends_it() -> None:
+    """Even before the leader that sent it is forgotten again."""
+    bench = _Bench("n3", {}, last_index=2, commit=2)
+    assert bench.strangers.on_word("n1", Stranger(0, 8, OTHERS))
+    bench.state.configuration.on_appended(
+        [Entry(9, 1, encode_membership(Membership.of(MEMBERS)), KIND_MEMBERSHIP)],
+    )
+    assert bench.strangers.error() is None
+
+
+def test_a_group_of_another_history_is_not_believed() -> None:
+    """Indices of two logs that began apart say nothing about each other (C14)."""
+    bench = _Bench("n3", {}, last_index=2, commit=2)
+    bench.state.history = 7
+    assert not bench.strangers.on_word("n1", Stranger(0, 8, OTHERS, history=8))
+    assert bench.strangers.on_word("n1", Stranger(0, 8, OTHERS, history=7))
+
+
+def test_a_word_is_news_once() -> None:
+    """Every candidate of the group says it at every election."""
+    bench = _Bench("n3", {}, last_index=2, commit=2)
+    word = Stranger(0, 8, OTHERS)
+    assert bench.strangers.on_word("n1", word)
+    assert not bench.strangers.on_word("n2", word)
+    assert bench.strangers.on_word("n2", Stranger(0, 9, OTHERS))
+
+
+def test_a_node_that_knows_of_its_removal_needs_no_word() -> None:
+    """It answers clients from its own log."""
+    bench = _Bench("n3", {4: ("n1", "n2")}, last_index=9, commit=9)
+    assert not bench.strangers.on_word("n1", Stranger(0, 9, OTHERS))
+    assert "n3 was removed from the group: ask n1 at" in str(bench.strangers.error())
