@@ -1,17 +1,20 @@
 """Members come and go under load, on real processes: no operation fails, nothing is lost."""
 
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalNode
+from raftline.cli.output import say
+from raftline.cli.recorded_load import RecordedLoad, judge
+from raftline.cli.redis_benchmark import RedisBenchmark
 
 if TYPE_CHECKING:
     from raftline.cli.local_cluster import LocalCluster
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     StartCluster = Callable[..., LocalCluster]
 
 Done = subprocess.CompletedProcess[str]
+
+TOLD_WHEN_REMOVED = ("was removed from the group: ask", "Connection closed", "Connection refused")
 
 
 def raftline(*arguments: object) -> Done:
@@ -49,73 +54,109 @@ def voters(cluster: "LocalCluster", asked: str) -> list[str]:
 
 
 @contextmanager
-def under_load(cluster: "LocalCluster", names: list[str]) -> Iterator[Load]:
-    """Run clients of some nodes meanwhile; none of them may be refused anything, or be told something wrong."""
-    load = Load([cluster.nodes[name].port for name in names], writers=len(names), readers=len(names))
-    load.start()
+def benchmarked(cluster: "LocalCluster", names: list[str]) -> Iterator[list[RedisBenchmark]]:
+    """Run redis-benchmark against each of some nodes meanwhile; none of its runs may see an error or a lost connection.
+
+    Each has a clean run of its own before and after what happens meanwhile.
+    """
+    if not RedisBenchmark.installed():
+        pytest.skip("redis-benchmark is not installed")
+    benchmarks = [RedisBenchmark(cluster.nodes[name].port, requests=1000) for name in names]
+    for benchmark in benchmarks:
+        benchmark.start()
     try:
-        cluster.wait_for(lambda: load.writes > 100, "100 writes")
-        yield load
-        before = load.writes
-        cluster.wait_for(lambda: load.writes > before + 100, "100 more writes")
+        await_runs(cluster, benchmarks)
+        yield benchmarks
+        await_runs(cluster, benchmarks)
     finally:
-        load.stop()
-    assert load.wrong == []
-    assert load.refusals == {}
+        for benchmark in benchmarks:
+            benchmark.stop()
+    assert [trouble for benchmark in benchmarks for trouble in benchmark.troubles] == []
+
+
+def await_runs(cluster: "LocalCluster", benchmarks: list[RedisBenchmark]) -> None:
+    """Wait until each has begun and ended another run."""
+    enough = [benchmark.runs + 2 for benchmark in benchmarks]
+
+    def done() -> bool:
+        return all(benchmark.runs >= runs for benchmark, runs in zip(benchmarks, enough, strict=True))
+
+    cluster.wait_for(done, "another run of each redis-benchmark", 120.0)
 
 
 @contextmanager
-def redis_benchmark(port: int) -> Iterator[list[str]]:
-    """Run redis-benchmark against a node meanwhile, again and again; any error reply ends it with a code."""
-    program = shutil.which("redis-benchmark")
-    if program is None:
-        pytest.skip("redis-benchmark is not installed")
-    command = [program, "-p", str(port), "-t", "set,get", "-n", "2000", "-c", "8", "-r", "1000", "-q", "-e"]
-    stopping = threading.Event()
-    troubles: list[str] = []
-    runs = 0
-
-    def run() -> None:
-        nonlocal runs
-        while not stopping.is_set():
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            runs += 1
-            if done.returncode != 0 or "Error" in done.stdout + done.stderr:
-                troubles.append(f"code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
-
-    thread = threading.Thread(target=run)
-    thread.start()
+def recorded(cluster: "LocalCluster", names: list[str], history: Path) -> Iterator[RecordedLoad]:
+    """Run recorded clients of some nodes meanwhile: nothing fails, and what they saw has an order."""
+    load = RecordedLoad({name: cluster.nodes[name].port for name in names})
+    load.start()
     try:
-        yield troubles
+        cluster.wait_for(lambda: load.answered > 100, "100 recorded operations")
+        yield load
+        before = load.answered
+        cluster.wait_for(lambda: load.answered > before + 100, "100 more recorded operations")
     finally:
-        stopping.set()
-        thread.join()
-    assert runs > 0
+        load.stop()
+    assert (load.faults, load.refusals, load.refused, load.unknown) == ([], {}, 0, 0)
+    for name in names:
+        load.read_all(name)
+    assert judge(load.operations, history) is None
 
 
-@pytest.mark.timeout(180)
-def test_three_become_five_become_three_under_load(start_cluster: "StartCluster") -> None:
-    """Clients of the three that stay see no failed operation, whoever leads, and everything is on them (K1)."""
+def shrink(cluster: "LocalCluster", name: str, asked: str) -> None:
+    """Remove a node: it knows that it was removed, soon tells every client so, and ends cleanly when asked to."""
+    member(cluster, asked, "remove", name)
+
+    def knows() -> bool:
+        info = cluster.info(name)
+        return info is not None and info.role == "removed" and info.leader_id is None
+
+    cluster.wait_for(knows, f"{name} knows that it was removed")
+    with cluster.client(name) as client:
+        with pytest.raises(redis.ResponseError, match=f"{name} was removed from the group: ask .*did not take effect"):
+            client.set("key", "value")
+        with pytest.raises(redis.ResponseError, match=f"{name} was removed from the group: ask "):
+            client.get("key")
+    assert cluster.terminate(name) == 0
+    del cluster.nodes[name]
+
+
+@pytest.mark.timeout(300)
+def test_three_become_five_become_three_under_load(
+    start_cluster: "StartCluster", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clients of the leader and of followers see no failed operation while nodes come and go, a leader among them (K1).
+
+    redis-benchmark runs against the three nodes that stay, as do recorded clients. Clients of a node that is removed
+    are told so, and that their command did not take effect; nothing that it acknowledged is lost.
+    """
     cluster = start_cluster()
-    with (
-        redis_benchmark(cluster.nodes["n1"].port) as troubles,
-        under_load(cluster, ["n1", "n2", "n3"]) as load,
-    ):
+    stay = list(cluster.nodes)
+    with benchmarked(cluster, stay) as benchmarks, recorded(cluster, stay, tmp_path / "history.jsonl") as load:
         add(cluster, "n4", "n1")
         add(cluster, "n5", "n2")
         assert voters(cluster, "n3") == ["n1", "n2", "n3", "n4", "n5"]
         done = raftline("transfer", "--to", "n5", "--node", f"127.0.0.1:{cluster.nodes['n1'].port}")
         assert done.stdout.startswith("n5 leads now"), done.stderr
-        member(cluster, "n4", "remove", "n5")
-        member(cluster, "n1", "remove", "n4")
-        for name in ("n5", "n4"):
-            assert cluster.terminate(name) == 0
-            del cluster.nodes[name]
-    assert troubles == []
-    assert voters(cluster, "n1") == ["n1", "n2", "n3"]
+        leaving = Load([cluster.nodes["n5"].port], writers=2, readers=1, prefix="leaving")
+        leaving.start()
+        cluster.wait_for(lambda: leaving.writes > 100, "100 writes of clients of n5")
+        assert cluster.leader() == "n5"
+        shrink(cluster, "n5", "n4")
+        leaving.stop()
+        shrink(cluster, "n4", "n1")
+    with capsys.disabled():
+        requests, runs = (sum(getattr(each, name) for each in benchmarks) for name in ("requests", "runs"))
+        say(
+            f"\n3 -> 5 -> 3 nodes: {requests} requests of redis-benchmark in {runs} runs and {load.answered} recorded"
+            f" operations, none failed, slowest {load.slowest_s:.2f} s; clients of the leader that was removed were"
+            f" told {leaving.refusals}"
+        )
+    assert voters(cluster, "n1") == stay
     level = cluster.wait_until_level()
     assert len({info.digest for info in level.values()}) == 1
-    assert [fault for node in cluster.nodes.values() for fault in load.check_node(node.port)] == []
+    assert leaving.wrong == []
+    assert [text for text in leaving.refusals if not any(end in text for end in TOLD_WHEN_REMOVED)] == []
+    assert [fault for node in cluster.nodes.values() for fault in leaving.check_node(node.port)] == []
 
 
 def test_a_node_moves_to_another_address(start_cluster: "StartCluster") -> None:

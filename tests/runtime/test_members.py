@@ -11,6 +11,7 @@ from raftline import (
     ConfigError,
     Move,
     Node,
+    NotMember,
     Promote,
     Remove,
     Replace,
@@ -63,6 +64,35 @@ def test_a_node_waits_until_it_is_added(make_cluster: Any) -> None:
             await newcomer.change_membership(Promote("n2"))
             await cluster.until(lambda: newcomer.status().role == "follower")
             assert _voters(one) == ["n1", "n2"]
+
+    asyncio.run(scenario())
+
+
+def test_clients_of_a_node_that_is_removed_know_what_became_of_each_command(make_cluster: Any) -> None:
+    """Follower or leader: it is carried out, or refused with the members to ask and without any effect, for sure."""
+
+    async def client(node: Node, key: bytes) -> bytes:
+        value = await node.propose(key + b"=0")
+        with pytest.raises(NotMember, match="was removed from the group: ask n") as refusal:  # noqa: PT012  which one is refused is chance
+            for count in range(1, 1_000_000):
+                old = await node.propose(key + b"=%d" % count)
+                assert old == b"%d" % (count - 1)
+                value = b"%d" % count
+        assert not refusal.value.may_take_effect
+        return value
+
+    async def scenario() -> None:
+        async with make_cluster(size=5) as cluster:
+            for pick in (cluster.follower, cluster.leader):
+                leaving = await pick()
+                name = leaving.config.node_id
+                keys = [f"{name}/{number}".encode() for number in range(8)]
+                clients = [asyncio.ensure_future(client(leaving, key)) for key in keys]
+                other = next(node for node in cluster.nodes.values() if node is not leaving)
+                await other.change_membership(Remove(name))
+                for key, value in zip(keys, await asyncio.gather(*clients), strict=True):
+                    assert await other.read(key) == value
+                await cluster.stop(name)
 
     asyncio.run(scenario())
 

@@ -335,13 +335,13 @@ class GroupLoop:
     def _route(self, now: float) -> None:
         """Propose as leader, pass on to the leader, or keep waiting until there is one."""
         core = self._core
-        if not core.is_leader:
-            self._refuse_forwarded()
         if self._reading.is_waiting:
             self._reading.route(now)
-        if core.leader is None:
+        if not core.is_leader:
+            self._refuse_forwarded()
             if (error := self.strangers.error()) is not None:
                 self._refuse_all(error)
+        if core.leader is None:
             return
         may_go = not self.forwarding.is_holding and (core.takes_proposals or not core.is_leader)
         if self._proposals and may_go:

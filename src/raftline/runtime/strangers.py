@@ -85,9 +85,14 @@ class Strangers:
         return "removed" if self._state.log.last_index else "stranger"
 
     def error(self) -> NotMember | None:
-        """Return what to tell clients while there is no leader; None if they may wait for one."""
-        if self._state.is_removed:
-            return not_member(self._state)
+        """Return what to tell clients; None if they are served, or may wait for a leader.
+
+        Who knows of its removal refuses even while it hears a leader, which soon speaks to it no more: what was passed on
+        then would have an unknown outcome.
+        """
+        state = self._state
+        if state.is_removed and (state.leader is None or state.membership.voters):
+            return not_member(state)
         word = self.word
         if word is None:
             return None
