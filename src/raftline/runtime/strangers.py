@@ -87,8 +87,8 @@ class Strangers:
     def error(self) -> NotMember | None:
         """Return what to tell clients; None if they are served, or may wait for a leader.
 
-        Who knows of its removal refuses even while it hears a leader, which soon speaks to it no more: what was passed on
-        then would have an unknown outcome.
+        Who knows of its removal refuses even while it hears a leader, which soon speaks to it no more: what was passed
+        on then would have an unknown outcome.
         """
         state = self._state
         if state.is_removed and (state.leader is None or state.membership.voters):
