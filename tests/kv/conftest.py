@@ -18,7 +18,7 @@ from raftline.kv.service import Service
 from raftline.runtime.backup import Backup
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
-from raftline.runtime.status import Status
+from raftline.runtime.status import SessionStatus, Status
 
 
 def make_status(*, role: str = "leader") -> Status:
@@ -74,9 +74,19 @@ class HeldNode:
         self.reads: list[tuple[Consistency, float]] = []
         self.changes: list[MembershipChange] = []
         self.transfers: list[NodeId | None] = []
+        self.once: list[tuple[int | None, int]] = []
+        self.sessions: dict[int, SessionStatus] = {}
+        self.failure: Exception | None = None
 
-    def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
         self.waiting.append((command, done))
+        self.once.append((session, sequence))
 
     def submit_read(
         self,
@@ -86,6 +96,23 @@ class HeldNode:
     ) -> None:
         self.waiting.append((None, done))
         self.reads.append((consistency, staleness_s_max))
+
+    async def open_session(self) -> int:
+        if self.failure is not None:
+            raise self.failure
+        session = len(self.sessions) + 1
+        self.sessions[session] = SessionStatus(session=session, sequence=0, reply_bytes=0, reply_kept=True, idle_ms=0)
+        return session
+
+    async def close_session(self, session: int) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        return self.sessions.pop(session, None) is not None
+
+    async def find_session(self, session: int) -> SessionStatus | None:
+        if self.failure is not None:
+            raise self.failure
+        return self.sessions.get(session)
 
     async def open_backup(self) -> Backup:
         raise StorageError("this node has no disk")
@@ -122,9 +149,15 @@ class HeldNode:
 class PromptNode(HeldNode):
     """A node that answers in the next turn of the event loop."""
 
-    def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
         self._schedule()
-        super().submit(command, done)
+        super().submit(command, done, session, sequence)
 
     def submit_read(
         self,

@@ -13,9 +13,10 @@ import structlog
 
 from raftline.errors import ConfigError, RaftlineError
 from raftline.kv.client import Client
-from raftline.kv.commands.command import Arguments, ReadFunction, Refused, TaskFunction
+from raftline.kv.commands.command import Arguments, LocalFunction, ReadFunction, Refused, TaskFunction
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, encode_command
+from raftline.kv.once import unwrap
 from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
@@ -329,8 +330,25 @@ class Connection:
                 self._start_read(plan.read, args)
             elif plan.task is not None:
                 self._start_task(plan.task, args)
+            elif plan.local is not None:
+                self._answer_locally(plan.local, args)
             else:
-                self._answer_locally(plan, args)
+                return self._start_once(args)
+        return True
+
+    def _start_once(self, args: Arguments) -> bool:
+        """Start what is in RAFTLINE.ONCE: a write in its session, a read as it is; return False if it has to wait."""
+        try:
+            session, sequence, plan, inner = unwrap(args, self._limits if self._is_large else None)
+        except Refused as refused:
+            self._reply(refused.reply)
+            return True
+        if plan.read is not None:
+            self._start_read(plan.read, inner)
+        elif self._reads or self._reading:
+            return False
+        else:
+            self._propose(plan, inner, session, sequence)
         return True
 
     def _start_write(self, plan: Plan, args: Arguments) -> None:
@@ -340,13 +358,16 @@ class Connection:
             except Refused as refused:
                 self._reply(refused.reply)
                 return
+        self._propose(plan, args)
+
+    def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         args[0] = plan.wire_name
         command = encode_command(args)
         slot = _SilentWrite(self) if self._is_silent() else _Write(self)
         self._slots.append(slot)
         self._writes += 1
         self._held_bytes += len(command)
-        self._node.submit(command, slot.done)
+        self._node.submit(command, slot.done, session, sequence)
 
     def _start_read(self, function: ReadFunction, args: Arguments) -> None:
         slot = _Read(function, args, is_silent=self._is_silent())
@@ -377,16 +398,15 @@ class Connection:
 
         self._task = asyncio.get_running_loop().create_task(run())
 
-    def _answer_locally(self, plan: Plan, args: Arguments) -> None:
+    def _answer_locally(self, function: LocalFunction, args: Arguments) -> None:
         client = self.client
         skipped, client.skip_reply = client.skip_reply, False
-        assert plan.local is not None, "a row of the table has a function, and its arity keeps containers away"
         try:
-            reply = plan.local(client, args)
+            reply = function(client, args)
         except Refused as refused:
             reply = refused.reply
         except Exception:  # noqa: BLE001  a faulty command must not cost the client its connection
-            _log.exception("a command failed", command=plan.name)
+            _log.exception("a command failed", command=args[0])
             reply = _INTERNAL_ERROR
         self._put(b"" if skipped or client.muted else reply)
 

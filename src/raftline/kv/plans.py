@@ -14,7 +14,7 @@ _AFTER_ALL_BEFORE = frozenset({"hello", "reset", "readonly", "readwrite", "clien
 
 
 class Plan:
-    """One row of the command table, as it is carried out; one of `write`, `read`, `local` and `task` is set."""
+    """One row of the command table, as it is carried out; `write`, `read`, `local` or `task` is set unless it wraps."""
 
     __slots__ = (
         "after_all",

@@ -7,7 +7,7 @@ from raftline.core.changes import MembershipChange
 from raftline.core.ids import NodeId
 from raftline.runtime.backup import Backup
 from raftline.runtime.requests import Consistency
-from raftline.runtime.status import Status
+from raftline.runtime.status import SessionStatus, Status
 
 __all__ = ["KvNode"]
 
@@ -15,11 +15,18 @@ __all__ = ["KvNode"]
 class KvNode(Protocol):
     """A member of a replicated group whose state machine is a `KvMachine`."""
 
-    def submit(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
         """Propose; `done` gets the reply or the reason, exactly once, within the node's request timeout.
 
-        A node that does not lead passes the command on. `done` may be called in this turn of the loop or a later one,
-        never before `submit` has returned.
+        In a session, a `sequence` that was carried out already is answered from memory. A node that does not lead
+        passes the command on. `done` may be called in this turn of the loop or a later one, never before `submit` has
+        returned.
         """
 
     def submit_read(
@@ -32,6 +39,15 @@ class KvNode(Protocol):
 
         Raises `ConfigError` for a promise that this node is not set up to keep.
         """
+
+    async def open_session(self) -> int:
+        """Open a session and return its number; raises what a proposal raises."""
+
+    async def close_session(self, session: int) -> bool:
+        """Close a session and return whether it was open; raises what a proposal raises."""
+
+    async def find_session(self, session: int) -> SessionStatus | None:
+        """Return what is known of an open session; raises what a read raises."""
 
     async def open_backup(self) -> Backup:
         """Return a backup of this moment; raises what a read raises, and `StorageError`."""

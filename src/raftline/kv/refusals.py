@@ -2,6 +2,9 @@
 
 -CLUSTERDOWN  no quorum could be reached in time, or this node stops; try another node, or later
 -TRYAGAIN     nothing is wrong for long: the leader changed, or too much waits; the command did not take effect
+-NOSESSION    the session is not open: nothing was carried out; what became of an earlier try in it is unknown
+-OUTDATED     the session went on: nothing was carried out, and nothing will be; as unknown
+-FORGOTTEN    the command was carried out before, once; its reply is no longer kept
 -ERR          the command itself cannot be carried out, here or anywhere
 """
 
@@ -11,20 +14,29 @@ from raftline.errors import (
     ChangeRefused,
     NotLeader,
     NotMember,
+    OutdatedSequence,
     Overloaded,
     ProposalError,
     ProposalLost,
+    ReplyForgotten,
+    SessionClosed,
     TooStale,
 )
 from raftline.kv.resp.replies import error
 
 __all__ = ["read_refusal", "task_refusal", "write_refusal"]
 
+_CODES: dict[type[BaseException], str] = {
+    SessionClosed: "NOSESSION",
+    OutdatedSequence: "OUTDATED",
+    ReplyForgotten: "FORGOTTEN",
+}
+
 
 def write_refusal(reason: BaseException) -> bytes:
     """Return the reply to a write that has no result; says so if it may take effect nevertheless."""
     if isinstance(reason, ApplyError | CallerError):
-        return error(f"ERR {reason}")
+        return error(f"{_CODES.get(type(reason), 'ERR')} {reason}")
     if isinstance(reason, Overloaded):
         return error(f"TRYAGAIN {reason} (the command was not taken)")
     if isinstance(reason, ProposalLost):

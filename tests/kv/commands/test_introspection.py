@@ -62,3 +62,10 @@ def test_containers_help(conversation: "Conversation") -> None:
         lines = ask(conversation, container, b"HELP")
         for row in COMMANDS[container].subcommands[:-1]:
             assert any(line.startswith(row.name.partition("|")[2].upper().encode()) for line in lines)
+
+
+def test_the_keys_of_a_command_in_another_are_found(conversation: "Conversation") -> None:
+    """RAFTLINE.ONCE has the keys of the command that it carries, wherever they stand in it."""
+    reply = conversation.ask(b"COMMAND", b"GETKEYS", b"RAFTLINE.ONCE", b"7", b"1", b"MSET", b"a", b"1", b"b", b"2")
+    assert reply == b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"
+    assert b"no key arguments" in conversation.ask(b"COMMAND", b"GETKEYS", b"RAFTLINE.ONCE", b"7", b"1", b"DBSIZE")

@@ -12,7 +12,7 @@ ROWS = [row for command in COMMANDS.values() for row in (command, *command.subco
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_each_row_is_complete(row: Command) -> None:
     """A row has one function, the flag of its kind, and words that explain it."""
-    functions = [function for function in (row.write, row.read, row.local, row.task) if function is not None]
+    functions = [function for function in (row.write, row.read, row.local, row.task, row.wraps) if function]
     assert len(functions) == 1 or (row.subcommands and len(functions) <= 1)
     assert ("write" in row.flags) == (row.write is not None)
     assert ("readonly" in row.flags) == (row.read is not None)
@@ -32,7 +32,7 @@ def test_every_command_of_the_store_is_there() -> None:
         "get set setnx setex psetex getset getex getdel append del unlink exists incr decr incrby decrby mget mset "
         "strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall flushdb "
         "scan type ping echo hello select client command config info quit reset raftline.backup "
-        "raftline.member raftline.transfer readonly readwrite"
+        "raftline.member raftline.once raftline.session raftline.transfer readonly readwrite"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 

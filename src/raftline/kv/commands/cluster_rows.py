@@ -1,6 +1,6 @@
-"""Rows of the command table about the cluster: its members, its backups, and how current its reads are."""
+"""Rows of the command table about the cluster: its members, backups and sessions, and how current its reads are."""
 
-from raftline.kv.commands import cluster, reads
+from raftline.kv.commands import cluster, reads, sessions
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.rows import Rows, subcommand
 
@@ -12,6 +12,7 @@ def add_cluster_rows(table: dict[bytes, Command]) -> None:
     _add_reads(Rows(table, "connection"))
     rows = Rows(table, "raftline")
     _add_members(rows)
+    _add_sessions(rows)
     rows.add(
         "raftline.transfer",
         -1,
@@ -117,6 +118,46 @@ def _how_they_are_in() -> tuple[Command, ...]:
             "Return the members as this node knows them.",
             local=cluster.member_list,
         ),
+    )
+
+
+def _add_sessions(rows: Rows) -> None:
+    rows.add_container(
+        "raftline.session",
+        "1.0.0",
+        "Open a session for RAFTLINE.ONCE and return its number.",
+        (
+            subcommand(
+                "raftline.session|close",
+                3,
+                "session",
+                "Close a session: 1, or 0 if it was not open.",
+                task=sessions.session_close,
+            ),
+            subcommand(
+                "raftline.session|show",
+                3,
+                "session",
+                "Return what is known of a session: last command, whether its reply is kept; nil if it is not open.",
+                task=sessions.session_show,
+            ),
+        ),
+        arity=-1,
+        task=sessions.session_open,
+        complexity="O(1)",
+        note="An hour without a command closes it, and so does, if 10,000 are open, a new one: the least recently used "
+        "goes.",
+    )
+    rows.add(
+        "raftline.once",
+        -4,
+        "session sequence command [argument ...]",
+        "Carry out a command that writes once, however often, and on whichever node, it is sent with this number.",
+        wraps=3,
+        flags="movablekeys",
+        complexity="That of the command.",
+        note="A session has one command outstanding; the number rises with each, gaps are allowed. The last number is "
+        "answered with the remembered reply. A command that reads is answered anew, and its number is not used.",
     )
 
 

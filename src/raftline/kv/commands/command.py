@@ -41,7 +41,8 @@ class Refused(Exception):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One command or, with a name like `client|setname`, one subcommand.
 
-    Invariant: exactly one of `write`, `read` and `local` is given, or none and there are `subcommands`.
+    Invariant: exactly one of `write`, `read`, `local`, `task` and `wraps` is given, or none and there are
+    `subcommands`.
     """
 
     name: str
@@ -60,6 +61,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     read: ReadFunction | None = None
     local: LocalFunction | None = None
     task: TaskFunction | None = None
+    wraps: int = 0
+    """So many arguments, the name included, stand before another command, which is what is carried out."""
     check: Check | None = None
     subcommands: tuple["Command", ...] = ()
     syntax: str = ""

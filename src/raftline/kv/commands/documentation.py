@@ -32,6 +32,17 @@ _ERRORS = [
         "it was a read",
     ),
     ("`-TRYAGAIN ...`", "the leader changed, or too many commands wait", "no"),
+    (
+        "`-NOSESSION ...`",
+        "the session of RAFTLINE.ONCE is not open: closed, idle for an hour, or it made room",
+        "not now, nor later; unknown of an earlier try that was not answered",
+    ),
+    ("`-OUTDATED ...`", "the session of RAFTLINE.ONCE carried out a higher number", "as after NOSESSION"),
+    (
+        "`-FORGOTTEN ...`",
+        "the command in RAFTLINE.ONCE was carried out before, and its reply was too large, or is too old, to be kept",
+        "yes, once",
+    ),
     ("`-ERR a key of ... bytes`, `-ERR a value of ... bytes`", "above `key_bytes_max` or `value_bytes_max`", "no"),
     ("`-ERR max number of clients reached`", "more than `clients_max` connections", "no"),
 ]
@@ -49,7 +60,8 @@ This page is made from the command table (`src/raftline/kv/commands/table.py`); 
 Every node takes every command. **Write**: goes through the log, on whichever node it arrives, and is answered when a
 quorum has it on disk and it was applied. **Read**: answered by the node that was asked, after it made sure that its own
 copy is current; never stale. **Local**: answered by the node that was asked, from what it knows itself, also without a
-quorum. **Task**: about the cluster; answered when it is done, and what the connection sends after it waits.
+quorum. **Task**: about the cluster; answered when it is done, and what the connection sends after it waits. **Its**: as
+the command that it carries.
 
 Replies and errors are those of Redis {REDIS_VERSION}, in RESP2 and, after `HELLO 3`, in RESP3. On top of them:
 
@@ -79,14 +91,24 @@ def _group(name: str, title: str) -> str:
 
 def _rows(command: Command) -> Iterator[Command]:
     """Yield a command, or what it consists of."""
-    if command.local is not None or not command.subcommands:
+    if command.local is not None or command.task is not None or not command.subcommands:
         yield command
     yield from command.subcommands
 
 
 def _line(command: Command) -> str:
     usage = f"{command.name.replace('|', ' ').upper()} {command.syntax}".strip().replace("|", "\\|")
-    kind = "write" if command.write else "read" if command.read else "task" if command.task else "local"
+    kind = (
+        "write"
+        if command.write
+        else "read"
+        if command.read
+        else "task"
+        if command.task
+        else "local"
+        if command.local
+        else "its"
+    )
     text = f"{command.summary} {command.note}".strip()
     return f"| `{usage}` | {kind} | {text} | {command.complexity} |"
 

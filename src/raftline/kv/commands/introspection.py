@@ -66,11 +66,13 @@ class CommandCommands:
                 return SYNTAX_ERROR
         return bulk_array([command.name.encode() for command in commands])
 
-    def getkeys(self, _client: Client, args: Arguments) -> bytes:
+    def getkeys(self, client: Client, args: Arguments) -> bytes:
         """COMMAND GETKEYS command [argument ...]."""
         command = self._find(args[2])
         if command is None:
             return _NO_SUCH_COMMAND
+        if command.wraps and len(args) > 2 + command.wraps:
+            return self.getkeys(client, args[command.wraps :])
         if not command.keys[0]:
             return _NO_KEYS
         count = len(args) - 2
