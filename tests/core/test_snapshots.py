@@ -8,6 +8,7 @@ from raftline.core.events import Applied, ChunkRead, ChunkStored, Compacted, Sna
 from raftline.core.messages import AppendReply, AppendRequest, SnapshotReply, SnapshotRequest, VoteReply
 from raftline.core.progress import Mode
 from raftline.core.ready import ChunkReceived
+from raftline.core.snapshots import index_needed
 from raftline.core.state import Role
 
 
@@ -412,3 +413,35 @@ def test_what_is_stored_says_which_snapshot_it_is(bench: Any) -> None:
     (job,) = one.node.jobs
     assert isinstance(job, ChunkReceived)
     assert job.meta == one.meta(6, 1)
+
+
+# How much of the log they need.
+
+
+def test_the_log_behind_a_snapshot_on_its_way_is_needed(bench: Any) -> None:
+    """A newer snapshot changes nothing for a follower that is being sent an older one (§7)."""
+    one = _leader(bench)
+    term = one.core.term
+    one.receive("n3", AppendReply(term, term, True, 10, 10))  # noqa: FBT003
+    assert index_needed(one.state) == 6, "n2 goes on there"
+    one.receive("n2", _reply(one, 6, 0, installed=True))
+    one.receive("n2", AppendReply(term, term, True, 9, 9))  # noqa: FBT003
+    assert index_needed(one.state) == 9, "what it is known to hold"
+
+
+def test_a_follower_that_does_not_answer_needs_nothing(bench: Any) -> None:
+    """The log must not grow for as long as a machine is away (D18)."""
+    one = _leader(bench)
+    term = one.core.term
+    while index_needed(one.state) < 10:
+        one.wait(0.05)
+        one.receive("n3", AppendReply(term, term, True, 10, 10))  # noqa: FBT003
+    assert one.core.is_leader
+    one.receive("n2", _reply(one, 6, 10))
+    assert index_needed(one.state) == 6, "it is back"
+
+
+def test_only_a_leader_keeps_its_log_for_others(bench: Any) -> None:
+    """A follower answers for its own log alone (D1)."""
+    one = bench(snapshot=(6, 1), terms=[1] * 4)
+    assert index_needed(one.state) == 10

@@ -6,7 +6,7 @@ and hears of the outcome as an event. A snapshot moves a replica only forward (D
 
 from raftline.core.entries import SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Compacted, SnapshotTaken
-from raftline.core.ids import NodeId
+from raftline.core.ids import Index, NodeId
 from raftline.core.messages import SnapshotReply, SnapshotRequest
 from raftline.core.progress import Mode
 from raftline.core.ready import ChunkReceived, ChunkWanted
@@ -14,6 +14,7 @@ from raftline.core.state import RaftState, Role
 from raftline.core.transitions import hear_leader
 
 __all__ = [
+    "index_needed",
     "on_chunk_read",
     "on_chunk_stored",
     "on_compacted",
@@ -45,6 +46,23 @@ def on_compacted(state: RaftState, event: Compacted) -> str | None:
     state.log.compact_to(event.index)
     state.configuration.on_compacted(state.log.base_index)
     return None
+
+
+def index_needed(state: RaftState) -> Index:
+    """Return the index behind which some follower that answers may still need this leader's log.
+
+    That is the end of the snapshot it is being sent, or else what it is known to hold. Were the log behind a snapshot
+    let go while it is on its way, the follower would need the next snapshot as soon as it has installed this one, and
+    if that takes as long again it would never catch up (§7).
+    """
+    needed = state.log.last_index
+    if state.role is Role.LEADER:
+        since = state.now - state.config.election_timeout_s[0]
+        for progress in state.progress.values():
+            if not progress.is_silent(since):
+                held = progress.snapshot_index if progress.mode is Mode.SNAPSHOT else progress.match_index
+                needed = min(needed, held)
+    return needed
 
 
 def plan_chunks(state: RaftState) -> list[ChunkWanted]:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import structlog
 
-from raftline.core.events import Compacted, Event, Persisted, Received, TimerDue
-from raftline.core.ids import GroupId, Index, NodeId, Term
+from raftline.core.events import Event, Persisted, Received, TimerDue
+from raftline.core.ids import GroupId, NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest, Message, VoteRequest
 from raftline.core.ready import Ready
 from raftline.core.state import Role
 from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
+from raftline.runtime.compaction import Compaction
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
@@ -39,7 +40,6 @@ _MESSAGES_PER_TURN = 512
 _PROPOSALS_PER_TURN = 8192
 _APPLY_S_MAX = 0.005
 _BACKLOG_MAX = 4096
-_COMPACTED_PER_TURN = 5000
 _SWEEP_S = 0.05
 
 
@@ -90,19 +90,24 @@ class GroupLoop:
         self._timer_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
         self._sweeper: asyncio.TimerHandle | None = None
         self._seen: tuple[Term, NodeId | None, Role | None] = (0, None, None)
-        self._bytes_at_snapshot = 0
-        self._index_at_snapshot: Index = replica.core.state.snapshot.index
-        self._released: Index = 0
-        self._compact_target: Index = 0
         self._first_term: Term = replica.core.term
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
         self.feeding = Feeding(group, wal, log_disk, snapshot_disk, post=self.post, fail=self.fail)
         self.snapshotting = Snapshotting(
-            group, replica, wal.snapshots, snapshot_disk,
-            post=self.post, fail=self.fail, now=loop.time, chunk_bytes=config.core.snapshot_chunk_bytes,
-        )  # fmt: skip
+            group,
+            replica,
+            wal.snapshots,
+            snapshot_disk,
+            post=self.post,
+            fail=self.fail,
+            now=loop.time,
+            chunk_bytes=config.core.snapshot_chunk_bytes,
+        )
+        self.compaction = Compaction(
+            group, config, replica, self.snapshotting, wal, log_disk, post=self.post, fail=self.fail
+        )
 
     # What others may call.
 
@@ -203,7 +208,8 @@ class GroupLoop:
             self._work(now)
             self._note_leadership()
             self._peers.follow()
-            self._maybe_snapshot()
+            self.compaction.step()
+            self.feeding.bound_memory(self._core.state, self._config.log_memory_bytes)
             self._transport.flush()
             self._arm_timer(now)
             if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._deadlines.is_idle):
@@ -257,7 +263,7 @@ class GroupLoop:
                 send(outgoing.to, group, outgoing.message)
         if ready.install is not None:
             self.snapshotting.restore(ready.install, self._schedule)
-            self._index_at_snapshot = ready.install.index
+            self.compaction.on_installed(ready.install.index)
         for outcome in ready.reads:
             self._reading.on_outcome(outcome.read_id, outcome.index)
         for answer in ready.answers:
@@ -446,42 +452,6 @@ class GroupLoop:
             )  # fmt: skip
         if core.leader is not None and (self._proposals or self._reading.is_waiting):
             self._schedule()
-
-    def _maybe_snapshot(self) -> None:
-        """Take a snapshot when the log has grown enough since the last; let the disk log go behind it."""
-        state = self._core.state
-        config = self._config
-        self._compact_some()
-        self.feeding.bound_memory(state, config.log_memory_bytes)
-        base = state.log.base_index
-        if base > self._released and base >= self._compact_target:
-            self._released = base
-            wal, group = self._wal, self._group
-            self._log_disk.submit(lambda: wal.release(group, base), self._on_released)
-            self._bytes_at_snapshot = state.log.size_bytes
-        if self.snapshotting.taking or self.replica.restoring is not None:
-            return
-        grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
-        grown_entries = self.replica.applied - self._index_at_snapshot
-        bytes_due = max(config.snapshot_log_bytes, self.snapshotting.last_size_bytes)
-        is_due = grown_bytes >= bytes_due or grown_entries >= config.snapshot_log_entries
-        if grown_entries > 0 and (is_due or self.snapshotting.is_wanted):
-            self._index_at_snapshot = self.replica.applied
-            self._bytes_at_snapshot = state.log.size_bytes
-            self.snapshotting.take()
-
-    def _compact_some(self) -> None:
-        """Let a piece of the log go that a snapshot covers; a million entries at once would hold the loop."""
-        state = self._core.state
-        if not self.snapshotting.taking and self._compact_target < state.snapshot.index - self._config.keep_log_entries:
-            self._compact_target = state.snapshot.index - self._config.keep_log_entries
-        base = state.log.base_index
-        if base < self._compact_target:
-            self.post(Compacted(min(self._compact_target, base + _COMPACTED_PER_TURN)))
-
-    def _on_released(self, result: int | BaseException) -> None:
-        if isinstance(result, BaseException):
-            self.fail(result)
 
     def _arm_timer(self, now: float) -> None:
         """Make sure that a turn is taken when the core needs one; an early wake-up costs less than re-arming."""

@@ -6,6 +6,7 @@ __all__ = ["MUTANTS"]
 
 _ELECTION = "raftline.core.election"
 _FOLLOWING = "raftline.core.following"
+_COMPACTION = "raftline.runtime.compaction"
 _GROUP_LOOP = "raftline.runtime.group_loop"
 _NODE = "raftline.runtime.node"
 _PERSISTENCE = "raftline.runtime.persistence"
@@ -258,10 +259,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="Segments are removed as far as entries are applied, whatever the snapshots on disk cover.",
         patches=(
             Patch(
-                _GROUP_LOOP,
-                "            self._log_disk.submit(lambda: wal.release(group, base), self._on_released)\n",
-                "            applied = self.replica.applied\n"
-                "            self._log_disk.submit(lambda: wal.release(group, applied), self._on_released)\n",
+                _COMPACTION,
+                "partial(self._wal.release, self._group, base)",
+                "partial(self._wal.release, self._group, self._replica.applied)",
             ),
         ),
         bench="large_values",

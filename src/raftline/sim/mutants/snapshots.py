@@ -5,7 +5,7 @@ from raftline.sim.mutants.mutant import Mutant, Patch
 __all__ = ["MUTANTS"]
 
 _FOLLOWING = "raftline.core.following"
-_GROUP_LOOP = "raftline.runtime.group_loop"
+_COMPACTION = "raftline.runtime.compaction"
 _LOG = "raftline.core.log"
 _NODE = "raftline.runtime.node"
 _PROGRESS = "raftline.core.progress"
@@ -24,9 +24,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A follower leaves compaction to its leader, and its log grows.",
         patches=(
             Patch(
-                _GROUP_LOOP,
+                _COMPACTION,
                 "        if grown_entries > 0 and (is_due",
-                "        if self._core.is_leader and grown_entries > 0 and (is_due",
+                "        if self._replica.core.is_leader and grown_entries > 0 and (is_due",
             ),
         ),
     ),
@@ -362,11 +362,24 @@ MUTANTS: tuple[Mutant, ...] = (
         does="The log in memory is never let go, whatever snapshots cover.",
         patches=(
             Patch(
-                _GROUP_LOOP,
-                "        if base < self._compact_target:\n",
-                "        if base < self._compact_target and base < 0:\n",
+                _COMPACTION,
+                "        if base < self._target:\n",
+                "        if base < self._target and base < 0:\n",
             ),
         ),
+    ),
+    Mutant(
+        name="log_behind_a_snapshot_under_way_goes",
+        rules=("D16", "D6"),
+        does="The log behind a snapshot that a follower is just being sent goes as soon as the next one is there.",
+        patches=(
+            Patch(
+                _SNAPSHOTS,
+                "held = progress.snapshot_index if progress.mode is Mode.SNAPSHOT else",
+                "held = state.log.last_index if progress.mode is Mode.SNAPSHOT else",
+            ),
+        ),
+        bench="long_snapshots",
     ),
     Mutant(
         name="snapshot_is_not_loaded_at_start_up",
@@ -380,9 +393,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="The log is let go in memory and stays on disk.",
         patches=(
             Patch(
-                _GROUP_LOOP,
-                "            self._log_disk.submit(lambda: wal.release(group, base), self._on_released)\n",
-                "            assert group >= 0 and wal is not None\n",
+                _COMPACTION,
+                "            self._log_disk.submit(partial(self._wal.release, self._group, base), self._on_released)\n",
+                "            assert self._on_released is not None and partial is not None\n",
             ),
         ),
         bench="large_values",

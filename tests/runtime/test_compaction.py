@@ -1,0 +1,58 @@
+"""How far the log goes behind a snapshot: real nodes, a follower that is slow with its snapshot, one that is away."""
+
+import asyncio
+import shutil
+from typing import Any
+
+from raftline import CoreConfig
+from raftline.core.progress import Mode
+
+ENTRIES = 50
+"""Between two snapshots."""
+
+
+async def _write(leader: Any, count: int) -> None:
+    for start in range(0, count, 50):
+        await asyncio.gather(*(leader.propose(b"k%d=%d" % (n % 40, n)) for n in range(start, start + 50)))
+
+
+def test_the_log_is_bounded_while_a_follower_is_away(make_cluster: Any) -> None:
+    """Nobody waits for a machine that does not answer (D18)."""
+
+    async def scenario() -> None:
+        async with make_cluster(snapshot_log_entries=ENTRIES, keep_log_entries=10) as cluster:
+            leader = await cluster.leader()
+            name = (await cluster.follower()).config.node_id
+            await cluster.stop(name)
+            await _write(leader, 20 * ENTRIES)
+            await cluster.until(lambda: leader.status().last_index - leader.status().compacted_index <= 3 * ENTRIES)
+
+    asyncio.run(scenario())
+
+
+def test_the_log_waits_for_a_snapshot_under_way_but_not_for_ever(make_cluster: Any) -> None:
+    """A follower that never finishes its snapshot costs a few snapshots' worth of log, no more (D18, §7)."""
+
+    async def scenario() -> None:
+        core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=64)
+        async with make_cluster(core=core, snapshot_log_entries=ENTRIES, keep_log_entries=10) as cluster:
+            leader = await cluster.leader()
+            state = leader._group.replica.core.state
+            log = state.log
+            name = (await cluster.follower()).config.node_id
+            await cluster.stop(name)
+            await _write(leader, 4 * ENTRIES)
+            await cluster.until(lambda: log.base_index > 2 * ENTRIES)
+            shutil.rmtree(cluster.directory / name)
+            leader._group.snapshotting.read_chunk = lambda _wanted: None
+            await cluster.start(name)
+            await cluster.until(lambda: state.progress[name].mode is Mode.SNAPSHOT)
+            base = log.base_index
+            await _write(leader, 2 * ENTRIES)
+            await cluster.until(lambda: leader.status().snapshot_index > base + ENTRIES)
+            assert log.base_index <= leader.status().snapshot_index - ENTRIES, "held for the follower"
+            await _write(leader, 10 * ENTRIES)
+            await cluster.until(lambda: len(log) <= 5 * ENTRIES)
+            assert log.base_index > base + 4 * ENTRIES
+
+    asyncio.run(scenario())
