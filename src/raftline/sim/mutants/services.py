@@ -59,7 +59,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _CONNECTION,
-                "        self._node.submit(command, slot.done)\n",
+                "        self._node.submit(command, slot.done, session, sequence)\n",
                 "        store = self.client.server.store\n"
                 "        loop = asyncio.get_running_loop()\n\n"
                 "        def later(outcome: object) -> None:\n"
@@ -67,7 +67,8 @@ MUTANTS: tuple[Mutant, ...] = (
                 '            if args[0] == b"INCRBY" and isinstance(outcome, bytes) and value is not None:\n'
                 '                outcome = b":" + value + b"\\r\\n"\n'
                 "            slot.done(outcome)\n\n"
-                "        self._node.submit(command, lambda outcome: loop.call_later(0.001, later, outcome))\n",
+                "        late = lambda outcome: loop.call_later(0.001, later, outcome)\n"
+                "        self._node.submit(command, late, session, sequence)\n",
             ),
         ),
     ),
