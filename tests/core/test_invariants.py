@@ -207,6 +207,23 @@ def test_a_leader_does_not_lead_on_in_another_term() -> None:
         check_step(*_after(LEADING, term=6, vote="n1"))
 
 
+def test_a_lone_voter_may_hear_of_a_commit_and_win_in_one_turn() -> None:
+    """Whoever is left alone and told to take over leads at once; the commit before that was its old leader's (§6).
+
+    Found by replacing the only node of a cluster.
+    """
+    alone = Membership.of({"n1": "n1:1"})
+    before = msgspec.structs.replace(STEP, membership=alone)
+    won = msgspec.structs.replace(
+        before, role=Role.LEADER, term=before.term + 1, vote="n1", commit=before.commit + 1, last=before.last + 1
+    )
+    check_step(before, won)
+    with pytest.raises(SafetyViolation, match="own term"):
+        check_step(won, msgspec.structs.replace(won, commit=won.commit + 1))
+    with pytest.raises(SafetyViolation, match="own term"):
+        check_step(STEP, msgspec.structs.replace(won, membership=STEP.membership))
+
+
 def test_a_watch_finds_a_committed_entry_that_changed() -> None:
     """The entry at the former commit index keeps its term (B17)."""
     record = Record()

@@ -49,7 +49,7 @@ def world() -> Iterator[SimLoop]:
 def clients(world: SimLoop, door: Store, clock: SimClock | None = None) -> ExpiryClients:
     """Start four clients of one member."""
     member = SimpleNamespace(name="n1", clock=clock or SimClock(world))
-    cluster: Any = SimpleNamespace(world=world, members={"n1": member}, ready=lambda: [member])
+    cluster: Any = SimpleNamespace(world=world, everybody={"n1": member}, ready=lambda: [member])
     found = ExpiryClients(cluster, door, 4, world.stream("expiry"))
     found.start()
     return found

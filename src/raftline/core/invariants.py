@@ -155,6 +155,12 @@ OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
 )
 """Name, and what is true of any state."""
 
+
+def _leads_alone_at_once(before: Summary, after: Summary) -> bool:
+    """Say whether a lone voter won without asking anybody: it may have heard of a commit earlier in the same turn."""
+    return before.role is not _LEADER and after.membership.voters == (after.me,) and not after.membership.outgoing
+
+
 _NEXT_ROLES = {
     _FOLLOWER: {_FOLLOWER, _PRE, _CANDIDATE, _LEADER},  # a single voter wins in the step that starts its election
     _PRE: {_PRE, _FOLLOWER, _CANDIDATE, _LEADER},
@@ -189,7 +195,9 @@ OF_A_STEP: tuple[tuple[str, Callable[[Summary, Summary], bool]], ...] = (
     ),
     (
         "a leader commits by counting only entries of its own term",
-        lambda a, b: b.role is not _LEADER or a.commit == b.commit or b.commit_term == b.term,
+        lambda a, b: (
+            b.role is not _LEADER or a.commit == b.commit or b.commit_term == b.term or _leads_alone_at_once(a, b)
+        ),
     ),
     (
         "the membership in force is sound",

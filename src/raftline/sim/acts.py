@@ -30,6 +30,10 @@ SLOW_CLOCKS, FAST_CLOCKS = (0.05, 0.5), (2.0, 8.0)
 """Seconds per second of a clock that is badly wrong for a while."""
 
 
+_REPLACED = 0.12
+"""The share of runs in which all machines are replaced."""
+
+
 class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Mean number of each act per virtual minute, and the chances of mishaps that need no act."""
 
@@ -85,6 +89,8 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """The leader is asked to hand over."""
     remove: float = 0.0
     """A voter is removed, perhaps the leader, and added again later."""
+    replace: float = 0.0
+    """All machines are replaced by new ones, one after the other."""
 
     @staticmethod
     def draw(random: Random) -> "NemesisPlan":
@@ -132,6 +138,13 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
             transfer=some(8, 0.3),
             remove=some(6, 0.3),
         )
+
+    def with_churn(self, duration_s: float, random: Random) -> "NemesisPlan":
+        """Draw what is rare and takes long, so that a run of `duration_s` has it whole if it has it at all."""
+        chance, amount = random.random(), random.random()
+        if chance >= _REPLACED:
+            return self
+        return msgspec.structs.replace(self, replace=round(120.0 / (duration_s * (0.2 + 0.6 * amount)), 3))
 
     def link_faults(self) -> LinkFaults:
         """Return what happens to messages during the safety phase."""
@@ -300,6 +313,7 @@ ACTS: dict[str, Draw] = {
     "crash_loop": _crash_loop,
     "transfer": lambda chance: {"node": chance.node()},
     "remove": lambda chance: {"node": chance.node(), "for_s": chance.cut_s()},
+    "replace": lambda chance: {"node": chance.node(), "amount": chance.below(0.3), "for_s": chance.below(0.5)},
 }
 """Every act, and what is drawn for it; the names are those of the plan's rates."""
 
@@ -354,4 +368,5 @@ _UNITS = {
     "slow_link": "s on the way",
     "slow_disk": "s for an fsync",
     "crash_loop": "s after each start",
+    "replace": "s between two steps",
 }

@@ -13,6 +13,7 @@ from raftline.core import invariants
 from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.ids import GroupId, Index, NodeId, Term
 from raftline.core.lease import lease_until
+from raftline.core.membership import Membership
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
@@ -77,12 +78,18 @@ class _WakeUps:
     def __init__(self, name: NodeId, watched: _Watched) -> None:
         self._name = name
         self._time = watched.group._loop.time  # noqa: SLF001
-        config = watched.core.state.config
-        steady = config.commit_notice_s == float("inf")
-        per_heartbeat = max(_WAKE_UPS_PER_HEARTBEAT_MIN, len(watched.core.state.membership.everyone()))
-        self._most = per_heartbeat / config.heartbeat_interval_s if steady else float("inf")
+        self._state = watched.core.state
         self._second = 0
         self._fired = 0
+        self._most = self._most_now()
+
+    def _most_now(self) -> float:
+        """Return how often it may fire within a second with the members that it has now."""
+        config = self._state.config
+        if config.commit_notice_s != float("inf"):
+            return float("inf")
+        per_heartbeat = max(_WAKE_UPS_PER_HEARTBEAT_MIN, len(self._state.membership.everyone()))
+        return per_heartbeat / config.heartbeat_interval_s
 
     def count(self, fire: Callable[[], None]) -> Callable[[], None]:
         """Return `fire`, counted."""
@@ -91,8 +98,9 @@ class _WakeUps:
             second = int(self._time())
             if second != self._second:
                 self._second, self._fired = second, 0
+                self._most = self._most_now()
             self._fired += 1
-            if self._fired > self._most:
+            if self._fired > max(self._most, self._most_now()):
                 raise SafetyViolation(f"{self._name}: its timer fired {self._fired} times within a second (A25, F19)")
             fire()
 
@@ -136,8 +144,10 @@ class Checkers:
         durable.term, durable.vote, durable.last_index = state.term, state.vote, state.log.last_index
         durable.snapshot_index = state.snapshot.index
         if self._memberships is None:
-            self._memberships = MembershipChecks(state.configuration.at(0))
+            self._memberships = MembershipChecks(Membership.of(self._cluster.first_addresses))
         self._memberships.forget(name)
+        if name not in self._cluster.first_addresses:
+            self._memberships.note_newcomer(name)
         if state.commit > len(self.committed):
             self._violated(name, f"starts with commit index {state.commit}, {len(self.committed)} was committed (C12)")
         self._watched[name] = watched
@@ -228,7 +238,7 @@ class Checkers:
 
     def _clock_of(self, name: NodeId) -> float:
         """Return what a node's own monotonic clock shows, virtual time while it is down."""
-        loop = self._cluster.members[name].loop
+        loop = self._cluster.everybody[name].loop
         return self._cluster.world.now if loop is None else loop.time()
 
     def _state_of(self, name: NodeId) -> RaftState | None:
@@ -405,7 +415,7 @@ class Checkers:
     def _check_version(self, name: NodeId, watched: _Watched) -> None:
         """A version of commands is used only once every member's state machine knows it (G1)."""
         for member in watched.core.state.membership.everyone():
-            machine = self._cluster.members[member].machine
+            machine = self._cluster.everybody[member].machine
             if machine is not None and machine.version < watched.version:
                 self._violated(
                     name, f"lets commands of version {watched.version} be used, {member} knows {machine.version} (G1)"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from raftline.core.ids import NodeId
 from raftline.errors import SafetyViolation
 from raftline.replica.state_machine import StateMachine
@@ -79,7 +81,7 @@ class Member:
         self.ready = False
         self.failure = None
         self.machine = cluster.make_machine()
-        config = cluster.config_of(self.name, cluster.addresses)
+        config = cluster.config_for(self.name)
         self.node = Node(config, self.machine, ports=ports)
         started = loop.spawn(self._run(self.node), name="run")
         started.add_done_callback(partial(self._on_ended, self.node))
@@ -153,12 +155,17 @@ class SimCluster:
         self.network = SimNetwork(world, world.stream("network"), on_event=self._on_network)
         names = [f"n{number}" for number in range(1, size + 1)]
         self.addresses = {name: f"127.0.0.1:{7000 + number}" for number, name in enumerate(names, 1)}
-        settings = config_of(names[0], self.addresses).core
+        self.first_addresses = dict(self.addresses)
+        """Those that the cluster begins with; who comes later waits to be added."""
+        settings = config_of(names[0], self.first_addresses).core
         self.relies_on_clocks = settings.lease_reads
         """Reads may be answered on a lease, so clocks have to keep to the drift that is set."""
         self.guards_lost_disks = settings.guard_lost_disk
         self.checkers = Checkers(self)
         self.members = {name: Member(self, name, index) for index, name in enumerate(names)}
+        """The machines that belong to the cluster now."""
+        self.everybody = dict(self.members)
+        """Those that were switched off for good, too."""
         self.on_down: Callable[[Member], None] = lambda _member: None
         self.on_message_sent: Callable[[NodeId, NodeId, Any], None] = lambda _source, _target, _message: None
 
@@ -166,6 +173,28 @@ class SimCluster:
         """Boot every machine."""
         for member in self.members.values():
             member.start()
+
+    def config_for(self, name: NodeId) -> NodeConfig:
+        """Return a node's settings: the first ones know each other, later ones wait to be added."""
+        config = self.config_of(name, self.first_addresses)
+        if name in self.first_addresses:
+            return config
+        return msgspec.structs.replace(config, members={}, address=self.addresses[name])
+
+    def join(self) -> Member:
+        """Return a new machine with an empty disk, which is not started yet."""
+        number = len(self.everybody) + 1
+        name = f"n{number}"
+        self.addresses[name] = f"127.0.0.1:{7000 + number}"
+        self.members[name] = self.everybody[name] = Member(self, name, number - 1)
+        return self.members[name]
+
+    def dismiss(self, name: NodeId) -> None:
+        """Switch a machine off for good."""
+        member = self.members.pop(name)
+        self.note(name, "dismissed")
+        if member.is_up:
+            member.crash(CrashKind.MACHINE)
 
     def up(self) -> list[Member]:
         """Return the machines that are up and not paused, started or starting."""

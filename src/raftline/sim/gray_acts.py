@@ -110,7 +110,7 @@ class GrayActs:
 
     def _delay_candidate(self, name: NodeId, act: Act) -> None:
         """Cut a candidate off with time standing still for it; what it hears first of the term is no AppendEntries."""
-        member, network = self._cluster.members[name], self._cluster.network
+        member, network = self._cluster.everybody[name], self._cluster.network
         loop = member.loop
         if loop is None or not member.is_up:
             return

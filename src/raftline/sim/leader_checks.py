@@ -64,14 +64,16 @@ class LeaderChecks:
         """Look at a leader after its turn; `refusals` names the followers that refused its probe in it."""
         state = core.state
         self._check_commit(state)
-        if state.persisted_term != state.term or not state.progress:
-            return  # what it says waits for the disk, or there is nobody to tell
+        if state.persisted_term != state.term:
+            return  # what it says waits for the disk
         now, interval_s = self._clock(state.me), state.config.heartbeat_interval_s
+        since = self._known_since(state, now)
+        if not state.progress:
+            return  # there is nobody to tell
         if core.next_deadline > state.now + interval_s + _SLACK_S:
             self._violated(
                 state.me, f"leads and wants to be woken in {core.next_deadline - state.now:.3f} s only (A7, A22)"
             )
-        since = self._known_since(state, now)
         for peer, progress in state.progress.items():
             spoken_at = self._spoken.get((state.me, peer), float("-inf"))
             silent_s = now - max(spoken_at, since[peer])

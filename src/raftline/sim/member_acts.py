@@ -14,6 +14,7 @@ from raftline.core.changes import AddLearner, MembershipChange, Remove
 from raftline.core.ids import NodeId
 from raftline.errors import RaftlineError
 from raftline.sim.cluster import Member, SimCluster
+from raftline.sim.replacement import Replacement
 
 __all__ = ["MemberActs"]
 
@@ -29,9 +30,9 @@ class MemberActs:
     def __init__(self, cluster: SimCluster, counts: Counter[str]) -> None:
         self._cluster = cluster
         self._counts = counts
-        self._restoring = False
         self._open = 0
         """Requests without an answer."""
+        self.replacement = Replacement(cluster, self._leader, self._change, self.is_asking, counts)
 
     def transfer(self, target: Member | None) -> str | None:
         """Ask the leader to hand over to `target`; return its name, None if it leads or nobody does."""
@@ -53,30 +54,38 @@ class MemberActs:
         self._cluster.world.call_later(away_s, self._add, target.name)
         return target.name
 
+    def is_asking(self) -> bool:
+        """Say whether a request is without an answer."""
+        return self._open > 0
+
     def everybody_votes(self) -> bool:
-        """Say whether a leader knows every machine as a voter, none of them on its way out or about to be sent away."""
+        """Say whether a leader knows every machine, and no other, as a voter, none of them about to be sent away."""
         leader = self._leader()
-        if leader is None or leader.node is None or self._open:
+        if leader is None or leader.node is None or self._open or self.replacement.under_way:
             return False
-        stay = [member for member in leader.node.status().members if member.voter and not member.leaving]
-        return len(stay) == len(self._cluster.members)
+        members = leader.node.status().members
+        stay = [member.node_id for member in members if member.voter and not member.leaving]
+        return sorted(stay) == sorted(self._cluster.members) and len(members) == len(stay)
 
     def restore(self) -> None:
-        """Add whoever is missing, one after the other, until everybody votes."""
-        self._restoring = True
+        """Add whoever is missing, one after the other, and finish what was begun, until everybody votes."""
+        self.replacement.hasten()
         if self.everybody_votes():
             return
         leader = self._leader()
         if leader is not None and leader.node is not None:
             known = {member.node_id for member in leader.node.status().members}
             missing = [name for name in self._cluster.members if name not in known]
-            if missing:
+            strangers = [name for name in known if name not in self._cluster.members]
+            if strangers:
+                self._change(leader, Remove(min(strangers)))
+            elif missing:
                 self._add(missing[0])
         self._cluster.world.call_later(_LOOK_AGAIN_S, self.restore)
 
     def _add(self, name: NodeId) -> None:
         leader = self._leader()
-        if leader is not None:
+        if leader is not None and name in self._cluster.members and not self.replacement.is_going(name):
             self._change(leader, AddLearner(name, self._cluster.addresses[name]))
 
     def _change(self, leader: Member, change: MembershipChange) -> None:

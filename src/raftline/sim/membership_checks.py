@@ -17,6 +17,9 @@ from raftline.errors import SafetyViolation
 __all__ = ["MembershipChecks"]
 
 
+_NOBODY = Membership.of({})
+
+
 class MembershipChecks:
     """Follows the committed memberships, and what each node takes for the one in force.
 
@@ -27,6 +30,7 @@ class MembershipChecks:
         self.committed: list[tuple[Index, Membership]] = [(0, first)]
         self._seen: dict[NodeId, tuple[Index, int, Index, Role]] = {}
         self._removed_at: dict[NodeId, float] = {}
+        self._newcomers: set[NodeId] = set()
 
     def at(self, index: Index) -> Membership:
         """Return the membership that was in force at a committed `index`."""
@@ -44,6 +48,10 @@ class MembershipChecks:
                 name, f"commits, at {index}, {_shown(after)} behind {_shown(before)}: that is no step of a change (K1)"
             )
         self.committed.append((index, after))
+
+    def note_newcomer(self, name: NodeId) -> None:
+        """A node knows nobody before its log, or a snapshot, names the members."""
+        self._newcomers.add(name)
 
     def forget(self, name: NodeId) -> None:
         """An incarnation ended."""
@@ -72,7 +80,8 @@ class MembershipChecks:
                 expected, position = decode_membership(entry.data), index
                 break
         else:
-            expected, position = self.at(log.base_index), log.base_index
+            is_blank = log.base_index == 0 and state.me in self._newcomers
+            expected, position = _NOBODY if is_blank else self.at(log.base_index), log.base_index
         if state.membership != expected:
             self._violated(
                 state.me,

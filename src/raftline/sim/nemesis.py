@@ -65,6 +65,9 @@ class Nemesis:
         self.done: list[tuple[Act, str]] = []
         """The acts that did something, each with whom it hit."""
         self._names = list(cluster.members)
+        """Who stands now where the machines stood that acts name; replacements change it."""
+        self._places = {name: place for place, name in enumerate(self._names)}
+        self._first = tuple(self._names)
         self._world: SimLoop = cluster.world
         self._waiting = deque(sorted(self.acts, key=lambda act: act.at_s))
         self._healed = False
@@ -79,6 +82,8 @@ class Nemesis:
         cluster.on_down = self._restart_later
         for member in cluster.members.values():
             member.disk.on_point = self._point_hook(member)
+        self._members.replacement.on_joined = self._on_joined
+        self._members.replacement.on_gone = self._on_gone
 
     def start(self) -> None:
         """Begin to torment."""
@@ -118,7 +123,7 @@ class Nemesis:
         if self._healed:
             return
         act = self._waiting.popleft()
-        hit = self._acts()[act.name](act)
+        hit = self._acts()[act.name](self._at_present(act))
         if hit is not None:
             self.counts[act.name] += 1
             self.done.append((act, hit))
@@ -157,9 +162,33 @@ class Nemesis:
             "crash_loop": self._crash_loop,
             "transfer": lambda act: self._members.transfer(self._machine(act)),
             "remove": lambda act: self._members.remove_for(self._machine(act), act.for_s),
+            "replace": self._replace,
         }
 
     # Whom to torment.
+
+    def _at_present(self, act: Act) -> Act:
+        """Return the act with the machines that stand now where those stood that it names."""
+        if self._first == tuple(self._names):
+            return act
+        now = dict(zip(self._first, self._names, strict=True))
+        node, other = now.get(act.node, act.node), now.get(act.other, act.other)
+        return msgspec.structs.replace(act, node=node, other=other, side=tuple(now[name] for name in act.side))
+
+    def _each_s(self, act: Act, member: Member) -> float:
+        return act.each_s[self._places[member.name]]
+
+    def _on_joined(self, new: Member, old: NodeId) -> None:
+        """Torment a new machine as the one whose place it is to take."""
+        self._places[new.name] = self._places[old]
+        new.disk.on_point = self._point_hook(new)
+        if self._healed:
+            new.disk.faults = DiskFaults()
+
+    def _on_gone(self, old: NodeId, new: NodeId) -> None:
+        self._names[self._places[old]] = new
+        self._armed.pop(old, None)
+        self.cluster.note("", "nemesis", f"replaced {old} by {new}")
 
     def _machine(self, act: Act) -> Member | None:
         """Return the machine that an act names, or the next in line that is up and not paused."""
@@ -189,7 +218,7 @@ class Nemesis:
             down_s = self.plan.down_s_max * self.random.random()
 
         def restart() -> None:
-            if not member.is_up:
+            if not member.is_up and member.name in self.cluster.members:
                 if not self._world.now < self._full_until.get(member.name, 0.0):
                     member.disk.capacity_bytes = float("inf")
                 member.disk.faults = msgspec.structs.replace(member.disk.faults, write_error=0.0, sync_error=0.0)
@@ -203,7 +232,7 @@ class Nemesis:
     def _kill_all(self, act: Act) -> str | None:
         up = self.cluster.up()
         for member in up:
-            self._kill(member, act.kind, act.each_s[self._names.index(member.name)])
+            self._kill(member, act.kind, self._each_s(act, member))
         return " ".join(member.name for member in up) or None
 
     def _point_hook(self, member: Member) -> Callable[[str], CrashKind | None]:
@@ -276,7 +305,7 @@ class Nemesis:
         return f"{act.node}>{act.other}"
 
     def _bridge(self, act: Act) -> str:
-        right = [name for name in self._names if name != act.node and name not in act.side]
+        right = [name for name in self.cluster.members if name != act.node and name not in act.side]
         self.cluster.network.bridge(act.side, act.node, right)
         self._undo_later(act.for_s, self.cluster.network.heal)
         return act.node
@@ -317,7 +346,7 @@ class Nemesis:
     def _pause_all(self, act: Act) -> str | None:
         up = self.cluster.up()
         for member in up:
-            self._pause(member, act.each_s[self._names.index(member.name)])
+            self._pause(member, self._each_s(act, member))
         return " ".join(member.name for member in up) or None
 
     def _crash_loop(self, act: Act) -> str | None:
@@ -360,6 +389,11 @@ class Nemesis:
         victim.start()
         return victim.name
 
+    def _replace(self, act: Act) -> str | None:
+        """Replace all machines, beginning with the one that the act names."""
+        first = self._names.index(act.node)
+        return self._members.replacement.start(self._names[first:] + self._names[:first], act)
+
     def _lag(self, act: Act) -> str | None:
         """Cut a follower off until the leader has dropped what it needs, at most for the time that the act says."""
         leader, victim = self._leader(), self._machine(act)
@@ -367,7 +401,7 @@ class Nemesis:
             return None
         last_index = victim.node.status().last_index
         network, name = self.cluster.network, victim.name
-        others = [other for other in self._names if other != name]
+        others = [other for other in self.cluster.members if other != name]
         network.cut_between([name], others)
         until = self._world.now + act.for_s
 

@@ -219,7 +219,7 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     points: Counter[str] = Counter()
     stats: dict[str, Any] = msgspec.structs.asdict(cluster.network.stats)
     faults.update({f"messages {name}": count for name, count in stats.items() if count})
-    for member in cluster.members.values():
+    for member in cluster.everybody.values():
         faults.update(member.disk.stats)
         faults["clock jumps"] += member.clock.jumps
         points.update(member.disk.reached)

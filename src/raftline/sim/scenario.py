@@ -193,6 +193,9 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
     snapshot_entries = scenario.snapshot_entries or 10 + int(200 * random.random() ** 2)
     chunk_bytes = scenario.chunk_bytes or 64 + int(20_000 * random.random() ** 4)
     settings = scenario.settings or Settings.draw(random)
+    if scenario.plan is None:
+        random = Random(derive_seed(seed, "churn"))  # noqa: S311  as above; its own stream leaves the others as they were
+        plan = plan.with_churn(scenario.safety_s, random)
     acts = scenario.acts
     if acts is None:
         random = Random(derive_seed(seed, "acts"))  # noqa: S311  as above

@@ -39,7 +39,7 @@ class Trace:
     def note(self, node: str, what: str, detail: str) -> None:
         """Add a line."""
         assert self._cluster is not None, "watching"
-        columns = " | ".join(self._column(member) for member in self._cluster.members.values())
+        columns = " | ".join(self._column(member) for member in self._cluster.everybody.values())
         line = f"{self._cluster.world.now:11.6f} | {columns} | {node:<3} {what:<16} {detail}".rstrip()
         self._hash.update(line.encode() + b"\n")
         if self._keep and len(self.lines) < self._lines_max:

@@ -143,7 +143,7 @@ class _Run:
 
     def _node_of(self, machine: StateMachine) -> NodeId:
         """Return whose machine it is."""
-        return next(member.name for member in self.cluster.members.values() if member.machine is machine)
+        return next(member.name for member in self.cluster.everybody.values() if member.machine is machine)
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
         return NodeConfig(
@@ -224,7 +224,7 @@ class _Run:
         faults: Counter[str] = Counter(self.nemesis.counts)
         stats = msgspec.structs.asdict(self.cluster.network.stats)
         faults.update({f"messages {name}": count for name, count in stats.items() if count})
-        for member in self.cluster.members.values():
+        for member in self.cluster.everybody.values():
             faults.update(member.disk.stats)
         return Outcome(
             seed=self.seed,

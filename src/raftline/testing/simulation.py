@@ -76,7 +76,7 @@ class Simulation:
 
     def status(self, node: NodeId) -> Status | None:
         """Return what a node says of itself; None while it is down."""
-        member = self._cluster.members[node]
+        member = self._cluster.everybody[node]
         return member.node.status() if member.ready and member.node is not None else None
 
     async def propose(
@@ -151,7 +151,7 @@ class Simulation:
     async def _member(self, node: NodeId | None) -> Member:
         """Return the node that was asked for, or wait until one is up."""
         if node is not None:
-            return self._cluster.members[node]
+            return self._cluster.everybody[node]
         waited_s = 0.0
         while not (ready := self._cluster.ready()):
             if waited_s >= self._timeout_s:
