@@ -1,11 +1,17 @@
-"""Something that answers INFO raft, so that what asks can be tested without a cluster."""
+"""Something that answers INFO raft, and disks that crash at every step of a piece of work."""
 
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from random import Random
 
 import hiredis
 import pytest
+
+from raftline.sim.disk import CrashKind, SimDisk, SimFiles
+from raftline.sim.faults import DiskFaults, SimCrash
+
+Work = Callable[[SimFiles], None]
 
 
 def info_lines(node_id: str, ports: dict[str, int], **overrides: object) -> str:
@@ -154,3 +160,61 @@ def store() -> Iterator[ForgetfulStore]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+class _Clock:
+    """Virtual time, by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _crash_once(seed: int, faults: DiskFaults, prepare: Work, work: Work, number: int) -> tuple[str, SimFiles] | None:
+    """Do the work on a disk that crashes at its operation of that number; None if there are fewer."""
+    clock, left = _Clock(), [number]
+    disk = SimDisk(clock, Random(seed), faults=faults)
+    prepare(disk.mount())
+
+    def decide(_point: str) -> CrashKind | None:
+        left[0] -= 1
+        return None if left[0] else (CrashKind.PROGRAM if faults is _PROGRAM else CrashKind.MACHINE)
+
+    clock.now += 100.0
+    files = disk.mount()
+    disk.on_point = decide
+    try:
+        work(files)
+    except SimCrash as crash:
+        disk.on_point = None
+        clock.now += 100.0
+        return crash.point, disk.mount()
+    return None
+
+
+_PROGRAM = DiskFaults(keep_unsynced=1.0, tear_unsynced=0.0, keep_names=1.0)
+_POWER = (
+    DiskFaults(keep_unsynced=0.0, tear_unsynced=0.0, keep_names=0.0),
+    DiskFaults(keep_unsynced=0.5, tear_unsynced=0.5, keep_names=0.5),
+)
+
+
+@pytest.fixture
+def crashes_of() -> Callable[[Work, Work], Iterator[tuple[str, SimFiles]]]:
+    """Call with what prepares a disk and what works on it: yields each point of a crash, and the disk after it.
+
+    Every operation is interrupted before, within and after it: by SIGKILL, and by power that fails and takes what was
+    not synced, or part of it.
+    """
+
+    def crashes(prepare: Work, work: Work) -> Iterator[tuple[str, SimFiles]]:
+        for faults in (_PROGRAM, *_POWER):
+            for seed in range(1 if faults is _POWER[0] else 3):
+                number = 1
+                while (crash := _crash_once(seed, faults, prepare, work, number)) is not None:
+                    yield crash
+                    number += 1
+                assert number > 20, "the work has steps"
+
+    return crashes

@@ -137,8 +137,7 @@ def test_a_directory_with_anything_in_it_is_left_alone(backup: Path, tmp_path: P
     code, _, err = run("restore", str(backup), *arguments)
     assert code == 2
     assert err == (
-        f"raftline restore: --data-dir: {tmp_path} is not empty: "
-        "name a directory that is not there, or empty it first\n"
+        f"raftline restore: {tmp_path} is not empty: name a directory that is not there, or empty it first\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 

@@ -1,20 +1,25 @@
 """`raftline recover`: what it refuses, what it asks, and that it can be repeated after a crash."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from raftline.cli import recover as recover_module
 from raftline.cli.main import app
+from raftline.cli.recover import Recovery
 from raftline.cli.server import with_cluster_id
 from raftline.cli.settings import node_config_of
 from raftline.cli.settings_loading import load_settings
 from raftline.cli.wal import report_on
-from raftline.core.entries import Entry, HardState, SnapshotMeta
+from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
+from raftline.sim.disk import SimFiles
 from raftline.wal.files import OsFiles
+from raftline.wal.inspect import survey
 from raftline.wal.wal import Wal, Write
 
 OLD = Membership.of({"n1": "h:1@10001", "n2": "h:2@10002", "n3": "h:3@10003"})
@@ -148,11 +153,13 @@ class _Breaking(OsFiles):
     """Files that fail when the new segment is to get its name."""
 
     def rename(self, old: str, new: str) -> None:
-        raise OSError(5, "Input/output error", f"{old} {new}")
+        if "wal-" in new:
+            raise OSError(5, "Input/output error", f"{old} {new}")
+        super().rename(old, new)
 
 
 def test_it_can_be_repeated_after_a_crash_in_the_middle(survivor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record is there first; the membership next; the cluster's id last."""
+    """The record is there first; then the membership and the cluster's id, both or neither."""
     with monkeypatch.context() as patch:
         patch.setattr(recover_module, "OsFiles", _Breaking)
         code, _, err = run(survivor, "--yes")
@@ -162,8 +169,50 @@ def test_it_can_be_repeated_after_a_crash_in_the_middle(survivor: Path, monkeypa
     assert report_on(str(survivor)).cluster_id == "c"
     assert run(survivor, "--yes")[0] == 0
     report = report_on(str(survivor))
-    assert (report.cluster_id, report.groups[0].last_index, report.problems) == ("c-r1", 11, ())
+    assert (report.cluster_id, report.groups[0].last_index, report.problems) == ("c-r1", 10, ())
     assert report.groups[0].membership.voters == ("n1",)
+
+
+def test_a_crash_at_any_step_leaves_the_old_cluster_or_the_new_one(crashes_of: Any) -> None:
+    """Never one that is alone under the old name, nor the old members under the new one; it can be given again."""
+    recovery = Recovery(
+        node_id="n1", address="h:7@10007", time="2026-01-02T03:04:05Z", old_cluster_id="c", new_cluster_id="c-r1",
+        old_members=dict(OLD.addresses), term=4, snapshot_index=0, last_index=9, last_term=3, may_vote=True,
+        may_be_lost=(), new_membership_index=10,
+    )  # fmt: skip
+
+    def survive(files: SimFiles) -> None:
+        wal = Wal.open(files, "/d", cluster_id="c", node_id="n1", segment_bytes=3000)
+        wal.append([Write(group=0, hard_state=HardState(4, "n3"))])
+        wal.append([Write(group=0, entries=tuple(Entry(index, 3, b"\0x") for index in range(1, 10)))])
+        wal.close()
+
+    def recover(files: SimFiles) -> None:
+        recover_module.carry_out(files, "/d", recovery, 3000)
+
+    found: Counter[str] = Counter()
+    for point, files in crashes_of(survive, recover):
+        before = survey(files, "/d")
+        assert before.problems == (), point
+        assert before.owner in {("c", "n1"), ("c-r1", "n1")}, point
+        if before.owner == ("c", "n1"):
+            recovered = (before.recovered or {})[0]
+            assert (recovered.hard_state, len(recovered.entries)) == (HardState(4, "n3"), 9), point
+            recover(files)
+        after = survey(files, "/d")
+        assert after.owner == ("c-r1", "n1"), point
+        recovered = (after.recovered or {})[0]
+        assert recovered.hard_state == HardState(5, "n1"), point
+        assert (len(recovered.entries), recovered.entries[-1].kind) == (10, KIND_MEMBERSHIP), point
+        assert json.loads(_content(files, "/d/recovered-2026-01-02T030405Z.json"))["new_cluster_id"] == "c-r1", point
+        found[str(before.owner)] += 1
+    assert min(found.values()) > 1
+    assert len(found) == 2
+
+
+def _content(files: SimFiles, path: str) -> bytes:
+    file = files.open(path)
+    return file.read_at(0, file.size())
 
 
 def test_a_second_recovery_counts_on(survivor: Path) -> None:

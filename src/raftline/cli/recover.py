@@ -25,7 +25,7 @@ from raftline.transport.address import parse_address
 from raftline.wal.files import Files, OsFiles
 from raftline.wal.wal import Wal, Write
 
-__all__ = ["Recovery", "run_recover"]
+__all__ = ["Recovery", "carry_out", "run_recover"]
 
 _GROUP = 0
 
@@ -60,7 +60,7 @@ def run_recover(
         if not confirmed and not _confirmed(node_id):
             complain("raftline recover: not confirmed. Nothing was changed")
             return ExitCode.CONFIG
-        record = _carry_out(OsFiles(), data_dir, recovery, segment_bytes)
+        record = carry_out(OsFiles(), data_dir, recovery, segment_bytes)
     except (RaftlineError, OSError) as error:
         complain(f"raftline recover: {error}")
         return exit_code_of(error)
@@ -167,10 +167,12 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: int) -> str:
-    """Write the record, then the new membership, then the new cluster id; return the record's path.
+def carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: int) -> str:
+    """Write the record, then the new membership and the new cluster id in one; return the record's path.
 
-    Each step is durable before the next, and after a crash in between the command can be given again.
+    The record is durable before anything is changed. After a crash the directory is the old cluster's, as it was, and
+    the command can be given again, or it is the new one's: a survivor alone that keeps the old cluster's id, to which
+    its old members would come back, is never there.
     """
     wal = Wal.open(
         files,
@@ -181,19 +183,20 @@ def _carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: i
     )
     try:
         record = f"{data_dir}/recovered-{recovery.time.replace(':', '')}.json"
-        file = files.open(record, create=True)
+        file = files.open(f"{record}.tmp", create=True)
         file.truncate(0)
         file.write_at(0, msgspec.json.format(msgspec.json.encode(recovery), indent=2) + b"\n")
         file.sync()
         file.close()
+        files.rename(f"{record}.tmp", record)
         files.sync_directory(data_dir)
         term = recovery.term + 1
         alone = encode_membership(Membership.of({recovery.node_id: recovery.address}))
         entry = Entry(recovery.new_membership_index, term, alone, KIND_MEMBERSHIP, time.time_ns() // 1_000_000)
         found = wal.recovered[_GROUP].hard_state
         hard_state = HardState(term, recovery.node_id, history=found.history if found is not None else 0)
-        wal.append([Write(group=_GROUP, entries=(entry,), hard_state=hard_state)])
-        wal.rename_cluster(recovery.new_cluster_id)
+        write = Write(group=_GROUP, entries=(entry,), hard_state=hard_state)
+        wal.rename_cluster(recovery.new_cluster_id, [write])
     finally:
         wal.close()
     return record

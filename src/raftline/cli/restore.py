@@ -4,7 +4,7 @@ Run once for each node, with the same file, members and cluster id. The new clus
 node of the old one can mix with it. The file is read to its end before anything is written.
 """
 
-import os
+import shlex
 import zlib
 
 from raftline.cli.backup import check_backup
@@ -16,10 +16,10 @@ from raftline.core.entries import HardState, SnapshotMeta
 from raftline.core.membership import Membership
 from raftline.errors import ConfigError, RaftlineError
 from raftline.wal.backup_file import BackupReader
-from raftline.wal.files import OsFiles, ReadOnlyOsFiles
+from raftline.wal.files import Files, OsFiles, ReadOnlyOsFiles
 from raftline.wal.wal import Wal, Write
 
-__all__ = ["run_restore"]
+__all__ = ["restore_into", "run_restore"]
 
 _GROUP = 0
 
@@ -35,8 +35,7 @@ def run_restore(file: str, *, data_dir: str, node_id: str, cluster: str, cluster
                 f"--cluster-id: {cluster_id!r} is the cluster of the backup: give the new cluster a new name, as in "
                 f"{cluster_id}-2, so that nodes of the old one cannot mix with it"
             )
-        _check_empty(data_dir)
-        _restore(file, settings)
+        restore_into(OsFiles(), file, settings)
     except (RaftlineError, OSError) as error:
         complain(f"raftline restore: {error}")
         return exit_code_of(error)
@@ -46,22 +45,22 @@ def run_restore(file: str, *, data_dir: str, node_id: str, cluster: str, cluster
     return ExitCode.OK
 
 
-def _check_empty(data_dir: str) -> None:
-    if os.path.isdir(data_dir) and os.listdir(data_dir):  # noqa: PTH112, PTH208  a path as it was written
-        raise ConfigError(f"--data-dir: {data_dir} is not empty: name a directory that is not there, or empty it first")
-
-
-def _restore(file: str, settings: ServerSettings) -> None:
-    """Write the snapshot with the new members, then a log that begins behind it."""
+def restore_into(files: Files, file: str, settings: ServerSettings) -> None:
+    """Write the snapshot with the new members, then a log that begins behind it; marked until all of it is durable."""
     config = node_config_of(settings)
     reader = BackupReader(ReadOnlyOsFiles(), file)
-    wal = Wal.open(
-        OsFiles(),
-        config.data_dir,
-        cluster_id=config.cluster_id,
-        node_id=config.node_id,
-        segment_bytes=config.segment_bytes,
-    )
+    try:
+        wal = Wal.restore(
+            files,
+            config.data_dir,
+            cluster_id=config.cluster_id,
+            node_id=config.node_id,
+            command=_command(file, settings),
+            segment_bytes=config.segment_bytes,
+        )
+    except RaftlineError:
+        reader.close()
+        raise
     try:
         meta = SnapshotMeta(reader.meta.index, reader.meta.term, Membership.of(config.members))
         writer = wal.snapshots.create(_GROUP, meta)
@@ -74,9 +73,17 @@ def _restore(file: str, settings: ServerSettings) -> None:
         writer.commit()
         hard_state = HardState(meta.term, history=_history_of(settings.cluster_id, reader))
         wal.append([Write(group=_GROUP, hard_state=hard_state, reset=meta)])
+        wal.end_restore()
     finally:
         reader.close()
         wal.close()
+
+
+def _command(file: str, settings: ServerSettings) -> str:
+    """Return the command that is being carried out, for whoever finds the directory before its end."""
+    cluster = ",".join(f"{node}={address}" for node, address in settings.cluster.items())
+    options = {"data-dir": settings.data_dir, "id": settings.id, "cluster": cluster, "cluster-id": settings.cluster_id}
+    return shlex.join(["raftline", "restore", file, *(part for key in options for part in (f"--{key}", options[key]))])
 
 
 def _history_of(cluster_id: str, reader: BackupReader) -> int:

@@ -15,6 +15,7 @@ from raftline.wal.files import Files
 from raftline.wal.record import Write
 from raftline.wal.recovery import Verdict, decide
 from raftline.wal.replay import Recovered, Replay
+from raftline.wal.restoring import MARK, unfinished
 from raftline.wal.segment import SegmentReader, segment_name, segment_sequence
 from raftline.wal.snapshot_store import SnapshotReader, parse_snapshot_name
 from raftline.wal.storage_errors import storage_error
@@ -122,6 +123,8 @@ class _Inspection:
                 yield from self._snapshot(name, newest)
             elif name.endswith(".tmp"):
                 yield Line(file=name, kind="leftover", text="being made, or left behind; removed at start-up")
+        if MARK in self._names:
+            yield self._damage(MARK, unfinished(self._files, self._directory))
         yield from self._whole(newest, has_segments=bool(found))
 
     def _segment(self, sequence: int, *, last: bool) -> Iterator[Line]:

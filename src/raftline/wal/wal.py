@@ -2,6 +2,7 @@
 
 Files in a data directory
     LOCK                                          held by the process that uses the directory
+    RESTORING                                     from the beginning of a restore to its end: nothing starts from here
     wal-<sequence>.log                            segments, preallocated, the last one written to
     snapshot-<group>-<index>-<term>.snap          snapshots; older ones go once a newer is durable
     *.tmp                                         being made when the node stopped; removed at start-up
@@ -25,6 +26,7 @@ from raftline.wal.log_reader import read_entries
 from raftline.wal.record import HEADER, SegmentHeader, Write, encode_frame, first_salt, salt_of
 from raftline.wal.recovery import Case, Verdict, decide
 from raftline.wal.replay import Recovered, Replay, log_ends_after
+from raftline.wal.restoring import MARK, begin_restoring, clear_for_restoring, end_restoring, unfinished
 from raftline.wal.segment import FORMAT_VERSION, SegmentReader, segment_name, segment_sequence
 from raftline.wal.snapshot_store import SnapshotStore
 from raftline.wal.storage_errors import storage_error
@@ -57,6 +59,7 @@ class Wal:
         self._resets: dict[GroupId, SnapshotMeta] = {}
         self._log_ends: dict[GroupId, Index] = {}
         self._file: File | None = None
+        self._is_restoring = False
         self._sequence = 0
         self._salt = 0
         self._end = 0
@@ -80,14 +83,37 @@ class Wal:
             files.make_directory(directory)
             lock = files.lock(f"{directory}/LOCK")
             wal = cls(files, directory, lock, cluster_id, node_id, segment_bytes)
-            try:
-                wal._recover()
-            except BaseException:
-                wal.close()
-                raise
+            wal._recover_or_close()
         except OSError as error:
             raise storage_error("open", directory, error) from error
         return wal
+
+    @classmethod
+    def restore(
+        cls, files: Files, directory: str, *, cluster_id: str, node_id: str, command: str, segment_bytes: int = 64 << 20
+    ) -> "Wal":
+        """Begin to fill a new `directory`; until `end_restore` a start refuses it and names `command`.
+
+        What an earlier restore left that did not end is removed. Raises as `open` does, and `ConfigError` if there is
+        anything else in the directory.
+        """
+        try:
+            begin_restoring(files, directory, command)
+            wal = cls(files, directory, files.lock(f"{directory}/LOCK"), cluster_id, node_id, segment_bytes)
+            wal._is_restoring = True
+            wal._recover_or_close()
+        except OSError as error:
+            raise storage_error("restore into", directory, error) from error
+        return wal
+
+    def end_restore(self) -> None:
+        """All of it is written and durable: from now on a node may start from this directory."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            end_restoring(self._files, self._directory)
+        except OSError as error:
+            self._break("restore into", self._directory, error)
 
     def append(self, writes: Sequence[Write]) -> None:
         """Write one batch and make it durable: one write, one fsync.
@@ -161,12 +187,19 @@ class Wal:
         """
         return read_entries(self._files, self._directory, group, spans, bytes_max)
 
-    def rename_cluster(self, cluster_id: str) -> None:
-        """Let the directory belong to another cluster from now on: the segment begun by this says so (`recover`)."""
+    def rename_cluster(self, cluster_id: str, writes: Sequence[Write] = ()) -> None:
+        """Let the directory belong to another cluster from now on (`recover`): the segment begun by this says so.
+
+        `writes` are the first in it: after a crash they are there together with the new name, or neither is.
+        """
         if self._broken is not None:
             raise self._broken
+        ends = log_ends_after(writes, self._log_ends)
+        if isinstance(ends, str):
+            raise SafetyViolation(f"a gap in the log: {ends}. Nothing was written")
         self._cluster_id = cluster_id
-        self._make_segment(self._sequence + 1, 0)
+        self._make_segment(self._sequence + 1, 0, writes)
+        self._log_ends |= ends
 
     def close(self) -> None:
         """Close the files and let others have the directory; raises `StorageError`."""
@@ -182,10 +215,21 @@ class Wal:
 
     # Recovery: everything is read and judged before anything is changed.
 
+    def _recover_or_close(self) -> None:
+        try:
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
+
     def _recover(self) -> None:
         # What a killed program left in the page cache is seen below and acted on: it must not vanish afterwards.
         self._files.sync_directory(self._directory)
         names = self._files.list(self._directory)
+        if self._is_restoring:
+            names = clear_for_restoring(self._files, self._directory, names)
+        elif MARK in names:
+            raise CorruptLog(unfinished(self._files, self._directory))
         replay = Replay(self._directory)
         tail = self._read_segments(names, replay)
         newest = self.snapshots.newest()
@@ -311,8 +355,8 @@ class Wal:
             if write.entries:
                 highest[write.group] = max(write.entries[-1].index, highest.get(write.group, 0))
 
-    def _make_segment(self, sequence: int, wanted_bytes: int) -> None:
-        """Make a segment aside, durable and at its full size, give it its name, and go on in it.
+    def _make_segment(self, sequence: int, wanted_bytes: int, writes: Sequence[Write] = ()) -> None:
+        """Make a segment aside, durable and at its full size, give it its name, and go on in it behind `writes`.
 
         Everything in the one before is durable already. It is larger than usual if a frame of `wanted_bytes` needs it.
         """
@@ -327,16 +371,19 @@ class Wal:
             resets=self._resets,
             log_ends=self._log_ends,
         )
-        room = len(encode_frame(header, self._next_number, 0)) + 8  # the size itself takes up to eight bytes more
+        number = self._next_number
+        wanted_bytes += len(encode_frame(writes, number, 0)) if writes else 0
+        room = len(encode_frame(header, number, 0)) + 8  # the size itself takes up to eight bytes more
         header = msgspec.structs.replace(header, size_bytes=max(self._segment_bytes, room + wanted_bytes))
-        frame = encode_frame(header, self._next_number, first_salt(sequence))
+        frame = encode_frame(header, number, first_salt(sequence))
+        first = encode_frame(writes, number + 1, salt_of(frame)) if writes else b""
         try:
             file = self._files.open(f"{path}.tmp", create=True)
             if self._file is not None:
                 self._file.close()
             self._file = file
             file.allocate(header.size_bytes)
-            file.write_at(0, frame)
+            file.write_at(0, frame + first)
             file.sync()
             self._files.rename(f"{path}.tmp", path)
             self._files.sync_directory(self._directory)
@@ -344,10 +391,12 @@ class Wal:
             self._break("make", path, error)
         self._sequence = sequence
         self._salt = salt_of(frame)
-        self._end = self._zeroed_end = len(frame)
+        self._end = self._zeroed_end = len(frame) + len(first)
         self._size = header.size_bytes
         self._segments[sequence] = {}
-        self._next_number += 1
+        self._next_number += 2 if writes else 1
+        if writes:
+            self._note(sequence, len(frame), writes)
 
 
 class _NoLock:
