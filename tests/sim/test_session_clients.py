@@ -7,6 +7,7 @@ import structlog
 
 from raftline.core.entries import KIND_COMMAND, KIND_NOOP
 from raftline.errors import SafetyViolation
+from raftline.kv.commands.typed import existing
 from raftline.kv.machine import KvMachine
 from raftline.replica.commands import in_session, plain
 from raftline.replica.sessions import Session, Sessions
@@ -44,7 +45,7 @@ def value(cluster: SimCluster, node: str) -> int:
     """Return what a node's store holds for the first client."""
     machine = cluster.members[node].machine
     assert isinstance(machine, KvMachine)
-    return int(machine.store.get(b"counter0") or b"0")
+    return int(existing(machine.store, b"counter0", bytes) or b"0")
 
 
 def test_every_command_counts_once(cluster: SimCluster) -> None:

@@ -20,7 +20,7 @@ from raftline.kv.once import unwrap
 from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
-from raftline.kv.resp.downgrade import downgrade
+from raftline.kv.resp.downgrade import as_resp3, downgrade
 from raftline.kv.resp.replies import error
 from raftline.kv.resp.requests import RequestParser
 from raftline.kv.store import ExpiryPending
@@ -484,8 +484,8 @@ class Connection:
         is_old = self.client.protocol == 2
         while slots and (reply := slots[0].reply) is not None:
             slots.popleft()
-            if is_old and reply[:1] not in b"+-:$":
-                reply = downgrade(reply)
+            if reply[:1] not in b"+-:$":
+                reply = downgrade(reply) if is_old else as_resp3(reply)
             out.append(reply)
             size += len(reply)
         self._out_bytes += size

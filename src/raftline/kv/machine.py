@@ -41,11 +41,12 @@ class KvMachine(StateMachine):
         self.store = Store()
         self._restorer: Restorer | None = None
 
-    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002  the index is not needed
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Carry out one command and return its RESP3 reply."""
         store = self.store
         if time_ms > store.time_ms:  # noqa: PLR1730  max() takes three times as long, on every command
             store.time_ms = time_ms
+        store.index = index
         if store.next_due_ms <= store.time_ms:
             store.remove_due(_DUE_KEYS_MAX)
         if store.has_garbage:

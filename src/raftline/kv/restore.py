@@ -3,8 +3,18 @@
 import msgspec
 
 from raftline.errors import ConfigError, StorageError
-from raftline.kv.snapshot import FORMAT, KIND_STRING, Header, Record, decode_header, decode_records
+from raftline.kv.snapshot import (
+    FORMAT,
+    KIND_STRING,
+    Header,
+    Record,
+    decode_header,
+    decode_items,
+    decode_records,
+)
 from raftline.kv.store import Store
+from raftline.kv.values.container import Container, Item
+from raftline.kv.values.value import CONTAINERS
 
 __all__ = ["Restorer"]
 
@@ -19,6 +29,10 @@ class Restorer:
         self._store = store
         self._header: Header | None = None
         self._pieces: list[bytes] = []
+        """Of a string, or of one item."""
+        self._container: Container | None = None
+        self._items: list[Item] = []
+        """What is left of the last record: half a pair."""
         store.flush()
 
     def take(self, chunk: bytes) -> None:
@@ -30,13 +44,13 @@ class Restorer:
             for slot, records in decode_records(chunk):
                 for record in records:
                     self._load(slot, record)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, AssertionError, IndexError) as error:
             raise StorageError(f"a chunk of a snapshot cannot be read: {error}") from error
 
     def end(self) -> None:
         """Check that all of it came."""
         expected = self._header.count if self._header else 0
-        if self._header is None or self._pieces or self._store.count != expected:
+        if self._header is None or self._pieces or self._container is not None or self._store.count != expected:
             raise StorageError(f"a snapshot of {expected} keys ended after {self._store.count}: it is not complete")
 
     def _begin(self, header: Header) -> None:
@@ -49,9 +63,8 @@ class Restorer:
 
     def _load(self, slot: int, record: Record) -> None:
         if record.kind != KIND_STRING:
-            raise ConfigError(
-                f"the keys' snapshot holds values of kind {record.kind}, unknown to this raftline: use a newer raftline"
-            )
+            self._load_items(slot, record)
+            return
         value = record.value
         if record.more:
             self._pieces.append(value)
@@ -61,3 +74,34 @@ class Restorer:
             value = b"".join(self._pieces)
             self._pieces = []
         self._store.load(slot, record.key, value, record.deadline_ms)
+
+    def _load_items(self, slot: int, record: Record) -> None:
+        """Add the items of one record to the container that is being filled."""
+        if self._container is None:
+            if record.kind not in CONTAINERS:
+                raise ConfigError(
+                    f"the keys' snapshot holds values of kind {record.kind}, unknown to this raftline: "
+                    "use a newer raftline"
+                )
+            self._container = CONTAINERS[record.kind]()
+        container = self._container
+        items: list[Item]
+        items, is_open = decode_items(record.value)
+        if self._pieces and not (is_open and len(items) == 1):
+            self._pieces.append(_text(items[0]))
+            items[0] = b"".join(self._pieces)
+            self._pieces = []
+        if is_open:
+            self._pieces.append(_text(items.pop()))
+        items = self._items + items
+        whole = len(items) - len(items) % container.item_count
+        self._items = items[whole:]
+        container.extend(items[:whole])
+        if not record.more:
+            self._store.load(slot, record.key, container, record.deadline_ms)
+            self._container = None
+
+
+def _text(item: Item) -> bytes:
+    assert isinstance(item, bytes), "only texts are cut"
+    return item

@@ -1,9 +1,12 @@
-"""The store as of one moment, in chunks that are made between later commands, and the format of those chunks.
+"""The store as of one moment, in chunks that are made between later commands; the format of those chunks.
 
 Copy on write: a snapshot shares the slots' dictionaries with the store, and takes its own copy of a slot just before
 it changes. Chunk 1 is `[format, time_ms, count]`. Every other chunk is an array of `[slot, records]`, in the order of
 slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of insertion. The value of a record with
-`more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records a chunk.
+`more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records or members a chunk. Kinds: string 0,
+list 1, set 2, hash 3, sorted set 4. The value of a string's record is a piece of the string; that of any other
+`[items, open]` in MessagePack: items, members, or fields and values, or members and scores in turns, in their order;
+if `open` the last item is a piece, too, and goes on in the first item of the next record.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +14,20 @@ from itertools import compress
 
 import msgspec
 
-__all__ = ["FORMAT", "KIND_STRING", "FrozenSlots", "Header", "Record", "Snapshot", "decode_header", "decode_records"]
+from raftline.kv.values.container import Container, Item
+from raftline.kv.values.value import Value
+
+__all__ = [
+    "FORMAT",
+    "KIND_STRING",
+    "FrozenSlots",
+    "Header",
+    "Record",
+    "Snapshot",
+    "decode_header",
+    "decode_items",
+    "decode_records",
+]
 
 FORMAT = 1
 KIND_STRING = 0
@@ -22,6 +38,9 @@ _PIECE_BYTES_MAX = 256 << 10
 _RECORD_BYTES = 32
 """Most that a record takes beside its key and value."""
 _SLOT_BYTES = 16
+_ITEM_BYTES = 9
+"""Most that an item takes beside its own bytes, and all of a score."""
+_PIECE_ITEMS_MAX = 512
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +64,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _encode = msgspec.msgpack.Encoder().encode
 decode_header = msgspec.msgpack.Decoder(Header).decode
 decode_records = msgspec.msgpack.Decoder(list[tuple[int, list[Record]]]).decode
+decode_items = msgspec.msgpack.Decoder(tuple[list[bytes | float], bool]).decode
 
 
 class FrozenSlots:
@@ -53,22 +73,30 @@ class FrozenSlots:
     Invariant: a slot at or after `next_slot` is either unchanged or kept.
     """
 
-    __slots__ = ("_deadlines", "_kept", "_taken", "_values", "next_slot")
+    __slots__ = ("_deadlines", "_kept", "_taken", "_values", "next_slot", "retired")
 
-    def __init__(self, values: list[dict[bytes, bytes]], deadlines: list[dict[bytes, int]]) -> None:
+    def __init__(self, values: list[dict[bytes, Value]], deadlines: list[dict[bytes, int]]) -> None:
         self._values = values.copy()
         self._deadlines = deadlines.copy()
         self._taken = list(compress(range(len(values)), values))
         """Slots that are not empty: few, in a small store."""
-        self._kept: dict[int, tuple[dict[bytes, bytes], dict[bytes, int]]] = {}
+        self._kept: dict[int, tuple[dict[bytes, Value], dict[bytes, int]]] = {}
         self.next_slot = 0
+        self.retired: list[Container] = []
+        """Containers that left the store since: their memory is given back when nobody reads them any more."""
 
     def keep(self, slot: int) -> None:
         """Copy `slot`, which is about to change, unless that is done or it is no longer needed."""
         if slot >= self.next_slot and slot not in self._kept:
             self._kept[slot] = (self._values[slot].copy(), self._deadlines[slot].copy())
 
-    def slots(self) -> Iterator[tuple[int, list[tuple[bytes, bytes]], dict[bytes, int]]]:
+    def release(self) -> list[dict[bytes, Value]]:
+        """Let go of the slots and return them, so that their memory can be given back little by little."""
+        values, self._values = self._values, []
+        self._deadlines = []
+        return values
+
+    def slots(self) -> Iterator[tuple[int, list[tuple[bytes, Value]], dict[bytes, int]]]:
         """Yield the number, items and deadlines of each slot that is not empty."""
         for slot in self._taken:
             kept = self._kept.pop(slot, None)
@@ -121,21 +149,50 @@ def _chunks(frozen: FrozenSlots, header: Header) -> Iterator[bytes]:
         for key, value in items:
             for record in _records(key, value, deadlines.get(key, 0)):
                 record_bytes = len(key) + len(record.value) + _RECORD_BYTES
-                if count == _CHUNK_RECORDS_MAX or size + record_bytes > _CHUNK_BYTES_MAX:
+                weight = 1 if record.kind == KIND_STRING else _PIECE_ITEMS_MAX
+                if count + weight > _CHUNK_RECORDS_MAX or size + record_bytes > _CHUNK_BYTES_MAX:
                     yield _encode(groups)
                     records = []
                     groups = [(slot, records)]
                     count, size = 0, _SLOT_BYTES
                 records.append(record)
-                count += 1
+                count += weight
                 size += record_bytes
     if groups:
         yield _encode(groups)
 
 
-def _records(key: bytes, value: bytes, deadline_ms: int) -> Iterator[Record]:
+def _records(key: bytes, value: Value, deadline_ms: int) -> Iterator[Record]:
     """Yield one record, or several for a large value."""
+    if isinstance(value, Container):
+        pieces = _pieces(value)
+        piece = next(pieces)
+        for following in pieces:
+            yield Record(key, value.kind, deadline_ms, piece, more=True)
+            piece = following
+        yield Record(key, value.kind, deadline_ms, piece)
+        return
     last = max(0, len(value) - 1) // _PIECE_BYTES_MAX
     for number in range(last + 1):
         piece = value[number * _PIECE_BYTES_MAX : (number + 1) * _PIECE_BYTES_MAX] if last else value
         yield Record(key, KIND_STRING, deadline_ms, piece, number < last)
+
+
+def _pieces(container: Container) -> Iterator[bytes]:
+    """Encode the items of a container, a bounded number of them and of their bytes at a time."""
+    batch: list[Item] = []
+    size = 0
+    for items in container.pieces():
+        for each in items:
+            item = each
+            item_bytes = _ITEM_BYTES + (len(item) if isinstance(item, bytes) else 0)
+            if batch and (size + item_bytes > _PIECE_BYTES_MAX or len(batch) == _PIECE_ITEMS_MAX):
+                yield _encode((batch, False))
+                batch, size = [], 0
+            while isinstance(item, bytes) and len(item) > _PIECE_BYTES_MAX - _ITEM_BYTES:
+                yield _encode(([item[: _PIECE_BYTES_MAX // 2]], True))
+                item = item[_PIECE_BYTES_MAX // 2 :]
+                item_bytes = _ITEM_BYTES + len(item)
+            batch.append(item)
+            size += item_bytes
+    yield _encode((batch, False))

@@ -7,17 +7,18 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 
 from binascii import crc_hqx
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from raftline.kv.deadlines import NEVER_MS, Deadlines
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.snapshot import FrozenSlots, Snapshot
+from raftline.kv.values.container import Container
+from raftline.kv.values.value import Value
 
-__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store", "Value"]
+__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store"]
 
-Value = bytes
-"""What a key holds; the type says which commands may touch it."""
+C = TypeVar("C", bound=Container)
 
 ENTRY_BYTES = 128
 """Estimated cost of one key beside its own and its value's bytes: two object headers and a place in a dictionary."""
@@ -33,6 +34,9 @@ _EMPTY: dict[bytes, Any] = {}
 
 _SCAN_SORT_MIN = 512
 
+_LARGE_MEMBERS = 1024
+"""A container with more members gives its memory back little by little."""
+
 
 class ExpiryPending(Exception):
     """A key is past its deadline by the reader's clock, not yet by the log's, whose time has to advance first."""
@@ -47,12 +51,14 @@ class Store:
 
     __slots__ = (
         "_deadlines",
+        "_epoch",
         "_frozen",
         "_garbage",
         "_queue",
         "_values",
         "count",
         "expired_count",
+        "index",
         "time_ms",
         "used_bytes",
     )
@@ -62,7 +68,11 @@ class Store:
         self._deadlines: list[dict[bytes, int]] = [_EMPTY] * SLOT_COUNT
         self._queue = Deadlines()
         self._frozen: list[FrozenSlots] = []
-        self._garbage: list[list[dict[bytes, Value]] | list[dict[bytes, int]] | Deadlines] = []
+        self._garbage: list[list[Any] | Deadlines] = []
+        self._epoch = 0
+        """Snapshots that were begun."""
+        self.index = 0
+        """The entry that is being applied, from which draws are made."""
         self.count = 0
         self.used_bytes = 0
         self.time_ms = 0
@@ -118,6 +128,8 @@ class Store:
             self.used_bytes += len(key) + len(value) + ENTRY_BYTES
         else:
             self.used_bytes += len(value) - len(old)
+            if type(old) is not bytes and old is not value:
+                self._discard(old)
             if self._deadlines[slot]:
                 self._forget_deadline(slot, key)
         values[key] = value
@@ -128,6 +140,48 @@ class Store:
         self.put(key, value)
         if deadline_ms is not None and deadline_ms > self.time_ms:
             self.expire_at(key, deadline_ms)
+
+    def put_new(self, key: bytes, value: Container) -> None:
+        """Set `key` to a container that was made just now, without a deadline; an empty one removes the key."""
+        if not value.count:
+            self.delete(key)
+            return
+        value.counted_bytes = value.size_bytes
+        value.epoch = self._epoch
+        self.put(key, value)
+
+    def own(self, key: bytes, value: C) -> C:
+        """Return the container that `key` holds, `value` or a copy of it, so that no snapshot sees it change.
+
+        Whoever changes it calls `settle` afterwards.
+        """
+        if self._frozen and value.epoch != self._epoch:
+            slot = slot_of(key)
+            self._keep(slot)
+            for frozen in self._frozen:
+                frozen.retired.append(value)
+            value = value.clone()
+            value.epoch = self._epoch
+            self._values[slot][key] = value
+        return value
+
+    def settle(self, key: bytes, value: Container) -> None:
+        """Count the size of a container that was changed; remove the key if nothing is left in it."""
+        self.used_bytes += value.size_bytes - value.counted_bytes
+        value.counted_bytes = value.size_bytes
+        if not value.count:
+            self.delete(key)
+
+    def take(self, key: bytes) -> Value | None:
+        """Remove a key that is alive and return its value, which is whole and may be put elsewhere."""
+        value = self.get(key)
+        if value is not None:
+            slot = slot_of(key)
+            if self._frozen:
+                self._keep(slot)
+            self._forget_deadline(slot, key)
+            self._pop(slot, key)
+        return value
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; return whether it was alive."""
@@ -165,7 +219,7 @@ class Store:
 
     def flush(self) -> None:
         """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
-        self._garbage += [self._values, self._deadlines, self._queue]
+        self._garbage += [self._queue, self._deadlines, self._values]
         self._values = [_EMPTY] * SLOT_COUNT
         self._deadlines = [_EMPTY] * SLOT_COUNT
         self._queue = Deadlines()
@@ -221,7 +275,10 @@ class Store:
             else:
                 last = tables[-min(_LOOKED_AT, _RELEASED_KEYS_MIN - released) :]
                 if any(last):
-                    released += len(tables.pop()) + 1
+                    table = tables.pop()
+                    released += len(table) + 1
+                    if isinstance(table, dict):
+                        self._garbage += [value.parts() for value in table.values() if _is_large(value)]
                 else:
                     del tables[-len(last) :]
                     released += len(last)
@@ -264,6 +321,7 @@ class Store:
 
     def snapshot(self) -> Snapshot:
         """Return an iterator over the state as of this call; see `raftline.kv.snapshot`."""
+        self._epoch += 1
         frozen = FrozenSlots(self._values, self._deadlines)
         self._frozen.append(frozen)
         return Snapshot(frozen, self.time_ms, self.count, self._on_snapshot_end)
@@ -273,6 +331,9 @@ class Store:
         values = self._values[slot]
         if values is _EMPTY:
             values = self._values[slot] = {}
+        if isinstance(value, Container):
+            value.counted_bytes = value.size_bytes
+            value.epoch = self._epoch
         values[key] = value
         self.count += 1
         self.used_bytes += len(key) + len(value) + ENTRY_BYTES
@@ -282,6 +343,10 @@ class Store:
     def _on_snapshot_end(self, frozen: FrozenSlots) -> None:
         if frozen in self._frozen:
             self._frozen.remove(frozen)
+        else:  # a flush came in between: nobody else holds the slots
+            self._garbage.append(frozen.release())
+        self._garbage += [value.parts() for value in frozen.retired if _is_large(value)]
+        frozen.retired = []
 
     def _keep(self, slot: int) -> None:
         """Let snapshots under way take their copy of a slot before it changes."""
@@ -318,6 +383,26 @@ class Store:
             self.used_bytes -= DEADLINE_BYTES
 
     def _remove(self, slot: int, key: bytes) -> None:
+        value = self._pop(slot, key)
+        if type(value) is not bytes:
+            self._discard(value)
+
+    def _pop(self, slot: int, key: bytes) -> Value:
         value = self._values[slot].pop(key)
         self.count -= 1
         self.used_bytes -= len(key) + len(value) + ENTRY_BYTES
+        return value
+
+    def _discard(self, value: Value) -> None:
+        """Let go of a container: a large one little by little, and no part of it before its last snapshot."""
+        if _is_large(value):
+            assert not isinstance(value, bytes)
+            if self._frozen:
+                for frozen in self._frozen:
+                    frozen.retired.append(value)
+            else:
+                self._garbage.append(value.parts())
+
+
+def _is_large(value: Value | int) -> bool:
+    return isinstance(value, Container) and value.count > _LARGE_MEMBERS

@@ -12,6 +12,7 @@ from typing import NoReturn
 from raftline.core.entries import KIND_COMMAND
 from raftline.core.ids import Term
 from raftline.errors import ApplyError, RaftlineError, SafetyViolation
+from raftline.kv.commands.typed import existing
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.replica.commands import IN_SESSION, SESSION_HEADER
 from raftline.sim.cluster import Member, SimCluster
@@ -53,7 +54,7 @@ class SessionClients:
         for client in self._clients:
             for member in self._cluster.members.values():
                 if isinstance(member.machine, KvMachine):
-                    client.check_value(member, member.machine.store.get(client.name.encode()))
+                    client.check_value(member, existing(member.machine.store, client.name.encode(), bytes))
 
 
 class _Client:

@@ -4,6 +4,7 @@ from raftline.kv.commands.command import Refused
 from raftline.kv.resp.replies import error
 
 __all__ = [
+    "DRAWS_MAX",
     "INTEGER_MAX",
     "INTEGER_MIN",
     "NOT_AN_INTEGER",
@@ -11,6 +12,8 @@ __all__ = [
     "deadline_of",
     "invalid_expire_time",
     "parse_integer",
+    "require_draws",
+    "require_in_range",
     "require_integer",
 ]
 
@@ -19,6 +22,9 @@ NOT_AN_INTEGER = error("ERR value is not an integer or out of range")
 SYNTAX_ERROR = error("ERR syntax error")
 
 _DIGITS_MAX = 20
+DRAWS_MAX = 1 << 20
+"""Members that one command draws with repetition, at most."""
+_TOO_MANY_DRAWS = error(f"ERR at most {DRAWS_MAX} members can be drawn at a time")
 
 
 def parse_integer(text: bytes) -> int | None:
@@ -40,6 +46,22 @@ def require_integer(text: bytes) -> int:
     if number is None:
         raise Refused(NOT_AN_INTEGER)
     return number
+
+
+def require_in_range(text: bytes, low: int, high: int) -> int:
+    """Return the integer, which has to be in [low, high]; raises `Refused`."""
+    number = require_integer(text)
+    if not low <= number <= high:
+        raise Refused(error(f"ERR value is out of range, value must between {low} and {high}"))
+    return number
+
+
+def require_draws(text: bytes) -> int:
+    """Return how many members are to be drawn, negative if they may repeat; raises `Refused`."""
+    count = require_in_range(text, -INTEGER_MAX, INTEGER_MAX)
+    if -INTEGER_MAX // 2 <= count < -DRAWS_MAX:
+        raise Refused(_TOO_MANY_DRAWS)
+    return count
 
 
 def invalid_expire_time(command: str) -> Refused:

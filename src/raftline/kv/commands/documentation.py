@@ -11,6 +11,10 @@ __all__ = ["render_commands"]
 
 _GROUPS = {
     "string": "Strings",
+    "hash": "Hashes",
+    "list": "Lists",
+    "set": "Sets",
+    "sorted-set": "Sorted sets",
     "generic": "Keys",
     "connection": "Connection",
     "server": "Server",

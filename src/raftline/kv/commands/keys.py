@@ -1,24 +1,17 @@
 """Commands about keys whatever they hold: existence, removal, type, and the walk over all of them."""
 
-import re
-
-from raftline.kv.commands.arguments import SYNTAX_ERROR, require_integer
+from raftline.kv.commands.arguments import SYNTAX_ERROR
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.glob import compile_glob
-from raftline.kv.resp.replies import OK, array, bulk, bulk_array, error, integer, simple
+from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
+from raftline.kv.resp.replies import OK, array, bulk, bulk_array, integer, simple
 from raftline.kv.store import Store
+from raftline.kv.values.value import TYPE_NAMES
 
 __all__ = ["TICK_KEYS_MAX", "check_flush", "dbsize", "delete", "exists", "flush", "keys", "scan", "tick", "type_"]
 
 TICK_KEYS_MAX = 1000
 """Expired keys that one RAFTLINE.TICK removes at most."""
-
-_INVALID_CURSOR = error("ERR invalid cursor")
-_CURSOR = re.compile(rb"|[+-]?[0-9]{1,20}")
-_CURSOR_MAX = 2**64
-_SCAN_COUNT = 10
-_SCAN_COUNT_MAX = 10_000
-_TYPE_NAMES = {bytes: "string"}
 
 
 def delete(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -34,7 +27,7 @@ def exists(store: Store, args: Arguments, now_ms: int) -> bytes:
 def type_(store: Store, args: Arguments, now_ms: int) -> bytes:
     """TYPE key."""
     value = store.read(args[1], now_ms)
-    return simple("none" if value is None else _TYPE_NAMES[type(value)])
+    return simple("none" if value is None else TYPE_NAMES[type(value)])
 
 
 def flush(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -63,29 +56,14 @@ def keys(store: Store, args: Arguments, now_ms: int) -> bytes:
 
 def scan(store: Store, args: Arguments, now_ms: int) -> bytes:
     """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]."""
-    cursor = _parse_cursor(args[1])
-    count = _SCAN_COUNT
-    pattern: bytes | None = None
-    type_name: bytes | None = None
-    for position in range(2, len(args), 2):
-        option = args[position].upper()
-        if position + 1 == len(args) or option not in {b"MATCH", b"COUNT", b"TYPE"}:
-            raise Refused(SYNTAX_ERROR)
-        value = args[position + 1]
-        if option == b"MATCH":
-            pattern = value
-        elif option == b"TYPE":
-            type_name = value.lower()
-        else:
-            count = require_integer(value)
-            if count < 1:
-                raise Refused(SYNTAX_ERROR)
-    next_cursor, found = store.scan(cursor, min(count, _SCAN_COUNT_MAX), now_ms)
-    if pattern is not None:
-        matches = compile_glob(pattern)
+    cursor = parse_cursor(args[1])
+    options = parse_scan_options(args, 2, has_type=True)
+    next_cursor, found = store.scan(cursor, options.count, now_ms)
+    if options.pattern is not None:
+        matches = compile_glob(options.pattern)
         found = [key for key in found if matches(key)]
-    if type_name is not None:
-        found = [key for key in found if _has_type(store, key, now_ms, type_name)]
+    if options.type_name is not None:
+        found = [key for key in found if _has_type(store, key, now_ms, options.type_name)]
     return array([bulk(b"%d" % next_cursor), bulk_array(found)])
 
 
@@ -94,14 +72,6 @@ def tick(store: Store, _args: Arguments, _time_ms: int) -> bytes:
     return integer(store.remove_due(TICK_KEYS_MAX))
 
 
-def _parse_cursor(text: bytes) -> int:
-    """Read what `scan` gave out; any other number is a place somewhere, or behind the end, which is no error."""
-    digits = text.partition(b"\0")[0]
-    if not _CURSOR.fullmatch(digits) or abs(int(digits or b"0")) >= _CURSOR_MAX:
-        raise Refused(_INVALID_CURSOR)
-    return int(digits or b"0") % _CURSOR_MAX
-
-
 def _has_type(store: Store, key: bytes, now_ms: int, type_name: bytes) -> bool:
     value = store.read(key, now_ms)
-    return value is not None and _TYPE_NAMES[type(value)].encode() == type_name
+    return value is not None and TYPE_NAMES[type(value)].encode() == type_name

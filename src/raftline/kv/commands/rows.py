@@ -5,19 +5,33 @@ from typing import Any
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.introspection import help_lines
 
-__all__ = ["Rows", "subcommand"]
+__all__ = ["ALL_KEYS", "ONE_KEY", "Rows", "subcommand"]
+
+ONE_KEY = (1, 1, 1)
+ALL_KEYS = (1, -1, 1)
 
 
 class Rows:
     """Adds rows of one group to a table."""
 
-    def __init__(self, table: dict[bytes, Command], group: str) -> None:
+    def __init__(self, table: dict[bytes, Command], group: str, **usual: Any) -> None:
         self._table = table
         self._group = group
+        self._usual = usual
+        """What is said once for all rows; a row may say otherwise."""
 
     def add(self, name: str, arity: int, syntax: str, summary: str, **more: Any) -> None:
         """Add a command; `flags` are words in one string, and begin with `write` or `readonly` by themselves."""
-        self._put(Command(name=name, arity=arity, syntax=syntax, summary=summary, group=self._group, **_filled(more)))
+        self._put(
+            Command(
+                name=name,
+                arity=arity,
+                syntax=syntax,
+                summary=summary,
+                group=self._group,
+                **_filled({**self._usual, **more}),
+            )
+        )
 
     def add_container(
         self,

@@ -16,6 +16,7 @@ from raftline.kv.commands.arguments import (
     require_integer,
 )
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.typed import WRONG_TYPE, existing, viewed
 from raftline.kv.resp.replies import NULL, OK, ONE, ZERO, bulk, bulk_or_null, error, integer
 from raftline.kv.store import Store
 
@@ -78,7 +79,9 @@ class _Options(msgspec.Struct, frozen=True):
 def get(store: Store, args: Arguments, now_ms: int) -> bytes:
     """GET key."""
     value = store.read(args[1], now_ms)
-    return NULL if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
+    if type(value) is bytes:
+        return b"$%d\r\n%b\r\n" % (len(value), value)
+    return NULL if value is None else WRONG_TYPE
 
 
 def mget(store: Store, args: Arguments, now_ms: int) -> bytes:
@@ -87,7 +90,7 @@ def mget(store: Store, args: Arguments, now_ms: int) -> bytes:
     size = 0
     for key in args[1:]:
         value = store.read(key, now_ms)
-        if value is None:
+        if not isinstance(value, bytes):
             replies.append(NULL)
         else:
             size += len(value)
@@ -99,7 +102,7 @@ def mget(store: Store, args: Arguments, now_ms: int) -> bytes:
 
 def strlen(store: Store, args: Arguments, now_ms: int) -> bytes:
     """STRLEN key."""
-    return integer(len(store.read(args[1], now_ms) or b""))
+    return integer(len(viewed(store, args[1], now_ms, bytes) or b""))
 
 
 def set_(store: Store, args: Arguments, time_ms: int) -> bytes:
@@ -123,11 +126,12 @@ def _set_with_options(store: Store, args: Arguments, time_ms: int) -> bytes:
     key, value = args[1], args[2]
     deadline_ms = _deadline_ms(options.unit, options.amount, time_ms, "set") if options.unit else None
     old = store.get(key)
+    before = existing(store, key, bytes) if options.get else None
     missed = (options.nx and old is not None) or (options.xx and old is None)
     if not missed:
         _put(store, key, value, deadline_ms, keep_ttl=options.keep_ttl)
     if options.get:
-        return bulk_or_null(old)
+        return bulk_or_null(before)
     return NULL if missed else OK
 
 
@@ -172,14 +176,14 @@ def check_psetex(args: Arguments) -> None:
 
 def getset(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """GETSET key value."""
-    old = store.get(args[1])
+    old = existing(store, args[1], bytes)
     store.put(args[1], args[2])
     return bulk_or_null(old)
 
 
 def getdel(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """GETDEL key."""
-    old = store.get(args[1])
+    old = existing(store, args[1], bytes)
     store.delete(args[1])
     return bulk_or_null(old)
 
@@ -188,7 +192,7 @@ def getex(store: Store, args: Arguments, time_ms: int) -> bytes:
     """GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]."""
     options = _parse_options(args, 2, _GETEX_OPTIONS)
     key = args[1]
-    old = store.get(key)
+    old = existing(store, key, bytes)
     if old is None:
         return NULL
     if options.unit:
@@ -206,7 +210,7 @@ def check_getex(args: Arguments) -> None:
 def append(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """APPEND key value."""
     key = args[1]
-    old = store.get(key)
+    old = existing(store, key, bytes)
     if old is None:
         store.put(key, args[2])
         return integer(len(args[2]))
@@ -265,7 +269,7 @@ def check_decrby(args: Arguments) -> int:
 
 
 def _add(store: Store, key: bytes, amount: int) -> bytes:
-    old = store.get(key)
+    old = existing(store, key, bytes)
     number = 0 if old is None else parse_integer(old)
     if number is None:
         return NOT_AN_INTEGER

@@ -6,14 +6,13 @@ To add a command: write its function in the file of its family, add its row here
 from raftline.kv.commands import connection, expiry, keys, reads, server, strings
 from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
+from raftline.kv.commands.hash_rows import HASH_ROWS
 from raftline.kv.commands.info import info
 from raftline.kv.commands.introspection import CommandCommands
-from raftline.kv.commands.rows import Rows, subcommand
+from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
 
 __all__ = ["COMMANDS"]
 
-_ONE_KEY = (1, 1, 1)
-_ALL_KEYS = (1, -1, 1)
 _PER_KEY = "O(N) in the number of keys."
 _PER_STORED_KEY = "O(N) in the number of keys stored."
 _FLUSH = "Both modes return at once; memory is given back little by little."
@@ -30,7 +29,7 @@ _client = Rows(COMMANDS, "connection").add_container
 
 # Strings.
 
-_string("get", 2, "key", "Return the value of a key.", read=strings.get, keys=_ONE_KEY, flags="fast")
+_string("get", 2, "key", "Return the value of a key.", read=strings.get, keys=ONE_KEY, flags="fast")
 _string(
     "set",
     -3,
@@ -38,7 +37,7 @@ _string(
     "Set the value of a key, whatever it held.",
     write=strings.set_,
     check=strings.check_set,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom",
 )
 _string(
@@ -47,7 +46,7 @@ _string(
     "key value",
     "Set the value of a key that does not exist.",
     write=strings.setnx,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom fast",
 )
 _string(
@@ -57,7 +56,7 @@ _string(
     "Set a value that expires after some seconds.",
     write=strings.setex,
     check=strings.check_setex,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom",
     since="2.0.0",
 )
@@ -68,7 +67,7 @@ _string(
     "Set a value that expires after some milliseconds.",
     write=strings.psetex,
     check=strings.check_psetex,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom",
     since="2.6.0",
 )
@@ -78,7 +77,7 @@ _string(
     "key value",
     "Set a value and return the one before.",
     write=strings.getset,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom fast",
 )
 _string(
@@ -88,7 +87,7 @@ _string(
     "Return a value and change when it expires.",
     write=strings.getex,
     check=strings.check_getex,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="6.2.0",
 )
@@ -98,7 +97,7 @@ _string(
     "key",
     "Return a value and remove the key.",
     write=strings.getdel,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="6.2.0",
 )
@@ -108,16 +107,16 @@ _string(
     "key value",
     "Put bytes behind those that a key holds.",
     write=strings.append,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom fast",
     since="2.0.0",
     complexity="O(N) in the length of the result: values are immutable.",
 )
 _string(
-    "strlen", 2, "key", "Return the length of a value.", read=strings.strlen, keys=_ONE_KEY, flags="fast", since="2.2.0"
+    "strlen", 2, "key", "Return the length of a value.", read=strings.strlen, keys=ONE_KEY, flags="fast", since="2.2.0"
 )
-_string("incr", 2, "key", "Add 1 to a number.", write=strings.incr, keys=_ONE_KEY, flags="denyoom fast")
-_string("decr", 2, "key", "Subtract 1 from a number.", write=strings.decr, keys=_ONE_KEY, flags="denyoom fast")
+_string("incr", 2, "key", "Add 1 to a number.", write=strings.incr, keys=ONE_KEY, flags="denyoom fast")
+_string("decr", 2, "key", "Subtract 1 from a number.", write=strings.decr, keys=ONE_KEY, flags="denyoom fast")
 _string(
     "incrby",
     3,
@@ -125,7 +124,7 @@ _string(
     "Add to a number.",
     write=strings.incrby,
     check=strings.check_incrby,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom fast",
 )
 _string(
@@ -135,7 +134,7 @@ _string(
     "Subtract from a number.",
     write=strings.decrby,
     check=strings.check_decrby,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="denyoom fast",
 )
 _string(
@@ -144,7 +143,7 @@ _string(
     "key [key ...]",
     "Return the values of several keys, all as of one moment.",
     read=strings.mget,
-    keys=_ALL_KEYS,
+    keys=ALL_KEYS,
     flags="fast",
     complexity=_PER_KEY,
     note="More than 32 MiB of values are refused.",
@@ -164,14 +163,14 @@ _string(
 
 # Keys and their deadlines.
 
-_generic("del", -2, "key [key ...]", "Remove keys.", write=keys.delete, keys=_ALL_KEYS, complexity=_PER_KEY)
+_generic("del", -2, "key [key ...]", "Remove keys.", write=keys.delete, keys=ALL_KEYS, complexity=_PER_KEY)
 _generic(
     "unlink",
     -2,
     "key [key ...]",
     "Remove keys; the same as DEL here.",
     write=keys.delete,
-    keys=_ALL_KEYS,
+    keys=ALL_KEYS,
     flags="fast",
     since="4.0.0",
     complexity=_PER_KEY,
@@ -182,11 +181,11 @@ _generic(
     "key [key ...]",
     "Count which of some keys exist.",
     read=keys.exists,
-    keys=_ALL_KEYS,
+    keys=ALL_KEYS,
     flags="fast",
     complexity=_PER_KEY,
 )
-_generic("type", 2, "key", "Return what kind of value a key holds.", read=keys.type_, keys=_ONE_KEY, flags="fast")
+_generic("type", 2, "key", "Return what kind of value a key holds.", read=keys.type_, keys=ONE_KEY, flags="fast")
 _generic(
     "expire",
     -3,
@@ -194,7 +193,7 @@ _generic(
     "Let a key expire after some seconds.",
     write=expiry.expire,
     check=expiry.check_expire,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
 )
 _generic(
@@ -204,7 +203,7 @@ _generic(
     "Let a key expire after some milliseconds.",
     write=expiry.pexpire,
     check=expiry.check_expire,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="2.6.0",
 )
@@ -215,7 +214,7 @@ _generic(
     "Let a key expire at a time in seconds since 1970.",
     write=expiry.expireat,
     check=expiry.check_expire,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="1.2.0",
 )
@@ -226,18 +225,18 @@ _generic(
     "Let a key expire at a time in milliseconds since 1970.",
     write=expiry.pexpireat,
     check=expiry.check_expire,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="2.6.0",
 )
-_generic("ttl", 2, "key", "Return in how many seconds a key expires.", read=expiry.ttl, keys=_ONE_KEY, flags="fast")
+_generic("ttl", 2, "key", "Return in how many seconds a key expires.", read=expiry.ttl, keys=ONE_KEY, flags="fast")
 _generic(
     "pttl",
     2,
     "key",
     "Return in how many milliseconds a key expires.",
     read=expiry.pttl,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="2.6.0",
 )
@@ -247,7 +246,7 @@ _generic(
     "key",
     "Return when a key expires, in seconds since 1970.",
     read=expiry.expiretime,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="7.0.0",
 )
@@ -257,7 +256,7 @@ _generic(
     "key",
     "Return when a key expires, in milliseconds since 1970.",
     read=expiry.pexpiretime,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="7.0.0",
 )
@@ -267,7 +266,7 @@ _generic(
     "key",
     "Take away the deadline of a key.",
     write=expiry.persist,
-    keys=_ONE_KEY,
+    keys=ONE_KEY,
     flags="fast",
     since="2.2.0",
 )
@@ -290,6 +289,8 @@ _generic(
     complexity="O(COUNT) a step, O(N) for the whole walk.",
     note="Cursors mean the same on every node.",
 )
+COMMANDS.update(HASH_ROWS)
+
 _server("dbsize", 1, "", "Count the keys.", read=keys.dbsize, flags="fast")
 _server("flushall", -1, "[ASYNC | SYNC]", "Remove every key.", write=keys.flush, check=keys.check_flush, note=_FLUSH)
 _server(

@@ -1,6 +1,8 @@
 """Replies as RESP3 bytes: the one form in which results are made, sent between nodes, remembered and compared.
 
 A client that speaks RESP2 gets them through `downgrade`, at the very end. Nothing here knows what a command is.
+There is one type beside those of RESP3, which no client sees: pairs, `&`, which RESP3 has as arrays of two within an
+array, RESP2 as one flat array; `&-1` is the null array.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +11,7 @@ __all__ = [
     "EMPTY_ARRAY",
     "EMPTY_BULK",
     "NULL",
+    "NULL_ARRAY",
     "OK",
     "ONE",
     "PONG",
@@ -17,9 +20,11 @@ __all__ = [
     "bulk",
     "bulk_array",
     "bulk_or_null",
+    "double",
     "error",
     "integer",
     "mapping",
+    "pairs",
     "set_of",
     "shown",
     "simple",
@@ -29,6 +34,8 @@ __all__ = [
 OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"
 NULL = b"_\r\n"
+NULL_ARRAY = b"&-1\r\n"
+"""Null where an array is usual: RESP2 has a null of its own for that."""
 ZERO = b":0\r\n"
 ONE = b":1\r\n"
 EMPTY_ARRAY = b"*0\r\n"
@@ -83,6 +90,16 @@ def mapping(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return a map; keys and values are replies already."""
     parts = [key + value for key, value in pairs]
     return b"%%%d\r\n%b" % (len(parts), b"".join(parts))
+
+
+def pairs(items: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return pairs, which are replies already; `&` is made what the client's protocol has for it at the very end."""
+    return b"&%d\r\n%b" % (len(items), b"".join([b"*2\r\n%b%b" % pair for pair in items]))
+
+
+def double(number: float) -> bytes:
+    """Return a 64-bit float, with 17 significant digits, which are enough to read the same float back."""
+    return b",%.17g\r\n" % number
 
 
 def set_of(items: Sequence[bytes]) -> bytes:

@@ -1,0 +1,40 @@
+"""Values by the type that a command is about; keys of another type are refused as Redis refuses them."""
+
+from typing import TypeVar
+
+from raftline.kv.commands.command import Refused
+from raftline.kv.resp.replies import error
+from raftline.kv.store import Store
+from raftline.kv.values.container import Container
+
+__all__ = ["WRONG_TYPE", "editable", "existing", "viewed"]
+
+C = TypeVar("C", bound=Container)
+T = TypeVar("T", bound=bytes | Container)
+
+WRONG_TYPE = error("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+def existing(store: Store, key: bytes, kind: type[T]) -> T | None:
+    """Return the value of a key for a write that does not change it in place, None if there is none."""
+    value = store.get(key)
+    if value is None or isinstance(value, kind):
+        return value
+    raise Refused(WRONG_TYPE)
+
+
+def viewed(store: Store, key: bytes, now_ms: int, kind: type[T]) -> T | None:
+    """Return the value of a key for a read, None if there is none."""
+    value = store.read(key, now_ms)
+    if value is None or isinstance(value, kind):
+        return value
+    raise Refused(WRONG_TYPE)
+
+
+def editable(store: Store, key: bytes, kind: type[C]) -> C | None:
+    """Return the value of a key for a write that changes it in place, None if there is none.
+
+    Refuse before, call `store.settle` after the change.
+    """
+    value = existing(store, key, kind)
+    return None if value is None else store.own(key, value)

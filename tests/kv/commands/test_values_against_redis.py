@@ -1,0 +1,261 @@
+"""A real redis-server is the oracle for every type: long random sequences, every reply the same, errors included.
+
+`ORACLE_SEQUENCES=10000` in the environment runs so many sequences of 100 commands instead of a few.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from raftline.kv.commands.command import Refused
+from raftline.kv.machine import KvMachine, encode_command
+from raftline.kv.plans import arity_refusal, find_plan, unknown_refusal
+from raftline.kv.resp.downgrade import as_resp3, downgrade
+
+SEQUENCES = int(os.environ.get("ORACLE_SEQUENCES", "60"))
+COMMANDS = 100
+
+Args = list[bytes]
+
+# What is drawn.
+
+KEYS = (b"a", b"b", b"c", b"d", b"{t}e", b"f")
+MEMBERS = (b"a", b"b", b"c", b"d", b"e", b"f", b"1", b"2", b"3", b"10", b"", b"\xff\x00\r\n", b"x" * 70, b"1.5", b"-7")
+NUMBERS = (b"0", b"1", b"-1", b"2", b"3", b"-2", b"5", b"-100", b"100", b"1000")
+ODD = (b"", b"abc", b"1.5", b" 1", b"+3", b"007", b"9223372036854775807", b"-9223372036854775808", b"9" * 20, b"-0")
+FLOATS = (
+    b"0", b"1", b"-1", b"1.5", b"2", b"3", b"0.1", b"3.0", b"1e3", b"-2.25", b"1e-7", b"5.0e3", b"inf", b"-inf",
+    b"+inf", b"-0", b"123456789.123456789", b"1e20", b"1e17",
+)  # fmt: skip
+ODD_FLOATS = (
+    b"nan",
+    b"abc",
+    b"",
+    b" 1",
+    b"1 ",
+    b"0x10",
+    b"1e400",
+    b"1e-400",
+    b"1e5000",
+    b"Infinity",
+    b"1_0",
+    b".",
+    b"5.",
+    b".5",
+)
+
+key = st.sampled_from(KEYS)
+member = st.sampled_from(MEMBERS)
+number = st.sampled_from(NUMBERS * 3 + ODD)
+floating = st.sampled_from(FLOATS * 3 + ODD_FLOATS)
+
+
+def some(strategy: st.SearchStrategy[Any], low: int = 1, high: int = 4) -> st.SearchStrategy[Args]:
+    """Return several arguments."""
+    return st.lists(strategy, min_size=low, max_size=high).map(flat)
+
+
+def flat(parts: Any) -> Args:
+    """Return arguments and lists of them as one list."""
+    return [arg for part in parts for arg in (flat(part) if isinstance(part, (list, tuple)) else [part])]
+
+
+def words(text: str) -> st.SearchStrategy[Args]:
+    """Return one of alternatives divided by `|`, each of several words; an empty one is nothing."""
+    return st.sampled_from([choice.encode().split() for choice in text.split("|")])
+
+
+def command(names: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Args]:
+    """Return a command with one of some names."""
+    return st.tuples(st.sampled_from([name.encode() for name in names.split()]), *parts).map(flat)
+
+
+field_values = some(st.tuples(member, st.one_of(member, number, floating)), 1, 3)
+
+HASHES = [
+    command("hset HSET hset hmset", key, field_values),
+    command("hsetnx", key, member, member),
+    command("hget hstrlen hexists", key, member),
+    command("hmget hdel", key, some(member)),
+    command("hlen hkeys hvals hgetall hrandfield", key),
+    command("hincrby", key, member, number),
+    command("hincrbyfloat", key, member, floating),
+    command("hrandfield", key, number, words("||WITHVALUES|withvalues|foo|WITHVALUES x")),
+    command(
+        "hscan", key, st.just(b"0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|COUNT x|foo|MATCH|TYPE hash")
+    ),
+]
+
+WALKS = {b"hscan", b"sscan", b"zscan", b"scan"}
+UNORDERED = {b"hkeys", b"hvals", b"keys"}
+BY_LENGTH = {b"hrandfield"}
+
+names = (
+    "hset hsetnx hget hmset hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield hscan"
+)
+wrong = st.tuples(
+    st.sampled_from([name.encode() for name in names.split()]),
+    st.lists(st.one_of(key, member, number), max_size=5),
+).map(flat)
+
+STRINGS = [
+    command("set", key, st.one_of(member, number, floating)),
+    command("get type strlen del ttl persist getdel", key),
+]
+
+commands = st.one_of(*HASHES, *STRINGS, wrong)
+
+
+# Who is asked.
+
+
+class Ours:
+    """A state machine and the front of a connection, without a node between them."""
+
+    def __init__(self, protocol: int) -> None:
+        self.machine = KvMachine()
+        self._index = 0
+        self._finish: Callable[[bytes], bytes] = downgrade if protocol == 2 else as_resp3
+
+    def ask(self, args: Args) -> bytes:
+        """Return the reply in the client's protocol."""
+        return self._finish(self._reply(args))
+
+    def _reply(self, args: Args) -> bytes:
+        plan = find_plan(args)
+        if plan is None:
+            return unknown_refusal(args)
+        if not plan.args_min <= len(args) <= plan.args_max:
+            return arity_refusal(plan)
+        try:
+            if plan.check is not None:
+                plan.check(args)
+            if plan.read is not None:
+                return plan.read(self.machine.store, args, self.machine.store.time_ms)
+        except Refused as refused:
+            return refused.reply
+        self._index += 1
+        return self.machine.apply(encode_command([plan.wire_name, *args[1:]]), self._index, time.time_ns() // 10**6)
+
+
+class Redis:
+    """A connection to the real server."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+
+    def ask(self, requests: list[Args]) -> list[bytes]:
+        """Send commands together and return their replies as bytes."""
+        self._socket.sendall(b"".join(encode(args) for args in requests))
+        data = b""
+        replies: list[bytes] = []
+        position = 0
+        while len(replies) < len(requests):
+            end = end_of(data, position)
+            if end:
+                replies.append(data[position:end])
+                position = end
+            else:
+                data = data[position:] + self._socket.recv(1 << 20)
+                position = 0
+        return replies
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def encode(args: Args) -> bytes:
+    """Return a request."""
+    return b"*%d\r\n" % len(args) + b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args])
+
+
+def end_of(data: bytes, position: int) -> int:
+    """Return where the reply at `position` ends, 0 if it is not complete."""
+    line_end = data.find(b"\r\n", position)
+    if line_end < 0:
+        return 0
+    kind, after = data[position : position + 1], line_end + 2
+    if kind in b"+-:_#,(":
+        return after
+    size = int(data[position + 1 : line_end])
+    if kind in b"$=":
+        end = after if size < 0 else after + size + 2
+        return end if end <= len(data) else 0
+    for _ in range(max(size, 0) * (2 if kind == b"%" else 1)):
+        after = end_of(data, after)
+        if not after:
+            return 0
+    return after
+
+
+def parsed(reply: bytes) -> Any:
+    """Return a reply as a Python value, errors as text."""
+    reader = hiredis.Reader()
+    reader.feed(reply)
+    value = reader.gets()
+    return str(value) if isinstance(value, hiredis.ReplyError) else value
+
+
+def as_pairs(items: list[Any]) -> list[Any]:
+    """Return a flat array of pairs, or an array of pairs, in an order that does not depend on theirs."""
+    if items and not isinstance(items[0], list):
+        items = [list(pair) for pair in zip(items[::2], items[1::2], strict=True)]
+    return sorted(items, key=repr)
+
+
+def comparable(args: Args, reply: bytes) -> Any:
+    """Return what has to be equal: the bytes, but what has no order without it."""
+    name = args[0].lower()
+    if reply[:1] in b"-:+":
+        return reply
+    value = parsed(reply)
+    if name in WALKS and isinstance(value, list):
+        return value[0], as_pairs(value[1]) if name != b"sscan" else sorted(value[1])
+    if name == b"hgetall":
+        return reply[:1], as_pairs(value) if isinstance(value, list) else value
+    if name in UNORDERED:
+        return reply[:1], sorted(value, key=repr)
+    if name in BY_LENGTH:
+        return comparable_draws(reply[:1], value)
+    return reply
+
+
+def comparable_draws(kind: bytes, value: Any) -> Any:
+    """Return what has to be equal of members that are drawn."""
+    if not isinstance(value, (list, set)):
+        return kind, value is None
+    return kind, len(value), [isinstance(item, list) for item in value]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_sequences_of_commands_about_all_types(redis_port: int, protocol: int) -> None:
+    """Whatever the commands and whatever the keys hold, the replies are those of Redis."""
+    redis = Redis(redis_port)
+
+    @settings(
+        max_examples=SEQUENCES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    @given(st.lists(commands, min_size=COMMANDS, max_size=COMMANDS))
+    def compare(sequence: list[Args]) -> None:
+        ours = Ours(protocol)
+        found = [ours.ask(args) for args in sequence]
+        expected = redis.ask([[b"FLUSHALL"], [b"HELLO", b"%d" % protocol], *sequence])[2:]
+        for position, (args, mine, theirs) in enumerate(zip(sequence, found, expected, strict=True)):
+            if mine != theirs:
+                assert comparable(args, mine) == comparable(args, theirs), (args, sequence[:position])
+
+    try:
+        compare()
+    finally:
+        redis.close()
