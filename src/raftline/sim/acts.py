@@ -32,6 +32,8 @@ SLOW_CLOCKS, FAST_CLOCKS = (0.05, 0.5), (2.0, 8.0)
 
 _REPLACED = 0.12
 """The share of runs in which all machines are replaced."""
+_CHURNED = 0.25
+"""The share of runs that have anything else of what operators do."""
 
 
 class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -91,6 +93,12 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """A voter is removed, perhaps the leader, and added again later."""
     replace: float = 0.0
     """All machines are replaced by new ones, one after the other."""
+    move: float = 0.0
+    """A machine starts again at another address."""
+    priority: float = 0.0
+    """A member is preferred as leader, or no longer."""
+    stop_leader: float = 0.0
+    """The leader is stopped as SIGTERM does, and started again."""
 
     @staticmethod
     def draw(random: Random) -> "NemesisPlan":
@@ -140,11 +148,20 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         )
 
     def with_churn(self, duration_s: float, random: Random) -> "NemesisPlan":
-        """Draw what is rare and takes long, so that a run of `duration_s` has it whole if it has it at all."""
+        """Draw what operators do; a replacement takes long, so a run of `duration_s` begins early if it has one."""
         chance, amount = random.random(), random.random()
-        if chance >= _REPLACED:
-            return self
-        return msgspec.structs.replace(self, replace=round(120.0 / (duration_s * (0.2 + 0.6 * amount)), 3))
+
+        def some(most: float) -> float:
+            present, share = random.random() < _CHURNED, random.random()
+            return round(most * share, 4) if present else 0.0
+
+        return msgspec.structs.replace(
+            self,
+            replace=round(120.0 / (duration_s * (0.2 + 0.6 * amount)), 3) if chance < _REPLACED else 0.0,
+            move=some(40),
+            priority=some(30),
+            stop_leader=some(20),
+        )
 
     def link_faults(self) -> LinkFaults:
         """Return what happens to messages during the safety phase."""
@@ -314,6 +331,9 @@ ACTS: dict[str, Draw] = {
     "transfer": lambda chance: {"node": chance.node()},
     "remove": lambda chance: {"node": chance.node(), "for_s": chance.cut_s()},
     "replace": lambda chance: {"node": chance.node(), "amount": chance.below(0.3), "for_s": chance.below(0.5)},
+    "move": lambda chance: {"node": chance.node(), "for_s": chance.below(1.0)},
+    "priority": lambda chance: {"node": chance.node(), "amount": float(int(chance.random.random() * 3))},
+    "stop_leader": lambda chance: {"for_s": chance.down_s()},
 }
 """Every act, and what is drawn for it; the names are those of the plan's rates."""
 
@@ -369,4 +389,5 @@ _UNITS = {
     "slow_disk": "s for an fsync",
     "crash_loop": "s after each start",
     "replace": "s between two steps",
+    "priority": "is its priority",
 }

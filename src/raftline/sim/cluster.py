@@ -74,7 +74,7 @@ class Member:
             files=disk.mount(),
             clock=self.clock,
             random=cluster.world.stream(f"elections/{name}"),
-            transport=cluster.network.attach(self.name, loop),
+            transport=cluster.network.attach(self.name, loop, cluster.addresses[self.name]),
             make_disk=lambda _name, _loop: SimDiskThread(loop, disk),
         )
         self.loop = loop
@@ -188,6 +188,12 @@ class SimCluster:
         self.addresses[name] = f"127.0.0.1:{7000 + number}"
         self.members[name] = self.everybody[name] = Member(self, name, number - 1)
         return self.members[name]
+
+    def move(self, name: NodeId) -> str:
+        """Let a machine answer at another address from its next start on; return it."""
+        host, _, port = self.addresses[name].partition(":")
+        self.addresses[name] = f"{host}:{int(port) + 100}"
+        return self.addresses[name]
 
     def dismiss(self, name: NodeId) -> None:
         """Switch a machine off for good."""

@@ -1,4 +1,4 @@
-"""What the nemesis does to the membership: the leadership is handed over, members are removed and come back.
+"""What the nemesis does to the membership: leaders hand over, members are removed, come back, move and are replaced.
 
 Each act is a request to some node, as an operator would send it, and may be refused, lost or overtaken by the faults
 around it. After healing whoever is missing is added again until everybody votes: a cluster must always get there.
@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from raftline.core.changes import AddLearner, MembershipChange, Remove
+from raftline.core.changes import AddLearner, MembershipChange, Move, Remove, SetPriority
 from raftline.core.ids import NodeId
 from raftline.errors import RaftlineError
 from raftline.sim.cluster import Member, SimCluster
@@ -48,11 +48,39 @@ class MemberActs:
         if target is None or leader is None or leader.node is None:
             return None
         voters = self._voters(leader)
-        if target.name not in voters or len(voters) < 3:
+        if target.name not in voters or len(voters) < 3 or self._is_somebody_moving(leader):
             return None
         self._change(leader, Remove(target.name))
         self._cluster.world.call_later(away_s, self._add, target.name)
         return target.name
+
+    def set_priority(self, target: Member | None, priority: int) -> str | None:
+        """Let a member be preferred as leader, or no longer."""
+        leader = self._leader()
+        if target is None or leader is None:
+            return None
+        self._change(leader, SetPriority(target.name, priority), "priorities")
+        return target.name
+
+    def all_but_one_are_level(self, one: Member) -> bool:
+        """Say whether all are up and vote, and all but `one` hold what is committed, addresses included."""
+        leader = self._leader()
+        if leader is None or leader.node is None or not self.everybody_votes():
+            return False
+        if len(self._cluster.ready()) < len(self._cluster.members):
+            return False
+        status = leader.node.status()
+        others = [member for member in status.members if member.node_id != one.name]
+        return min(member.match_index or 0 for member in others) >= status.commit_index
+
+    def may_move(self, target: Member) -> bool:
+        """Say whether a voter can be unreachable for a while: enough others know where to find each other."""
+        return len(self._cluster.members) > 2 and self.all_but_one_are_level(target)
+
+    def move(self, target: Member) -> None:
+        """Announce that a machine, which is down, answers at another address; again until that is known."""
+        self._cluster.move(target.name)
+        self._announce(target.name)
 
     def is_asking(self) -> bool:
         """Say whether a request is without an answer."""
@@ -64,8 +92,23 @@ class MemberActs:
         if leader is None or leader.node is None or self._open or self.replacement.under_way:
             return False
         members = leader.node.status().members
+        if self._is_somebody_moving(leader):
+            return False
         stay = [member.node_id for member in members if member.voter and not member.leaving]
         return sorted(stay) == sorted(self._cluster.members) and len(members) == len(stay)
+
+    def _announce(self, name: NodeId) -> None:
+        """Ask for the change of a member's address until a leader has it committed."""
+        leader = self._leader()
+        if leader is not None and leader.node is not None and name in self._cluster.members:
+            status = leader.node.status()
+            known = {member.node_id: member.address for member in status.members}
+            wanted = self._cluster.addresses[name]
+            if name in known and known[name] != wanted:
+                self._change(leader, Move(name, wanted), "moves")
+            elif status.membership_index <= status.commit_index:
+                return
+        self._cluster.world.call_later(_LOOK_AGAIN_S, self._announce, name)
 
     def restore(self) -> None:
         """Add whoever is missing, one after the other, and finish what was begun, until everybody votes."""
@@ -88,9 +131,9 @@ class MemberActs:
         if leader is not None and name in self._cluster.members and not self.replacement.is_going(name):
             self._change(leader, AddLearner(name, self._cluster.addresses[name]))
 
-    def _change(self, leader: Member, change: MembershipChange) -> None:
+    def _change(self, leader: Member, change: MembershipChange, what: str = "changes") -> None:
         assert leader.node is not None, "it leads"
-        self._ask(leader, leader.node.change_membership(change), "changes")
+        self._ask(leader, leader.node.change_membership(change), what)
 
     def _ask(self, member: Member, request: Coroutine[Any, Any, object], what: str) -> None:
         assert member.loop is not None, "it is up"
@@ -113,6 +156,11 @@ class MemberActs:
     def _leader(self) -> Member | None:
         leading = [member for member in self._cluster.ready() if member.node is not None and member.node.is_leader]
         return max(leading, key=lambda member: member.node.status().term if member.node else 0, default=None)
+
+    def _is_somebody_moving(self, leader: Member) -> bool:
+        assert leader.node is not None, "it leads"
+        addresses = self._cluster.addresses
+        return any(member.address != addresses[member.node_id] for member in leader.node.status().members)
 
     @staticmethod
     def _voters(leader: Member) -> list[NodeId]:

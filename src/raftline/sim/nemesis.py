@@ -4,6 +4,7 @@ A run has a safety phase, in which the nemesis acts, and a liveness phase, in wh
 demanded. A run that never crashed, cut or paused anything proves nothing, so what was done is counted.
 """
 
+import asyncio
 import errno
 import os
 from collections import Counter, deque
@@ -163,6 +164,9 @@ class Nemesis:
             "transfer": lambda act: self._members.transfer(self._machine(act)),
             "remove": lambda act: self._members.remove_for(self._machine(act), act.for_s),
             "replace": self._replace,
+            "move": self._move,
+            "priority": lambda act: self._members.set_priority(self._machine(act), int(act.amount)),
+            "stop_leader": self._stop_leader,
         }
 
     # Whom to torment.
@@ -373,21 +377,39 @@ class Nemesis:
         """Lose the disk of one machine, once per run, while all others are up, vote and hold everything."""
         if not self.cluster.guards_lost_disks:
             return None
-        if self._wiped or len(self.cluster.ready()) < len(self.cluster.members):
-            return None
-        if not self.everybody_votes():
-            return None
         leader, victim = self._leader(), self._machine(act)
-        if leader is None or victim is None or leader is victim or leader.node is None:
-            return None
-        matches = [member.match_index or 0 for member in leader.node.status().members if member.node_id != victim.name]
-        if min(matches) < leader.node.status().commit_index:
+        if self._wiped or victim is None or leader is victim or not self._members.all_but_one_are_level(victim):
             return None
         self._wiped += 1
         victim.crash(CrashKind.PROGRAM)
         victim.wipe()
         victim.start()
         return victim.name
+
+    def _move(self, act: Act) -> str | None:
+        """Start a machine again at another address, and tell the others; not while that could cost the majority."""
+        member = self._machine(act)
+        if member is None or not self._members.may_move(member):
+            return None
+        self._kill(member, CrashKind.PROGRAM, act.for_s)
+        self._members.move(member)
+        return member.name
+
+    def _stop_leader(self, act: Act) -> str | None:
+        """Stop the leader as SIGTERM does: it hands over, answers whoever waits, and ends."""
+        member = self._leader()
+        if member is None or member.loop is None or member.node is None:
+            return None
+        loop = member.loop
+
+        def end(stopped: "asyncio.Future[None]") -> None:
+            if member.loop is loop and not stopped.cancelled() and stopped.exception() is None:
+                self.counts["leaders stopped"] += 1
+                self._kill(member, CrashKind.PROGRAM, act.for_s)
+
+        self.cluster.note(member.name, "stop")
+        loop.spawn(member.node.drain(), name="stop").add_done_callback(end)
+        return member.name
 
     def _replace(self, act: Act) -> str | None:
         """Replace all machines, beginning with the one that the act names."""

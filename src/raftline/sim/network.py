@@ -100,7 +100,7 @@ class SimTransport:
             self._network.forget()
 
     def set_peers(self, addresses: dict[NodeId, str]) -> None:
-        """Replace the set of peers; addresses mean nothing here."""
+        """Replace the set of peers; one that does not answer at its address hears nothing."""
         self.peers = dict(addresses)
         self._outbox = {peer: batch for peer, batch in self._outbox.items() if peer in addresses}
 
@@ -167,6 +167,7 @@ class SimNetwork:
         self._codec = Codec() if encode else None
         self._on_event = on_event
         self._transports: dict[NodeId, SimTransport] = {}
+        self._addresses: dict[NodeId, str] = {}
         self._links: dict[tuple[NodeId, NodeId], _Link] = {}
         self._packed = 0
         self.loses: Callable[[NodeId, NodeId, Message], bool] | None = None
@@ -176,9 +177,14 @@ class SimNetwork:
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def attach(self, node_id: NodeId, loop: LoopView) -> SimTransport:
-        """Return the transport of a new incarnation of `node_id`; messages to the earlier one may reach it."""
+    def attach(self, node_id: NodeId, loop: LoopView, address: str | None = None) -> SimTransport:
+        """Return the transport of a new incarnation of `node_id`; messages to the earlier one may reach it.
+
+        With `address` it is reached only by those who know it.
+        """
         transport = SimTransport(self, node_id, loop)
+        if address is not None:
+            self._addresses[node_id] = address
         self._transports[node_id] = transport
         self.traffic.setdefault(node_id, Traffic())
         return transport
@@ -340,6 +346,10 @@ class SimNetwork:
             self.stats.queue_full += len(batch)
             self._note("queue full", link, batch)
             return
+        if not self._answers_at(target, self._transports[source].peers.get(target)):
+            self.stats.to_old_address += len(batch)
+            self._note("old address", link, batch)
+            return
         if self.loses is not None:
             batch = self._without_lost(link, batch, self.loses)
             if not batch:
@@ -360,6 +370,10 @@ class SimNetwork:
         transport = self._transports.get(target)
         if transport is not None and transport.listening and self._link(source, target).cut is None:
             transport.loop.call_soon(transport.receive_word, source, word)
+
+    def _answers_at(self, node_id: NodeId, address: str | None) -> bool:
+        """Say whether a node is where somebody takes it to be; one without an address is everywhere."""
+        return address is None or self._addresses.get(node_id, address) == address
 
     def _without_lost(
         self, link: _Link, batch: list[Parcel], loses: Callable[[NodeId, NodeId, Message], bool]

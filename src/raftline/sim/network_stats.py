@@ -34,6 +34,8 @@ class NetworkStats(msgspec.Struct):
     """Sent to somebody who is no peer, or by a node that is not on the network."""
     words_to_strangers: int = 0
     """Said to candidates that are no members."""
+    to_old_address: int = 0
+    """Sent to where somebody is no longer, or not yet."""
     to_absent: int = 0
     """Arrived at a node that was down."""
     queue_full: int = 0

@@ -1,0 +1,69 @@
+"""What operators do to a cluster: they stop leaders, move machines and say who is to lead."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from raftline.sim.acts import Act, NemesisPlan
+from raftline.sim.run import Outcome, run_seed
+from raftline.sim.scenario import Scenario, resolve
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.configure(**before)
+
+
+def run(*acts: Act, size: int = 3) -> tuple[Outcome, list[str]]:
+    """Return what came of a run with these acts only, and its trace."""
+    lines: list[str] = []
+    scenario = Scenario(size=size, safety_s=5.0, heal_s=8.0, plan=NemesisPlan(), acts=acts)
+    outcome = run_seed(3, scenario, keep_trace=True, on_finished=lambda _, found: lines.extend(found))
+    assert outcome.error is None
+    return outcome, lines
+
+
+def test_a_machine_moves_and_is_found_again() -> None:
+    """Once its move is committed all send to its new address, and so it catches up; until then it hears nothing."""
+    cut = Act(at_s=2.499, name="isolate_leader", for_s=0.5)
+    outcome, lines = run(Act(at_s=2.5, name="move", node="n2", for_s=0.0), cut)
+    assert outcome.faults["moves done"] >= 1
+    assert outcome.faults["messages to_old_address"] > 0
+    assert any("127.0.0.1:7102" in line for line in lines)
+
+
+def test_nobody_moves_where_a_majority_could_lose_sight_of_each_other() -> None:
+    """With two voters, or while somebody is down, a move is not begun."""
+    assert "move" not in run(Act(at_s=2.5, name="move", node="n2"), size=2)[0].faults
+    down = Act(at_s=2.4, name="kill_program", node="n1", for_s=0.5)
+    assert "move" not in run(down, Act(at_s=2.5, name="move", node="n2"))[0].faults
+
+
+def test_a_leader_that_is_stopped_hands_over() -> None:
+    """It ends as a follower of another leader."""
+    outcome, lines = run(Act(at_s=2.5, name="stop_leader", for_s=1.0))
+    assert outcome.faults["leaders stopped"] == 1
+    stopped = next(line for line in lines if " stop" in line)
+    name = stopped.split("|")[-1].split()[0]
+    ended = next(line for line in lines if f"{name}  kill" in line)
+    assert f"{name} F" in ended
+    assert " L 2" in ended
+
+
+def test_a_priority_is_set() -> None:
+    """The change is committed, and when the leader stops, whoever is preferred takes over."""
+    acts = Act(at_s=2.5, name="priority", node="n3", amount=2.0), Act(at_s=3.5, name="stop_leader", for_s=0.5)
+    outcome, lines = run(*acts)
+    assert outcome.faults["priorities done"] == 1
+    assert "n3 L" in lines[-1]
+
+
+def test_campaigns_come_to_all_of_it() -> None:
+    """Each of them is drawn for some of the short runs."""
+    drawn = [resolve(seed, Scenario(size=3, safety_s=4.0)).acts or () for seed in range(200)]
+    for name in ("move", "priority", "stop_leader"):
+        assert sum(any(act.name == name for act in acts) for acts in drawn) > 10
