@@ -431,3 +431,18 @@ def test_a_word_to_a_stranger_needs_no_link_and_meets_cuts() -> None:
     world.transports["n1"].tell_stranger("n2", word)
     world.loop.run_for(1)
     assert (told, world.network.stats.words_to_strangers) == ([("n1", word)], 2)
+
+
+def test_who_moved_is_found_by_those_who_know() -> None:
+    """What is sent to an address that a node has left is lost; whoever knows the new one is heard."""
+    world = World()
+    first, second, third = NAMES[:3]
+    transport = world.network.attach(second, world.nodes[second], "127.0.0.1:7102")
+    heard: list[str] = []
+    world.nodes[second].spawn(transport.start(lambda source, _group, _message: heard.append(source)))
+    world.transports[third].set_peers({second: "127.0.0.1:7102"})
+    world.send(first, second, 1)
+    world.send(third, second, 2)
+    world.loop.run_for(1.0)
+    assert heard == [third]
+    assert world.network.stats.to_old_address == 1
