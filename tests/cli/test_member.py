@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from raftline.cli import member as member_module
 from raftline.cli.main import app
+from raftline.cli.node_info import NodeInfo, ask_node, parse_info
 
 Lines = Callable[..., str]
 Member = dict[str, object]
@@ -91,8 +92,17 @@ def leader() -> Iterator[Scripted]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again at once."""
+    """Look again at once; at the addresses of newcomers that tests name n4 answers."""
     monkeypatch.setattr(member_module, "_POLL_S", 0.0)
+    numbers = ("term", "commit_index", "applied_index", "last_index", "snapshot_index")
+    waiting = parse_info(
+        "\n".join(["raft_node_id:n4", "raft_role:waiting", *(f"raft_{key}:0" for key in numbers)]), "h"
+    )
+
+    def ask(host: str, port: int, timeout_s: float) -> NodeInfo:
+        return waiting if host in {"h", "elsewhere"} or port == 7004 else ask_node(host, port, timeout_s)
+
+    monkeypatch.setattr(member_module, "ask_node", ask)
 
 
 def run(leader: Scripted, *arguments: str) -> tuple[int, str, str]:
@@ -109,6 +119,31 @@ def test_an_added_node_is_waited_for_until_it_votes(leader: Scripted) -> None:
     assert out == "n4 votes now; 2 voters: n1, n4\n"
     assert leader.asked == ["RAFTLINE.MEMBER ADD n4 127.0.0.1:7004@17004"]
     assert leader.looks == 6
+
+
+def test_a_newcomer_that_does_not_answer_is_told_at_once(leader: Scripted) -> None:
+    """With how to start it; the command goes on, since it may be about to start."""
+    leader.has_newcomer = True
+    code, out, err = run(leader, "member", "add", "n4=127.0.0.1:1@2")
+    assert (code, out) == (0, "n4 votes now; 2 voters: n1, n4\n")
+    assert err.startswith("raftline member add: n4 does not answer yet (127.0.0.1:1: ")
+    assert "is it started? raftline server --id n4 --listen 127.0.0.1:1 --join ... Waiting for it" in err
+
+
+@pytest.mark.parametrize("verb", ["add", "move"])
+def test_the_address_of_somebody_else_changes_nothing(
+    leader: Scripted, fake_node: Callable[..., int], verb: str
+) -> None:
+    """Another node, a port for peers, another kind of server: the leader is not even asked."""
+    port = leader.server_address[1]
+    code, _, err = run(leader, "member", verb, f"n4=127.0.0.1:{port}@1")
+    words = f"raftline member {verb}: at 127.0.0.1:{port} is n1, not n4: correct the address. Nothing was changed\n"
+    assert (code, err) == (2, words)
+    port = fake_node(raw=b"RLp1\x00\x00")
+    code, _, err = run(leader, "member", verb, f"n4=127.0.0.1:{port}@1")
+    assert (code, f"127.0.0.1:{port} answers, but not as a raftline server does" in err) == (2, True)
+    assert "is it the port for peers?" in err
+    assert leader.asked == []
 
 
 def test_an_addition_can_be_asked_for_again(leader: Scripted) -> None:
@@ -155,7 +190,7 @@ def test_a_node_that_is_away_for_a_moment_is_asked_again(leader: Scripted) -> No
         (("member", "remove", "n2"), "RAFTLINE.MEMBER REMOVE n2", "n2: removed; 1 voters: n1"),
         (("member", "promote", "n4"), "RAFTLINE.MEMBER PROMOTE n4", "n4: votes now; 1 voters: n1"),
         (("member", "priority", "n2", "7"), "RAFTLINE.MEMBER PRIORITY n2 7", "n2: has priority 7; 1 voters: n1"),
-        (("member", "move", "n2=h:9"), "RAFTLINE.MEMBER MOVE n2 h:9@10009", "n2 is at h:9@10009 from now on"),
+        (("member", "move", "n4=h:9"), "RAFTLINE.MEMBER MOVE n4 h:9@10009", "n4 is at h:9@10009 from now on"),
         (("transfer",), "RAFTLINE.TRANSFER", "n1 leads now, in term 4"),
         (("transfer", "--to", "n1"), "RAFTLINE.TRANSFER n1", "n1 leads now, in term 4"),
     ],

@@ -118,6 +118,13 @@ def test_a_node_that_joins_asks_which_cluster_it_is(fake_node: FakeNode, lines_o
     assert server.with_cluster_id(told).cluster_id == "told"
 
 
+def test_a_port_for_peers_is_no_node_to_join(fake_node: FakeNode) -> None:
+    """Asking it again would not help."""
+    settings = msgspec.structs.replace(JOINING, join=f"127.0.0.1:{fake_node(raw=b'RLp1')}")
+    with pytest.raises(ConfigError, match=r"--join: 127.0.0.1:\d+ answers, but not as a raftline server does"):
+        server.with_cluster_id(settings)
+
+
 def test_a_node_to_join_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while of asking again: it may be starting, too."""
     asked: list[float] = []

@@ -117,6 +117,14 @@ def test_two_ways_to_begin_do_not_mix(flags: dict[str, str | None], words: str) 
     assert words in refusal(flags)
 
 
+@pytest.mark.parametrize("join", ["127.0.0.1:7004", "127.0.0.1:17004"])
+def test_a_node_does_not_join_itself(join: str) -> None:
+    """It would wait for an answer of its own; both of its ports are known."""
+    flags = {"id": "n4", "data_dir": "d", "listen": "127.0.0.1:7004", "join": join}
+    with pytest.raises(ConfigError, match=f"--join: '{join}' is this node's own address: name another node"):
+        load_settings(flags, {})
+
+
 def test_leases_are_switched_on_by_name() -> None:
     """For the core, and as what connections get that choose nothing."""
     assert not node_config_of(load_settings(FLAGS, {}).settings).core.lease_reads

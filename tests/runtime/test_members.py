@@ -97,6 +97,28 @@ def test_clients_of_a_node_that_is_removed_know_what_became_of_each_command(make
     asyncio.run(scenario())
 
 
+def test_a_port_of_a_member_is_nobody_elses(make_cluster: Any) -> None:
+    """Whether it is the one for clients or for peers, and asked on any node; the log is not touched."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            node = await cluster.follower()
+            await node.propose(b"k=1")
+            before = node.status().last_index
+            client, bus = cluster.members["n2"].removeprefix("127.0.0.1:").split("@")
+            for address in (f"127.0.0.1:{bus}@1", f"127.0.0.1:1@{client}", f"127.0.0.1:{client}@{bus}"):
+                for change in (
+                    AddLearner("n4", address),
+                    Move("n3", address),
+                    Replace.by({"n1": "h:1@2", "n4": address}),
+                ):
+                    with pytest.raises(ConfigError, match=f"{address} has a port in common with n2, which is at"):
+                        await node.change_membership(change)
+            assert node.status().last_index == before
+
+    asyncio.run(scenario())
+
+
 def test_a_refusal_says_why(make_cluster: Any) -> None:
     """On the leader and on a follower alike."""
 

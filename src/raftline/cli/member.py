@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raftline.cli.asking import Asker, NodeRefusal
 from raftline.cli.exit_codes import ExitCode, exit_code_of
-from raftline.cli.node_info import MemberInfo, NodeInfo, Unreachable, ask_node
+from raftline.cli.node_info import MemberInfo, NodeInfo, NotAServer, Unreachable, ask_node
 from raftline.cli.output import complain, make_console, say
 from raftline.cli.settings_loading import parse_cluster
 from raftline.cli.status import Row, ask_group, group_table
@@ -24,6 +24,7 @@ from raftline.transport.address import parse_address, parse_client_address
 __all__ = ["run_add", "run_change", "run_list", "run_move", "run_transfer"]
 
 _POLL_S = 0.2
+_LOOK_S = 1.0
 
 
 class _Unfinished(OperatingError):
@@ -37,6 +38,7 @@ def run_add(member: str, node: str, *, learner: bool, timeout_s: float) -> ExitC
 
     def work() -> str:
         name, address = _named_address(member)
+        _look_at(name, address, must_be_there=True)
         try:
             with Asker(node, timeout_s) as asker:
                 asker.ask("RAFTLINE.MEMBER", "ADD", name, address, *(["LEARNER"] if learner else []))
@@ -60,11 +62,33 @@ def _is_added(node: str, name: str, address: str, *, learner: bool) -> bool:
     return False
 
 
+def _look_at(name: str, address: str, *, must_be_there: bool) -> None:
+    """Look who is at a new member's address before anything is changed; raise ConfigError if it is somebody else.
+
+    Nobody is no reason to refuse: the node may be about to start, or be out of reach from here. But it is told.
+    """
+    where = parse_address(address)
+    try:
+        found = ask_node(where.host, where.port, _LOOK_S)
+    except NotAServer as error:
+        raise ConfigError(f"{error}. Nothing was changed") from None
+    except Unreachable as error:
+        if must_be_there:
+            complain(
+                f"raftline member add: {name} does not answer yet ({error}): is it started? "
+                f"raftline server --id {name} --listen {where.client} --join ... Waiting for it"
+            )
+        return
+    if found.node_id != name:
+        raise ConfigError(f"at {where.client} is {found.node_id}, not {name}: correct the address. Nothing was changed")
+
+
 def run_move(member: str, node: str, *, timeout_s: float) -> ExitCode:
     """Tell everybody that a member is at another address from now on."""
 
     def work() -> str:
         name, address = _named_address(member)
+        _look_at(name, address, must_be_there=False)
         with Asker(node, timeout_s) as asker:
             asker.ask("RAFTLINE.MEMBER", "MOVE", name, address)
         return f"{name} is at {address} from now on"

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from raftline.cli.exit_codes import ExitCode
 from raftline.errors import OperatingError
 
-__all__ = ["MemberInfo", "NodeInfo", "Unreachable", "ask_node", "parse_info"]
+__all__ = ["MemberInfo", "NodeInfo", "NotAServer", "Unreachable", "ask_node", "parse_info"]
 
 _NEEDED = ("node_id", "role", "term", "commit_index", "applied_index", "last_index", "snapshot_index")
 
@@ -23,6 +23,10 @@ class Unreachable(OperatingError):
     """A node that does not answer, or whose answer is not that of a raftline server; says which and why."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+class NotAServer(Unreachable):
+    """Something answers, and it is no raftline server, or not at the port for clients: asking again does not help."""
 
 
 class MemberInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +75,12 @@ def ask_node(host: str, port: int, timeout_s: float = 2.0) -> NodeInfo:
         text = client.execute_command("INFO", "raft")  # type: ignore[no-untyped-call]
     except redis.TimeoutError:
         raise Unreachable(f"{where} does not answer within {timeout_s} s") from None
+    except (redis.InvalidResponse, UnicodeDecodeError):
+        raise NotAServer(
+            f"{where} answers, but not as a raftline server does: is it the port for peers? Give the one for clients"
+        ) from None
     except redis.RedisError as error:
         raise Unreachable(f"{where}: {str(error).rstrip('.')}") from None
-    except UnicodeDecodeError:
-        raise Unreachable(f"{where} answers, but not as a raftline server does") from None
     finally:
         client.close()
     return parse_info(text, where)
@@ -89,7 +95,7 @@ def parse_info(text: str, where: str) -> NodeInfo:
             fields[name.removeprefix("raft_")] = value.strip()
     missing = [name for name in _NEEDED if name not in fields]
     if missing:
-        raise Unreachable(f"{where} answers, but its INFO has no raft_{missing[0]}: is it a raftline server?")
+        raise NotAServer(f"{where} answers, but its INFO has no raft_{missing[0]}: is it a raftline server?")
     try:
         return NodeInfo(
             node_id=fields["node_id"],

@@ -22,6 +22,7 @@ from raftline.cli.logs import set_up_logs
 from raftline.cli.output import complain, say
 from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of, node_config_of, own_address_of
 from raftline.cli.settings_loading import Loaded
+from raftline.errors import ConfigError
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
 from raftline.runtime.node import Node, Ports
@@ -37,6 +38,7 @@ _log = structlog.get_logger("raftline.server")
 _STOP_S_MAX = 10.0
 _JOIN_S_MAX = 30.0
 _JOIN_POLL_S = 0.5
+_JOIN_TOLD_EACH = 10
 _GC_THRESHOLDS = (50_000, 50, 1_000)
 
 
@@ -58,7 +60,7 @@ def run_server(loaded: Loaded) -> ExitCode:
 def with_cluster_id(settings: ServerSettings) -> ServerSettings:
     """Return the settings with the cluster that the data directory is of, or that is joined, unless one was given.
 
-    Raises Unreachable if the node to join does not answer in time.
+    Raises Unreachable if the node to join does not answer in time, ConfigError if it is none.
     """
     if settings.cluster_id:
         return settings
@@ -75,18 +77,26 @@ def with_cluster_id(settings: ServerSettings) -> ServerSettings:
 
 def _cluster_of(target: str) -> str:
     """Ask the node at `target` which cluster it is of; it may be starting, too, so for a while it is asked again."""
-    from raftline.cli.node_info import Unreachable, ask_node  # noqa: PLC0415  a Redis client, which other starts need not load
+    from raftline.cli.node_info import NotAServer, Unreachable, ask_node  # noqa: PLC0415  a Redis client, which other starts need not load
 
     address = parse_client_address(target)
     assert address is not None, "settings are checked"
     deadline = time.monotonic() + _JOIN_S_MAX
+    tries = 0
     while True:
         try:
             return ask_node(address.host, address.port).fields["cluster_id"]
+        except NotAServer as error:
+            raise ConfigError(f"--join: {error}") from None
         except Unreachable as error:
             if time.monotonic() >= deadline:
                 raise Unreachable(f"--join: {error}: start that node, or name another one of its cluster") from None
-            _log.info("waiting for the node to join", trouble=str(error))
+            if tries % _JOIN_TOLD_EACH == 0:
+                _log.warning(
+                    "the node to join does not answer: start it, or correct --join",
+                    trouble=str(error), given_up_in_s=round(deadline - time.monotonic()),
+                )  # fmt: skip
+            tries += 1
             time.sleep(_JOIN_POLL_S)
 
 

@@ -264,6 +264,17 @@ def _check_how_it_begins(settings: ServerSettings, where: Callable[[str], str]) 
             parse_address(settings.listen)
         except ConfigError as error:
             raise ConfigError(f"{where('listen')}{error}") from None
+        _check_joins_another(settings, where)
+
+
+def _check_joins_another(settings: ServerSettings, where: Callable[[str], str]) -> None:
+    """Refuse a node that would wait for an answer of its own."""
+    own, other = parse_address(settings.listen), parse_client_address(settings.join) if settings.join else None
+    if other is not None and other.host == own.host and other.port in (own.port, own.bus_port):
+        raise ConfigError(
+            f"{where('join')}{_shown(settings.join)} is this node's own address: name another node, of the cluster "
+            "that it is to be added to"
+        )
 
 
 def _check_addresses(cluster: dict[str, str], where: str) -> None:

@@ -39,7 +39,7 @@ from raftline.runtime.members import change_under_way, members_of, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
-from raftline.transport.address import parse_address
+from raftline.transport.address import Address, parse_address
 from raftline.transport.codec import Stranger
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -253,7 +253,7 @@ class Node:
         `ChangeRefused` with the leader's reason, `ConfigError` for an address that cannot be used, and what `propose`
         raises; after `Timeout` and `Stopped` the change may still go on.
         """
-        await self._propose(change_membership(_checked(change)))
+        await self._propose(change_membership(_checked(change, self.members())))
 
     async def transfer_leadership(self, to: NodeId | None = None) -> NodeId | None:
         """Let `to`, or whoever is best, lead from now on, asked on any node; return who leads as far as known here.
@@ -454,13 +454,25 @@ def _settle(future: "asyncio.Future[None]", error: Exception | None) -> None:
         future.set_exception(error)
 
 
-def _checked(change: MembershipChange) -> MembershipChange:
-    """Return the change; raise `ConfigError` if it names an address that cannot be used."""
-    addresses: tuple[str, ...] = ()
+def _checked(change: MembershipChange, members: tuple[MemberStatus, ...]) -> MembershipChange:
+    """Return the change; raise `ConfigError` if it names an address that cannot be used, or a port of a member."""
+    addresses: tuple[tuple[NodeId, str], ...] = ()
     if isinstance(change, AddLearner | Move):
-        addresses = (change.address,)
+        addresses = ((change.node, change.address),)
     elif isinstance(change, Replace):
-        addresses = tuple(address for _, address in change.addresses)
-    for address in addresses:
-        parse_address(address)
+        addresses = change.addresses
+    taken = {member.node_id: member.address for member in members} | dict(addresses)
+    for node, text in addresses:
+        address = parse_address(text)
+        for other, known in taken.items():
+            if other != node and _share_port(address, known):
+                raise ConfigError(f"{address} has a port in common with {other}, which is at {known}: correct it")
     return change
+
+
+def _share_port(address: Address, known: str) -> bool:
+    """Say whether a member's address has a port of `address`; one in the log that cannot be used has none."""
+    try:
+        return address.shares_port_with(parse_address(known))
+    except ConfigError:
+        return False

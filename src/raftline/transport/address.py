@@ -32,6 +32,10 @@ class Address(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.client}@{self.bus_port}"
 
+    def shares_port_with(self, other: "Address") -> bool:
+        """Say whether both name the same port of the same host, whatever for; other names of a host are not known."""
+        return self.host == other.host and bool({self.port, self.bus_port} & {other.port, other.bus_port})
+
     @property
     def client(self) -> str:
         """`host:port`, what a client connects to."""
