@@ -6,15 +6,18 @@ import pytest
 
 from raftline.core.messages import AppendReply, AppendRequest, VoteReply
 from raftline.core.progress import Mode
+from raftline.core.role_changes import Cause, Why
 from raftline.core.transitions import become_candidate, become_follower, become_leader
 from raftline.errors import SafetyViolation
+
+WHY = Why(Cause.HIGHER_TERM, "the test says so")
 
 
 def test_terms_never_go_back(bench: Any) -> None:
     """A step down into the past raises (F3)."""
     one = bench(term=4)
     with pytest.raises(SafetyViolation, match="back from term 4 to 3"):
-        become_follower(one.state, 3, None)
+        become_follower(one.state, 3, None, WHY)
 
 
 def test_a_leader_never_follows_another_in_its_own_term(bench: Any) -> None:
@@ -22,14 +25,14 @@ def test_a_leader_never_follows_another_in_its_own_term(bench: Any) -> None:
     one = bench()
     one.lead()
     with pytest.raises(SafetyViolation, match="n2 claims"):
-        become_follower(one.state, 1, "n2")
+        become_follower(one.state, 1, "n2", WHY)
 
 
 def test_a_step_down_within_a_term_keeps_the_vote(bench: Any) -> None:
     """The vote goes only with the term (A12, L6)."""
     one = bench()
     one.lead()
-    become_follower(one.state, 1, None)
+    become_follower(one.state, 1, None, WHY)
     assert one.state.vote == "n1"
     assert not one.state.hard_state_changed
 
@@ -68,7 +71,7 @@ def test_only_a_candidate_becomes_leader_and_a_leader_never_runs(bench: Any) -> 
         become_leader(one.state)
     one.lead()
     with pytest.raises(AssertionError, match="itself"):
-        become_candidate(one.state)
+        become_candidate(one.state, WHY)
 
 
 def test_a_deposed_leader_keeps_sending_nothing(bench: Any) -> None:

@@ -7,6 +7,7 @@ docs/rules.md).
 
 from raftline.core.ids import NodeId
 from raftline.core.messages import TimeoutNow, VoteReply, VoteRequest
+from raftline.core.role_changes import Cause, Why
 from raftline.core.state import RaftState, Role
 from raftline.core.transitions import become_candidate, become_follower
 
@@ -46,7 +47,9 @@ def on_vote_request(state: RaftState, sender: NodeId, request: VoteRequest) -> s
             state.established = True
             state.hard_state_changed = True
         if state.role is Role.PRE_CANDIDATE:
-            become_follower(state, state.term, None)  # answers to its own question must not cut the candidate short
+            # Answers to its own question must not cut the candidate short.
+            why = Why(Cause.VOTE_GIVEN, f"{sender} got this replica's vote in term {state.term}")
+            become_follower(state, state.term, None, why)
         state.restart_election_timer()  # the third of A2's events, and only when granted (A4)
     state.send(sender, VoteReply(state.term, request.term, granted, unestablished=state.knows_no_entries))
     return None
@@ -71,5 +74,5 @@ def on_timeout_now(state: RaftState, sender: NodeId, request: TimeoutNow) -> str
         return "not from the leader of this term"
     if state.me not in state.membership.voters or not state.established:
         return "cannot lead"
-    become_candidate(state, transfer=True)
+    become_candidate(state, Why(Cause.TRANSFER, f"{sender} hands over the leadership"), transfer=True)
     return None

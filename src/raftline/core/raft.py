@@ -48,6 +48,7 @@ from raftline.core.messages import (
 )
 from raftline.core.read_index import on_read_requested, plan_read_request, read_deadline, refuse_read
 from raftline.core.ready import Outgoing, Ready
+from raftline.core.role_changes import Cause, RoleChange, Why
 from raftline.core.roles import HANDLED, IGNORED, IMPOSSIBLE
 from raftline.core.state import RaftState, RandomSource, Role
 from raftline.core.transfer import on_transfer_requested
@@ -192,6 +193,12 @@ class Raft:
             raise SafetyViolation(f"{state.me}, {state.role.value} of term {state.term}, got {message!r} from {sender}")
         return IGNORED[key]
 
+    def take_role_changes(self) -> list[RoleChange]:
+        """Return the changes of role and leader since the last call, oldest first, at most the latest 64."""
+        changes = list(self.state.role_changes)
+        self.state.role_changes.clear()
+        return changes
+
     def take_ready(self) -> Ready | None:
         """Return everything to do since the last call, None if there is nothing."""
         state = self.state
@@ -298,7 +305,7 @@ def _gate(state: RaftState, sender: NodeId, message: Any) -> str | None:
             return "a leader was heard just now (§6)"
     elif message.term > state.term and not (kind is VoteRequest and message.pre_vote):
         leader = sender if kind is AppendRequest or kind is SnapshotRequest else None
-        transitions.become_follower(state, message.term, leader)
+        transitions.become_follower(state, message.term, leader, _why_higher(sender, message, leader))
     if kind is AppendReply or kind is SnapshotReply or kind is VoteReply:
         # Who answers a pre-vote keeps its own term, which may be an older one.
         asked = state.term + 1 if kind is VoteReply and message.pre_vote else state.term
@@ -307,6 +314,16 @@ def _gate(state: RaftState, sender: NodeId, message: Any) -> str | None:
     elif message.term < state.term:
         return _refuse_old_term(state, sender, message)
     return None
+
+
+def _why_higher(sender: NodeId, message: Any, leader: NodeId | None) -> Why:
+    """A message of a higher term came: from its leader, from whoever wants to be, or from somebody who heard of it."""
+    if leader is not None:
+        return Why(Cause.HIGHER_TERM, f"{leader} leads the higher term {message.term}")
+    if type(message) is VoteRequest:
+        asked = "the old leader handed over to it" if message.transfer else "it stands for election"
+        return Why(Cause.HIGHER_TERM, f"{sender} asked for a vote in the higher term {message.term}: {asked}")
+    return Why(Cause.HIGHER_TERM, f"{sender} told of the higher term {message.term}")
 
 
 def _refuse_old_term(state: RaftState, sender: NodeId, message: Any) -> str:

@@ -7,6 +7,8 @@ from raftline.core.changing import conclude_membership
 from raftline.core.history import adopt_history, claimed_history
 from raftline.core.quorum import agreed, has_quorum
 from raftline.core.read_index import conclude_reads, start_round_if_due
+from raftline.core.reasons import no_quorum, silence, votes
+from raftline.core.role_changes import Why
 from raftline.core.state import RaftState, Role
 from raftline.core.transfer import conclude_transfer, on_transfer_timer, transfer_by_priority
 from raftline.core.transitions import become_candidate, become_follower, become_leader, become_pre_candidate
@@ -22,9 +24,9 @@ def on_timer(state: RaftState) -> None:
         _step_down_without_quorum(state)
     elif state.now >= state.election_deadline and state.may_campaign:
         if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state) and _is_granted(state)):
-            _start_election(state)  # else the round is over, and `_count_votes` concludes
+            _start_election(state, silence(state))  # else the round is over, and `_count_votes` concludes
     elif state.leader is not None and state.now >= state.election_deadline:
-        become_follower(state, state.term, None)  # a learner waits for the next one to speak (A28)
+        become_follower(state, state.term, None, silence(state))  # a learner waits for the next one to speak (A28)
 
 
 def conclude(state: RaftState) -> None:
@@ -44,12 +46,12 @@ def conclude(state: RaftState) -> None:
             conclude_transfer(state)
 
 
-def _start_election(state: RaftState) -> None:
+def _start_election(state: RaftState, why: Why) -> None:
     """Election timeout elapses: start an election (§5.2), or ask first (thesis 9.6)."""
     if state.config.pre_vote or not state.established:
-        become_pre_candidate(state)
+        become_pre_candidate(state, why)
     else:
-        become_candidate(state)
+        become_candidate(state, why)
 
 
 def _count_votes(state: RaftState) -> None:
@@ -63,7 +65,7 @@ def _count_votes(state: RaftState) -> None:
     if bootstrap and not _everybody_answered(state) and state.now < state.election_deadline:
         return  # somebody has not answered yet: it may be the one that is left of a cluster (C14)
     if state.established or bootstrap:
-        become_candidate(state, bootstrap=bootstrap)
+        become_candidate(state, votes(state, "pre-votes"), bootstrap=bootstrap)
         conclude(state)
 
 
@@ -111,4 +113,4 @@ def _step_down_without_quorum(state: RaftState) -> None:
     oldest = state.now - state.config.election_timeout_s[1]
     heard = [node for node, progress in state.progress.items() if progress.heard_at >= oldest]
     if not has_quorum(state.membership, [*heard, state.me]):
-        become_follower(state, state.term, None)
+        become_follower(state, state.term, None, no_quorum(state))

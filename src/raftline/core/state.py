@@ -18,8 +18,11 @@ from raftline.core.pending import Departure, PendingChange, Transfer
 from raftline.core.progress import PeerProgress
 from raftline.core.reads import Reads
 from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, EntriesWanted, Outgoing, ReadOutcome
+from raftline.core.role_changes import RoleChange, Why
 
 __all__ = ["RaftState", "RandomSource", "Role"]
+
+_ROLE_CHANGES_MAX = 64
 
 
 class Role(Enum):
@@ -95,6 +98,7 @@ class RaftState:
         "reset",
         "retired",
         "role",
+        "role_changes",
         "snapshot",
         "storing",
         "term",
@@ -169,7 +173,11 @@ class RaftState:
         self.fresh_index: Index = 0
         self.storing: tuple[Index, Term, int] | None = None  # index, term, next offset
 
-        # What the next `Ready` carries.
+        self._make_outputs()
+
+    def _make_outputs(self) -> None:
+        """Make what the next `Ready` carries, and what is told of role changes: the oldest goes if nobody asks."""
+        self.role_changes: deque[RoleChange] = deque(maxlen=_ROLE_CHANGES_MAX)
         self.out: list[Outgoing] = []
         self.early: list[Outgoing] = []
         self.install: SnapshotMeta | None = None
@@ -228,6 +236,10 @@ class RaftState:
     def send(self, to: NodeId, message: Message) -> None:
         """Queue a message that leaves once everything recorded so far is on disk."""
         self.out.append(Outgoing(to, message))
+
+    def note_role_change(self, was: Role, leader_before: NodeId | None, why: Why) -> None:
+        """Remember, for logs and metrics, that this replica is now what it is, and why."""
+        self.role_changes.append(RoleChange(self.role.value, was.value, self.term, self.leader, leader_before, why))
 
     def restart_election_timer(self) -> None:
         """Draw a new timeout; called for exactly the three events of A2, and by a leader that steps down."""

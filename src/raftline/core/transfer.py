@@ -10,6 +10,7 @@ from raftline.core.messages import TimeoutNow
 from raftline.core.pending import Transfer
 from raftline.core.progress import Mode
 from raftline.core.ready import Answer, Verdict
+from raftline.core.role_changes import Cause, Why
 from raftline.core.state import RaftState, Role
 from raftline.core.transitions import become_follower
 
@@ -78,7 +79,9 @@ def retire(state: RaftState) -> None:
     """Leave a group that this leader is no voter of any more: hand over, or just step down (thesis 4.2.2)."""
     to = _best_successor(state)
     if to is None or state.retired:
-        become_follower(state, state.term, None)
+        handed = "the chosen successor did not take over" if state.retired else "no voter is fit to take over"
+        why = Why(Cause.REMOVED, f"this leader votes no more: it was removed or made a learner; {handed}")
+        become_follower(state, state.term, None, why)
         return
     state.retired = True
     _begin(state, to, None)

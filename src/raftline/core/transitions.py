@@ -10,6 +10,8 @@ from raftline.core.messages import ReadIndexReply, VoteRequest
 from raftline.core.pending import Departure
 from raftline.core.progress import PeerProgress
 from raftline.core.ready import Answer, ReadOutcome, Verdict
+from raftline.core.reasons import votes
+from raftline.core.role_changes import Cause, Why
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
 
@@ -25,11 +27,12 @@ __all__ = [
 ]
 
 
-def become_follower(state: RaftState, term: Term, leader: NodeId | None) -> None:
+def become_follower(state: RaftState, term: Term, leader: NodeId | None, why: Why) -> None:
     """Step down to, or stay, follower in `term`; the vote goes only with the old term (A12)."""
     if term < state.term:
         raise SafetyViolation(f"{state.me} would go back from term {state.term} to {term}")
-    was_leader = state.role is Role.LEADER
+    was, leader_before = state.role, state.leader
+    was_leader = was is Role.LEADER
     term_rose = term > state.term
     if term_rose:
         state.term = term
@@ -43,6 +46,8 @@ def become_follower(state: RaftState, term: Term, leader: NodeId | None) -> None
     state.leader = leader
     state.votes = {}
     state.blank_peers = set()
+    if (was, leader_before) != (Role.FOLLOWER, leader):
+        state.note_role_change(was, leader_before, why)
     if was_leader:
         _answer_requests(state, handed_over=term_rose)
         state.progress = {}
@@ -57,16 +62,19 @@ def hear_leader(state: RaftState, leader: NodeId) -> None:
     if state.role is not Role.FOLLOWER or state.leader != leader:
         if state.role is Role.FOLLOWER and state.leader is not None:
             raise SafetyViolation(f"{state.leader} and {leader} both claim to lead term {state.term}")
-        become_follower(state, state.term, leader)
+        why = Why(Cause.LEADER_HEARD, f"{leader} leads term {state.term}")
+        become_follower(state, state.term, leader, why)
     state.leader_heard_at = state.now
     state.restart_election_timer()
 
 
-def become_pre_candidate(state: RaftState) -> None:
+def become_pre_candidate(state: RaftState, why: Why) -> None:
     """Ask whether an election could be won, changing nothing that others see (thesis 9.6)."""
     fail_reads(state)
+    was, leader_before = state.role, state.leader
     state.role = Role.PRE_CANDIDATE
     state.leader = None
+    state.note_role_change(was, leader_before, why)
     state.votes = {state.me: True}
     state.blank_peers = {state.me} if state.is_blank else set()
     state.restart_election_timer()
@@ -81,16 +89,18 @@ def become_pre_candidate(state: RaftState) -> None:
     _ask_voters(state, request)
 
 
-def become_candidate(state: RaftState, *, transfer: bool = False, bootstrap: bool = False) -> None:
+def become_candidate(state: RaftState, why: Why, *, transfer: bool = False, bootstrap: bool = False) -> None:
     """Start an election in one step: term, own vote, timer, requests fixed here and now (A1, E11)."""
     assert state.role is not Role.LEADER, "a leader does not run against itself (A23)"
     fail_reads(state)
     has_predecessor = transfer and state.leader is not None and not state.membership.is_voter(state.leader)
     state.predecessor = state.leader if has_predecessor else None
     state.handover_term = state.term + 1 if transfer else state.handover_term
+    was, leader_before = state.role, state.leader
     state.role = Role.CANDIDATE
     state.leader = None
     state.term += 1
+    state.note_role_change(was, leader_before, why)
     state.vote = state.me
     state.established = state.established or bootstrap
     state.hard_state_changed = True
@@ -115,6 +125,7 @@ def become_leader(state: RaftState) -> None:
     assert state.vote == state.me, "a winner voted for itself"
     state.role = Role.LEADER
     state.leader = state.me
+    state.note_role_change(Role.CANDIDATE, None, votes(state, "votes"))
     state.votes = {}
     state.blank_peers = set()
     state.progress = {}

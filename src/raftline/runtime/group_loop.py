@@ -8,8 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-import structlog
-
 from raftline.core.events import Event, Persisted, Received, TimerDue
 from raftline.core.ids import GroupId, NodeId, Term
 from raftline.core.messages import ForwardReply, ForwardRequest, Message, VoteRequest
@@ -28,6 +26,7 @@ from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
+from raftline.runtime.role_log import RoleLog
 from raftline.runtime.snapshotting import Snapshotting
 from raftline.runtime.strangers import Strangers
 from raftline.transport.codec import Stranger
@@ -35,7 +34,6 @@ from raftline.wal.wal import Wal
 
 __all__ = ["GroupLoop"]
 
-_log = structlog.get_logger("raftline.group")
 _MESSAGES_PER_TURN = 512
 _PROPOSALS_PER_TURN = 8192
 _APPLY_S_MAX = 0.005
@@ -91,6 +89,7 @@ class GroupLoop:
         self._sweeper: asyncio.TimerHandle | None = None
         self._seen: tuple[Term, NodeId | None, Role | None] = (0, None, None)
         self._first_term: Term = replica.core.term
+        self.roles = RoleLog(replica.core)
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
@@ -430,6 +429,7 @@ class GroupLoop:
 
     def _note_leadership(self) -> None:
         """React to a change of term, leader or role: say so, and settle what depended on the old one."""
+        self.roles.follow()
         core = self._core
         state = core.state
         seen = (state.term, state.leader, state.role)
@@ -444,12 +444,6 @@ class GroupLoop:
             self._release_held()
         if old_role is Role.LEADER:
             self.snapshotting.close_readers()
-        if (core.leader, core.role) != (old_leader, old_role):
-            was = old_role.value if old_role is not None else "starting"
-            _log.info(
-                "role", node=state.me, role=core.role.value, was=was, term=core.term, leader=core.leader,
-                last_index=state.log.last_index, commit=state.commit,
-            )  # fmt: skip
         if core.leader is not None and (self._proposals or self._reading.is_waiting):
             self._schedule()
 

@@ -287,8 +287,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _TRANSITIONS,
-                "        become_follower(state, state.term, leader)\n",
-                "        become_follower(state, state.term, None)\n",
+                "        become_follower(state, state.term, leader, why)\n",
+                "        become_follower(state, state.term, None, why)\n",
             ),
         ),
     ),
