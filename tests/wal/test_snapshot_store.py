@@ -155,6 +155,7 @@ class _Failing(OsFiles):
     """Real files whose named call fails, with no space left."""
 
     def __init__(self, call: str) -> None:
+        super().__init__()
         self.call = call
         self.armed = False
 

@@ -263,6 +263,7 @@ class _Recording(OsFiles):
     """Real files that note every write and sync, in order."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[tuple[Any, ...]] = []
 
     def open(self, path: str, *, create: bool = False) -> Any:
@@ -361,6 +362,7 @@ class _Mortal(OsFiles):
     """Real files that stop at a chosen call, a write half done."""
 
     def __init__(self, calls_left: int) -> None:
+        super().__init__()
         self.calls_left = calls_left
 
     def step(self) -> bool:
@@ -467,6 +469,7 @@ class _Failing(OsFiles):
     """Real files whose writes or syncs fail once told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.fail: tuple[str, int] | None = None
 
     def open(self, path: str, *, create: bool = False) -> Any:

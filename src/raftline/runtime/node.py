@@ -34,6 +34,7 @@ from raftline.runtime.backup import Backup, open_backup
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
+from raftline.runtime.freeing import free_slowly
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.members import change_under_way, members_of, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
@@ -74,7 +75,7 @@ class Ports(msgspec.Struct, kw_only=True):
             settings=TransportSettings(max_frame_bytes=frame_bytes, queue_bytes=2 * frame_bytes),
         )
         return Ports(
-            files=OsFiles(),
+            files=OsFiles(free_slowly),
             clock=SystemClock(),
             random=random.SystemRandom(),
             transport=transport,

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 from raftline.errors import DirectoryInUse
@@ -134,7 +135,10 @@ class _OsLock:
 
 
 class OsFiles:
-    """The operating system's file system."""
+    """The operating system's file system; `let_go` gets the last descriptor of each removed file, and closes it."""
+
+    def __init__(self, let_go: Callable[[int], None] | None = None) -> None:
+        self._let_go = let_go
 
     def open(self, path: str, *, create: bool = False) -> File:
         """Open, or make, a file."""
@@ -165,8 +169,16 @@ class OsFiles:
         os.replace(old, new)  # noqa: PTH105
 
     def remove(self, path: str) -> None:
-        """Unlink."""
-        os.unlink(path)  # noqa: PTH108
+        """Unlink; the space is given back when the file is closed."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC) if self._let_go is not None else None
+        try:
+            os.unlink(path)  # noqa: PTH108
+        except OSError:
+            if descriptor is not None:
+                os.close(descriptor)
+            raise
+        if descriptor is not None and self._let_go is not None:
+            self._let_go(descriptor)
 
     def sync_directory(self, directory: str) -> None:
         """Fsync the directory itself."""
