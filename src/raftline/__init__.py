@@ -3,6 +3,7 @@
 Layers, arrows only go down:
 
     cli → kv, lab, sim                      commands people type
+    client → errors                         redis-py's clients, for a cluster
     testing → sim, linearizability          your state machine, simulated: a pytest plugin
     kv  → runtime, replica                  the Redis-protocol store
     lab → sim, core                         the labs of MIT 6.5840
@@ -13,6 +14,9 @@ Layers, arrows only go down:
     core → errors                           pure consensus
     linearizability → nothing               pure checker
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Promote, Remove, Replace, SetPriority
 from raftline.core.config import CoreConfig
@@ -45,10 +49,18 @@ from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
 
+if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, and redis-py with them
+    from raftline.client.asynchronous import AsyncClient
+    from raftline.client.errors import CommandFailed, ReplyLost, SessionLost, Unavailable
+    from raftline.client.sync import Client
+
 __all__ = [
     "AddLearner",
     "ApplyError",
+    "AsyncClient",
     "ChangeRefused",
+    "Client",
+    "CommandFailed",
     "ConfigError",
     "CoreConfig",
     "CorruptLog",
@@ -70,8 +82,10 @@ __all__ = [
     "Remove",
     "Replace",
     "ReplyForgotten",
+    "ReplyLost",
     "SafetyViolation",
     "SessionClosed",
+    "SessionLost",
     "SessionStatus",
     "SetPriority",
     "StateMachine",
@@ -82,4 +96,21 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TooStale",
+    "Unavailable",
 ]
+
+_LATE = {
+    "AsyncClient": "asynchronous",
+    "Client": "sync",
+    "CommandFailed": "errors",
+    "ReplyLost": "errors",
+    "SessionLost": "errors",
+    "Unavailable": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the clients when they are first asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"raftline.client.{_LATE[name]}"), name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LAYERS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"kv", "lab", "sim"},
+    "client": set(),
     "testing": {"sim", "linearizability"},
     "kv": {"runtime", "replica"},
     "lab": {"sim", "core", "linearizability"},
@@ -52,7 +53,7 @@ IMPURE_MODULES = {
 
 THIRD_PARTY_OF_PURE = {"msgspec"}
 
-OWNERS_OF_TASKS = {"runtime", "sim", "transport", "kv", "cli", "lab", "testing"}
+OWNERS_OF_TASKS = {"runtime", "sim", "transport", "kv", "cli", "client", "lab", "testing"}
 """Who may touch asyncio."""
 
 OWNERS_OF_THREADS = {"runtime", "cli", "sim", "lab"}

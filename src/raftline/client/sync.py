@@ -1,0 +1,251 @@
+"""raftline.Client: redis-py's `Redis`, for a cluster of raftline.
+
+Use it as you use `redis.Redis`. It knows all nodes, goes to the leader, bridges failovers until a deadline, and carries
+every single write out exactly once; see docs/client.md for what is promised.
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import redis
+from redis.client import Pipeline
+from redis.retry import Retry
+
+from raftline.client.call import Call, Kind
+from raftline.client.errors import CommandFailed, Unavailable, note
+from raftline.client.kinds import CommandKinds
+from raftline.client.nodes import Address, Nodes, parse_nodes
+from raftline.client.sessions import ClientSession, SessionPool
+from raftline.client.wire import (
+    DEADLINE_S,
+    MEMBERS,
+    OPEN,
+    failure_of,
+    members_of,
+    node_options,
+    once,
+    words_of,
+)
+
+__all__ = ["Client"]
+
+
+class Client(redis.Redis):
+    """A Redis client of all nodes of a cluster; thread-safe, and safe to use on both sides of a fork.
+
+    `nodes` is "host:port,host:port,..." or a list; `learn_nodes` adds those that the cluster names. A command that has
+    no reply `deadline_s` after it was given raises; every exception says by `may_have_been_applied` whether it may have
+    taken effect. `options` are redis-py's, for each connection; `socket_timeout` (5 s) bounds one attempt.
+    """
+
+    def __init__(
+        self,
+        nodes: str | Iterable[str | Address],
+        *,
+        deadline_s: float = DEADLINE_S,
+        learn_nodes: bool = True,
+        **options: Any,
+    ) -> None:
+        self._options = node_options(options, Retry)
+        self._deadline_s = deadline_s
+        self._nodes = Nodes(parse_nodes(nodes), learns=learn_nodes)
+        self._by_address: dict[Address, redis.Redis] = {}
+        self._kinds = CommandKinds()
+        self._sessions = SessionPool()
+        super().__init__(connection_pool=self._pool(self._nodes.current))
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:  # noqa: ARG003  their signature
+        """Raise TypeError: an address of one node is not enough for this client."""
+        raise TypeError(f"{cls.__name__} takes the addresses of all nodes, not a URL: {cls.__name__}('host:port,...')")
+
+    def client(self) -> Any:
+        """Raise TypeError: a client of a single connection could not bridge a failover."""
+        raise TypeError("this client has connections to several nodes: use it as it is")
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Carry out a command and return its reply, parsed as redis-py does it.
+
+        Raises `Unavailable` at the deadline, `SessionLost`, `ReplyLost`, and redis-py's `ResponseError` for an error
+        that is the command's own reply.
+        """
+        options.pop("keys", None)
+        words = words_of(args)
+        deadline = time.monotonic() + self._deadline_s
+        call = Call(self._kind_of(words, deadline), deadline, random.random)
+        if call.kind is not Kind.WRITE:
+            return self._carry_out(call, args[0], lambda: words, options)
+        return self._write(call, args[0], words, options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "Pipeline":  # noqa: FBT001, FBT002  theirs
+        """Return redis-py's pipeline: its commands are sent once, together, and no failure of it is retried."""
+        return _Pipeline(self, self.response_callbacks, transaction, shard_hint)
+
+    def close(self) -> None:
+        """Close every connection, and on the node in use the sessions, as far as it answers at once."""
+        sessions = getattr(self, "_sessions", None)
+        if sessions is None:
+            return
+        while (session := sessions.take()) is not None:
+            try:
+                self._attempt(self._nodes.current, ("RAFTLINE.SESSION", "CLOSE", session.id), "RAFTLINE.SESSION", {})
+            except (redis.RedisError, OSError):
+                break
+        self._disconnect()
+
+    def __del__(self) -> None:
+        """Let go of the sockets without a word: whoever collects garbage must not wait for a network."""
+        with contextlib.suppress(Exception):
+            self._disconnect()
+
+    # One command.
+
+    def _write(self, call: Call, name: Any, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Carry out a write in a session of its own for as long as it takes."""
+        session: ClientSession | None = None
+        sequence = 0
+
+        def wire() -> tuple[Any, ...]:
+            nonlocal session, sequence
+            if session is None or call.needs_session:
+                session = None if call.needs_session else self._sessions.take()
+                session = session or self._open_session(call)
+                sequence = session.next()
+                call.needs_session = False
+            return once(session.id, sequence, words)
+
+        try:
+            return self._carry_out(call, name, wire, options)
+        finally:
+            if session is not None and not call.needs_session:
+                self._sessions.give(session)
+
+    def _open_session(self, call: Call) -> ClientSession:
+        reply = self._carry_out(call.beside(), OPEN[0], lambda: OPEN, {})
+        return ClientSession(int(reply))
+
+    def _carry_out(self, call: Call, name: Any, wire: Callable[[], tuple[Any, ...]], options: dict[str, Any]) -> Any:
+        """Attempt until there is a reply, or none can come any more."""
+        while True:
+            words = wire()
+            address = self._nodes.current
+            is_sent = [False]
+            try:
+                address = self._go_to_leader()
+                return self._attempt(address, words, name, dict(options), is_sent)
+            except (redis.RedisError, OSError) as error:
+                outcome = failure_of(error, sent=is_sent[0])
+                try:
+                    delay_s = call.on_failure(outcome, error, time.monotonic())
+                except CommandFailed:
+                    self._nodes.on_failure(address, time.monotonic())
+                    raise
+                except Exception as final:
+                    note(final, may_have_been_applied=False)
+                    raise
+            except BaseException as interrupted:
+                note(interrupted, may_have_been_applied=is_sent[0] or call.may_have_been_applied)
+                raise
+            if not call.needs_session:
+                self._leave(address)
+                time.sleep(delay_s)
+
+    def _attempt(
+        self,
+        address: Address,
+        words: tuple[Any, ...],
+        name: Any,
+        options: dict[str, Any],
+        is_sent: list[bool] | None = None,
+    ) -> Any:
+        """Send a command to one node, once, and return the parsed reply; whatever fails costs the connection."""
+        pool = self._pool(address)
+        connection = pool.get_connection()
+        try:
+            if is_sent is not None:
+                is_sent[0] = True
+            connection.send_command(*words)
+            return self._parse(connection, name, **options)
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+    def _parse(self, connection: Any, name: Any, **options: Any) -> Any:
+        return self.parse_response(connection, name, **options)  # type: ignore[no-untyped-call]
+
+    # Nodes.
+
+    def _pool(self, address: Address) -> Any:
+        node = self._by_address.get(address)
+        if node is None:
+            made = redis.Redis(host=address[0], port=address[1], **self._options)
+            node = self._by_address.setdefault(address, made)
+        return node.connection_pool
+
+    def _disconnect(self) -> None:
+        for node in list(self._by_address.values()):
+            node.close()
+
+    def _go_to_leader(self) -> Address:
+        """Ask the node in use who leads, if that is not known; return the node to ask for everything else."""
+        nodes = self._nodes
+        if nodes.must_ask(time.monotonic()):
+            rows = self._attempt(nodes.current, MEMBERS, MEMBERS[0], {})
+            nodes.learn(members_of(rows), time.monotonic())
+        self.connection_pool = self._pool(nodes.current)
+        return nodes.current
+
+    def _leave(self, address: Address) -> None:
+        """Go to another node, and keep no connection to this one that may be dead."""
+        self._nodes.on_failure(address, time.monotonic())
+        with contextlib.suppress(redis.RedisError, OSError):
+            self._pool(address).disconnect(inuse_connections=False)
+
+    def _kind_of(self, words: tuple[Any, ...], deadline: float) -> Kind:
+        if not self._kinds.knows(words):
+            call = Call(Kind.READ, deadline, random.random)
+            self._kinds.learn(self._carry_out(call, "", lambda: ("COMMAND",), {}))
+        return self._kinds.of(words)
+
+    def connect_somewhere(self) -> tuple[Any, Any]:
+        """Return a pool and a connection of it that is open, as near to the leader as possible, to be released."""
+        call = Call(Kind.READ, time.monotonic() + self._deadline_s, random.random)
+        while True:
+            address = self._nodes.current
+            try:
+                address = self._go_to_leader()
+                pool = self._pool(address)
+                return pool, pool.get_connection()
+            except (redis.RedisError, OSError) as error:
+                delay_s = call.on_failure(failure_of(error, sent=False), error, time.monotonic())
+            self._leave(address)
+            time.sleep(delay_s)
+
+
+class _Pipeline(Pipeline):
+    """redis-py's pipeline on whichever node answers when it is executed."""
+
+    def __init__(self, owner: Client, callbacks: Any, transaction: bool, shard_hint: Any) -> None:  # noqa: FBT001
+        super().__init__(owner.connection_pool, callbacks, transaction, shard_hint)
+        self._owner = owner
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  their signature
+        """Send everything; raises `Unavailable` if a reply is missing, and never sends anything twice."""
+        if self.connection is None and (self.command_stack or self.watching):
+            self.connection_pool, self.connection = self._owner.connect_somewhere()
+        try:
+            return list(super().execute(raise_on_error))
+        except redis.ResponseError as error:
+            note(error, may_have_been_applied=True)
+            raise
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            raise Unavailable(
+                f"no reply to a pipeline, which is not sent twice ({error})", may_have_been_applied=True
+            ) from error

@@ -1,0 +1,83 @@
+"""What the two clients share of redis-py: words as they are sent, options of connections, and what an error means."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis.exceptions
+from redis.backoff import NoBackoff
+
+from raftline.client.call import Outcome, outcome_of
+from raftline.client.nodes import Member
+
+__all__ = ["DEADLINE_S", "MEMBERS", "OPEN", "failure_of", "members_of", "node_options", "once", "words_of"]
+
+DEADLINE_S = 30.0
+OPEN = ("RAFTLINE.SESSION",)
+MEMBERS = ("RAFTLINE.MEMBER", "LIST")
+
+_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 2.0
+_FINAL = (
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.AuthorizationError,
+    redis.exceptions.DataError,
+)
+"""Nothing was carried out, and nothing would be another time: a wrong password, an argument that cannot be sent."""
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (redis.exceptions.ClusterDownError, "CLUSTERDOWN"),
+    (redis.exceptions.TryAgainError, "TRYAGAIN"),
+    (redis.exceptions.BusyLoadingError, "LOADING"),
+)
+
+
+def node_options(options: dict[str, Any], retry: Any) -> dict[str, Any]:
+    """Return the options for a redis-py client of one node: it never retries by itself, and never waits for ever."""
+    for name in ("host", "port", "connection_pool", "unix_socket_path", "single_connection_client", "retry", "cache"):
+        if name in options:
+            raise TypeError(f"{name} cannot be given: this client has connections to several nodes of its own")
+    defaults = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _CONNECT_TIMEOUT_S}
+    return {**defaults, **options, "retry": retry(NoBackoff(), 0)}
+
+
+def words_of(args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return a command word by word: redis-py has some names with a space in them."""
+    name = args[0]
+    if isinstance(name, bytes):
+        return (*name.split(), *args[1:])
+    return (*str(name).split(), *args[1:])
+
+
+def once(session: int, sequence: int, words: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the command that carries another out once."""
+    return ("RAFTLINE.ONCE", session, sequence, *words)
+
+
+def failure_of(error: Exception, *, sent: bool) -> Outcome:
+    """Return what an attempt that raised `error` came to."""
+    if isinstance(error, _FINAL):
+        return Outcome.FINAL
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return outcome_of(f"{code} {error}")
+    if isinstance(error, redis.exceptions.ResponseError):
+        return outcome_of(str(error))
+    if str(error).startswith("max number of clients"):
+        return Outcome.REFUSED
+    return Outcome.LOST if sent else Outcome.NOT_SENT
+
+
+def members_of(rows: Iterable[Any]) -> list[Member]:
+    """Read what RAFTLINE.MEMBER LIST replied, in RESP2 or RESP3, decoded or not."""
+    found = []
+    for row in rows:
+        pairs = row.items() if isinstance(row, dict) else zip(row[::2], row[1::2], strict=False)
+        told = {_text(name): _text(value) for name, value in pairs}
+        with contextlib.suppress(ValueError):
+            if (member := Member.parse(told)) is not None:
+                found.append(member)
+    return found
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

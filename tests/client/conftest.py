@@ -1,0 +1,183 @@
+"""Nodes that are no nodes: sockets with a script, and one counter behind all of them that knows sessions."""
+
+import contextlib
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hiredis
+import pytest
+
+ROWS: list[tuple[str, tuple[str, ...]]] = [
+    ("get", ("readonly",)),
+    ("incrby", ("write",)),
+    ("publish", ()),
+    ("raftline.once", ()),
+]
+CLOSE = b""
+"""A handler's answer that ends the connection instead."""
+
+
+class FakeCluster:
+    """A counter and sessions, behind as many sockets as are asked for.
+
+    `scripts` holds, in order, what happens to the next commands on the counter: "ok", "lost" (carried out, connection
+    ends), "dropped" (in a session: not carried out, connection ends), "held" (in a session: carried out, answered when
+    `release` is set), or an error reply, which is sent without carrying anything out.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sessions: dict[int, tuple[int, int]] = {}
+        self.opened = 0
+        self.scripts: list[str] = []
+        self.seen: list[tuple[str, ...]] = []
+        self.leader = 0
+        self.members_told = True
+        self.ports: list[int] = []
+        self.rows = ROWS
+        self.release = threading.Event()
+        self.lock = threading.Lock()
+
+    def handle(self, port: int, words: list[bytes]) -> bytes:
+        """Return the reply to a command, or CLOSE."""
+        args = tuple(word.decode() for word in words)
+        with self.lock:
+            if args[0] not in {"CLIENT", "HELLO"}:
+                self.seen.append((str(self.ports.index(port)), *args))
+            is_held = args[0] == "RAFTLINE.ONCE" and self.scripts[:1] == ["held"]
+            if is_held:
+                self.scripts[0] = "ok"
+            reply = self._answer(args)
+        if is_held:
+            self.release.wait(10)
+        return reply
+
+    def _answer(self, args: tuple[str, ...]) -> bytes:
+        answers: dict[str, Callable[[], bytes]] = {
+            "COMMAND": self._command,
+            "HELLO": lambda: b"%1\r\n$5\r\nproto\r\n:3\r\n",
+            "RAFTLINE.MEMBER": self._members,
+            "RAFTLINE.SESSION": lambda: self._session(args),
+            "RAFTLINE.ONCE": lambda: self._once(int(args[1]), int(args[2])),
+            "GET": lambda: self._plain(is_write=False),
+            "INCRBY": lambda: self._plain(is_write=True),
+            "PUBLISH": lambda: self._plain(is_write=True),
+        }
+        return answers.get(args[0].upper(), lambda: b"+OK\r\n")()
+
+    def _command(self) -> bytes:
+        rows = [
+            f"*10\r\n${len(row)}\r\n{row}\r\n:1\r\n*{len(flags)}\r\n"
+            + "".join(f"+{flag}\r\n" for flag in flags)
+            + ":0\r\n:0\r\n:0\r\n*0\r\n*0\r\n*0\r\n*0\r\n"
+            for row, flags in self.rows
+        ]
+        return f"*{len(rows)}\r\n{''.join(rows)}".encode()
+
+    def _plain(self, *, is_write: bool) -> bytes:
+        script = self.scripts.pop(0) if self.scripts else "ok"
+        if script not in {"ok", "lost"}:
+            return f"-{script}\r\n".encode()
+        self.count += is_write
+        return CLOSE if script == "lost" else b":%d\r\n" % self.count
+
+    def _members(self) -> bytes:
+        if not self.members_told:
+            return b"*0\r\n"
+        told = [
+            f"*4\r\n$7\r\naddress\r\n${len(address)}\r\n{address}\r\n$4\r\nrole\r\n${len(role)}\r\n{role}\r\n"
+            for number, port in enumerate(self.ports)
+            for address in [f"127.0.0.1:{port}@{port + 10_000}"]
+            for role in ["leader" if number == self.leader else "follower"]
+        ]
+        return f"*{len(told)}\r\n{''.join(told)}".encode()
+
+    def _session(self, args: tuple[str, ...]) -> bytes:
+        if len(args) > 1:
+            return b":%d\r\n" % (self.sessions.pop(int(args[2]), None) is not None)
+        self.opened += 1
+        self.sessions[self.opened] = (0, 0)
+        return b":%d\r\n" % self.opened
+
+    def _once(self, session: int, sequence: int) -> bytes:
+        script = self.scripts.pop(0) if self.scripts else "ok"
+        if script == "dropped":
+            return CLOSE
+        if script not in {"ok", "lost"}:
+            return f"-{script}\r\n".encode()
+        if session not in self.sessions:
+            return b"-NOSESSION session %d is not open\r\n" % session
+        last, reply = self.sessions[session]
+        if sequence < last:
+            return b"-OUTDATED older\r\n"
+        if sequence > last:
+            self.count += 1
+            reply = self.count
+            self.sessions[session] = (sequence, reply)
+        return CLOSE if script == "lost" else b":%d\r\n" % reply
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        server: Any = self.server
+        reader = hiredis.Reader()
+        server.sockets.append(self.request)
+        while data := self._receive():
+            reader.feed(data)
+            while (words := reader.gets()) is not False:
+                reply = server.cluster.handle(server.server_address[1], words)
+                if reply == CLOSE:
+                    return
+                with contextlib.suppress(OSError):
+                    self.request.sendall(reply)
+
+    def _receive(self) -> bytes:
+        try:
+            return bytes(self.request.recv(65536))
+        except OSError:
+            return b""
+
+
+class FakeNode(socketserver.ThreadingTCPServer):
+    """One listening socket of the cluster."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.cluster = cluster
+        self.sockets: list[Any] = []
+        cluster.ports.append(self.server_address[1])
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and end every connection."""
+        self.shutdown()
+        self.server_close()
+        for each in self.sockets:
+            each.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    """Return the counter behind the nodes."""
+    return FakeCluster()
+
+
+@pytest.fixture
+def start_node(cluster: FakeCluster) -> Iterator[Callable[[], FakeNode]]:
+    """Return a function that starts one more node."""
+    nodes: list[FakeNode] = []
+
+    def start() -> FakeNode:
+        nodes.append(FakeNode(cluster))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.stop()

@@ -1,0 +1,45 @@
+"""Which commands may be sent again."""
+
+from typing import Any
+
+import pytest
+
+from raftline.client.call import Kind
+from raftline.client.kinds import CommandKinds
+from raftline.errors import ConfigError
+
+
+def row(name: str, *flags: str, subcommands: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    """Return a row of COMMAND."""
+    return (name.encode(), 1, {flag.encode() for flag in flags}, 0, 0, 0, [], [], [], list(subcommands))
+
+
+def test_the_servers_say_what_writes() -> None:
+    """Writes go in a session, reads are repeated, everything else is sent once."""
+    kinds = CommandKinds()
+    assert not kinds.knows(("SET",))
+    container = row("object", subcommands=(row("object|freq", "readonly"), row("object|set", "write")))
+    kinds.learn(
+        [
+            row("raftline.once"),
+            row("set", "write"),
+            row("get", "readonly"),
+            row("blpop", "write", "blocking"),
+            container,
+        ]
+    )
+    assert kinds.knows(("set", "k"))
+    assert kinds.of(("Set", "k", "v")) is Kind.WRITE
+    assert kinds.of((b"get", "k")) is Kind.READ
+    assert kinds.of(("BLPOP", "k", 0)) is Kind.OTHER
+    assert kinds.of(("OBJECT", "freq", "k")) is Kind.READ
+    assert kinds.of(("OBJECT", "SET", "k")) is Kind.WRITE
+    assert kinds.of(("NOSUCH",)) is Kind.OTHER
+    assert kinds.of(("PING",)) is Kind.READ
+    assert kinds.of(("RAFTLINE.MEMBER", "LIST")) is Kind.READ
+
+
+def test_another_server_is_refused_in_words() -> None:
+    """Without sessions nothing could be promised."""
+    with pytest.raises(ConfigError, match="not raftline"):
+        CommandKinds().learn([row("set", "write")])
