@@ -173,7 +173,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_made(backup: Path, tmp_p
         assert f"{damaged}, offset" in err
         assert "a chunk is damaged. Take another copy of the backup" in err
     assert not (tmp_path / "d").exists()
-    assert run("backup", "verify", str(tmp_path / "gone"))[0] == 74
+    assert run("backup", "verify", str(tmp_path / "gone"))[0] == 2
 
 
 def test_a_file_that_is_there_is_not_overwritten(source: LocalCluster, backup: Path) -> None:

@@ -15,7 +15,7 @@ from raftline.cli import server
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import Unreachable
 from raftline.cli.settings import ServerSettings, limits_of, node_config_of
-from raftline.errors import ConfigError
+from raftline.errors import ConfigError, SafetyViolation
 
 FakeNode = Callable[..., int]
 SETTINGS = ServerSettings(
@@ -116,6 +116,15 @@ def test_a_node_that_joins_asks_which_cluster_it_is(fake_node: FakeNode, lines_o
     assert server.with_cluster_id(settings).cluster_id == "orders"
     told = msgspec.structs.replace(settings, cluster_id="told")
     assert server.with_cluster_id(told).cluster_id == "told"
+
+
+def test_what_must_not_happen_is_said_in_words_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """What, the exit code, what to keep and whom to tell; the traceback comes behind it, in the log."""
+    assert server._told(JOINING, SafetyViolation("two leaders")) == ExitCode.SAFETY
+    told, kept = capsys.readouterr().err.splitlines()[:2]
+    assert told == "raftline n4 stops: SafetyViolation: two leaders [exit code 70]"
+    assert kept.startswith("This must not happen: keep a copy of gone and of this log, do not start the node again")
+    assert "report both to whoever maintains raftline " in kept
 
 
 def test_a_port_for_peers_is_no_node_to_join(fake_node: FakeNode) -> None:

@@ -129,13 +129,28 @@ def test_the_directory_of_another_node_or_cluster_is_refused(tmp_path: Path, cha
         assert re.search(r"raftline n1 stops: ConfigError: .*('other'|'n2')", log)
 
 
-def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
-    """No traceback, but the path and the reason."""
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path, below: str) -> None:
+    """A mistake in the settings: the path and the reason, in one sentence, and no traceback."""
     with LocalCluster(tmp_path, size=1) as cluster:
-        cluster.nodes["n1"].data_dir.write_text("")
+        (tmp_path / "file").write_text("")
+        place = cluster.nodes["n1"].data_dir = tmp_path / "file" / below
+        code, log = run_to_end(cluster)
+        assert code == 2
+        assert f"raftline n1 stops: ConfigError: {place} is a file, or lies below one, and no directory" in log
+        assert "Traceback" not in log
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="there is no place that nobody may write to")
+def test_a_data_directory_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    """Code 74: the path, the reason, what to check, and no traceback."""
+    with LocalCluster(tmp_path, size=1) as cluster:
+        cluster.nodes["n1"].data_dir = Path("/sys/kernel/raftline")
         code, log = run_to_end(cluster)
         assert code == 74
-        assert str(cluster.nodes["n1"].data_dir) in log
+        assert re.search(
+            r"could not open /sys/kernel/raftline: (Permission denied|Operation not permitted) \(this", log
+        )
         assert "Traceback" not in log
 
 

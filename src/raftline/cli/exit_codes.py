@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
     SAFETY = 70, "A promise of Raft was broken or the state machines differ. Keep the directory and look into it."
     STORAGE = (
         74,
-        "A write or fsync failed or the disk is full. What was acknowledged is safe; free the disk and restart.",
+        "A write or fsync failed, or the disk is full or forbidden. What was acknowledged is safe; mend it, restart.",
     )
     IN_USE = 75, "Another process holds the data directory. Stop it, or give this node its own."
     CORRUPT = 76, "The log or snapshot is damaged beyond a torn tail. Restore the directory, or wipe it and restart."

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import time
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -217,10 +218,20 @@ def _announce(settings: ServerSettings) -> None:
 def _told(settings: ServerSettings, error: BaseException) -> ExitCode:
     """Say on standard error why the server ends, and return its exit code."""
     code = exit_code_of(error)
-    if code is ExitCode.SAFETY:
-        _log.error("failure", exc_info=error)
     complain(f"raftline {settings.id} stops: {_reason(error)} [exit code {code:d}]")
+    if code is ExitCode.SAFETY:
+        complain(_how_to_report(settings))
+        _log.error("failure", exc_info=error)
     return code
+
+
+def _how_to_report(settings: ServerSettings) -> str:
+    """Return what to do about what must not happen: keep the evidence, start nothing again from it, tell somebody."""
+    return (
+        f"This must not happen: keep a copy of {settings.data_dir} and of this log, do not start the node again from "
+        f"it, and report both to whoever maintains raftline {version('raftline')}, or your state machine if it is at "
+        "fault. The other nodes go on. What follows is for that report:"
+    )
 
 
 def _reason(error: Any) -> str:

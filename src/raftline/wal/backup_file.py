@@ -50,20 +50,33 @@ def encode_backup_header(header: BackupHeader) -> bytes:
 
 
 class BackupReader:
-    """An open backup file; raises on opening `CorruptLog` if it is none or damaged, `ConfigError` if it is newer."""
+    """An open backup file.
+
+    Raises on opening `CorruptLog` if it is none or damaged, `ConfigError` if it is newer or there is no such file.
+    """
 
     def __init__(self, files: Files, path: str) -> None:
         try:
             self._file: File = files.open(path)
-            head = self._file.read_at(0, _HEAD.size)
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} is not there: name a file that `raftline backup` made") from error
         except OSError as error:
             raise storage_error("read", path, error) from error
         try:
+            head = self._head(path)
             self.header, start = self._read_header(path, head)
             self.snapshot = SnapshotReader(path, self._file, start=start, remedy=_REMEDY)
         except BaseException:
             self._file.close()
             raise
+
+    def _head(self, path: str) -> bytes:
+        try:
+            return self._file.read_at(0, _HEAD.size)
+        except IsADirectoryError as error:
+            raise ConfigError(f"{path} is a directory: name a file that `raftline backup` made") from error
+        except OSError as error:
+            raise storage_error("read", path, error) from error
 
     @property
     def meta(self) -> SnapshotMeta:

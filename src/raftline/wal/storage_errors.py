@@ -2,9 +2,9 @@
 
 import errno
 
-from raftline.errors import StorageError
+from raftline.errors import ConfigError, StorageError
 
-__all__ = ["storage_error"]
+__all__ = ["directory_error", "storage_error"]
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: make room, then start the node again",
@@ -12,8 +12,16 @@ _ADVICE = {
     errno.EIO: "the disk reports an error: check it before you start the node again",
     errno.EROFS: "the file system is mounted read-only",
     errno.EACCES: "this user may not: check owner and permissions",
+    errno.EPERM: "this user may not: check owner and permissions",
     errno.EFBIG: "a limit on the size of files is in force",
 }
+
+
+def directory_error(doing: str, directory: str, error: OSError) -> StorageError | ConfigError:
+    """Return what to tell of a data directory that cannot be opened: a mistake if it is, or lies in, a file."""
+    if isinstance(error, NotADirectoryError):
+        return ConfigError(f"{directory} is a file, or lies below one, and no directory: name another data directory")
+    return storage_error(doing, directory, error)
 
 
 def storage_error(doing: str, path: str, error: OSError) -> StorageError:

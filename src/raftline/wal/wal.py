@@ -29,7 +29,7 @@ from raftline.wal.replay import Recovered, Replay, log_ends_after
 from raftline.wal.restoring import MARK, begin_restoring, clear_for_restoring, end_restoring, unfinished
 from raftline.wal.segment import FORMAT_VERSION, SegmentReader, segment_name, segment_sequence
 from raftline.wal.snapshot_store import SnapshotStore
-from raftline.wal.storage_errors import storage_error
+from raftline.wal.storage_errors import directory_error, storage_error
 
 __all__ = ["Recovered", "Wal", "Write"]
 
@@ -85,7 +85,7 @@ class Wal:
             wal = cls(files, directory, lock, cluster_id, node_id, segment_bytes)
             wal._recover_or_close()
         except OSError as error:
-            raise storage_error("open", directory, error) from error
+            raise directory_error("open", directory, error) from error
         return wal
 
     @classmethod
@@ -103,7 +103,7 @@ class Wal:
             wal._is_restoring = True
             wal._recover_or_close()
         except OSError as error:
-            raise storage_error("restore into", directory, error) from error
+            raise directory_error("restore into", directory, error) from error
         return wal
 
     def end_restore(self) -> None:
