@@ -85,7 +85,7 @@ def arity_refusal(plan: Plan) -> bytes:
 
 def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
     """Return the reply to keys or values that are too large, None if all are within the limits."""
-    keys = plan.command.key_positions(len(args))
+    keys = plan.command.keys_in(args)
     for position, arg in enumerate(args):
         if position in keys:
             if len(arg) > limits.key_bytes_max:

@@ -34,7 +34,9 @@ def test_every_command_of_the_store_is_there() -> None:
         "scan type ping echo hello select client command config info quit reset raftline.backup "
         "raftline.member raftline.once raftline.session raftline.transfer readonly readwrite "
         "hset hsetnx hget hmset hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield "
-        "hscan"
+        "hscan lpush rpush lpushx rpushx lpop rpop llen lindex lset lrange ltrim linsert lrem lpos rpoplpush lmove "
+        "lmpop sadd srem smove sismember smismember scard smembers spop srandmember sinter sunion sdiff sintercard "
+        "sinterstore sunionstore sdiffstore sscan"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 
@@ -45,6 +47,16 @@ def test_keys_are_found_by_position() -> None:
     assert list(COMMANDS[b"DEL"].key_positions(4)) == [1, 2, 3]
     assert list(COMMANDS[b"MSET"].key_positions(5)) == [1, 3]
     assert list(COMMANDS[b"PING"].key_positions(2)) == []
+
+
+def test_keys_are_found_behind_their_number() -> None:
+    """A command may say how many keys it names; a number that cannot be names what is there, or nothing."""
+    lmpop = COMMANDS[b"LMPOP"]
+    assert lmpop.keys_in([b"LMPOP", b"2", b"a", b"b", b"LEFT"]) == [2, 3]
+    assert lmpop.keys_in([b"LMPOP", b"9", b"a", b"LEFT"]) == [2, 3]
+    assert lmpop.keys_in([b"LMPOP", b"-1", b"a", b"LEFT"]) == []
+    assert lmpop.keys_in([b"LMPOP", b"9" * 400, b"a", b"LEFT"]) == []
+    assert COMMANDS[b"DEL"].keys_in([b"DEL", b"a", b"b"]) == [1, 2]
 
 
 def test_a_name_has_one_row() -> None:

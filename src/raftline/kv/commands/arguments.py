@@ -12,9 +12,11 @@ __all__ = [
     "deadline_of",
     "invalid_expire_time",
     "parse_integer",
+    "require_at_least",
     "require_draws",
     "require_in_range",
     "require_integer",
+    "require_positive",
 ]
 
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
@@ -54,6 +56,19 @@ def require_in_range(text: bytes, low: int, high: int) -> int:
     if not low <= number <= high:
         raise Refused(error(f"ERR value is out of range, value must between {low} and {high}"))
     return number
+
+
+def require_at_least(text: bytes, low: int, words: str) -> int:
+    """Return the integer, which has to be at least `low`; raises `Refused` with these words."""
+    number = parse_integer(text)
+    if number is None or number < low:
+        raise Refused(error(f"ERR {words}"))
+    return number
+
+
+def require_positive(text: bytes) -> int:
+    """Return the integer, which must not be negative; raises `Refused`."""
+    return require_at_least(text, 0, "value is out of range, must be positive")
 
 
 def require_draws(text: bytes) -> int:

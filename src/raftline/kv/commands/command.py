@@ -30,6 +30,9 @@ Check: TypeAlias = Callable[[Arguments], object]
 """Raises `Refused` for arguments that the write would refuse whatever the store holds."""
 
 
+_NUMBER_DIGITS_MAX = 10
+
+
 class Refused(Exception):
     """The command is answered with this RESP3 error."""
 
@@ -57,6 +60,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
     """First key, last key (negative: from the end) and step; zeros if there are none."""
+    numkeys: int = 0
+    """Where the number of further keys stands, which follow it; 0 if there are none."""
     write: WriteFunction | None = None
     read: ReadFunction | None = None
     local: LocalFunction | None = None
@@ -81,3 +86,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         if not first:
             return range(0)
         return range(first, (last if last >= 0 else count + last) + 1, step)
+
+    def keys_in(self, args: Arguments) -> list[int]:
+        """Return where the keys of a command stand, those behind a number of keys included."""
+        places = list(self.key_positions(len(args)))
+        if self.numkeys and args[self.numkeys].isdigit() and len(args[self.numkeys]) < _NUMBER_DIGITS_MAX:
+            first = self.numkeys + 1
+            places += range(first, min(first + int(args[self.numkeys]), len(args)))
+        return places

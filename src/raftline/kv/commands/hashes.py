@@ -11,7 +11,7 @@ from raftline.kv.commands.arguments import (
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.floats import LongDouble, require_long_double
 from raftline.kv.commands.scanning import scan_reply
-from raftline.kv.commands.typed import editable, existing, viewed
+from raftline.kv.commands.typed import editable, existing, keep, opened, viewed
 from raftline.kv.resp.replies import (
     EMPTY_ARRAY,
     NULL,
@@ -71,20 +71,12 @@ def hmset(store: Store, args: Arguments, _time_ms: int) -> bytes:
 def _put_all(store: Store, args: Arguments, name: str) -> int:
     if len(args) % 2:
         raise Refused(error(f"ERR wrong number of arguments for '{name}' command"))
-    hash_ = editable(store, args[1], Hash)
-    found = Hash() if hash_ is None else hash_
-    before = found.count
+    hash_ = opened(store, args[1], Hash)
+    before = hash_.count
     for position in range(2, len(args), 2):
-        found.put(args[position], args[position + 1])
-    _keep(store, args[1], found, is_new=hash_ is None)
-    return found.count - before
-
-
-def _keep(store: Store, key: bytes, hash_: Hash, *, is_new: bool) -> None:
-    if is_new:
-        store.put_new(key, hash_)
-    else:
-        store.settle(key, hash_)
+        hash_.put(args[position], args[position + 1])
+    keep(store, args[1], hash_)
+    return hash_.count - before
 
 
 def hsetnx(store: Store, args: Arguments, _time_ms: int) -> bytes:

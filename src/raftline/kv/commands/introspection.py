@@ -73,12 +73,12 @@ class CommandCommands:
             return _NO_SUCH_COMMAND
         if command.wraps and len(args) > 2 + command.wraps:
             return self.getkeys(client, args[command.wraps :])
-        if not command.keys[0]:
+        if not command.keys[0] and not command.numkeys:
             return _NO_KEYS
         count = len(args) - 2
         if (command.arity > 0 and count != command.arity) or count < -command.arity:
             return _BAD_ARITY
-        return bulk_array([args[2 + position] for position in command.key_positions(count)])
+        return bulk_array([args[2 + position] for position in command.keys_in(args[2:])])
 
     def _find(self, name: bytes) -> Command | None:
         """Return a command, or a subcommand named as in `client|setname`."""
@@ -131,10 +131,15 @@ def _info(command: Command) -> bytes:
             integer(step),
             set_of([simple(category) for category in _categories(command)]),
             array([]),
-            array([_key_specification(command)] if first else []),
+            array(_key_specifications(command)),
             array([_info(row) for row in command.subcommands]),
         ]
     )
+
+
+def _key_specifications(command: Command) -> list[bytes]:
+    fixed = [_key_specification(command)] if command.keys[0] else []
+    return [*fixed, _number_specification(command)] if command.numkeys else fixed
 
 
 def _key_specification(command: Command) -> bytes:
@@ -148,6 +153,19 @@ def _key_specification(command: Command) -> bytes:
             (bulk(b"type"), bulk(b"range")),
             (bulk(b"spec"), mapping((bulk(name), integer(value)) for name, value in reach)),
         ]
+    )
+    flags = set_of([simple(access)])
+    return mapping([(bulk(b"flags"), flags), (bulk(b"begin_search"), begin), (bulk(b"find_keys"), find)])
+
+
+def _number_specification(command: Command) -> bytes:
+    """Return the specification of keys whose number is said before them."""
+    access = "RW" if "write" in command.flags and not command.keys[0] else "RO"
+    reach = [(b"keynumidx", 0), (b"firstkey", 1), (b"keystep", 1)]
+    spec = mapping((bulk(name), integer(value)) for name, value in reach)
+    find = mapping([(bulk(b"type"), bulk(b"keynum")), (bulk(b"spec"), spec)])
+    begin = mapping(
+        [(bulk(b"type"), bulk(b"index")), (bulk(b"spec"), mapping([(bulk(b"index"), integer(command.numkeys))]))]
     )
     flags = set_of([simple(access)])
     return mapping([(bulk(b"flags"), flags), (bulk(b"begin_search"), begin), (bulk(b"find_keys"), find)])

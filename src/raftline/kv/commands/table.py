@@ -9,7 +9,9 @@ from raftline.kv.commands.command import Command
 from raftline.kv.commands.hash_rows import HASH_ROWS
 from raftline.kv.commands.info import info
 from raftline.kv.commands.introspection import CommandCommands
+from raftline.kv.commands.list_rows import LIST_ROWS
 from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
+from raftline.kv.commands.set_rows import SET_ROWS
 
 __all__ = ["COMMANDS"]
 
@@ -290,6 +292,8 @@ _generic(
     note="Cursors mean the same on every node.",
 )
 COMMANDS.update(HASH_ROWS)
+COMMANDS.update(LIST_ROWS)
+COMMANDS.update(SET_ROWS)
 
 _server("dbsize", 1, "", "Count the keys.", read=keys.dbsize, flags="fast")
 _server("flushall", -1, "[ASYNC | SYNC]", "Remove every key.", write=keys.flush, check=keys.check_flush, note=_FLUSH)

@@ -7,7 +7,7 @@ from raftline.kv.resp.replies import error
 from raftline.kv.store import Store
 from raftline.kv.values.container import Container
 
-__all__ = ["WRONG_TYPE", "editable", "existing", "viewed"]
+__all__ = ["WRONG_TYPE", "editable", "existing", "keep", "opened", "viewed"]
 
 C = TypeVar("C", bound=Container)
 T = TypeVar("T", bound=bytes | Container)
@@ -38,3 +38,17 @@ def editable(store: Store, key: bytes, kind: type[C]) -> C | None:
     """
     value = existing(store, key, kind)
     return None if value is None else store.own(key, value)
+
+
+def opened(store: Store, key: bytes, kind: type[C]) -> C:
+    """Return the value of a key for a write that changes it in place, a new one if there is none; `keep` it then."""
+    value = editable(store, key, kind)
+    return kind() if value is None else value
+
+
+def keep(store: Store, key: bytes, value: Container) -> None:
+    """Note that a container has been changed, or put it there if it is new."""
+    if value.is_new:
+        store.put_new(key, value)
+    else:
+        store.settle(key, value)

@@ -43,6 +43,11 @@ class Container(ABC):
         return self.counted_bytes
 
     @property
+    def is_new(self) -> bool:
+        """Say whether no store ever held it."""
+        return self.epoch < 0
+
+    @property
     @abstractmethod
     def count(self) -> int:
         """Return how many members there are; no key holds a container without any."""
