@@ -294,3 +294,28 @@ def test_a_leader_is_as_fresh_as_the_last_word_of_a_majority(leading: Any) -> No
     alone = leading(size=1)
     alone.wait(9)
     assert freshness(alone.state)[0] == alone.state.now
+
+
+def test_a_new_leader_tells_nobody_that_it_is_fresh(bench: Any, entries: Any) -> None:
+    """Before it has committed an entry of its term it may not know what another one had committed (§8).
+
+    A bounded read would otherwise miss what was acknowledged long before its bound.
+    """
+    one = bench()
+    one.cluster.now = 1.0
+    one.receive("n2", AppendRequest(1, 0, 0, entries(1, 1, 1), 1))
+    assert freshness(one.state) == (1.0, 1)
+    one.cluster.now = 9.0
+    one.receive("n3", AppendRequest(2, 2, 1, entries(3, 2), 1))
+    assert freshness(one.state) == (1.0, 1), "entry 2 may be committed for long, and its leader does not know it"
+    one.cluster.now = 9.1
+    one.receive("n3", AppendRequest(2, 3, 2, (), 3))
+    assert freshness(one.state) == (9.1, 3)
+
+
+def test_a_new_leader_is_not_fresh_by_itself(leading: Any) -> None:
+    """It knows how far is committed once an entry of its own term is (§8)."""
+    one = leading(size=3)
+    assert freshness(one.state)[0] > 0
+    one.state.commit = 0
+    assert freshness(one.state)[0] == float("-inf")

@@ -47,7 +47,8 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
     state.commit = max(state.commit, min(request.commit, match_index))
     if not state.history:
         adopt_history(state, request.history)
-    if request.commit <= match_index:
+    if request.commit <= match_index and log.term_at(request.commit) == state.term:
+        # Before it has committed an entry of its term a leader may know of less than another had committed (§8).
         state.fresh_at, state.fresh_index = state.now, request.commit
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
         _establish(state, sender)

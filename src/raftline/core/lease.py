@@ -60,9 +60,12 @@ def freshness(state: RaftState) -> tuple[float, Index]:
     """Return a time, and the index up to which one has to have applied to hold all that a leader had committed by then.
 
     On a leader it is when it last heard from a quorum; elsewhere when a leader's message last left nothing to be done.
+    A leader that has committed nothing of its term yet does not count: it may not know what was committed before.
     """
     if state.role is not Role.LEADER:
         return state.fresh_at, state.fresh_index
+    if state.log.term_at(state.commit) != state.term:
+        return _NEVER, state.commit  # an earlier leader may have committed more (§8)
     times = sorted({state.now, *(progress.heard_at for progress in state.progress.values())}, reverse=True)
     for time in times:
         heard = [node for node, progress in state.progress.items() if progress.heard_at >= time]
