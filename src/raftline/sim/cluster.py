@@ -167,6 +167,7 @@ class SimCluster:
         self.everybody = dict(self.members)
         """Those that were switched off for good, too."""
         self.on_down: Callable[[Member], None] = lambda _member: None
+        self.on_message_delivered: Callable[[NodeId, Any], None] = lambda _target, _message: None
         self.on_message_sent: Callable[[NodeId, NodeId, Any], None] = lambda _source, _target, _message: None
 
     def start(self) -> None:
@@ -251,6 +252,7 @@ class SimCluster:
             self.on_message_sent(source, target, message)
         elif what == "deliver":
             self.checkers.on_delivered(source, target, message)
+            self.on_message_delivered(target, message)
         if self.trace is not None:
             self.trace(source if what != "deliver" else target, what, f"{source}>{target} {message!r}")
 

@@ -11,7 +11,7 @@ from typing import Any
 from raftline.core import raft, roles
 from raftline.wal import recovery, wal
 
-__all__ = ["FAULTS", "JUDGED_FROM_RUNS", "NOT_EXPECTED", "RARE", "Reached", "counting", "missing"]
+__all__ = ["FAULTS", "JUDGED_FROM_RUNS", "NOT_EXPECTED", "RARE", "READS", "Reached", "counting", "missing"]
 
 
 class Reached:
@@ -178,6 +178,9 @@ FAULTS: tuple[str, ...] = (
 )
 """What the environment does: every one of them has to happen in a campaign."""
 
+READS: tuple[str, ...] = ("lease reads", "stale reads", "bounded reads", "bounded reads refused")
+"""What clients ask for besides: every one of them, too."""
+
 
 def missing(
     rows: Counter[str],
@@ -193,6 +196,6 @@ def missing(
     found = {*rows, *cases}
     never = [name for name in wanted if name not in found and name not in NOT_EXPECTED]
     never += [point for point in wanted_points if not points[point]]
-    never += [fault for fault in FAULTS if not faults[fault]]
+    never += [name for name in (*FAULTS, *READS) if not faults[name]]
     due = [name for name in never if runs >= RARE.get(name, JUDGED_FROM_RUNS)]
     return due, [name for name in never if name not in due]

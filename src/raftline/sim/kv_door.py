@@ -55,6 +55,8 @@ class KvDoor:
         self._world = cluster.world
         self._servers: dict[str, _NodeServer] = {}
         self._numbers = 0
+        self.lease_reads = 0
+        """Reads that asked for no more than the leader's lease."""
 
     def ask(self, member: Member, arguments: list[bytes], done: Callable[[Answer], None]) -> None:
         """Send one command as a Redis client would."""
@@ -70,6 +72,7 @@ class KvDoor:
         """Run as the node: one connection, one command."""
         self._numbers += 1
         on_lease = self._cluster.relies_on_clocks and self._numbers % 2 == 0
+        self.lease_reads += on_lease and arguments[0] == b"GET"
         reads: Consistency = "lease" if on_lease else "linearizable"
         client = Client(server, self._numbers, "127.0.0.1:1", "127.0.0.1:2", reads)
 

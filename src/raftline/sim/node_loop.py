@@ -48,6 +48,11 @@ class NodeLoop(LoopView):
         return not self.gone
 
     @property
+    def rate_since_s(self) -> float:
+        """Return the virtual time at which the clock's rate was last set."""
+        return self._rate_since
+
+    @property
     def rate(self) -> float:
         """Seconds this node's clock advances per second of virtual time."""
         return self._rate

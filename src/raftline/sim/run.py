@@ -27,6 +27,7 @@ from raftline.sim.expiry_clients import ExpiryClients
 from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
+from raftline.sim.older_reads import OlderReads
 from raftline.sim.scenario import Outcome, Scenario, resolve
 from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
@@ -73,10 +74,13 @@ class _Run:
         )
         self.trace.watch(self.cluster)
         self.nemesis = Nemesis(self.cluster, plan, self.world.stream("nemesis"), scenario.acts)
-        self.workload = Workload(self.cluster, KvDoor(self.cluster), workload, self.world.stream("workload"))
+        self.door = KvDoor(self.cluster)
+        self.workload = Workload(self.cluster, self.door, workload, self.world.stream("workload"))
         self.expiring = ExpiryClients(
             self.cluster, KvDoor(self.cluster), workload.expiry_clients, self.world.stream("expiry")
         )
+        self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"))
+        self.cluster.on_message_delivered = self.older_reads.on_delivered
         self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
@@ -107,6 +111,7 @@ class _Run:
         self.workload.start()
         self.sessions.start()
         self.expiring.start()
+        self.older_reads.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
         self.cluster.note("", "heal")
@@ -118,6 +123,7 @@ class _Run:
         self.workload.stop()
         self.sessions.stop()
         self.expiring.stop()
+        self.older_reads.stop()
         self._wait_for_answers()
         aftermath = Aftermath(self.cluster, self.workload)
         aftermath.ask_everybody()
@@ -225,5 +231,7 @@ def _fill(outcome: Outcome, run: _Run) -> None:
         points.update(member.disk.reached)
     faults["storage failures"] = cluster.storage_failures
     faults["commands repeated"] = repeated(checkers.committed)
+    faults.update(run.older_reads.counts)
+    faults["lease reads"] = run.door.lease_reads
     outcome.faults = dict(faults)
     outcome.points = dict(points)
