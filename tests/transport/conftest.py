@@ -15,6 +15,7 @@ from raftline.transport.codec import VERSIONS, Codec, DialledFrame, Envelope, He
 from raftline.transport.frame import FrameReader
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
+from raftline.transport.tls import TlsFiles
 
 Line = tuple[str, str, dict[str, Any]]
 Arrival = tuple[NodeId, GroupId, Message]
@@ -124,13 +125,14 @@ class World:
         peers: dict[NodeId, str] | None = None,
         settings: TransportSettings | None = None,
         versions: Versions = VERSIONS,
+        tls: TlsFiles | None = None,
     ) -> Node:
         """Start a node."""
         log = RecordingLog()
         links: asyncio.Queue[tuple[NodeId, bool]] = asyncio.Queue()
         transport = TcpTransport(
             name, cluster, ("127.0.0.1", port), settings=settings, random_source=random.Random(1), log=log,
-            on_connection=lambda peer, up: links.put_nowait((peer, up)), versions=versions,
+            on_connection=lambda peer, up: links.put_nowait((peer, up)), versions=versions, tls=tls,
         )  # fmt: skip
         node = Node(transport, log, links)
         transport.set_peers(peers or {})

@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from raftline.cli.access import current_access
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import Unreachable
 from raftline.errors import ConfigError, OperatingError
@@ -36,12 +37,15 @@ class Asker:
             raise ConfigError(f"{target!r} is no address: write HOST:PORT, as in 127.0.0.1:7001")
         self.target = target
         self._timeout_s = timeout_s
-        self._connection: Any = redis.Connection(  # type: ignore[no-untyped-call]
+        access = current_access()
+        kind: Any = redis.SSLConnection if access.tls else redis.Connection
+        self._connection: Any = kind(
             host=address.host,
             port=address.port,
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
             retry=Retry(NoBackoff(), 0),
+            **access.connection_options(),
         )
 
     def __enter__(self) -> Self:

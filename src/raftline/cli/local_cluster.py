@@ -21,6 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from raftline.cli.access import Access
 from raftline.cli.link_proxy import LinkProxies
 from raftline.cli.node_info import NodeInfo, ask_node
 from raftline.errors import OperatingError
@@ -119,9 +120,12 @@ class LocalCluster:
         size: int = 3,
         settings: Mapping[str, object] | None = None,
         prefix: Sequence[str] = (),
+        access: Access | None = None,
     ) -> None:
         self.directory = directory
         self.settings = dict(settings or {})
+        self.access = access or Access()
+        """How the nodes' client ports are reached."""
         self.prefix = tuple(prefix)
         """Put before each server's command line, as in `("prlimit", "--fsize=1048576")`."""
         self.nodes = {f"n{number}": LocalNode(f"n{number}", directory) for number in range(1, size + 1)}
@@ -239,7 +243,7 @@ class LocalCluster:
     def info(self, name: str, timeout_s: float = 1.0) -> NodeInfo | None:
         """Return what a node says of itself, None if it does not answer."""
         try:
-            return ask_node("127.0.0.1", self.nodes[name].port, timeout_s)
+            return ask_node("127.0.0.1", self.nodes[name].port, timeout_s, self.access)
         except OperatingError:
             return None
 
@@ -285,7 +289,7 @@ class LocalCluster:
 
     def client(self, name: str, **options: Any) -> redis.Redis:
         """Return a client of one node that never retries."""
-        return plain_client(self.nodes[name].port, **options)
+        return plain_client(self.nodes[name].port, **self.access.client_options() | options)
 
     def close(self) -> None:
         """Kill every process that still runs."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from raftline.cli.access import with_access
 from raftline.cli.check import check
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.lab import lab
@@ -88,6 +89,7 @@ register_operating(app)
 
 
 @app.command("status")
+@with_access
 def _status(
     target: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Client address of any node.")],
     *,

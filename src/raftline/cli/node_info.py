@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from raftline.cli.access import Access, current_access
 from raftline.cli.exit_codes import ExitCode
 from raftline.errors import OperatingError
 
@@ -59,8 +60,11 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Every line of the section, without the `raft_` in front."""
 
 
-def ask_node(host: str, port: int, timeout_s: float = 2.0) -> NodeInfo:
-    """Send `INFO raft` to a node; raise Unreachable if it does not answer, or is no raftline server."""
+def ask_node(host: str, port: int, timeout_s: float = 2.0, access: Access | None = None) -> NodeInfo:
+    """Send `INFO raft` to a node; raise Unreachable if it does not answer, or is no raftline server.
+
+    `access` is how to reach it; None: as this process's command was told.
+    """
     where = f"{host}:{port}"
     client = redis.Redis(
         host=host,
@@ -69,6 +73,7 @@ def ask_node(host: str, port: int, timeout_s: float = 2.0) -> NodeInfo:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
+        **(access or current_access()).client_options(),
     )
     client.set_response_callback("INFO", _unparsed)
     try:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from raftline.cli.access import with_access
+
 __all__ = ["register"]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 140}
@@ -19,9 +21,9 @@ wal_app = typer.Typer(help="Look into a data directory, changing nothing.", no_a
 def register(app: typer.Typer) -> None:
     """Add the commands to `raftline`."""
     app.add_typer(member_app, name="member", context_settings=_CONTEXT)
-    app.command("transfer")(_transfer)
+    app.command("transfer")(with_access(_transfer))
     app.add_typer(wal_app, name="wal", context_settings=_CONTEXT)
-    app.command("backup")(_backup)
+    app.command("backup")(with_access(_backup))
     app.command("restore")(_restore)
     app.command("recover")(_recover)
 
@@ -125,6 +127,7 @@ _Timeout = Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait thi
 
 
 @member_app.command("add")
+@with_access
 def _member_add(
     member: _Named,
     *,
@@ -142,6 +145,7 @@ def _member_add(
 
 
 @member_app.command("remove")
+@with_access
 def _member_remove(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
     """Remove a voter or learner; its process can be stopped afterwards. Exit codes as for `add`."""
     from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
@@ -150,6 +154,7 @@ def _member_remove(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) ->
 
 
 @member_app.command("promote")
+@with_access
 def _member_promote(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
     """Let a learner vote that has caught up. Exit codes as for `add`."""
     from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
@@ -158,6 +163,7 @@ def _member_promote(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -
 
 
 @member_app.command("move")
+@with_access
 def _member_move(member: _Named, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
     """Tell everybody that a member is at another address from now on. Exit codes as for `add`."""
     from raftline.cli.member import run_move  # noqa: PLC0415  see the module's docstring
@@ -166,6 +172,7 @@ def _member_move(member: _Named, *, node: _Node, timeout_s: _Timeout = 30.0) -> 
 
 
 @member_app.command("priority")
+@with_access
 def _member_priority(
     member: _Name,
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="The highest leads; everybody starts with 0.")],
@@ -180,6 +187,7 @@ def _member_priority(
 
 
 @member_app.command("list")
+@with_access
 def _member_list(*, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 2.0) -> None:
     """Show the members, and what each says of itself. Exit code 0: shown; 2: cannot be used; 69: no answer."""
     from raftline.cli.member import run_list  # noqa: PLC0415  see the module's docstring

@@ -10,7 +10,9 @@ import gc
 import os
 import resource
 import signal
+import ssl
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -18,10 +20,18 @@ import msgspec
 import structlog
 import uvloop
 
+from raftline.cli.access import Access
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.logs import set_up_logs
 from raftline.cli.output import complain, say
-from raftline.cli.settings import COMMAND_SPARE_BYTES, ServerSettings, limits_of, node_config_of, own_address_of
+from raftline.cli.settings import (
+    COMMAND_SPARE_BYTES,
+    ServerSettings,
+    limits_of,
+    node_config_of,
+    own_address_of,
+    tls_files_of,
+)
 from raftline.cli.settings_loading import Loaded
 from raftline.errors import ConfigError
 from raftline.kv.machine import KvMachine
@@ -30,6 +40,7 @@ from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_client_address
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
+from raftline.transport.tls import TlsFiles, TlsRole
 from raftline.wal.files import ReadOnlyOsFiles
 from raftline.wal.segment import owner_of
 
@@ -69,14 +80,14 @@ def with_cluster_id(settings: ServerSettings) -> ServerSettings:
     if owner is not None:
         cluster_id = owner[0]
     elif settings.join:
-        cluster_id = _cluster_of(settings.join)
+        cluster_id = _cluster_of(settings.join, _access_of(settings))
         _log.info("joining", cluster=cluster_id, next=f"raftline member add {settings.id}={own_address_of(settings)}")
     else:
         return settings
     return msgspec.structs.replace(settings, cluster_id=cluster_id)
 
 
-def _cluster_of(target: str) -> str:
+def _cluster_of(target: str, access: Access) -> str:
     """Ask the node at `target` which cluster it is of; it may be starting, too, so for a while it is asked again."""
     from raftline.cli.node_info import NotAServer, Unreachable, ask_node  # noqa: PLC0415  a Redis client, which other starts need not load
 
@@ -86,7 +97,7 @@ def _cluster_of(target: str) -> str:
     tries = 0
     while True:
         try:
-            return ask_node(address.host, address.port).fields["cluster_id"]
+            return ask_node(address.host, address.port, access=access).fields["cluster_id"]
         except NotAServer as error:
             raise ConfigError(f"--join: {error}") from None
         except Unreachable as error:
@@ -101,13 +112,22 @@ def _cluster_of(target: str) -> str:
             time.sleep(_JOIN_POLL_S)
 
 
+def _access_of(settings: ServerSettings) -> Access:
+    """Return how this node reaches the client port of another one of its cluster: as its own is reached."""
+    if settings.tls_clients == "off":
+        return Access()
+    return Access(tls=True, ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
+
+
 async def _serve(settings: ServerSettings) -> ExitCode:
     """Run the node beside the signals; whichever comes first decides."""
     loop = asyncio.get_running_loop()
     signalled: asyncio.Future[Any] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, signalled, number)
-    node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings))
+    tls = tls_files_of(settings)
+    loop.add_signal_handler(signal.SIGHUP, _on_hangup, tls)
+    node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings, tls))
     address = own_address_of(settings)
     server = KvServer(
         node,
@@ -117,6 +137,7 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         limits_of(settings),
         default_reads=settings.reads,
         drain_s_max=settings.drain_s_max,
+        tls=_client_tls(settings, tls),
     )
     running = contextlib.AsyncExitStack()
     started: asyncio.Future[Any] = loop.create_task(_start(node, server, running))
@@ -168,7 +189,28 @@ def _on_signal(signalled: asyncio.Future[Any], number: signal.Signals) -> None:
         signalled.set_result(number)
 
 
-def _ports(settings: ServerSettings) -> Ports:
+def _on_hangup(tls: TlsFiles | None) -> None:
+    """Read certificates again, for connections made from now on; the old ones stay if the new cannot be used."""
+    if tls is None:
+        _log.info("SIGHUP changes nothing: there are no certificates to read again")
+        return
+    try:
+        tls.reload()
+        _log.info("certificates read again", counts_for="connections made from now on")
+    except ConfigError as error:
+        _log.error("certificates not read again: the old ones stay in use", reason=str(error))
+
+
+def _client_tls(settings: ServerSettings, tls: TlsFiles | None) -> Callable[[], ssl.SSLContext] | None:
+    """Return what gives the context for a new client; None if clients speak plain text."""
+    if tls is None or settings.tls_clients == "off":
+        return None
+    role = TlsRole(is_server=True, needs_certificate=settings.tls_clients == "mutual")
+    tls.context(role)
+    return lambda: tls.context(role)
+
+
+def _ports(settings: ServerSettings, tls: TlsFiles | None = None) -> Ports:
     """Return the real world, with a transport that listens where `bind` says and carries the largest request."""
     config = node_config_of(settings)
     ports = Ports.real(config)
@@ -182,6 +224,7 @@ def _ports(settings: ServerSettings) -> Ports:
         config.cluster_id,
         (settings.bind or address.host, address.bus_port),
         settings=TransportSettings(max_frame_bytes=frame_bytes, queue_bytes=2 * frame_bytes),
+        tls=tls if settings.tls_peers == "mutual" else None,
     )
     return ports
 

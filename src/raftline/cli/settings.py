@@ -12,6 +12,7 @@ from raftline.core.config import CoreConfig
 from raftline.kv.limits import Limits
 from raftline.runtime.config import NodeConfig
 from raftline.transport.address import Address, parse_address
+from raftline.transport.tls import TlsFiles
 
 __all__ = [
     "COMMAND_SPARE_BYTES",
@@ -22,6 +23,7 @@ __all__ = [
     "node_config_of",
     "own_address_of",
     "settings_table",
+    "tls_files_of",
 ]
 
 VARIABLE_PREFIX = "RAFTLINE_"
@@ -148,6 +150,23 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _about("Keep this many entries before a snapshot, for followers that are a little behind.", "entries", ge=0),
     ] = _NODE.keep_log_entries
     segment_bytes: Annotated[int, _about("Size of one file of the log.", "bytes", ge=1 << 16)] = _NODE.segment_bytes
+    tls_clients: Annotated[
+        Literal["off", "on", "mutual"],
+        _about("TLS on the client port; with `mutual`, clients have to show a certificate of `tls_ca`."),
+    ] = "off"
+    tls_peers: Annotated[
+        Literal["off", "mutual"],
+        _about(
+            "TLS between nodes, the same on all of them; each certificate must be of `tls_ca` and name the node's id."
+        ),
+    ] = "off"
+    tls_cert: Annotated[
+        str, _about("This node's certificate, with what leads to its authority; PEM, read again on SIGHUP.")
+    ] = ""
+    tls_key: Annotated[str, _about("The certificate's key, without a password; PEM, read again on SIGHUP.")] = ""
+    tls_ca: Annotated[
+        str, _about("Certificates of the authorities that clients and peers are verified with; PEM, as above.")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _about("Least important lines to log, on standard error.")
     ] = "info"
@@ -234,6 +253,13 @@ def limits_of(settings: ServerSettings) -> Limits:
 def own_address_of(settings: ServerSettings) -> Address:
     """Return where this node is to be reached; raise ConfigError if that cannot be read."""
     return parse_address(settings.listen or settings.cluster[settings.id])
+
+
+def tls_files_of(settings: ServerSettings) -> TlsFiles | None:
+    """Return certificate, key and authority, None if no port speaks TLS; raise ConfigError if one cannot be used."""
+    if settings.tls_clients == settings.tls_peers == "off":
+        return None
+    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_ca)
 
 
 def node_config_of(settings: ServerSettings) -> NodeConfig:

@@ -218,8 +218,28 @@ def _check(settings: ServerSettings, origins: dict[str, str]) -> None:
                 f"{where(name)}{getattr(settings, name)} is above request_bytes_max, {settings.request_bytes_max}: "
                 "no such request would be taken; lower it, or raise request_bytes_max"
             )
+    _check_tls(settings, where)
     limits_of(settings)
     node_config_of(settings)
+
+
+def _check_tls(settings: ServerSettings, where: Callable[[str], str]) -> None:
+    """Refuse TLS without what it takes, and files that nothing would use; the start shows whether they are good."""
+    files = {name: getattr(settings, name) for name in ("tls_cert", "tls_key", "tls_ca")}
+    if settings.tls_clients == settings.tls_peers == "off":
+        for name, path in files.items():
+            if path:
+                raise ConfigError(
+                    f"{where(name)}it is given, but no port speaks TLS: give --tls-clients on, or mutual, "
+                    "--tls-peers mutual, or both"
+                )
+        return
+    is_mutual = "mutual" in {settings.tls_clients, settings.tls_peers}
+    asking = "tls_clients" if settings.tls_clients != "off" else "tls_peers"
+    for name in ("tls_cert", "tls_key", *(["tls_ca"] if is_mutual else [])):
+        if not files[name]:
+            asking = "tls_peers" if name == "tls_ca" and settings.tls_clients != "mutual" else asking
+            raise ConfigError(f"{where(asking)}{getattr(settings, asking)} needs {name}, a PEM file")
 
 
 def _check_names(settings: ServerSettings, where: Callable[[str], str]) -> None:

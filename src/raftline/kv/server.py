@@ -7,7 +7,12 @@ the loop is written in the next one, one write per connection, and one sweeper l
 import asyncio
 import contextlib
 import socket
+import ssl
+import time
+from collections.abc import Callable
 from typing import Any
+
+import structlog
 
 from raftline.errors import ConfigError
 from raftline.kv.connection import Connection
@@ -19,6 +24,8 @@ from raftline.kv.service import Service
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
+from raftline.transport.notices import Notices
+from raftline.transport.tls import TLS_FIRST_BYTE, TlsLayer
 
 __all__ = ["KvServer"]
 
@@ -29,6 +36,9 @@ _KEEPALIVE_S = 300
 _QUIET_S = 0.05
 _STOP_S = 1.0
 _CLOSE_S = 10.0
+_HANDSHAKE_S = 10.0
+_SPEAK_TLS = error("ERR this port speaks TLS: connect with TLS, as in `redis-cli --tls` or rediss://")
+_SPEAK_PLAIN = error("ERR this port speaks plain text, not TLS")
 _TOO_MANY = error("ERR max number of clients reached")
 _TOO_MUCH_PARTIAL = error("ERR too many half-received requests are held by this server: try again later")
 _TOO_SLOW = error("ERR Protocol error: the request was not complete in time")
@@ -48,7 +58,11 @@ class KvServer:
         clock: Clock | None = None,
         default_reads: Consistency = "linearizable",
         drain_s_max: float = 2.0,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        """Prepare; `tls` returns the context of a new connection, None for plain text."""
+        self._tls = tls
+        self._securing: set[TlsLayer] = set()
         self._node = node
         self._default_reads = default_reads
         self._drain_s_max = drain_s_max
@@ -58,6 +72,7 @@ class KvServer:
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._service: Service | None = None
+        self._notices = Notices(structlog.get_logger("raftline.kv"), time.monotonic)
         self._ready: list[_Protocol] = []
         self._protocols: set[_Protocol] = set()
         self._slow: dict[_Protocol, float] = {}
@@ -81,7 +96,7 @@ class KvServer:
         """Listen; raises `OSError` if the address cannot be used."""
         loop = asyncio.get_running_loop()
         self._loop = loop
-        listener = await loop.create_server(lambda: _Protocol(self), self.host, self.port, backlog=_BACKLOG)
+        listener = await loop.create_server(self._accept, self.host, self.port, backlog=_BACKLOG)
         self.port = listener.sockets[0].getsockname()[1]
         self._server = listener
         self._service = Service(
@@ -96,14 +111,40 @@ class KvServer:
         self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
         self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
 
+    def _accept(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        protocol = _Protocol(self)
+        if self._tls is None:
+            return protocol
+        return TlsLayer(
+            protocol,
+            self._tls(),
+            handshake_s_max=_HANDSHAKE_S,
+            on_failed=self._on_unsecured,
+            pending=self._securing,
+            pending_max=max(1, self._limits.clients_max - len(self._protocols)),
+            refusal_of_plain=_SPEAK_TLS,
+        )
+
+    def _on_unsecured(self, layer: TlsLayer, reason: str) -> None:
+        """Count and tell that a client could not agree with us on TLS."""
+        self.service.statistics.rejected_connections += 1
+        host = layer.remote.rpartition(":")[0]
+        self._notices.warn(("refused", host, reason), "client refused", remote=layer.remote, reason=reason)
+
+    def on_tls_for_plain(self, remote: str) -> None:
+        """Tell that a client spoke TLS to a port that does not."""
+        host = remote.rpartition(":")[0]
+        reason = "it speaks TLS, and this port plain text: see tls_clients"
+        self._notices.warn(("refused", host, reason), "client refused", remote=remote, reason=reason)
+
     async def stop(self) -> None:
         """Stop listening, answer what was sent, and close every connection.
 
         A connection's end is sent right behind an answer, or when nothing comes for a moment, so that a client learns
         of it before it sends again; at the latest after `drain_s_max`. What is written then gets a second to leave.
         """
-        if self._server is not None:
-            self._server.close()
+        self._stop_listening()
         for protocol in list(self._protocols):
             protocol.drain()
         await self._until_all_ended(min(_QUIET_S, self._drain_s_max))
@@ -123,6 +164,12 @@ class KvServer:
                 await asyncio.wait_for(self._all_gone, _STOP_S)
         for protocol in list(self._protocols):
             protocol.abort()
+
+    def _stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for layer in list(self._securing):
+            layer.abort()
 
     async def _until_all_ended(self, seconds: float) -> None:
         """Wait until every connection is answered and its end is sent, but not longer than that."""
@@ -203,6 +250,7 @@ class _Protocol(asyncio.Protocol):
     __slots__ = (
         "_connection",
         "_is_draining",
+        "_is_fresh",
         "_is_paused",
         "_partial_after",
         "_partial_bytes",
@@ -217,6 +265,7 @@ class _Protocol(asyncio.Protocol):
         self._connection: Connection | None = None
         self._is_paused = False
         self._is_draining = False
+        self._is_fresh = True
         self.has_ended = False
         """This side's end was sent while the server stops; what still comes is not taken."""
         self._partial_bytes = 0
@@ -239,6 +288,12 @@ class _Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         connection = self._connection
         if connection is not None:
+            if self._is_fresh:
+                self._is_fresh = False
+                if data[0] == TLS_FIRST_BYTE:
+                    self._server.on_tls_for_plain(connection.client.address)
+                    self._refuse(_SPEAK_PLAIN)
+                    return
             self._server.service.statistics.input_bytes += len(data)
             connection.client.last_ms = self._server.service.now_ms()
             connection.feed(data)

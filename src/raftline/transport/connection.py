@@ -12,6 +12,7 @@ from raftline.errors import PeerError
 from raftline.transport.codec import HANDSHAKE_BYTES_MAX, Codec, Ping
 from raftline.transport.frame import FrameReader
 from raftline.transport.settings import TransportSettings
+from raftline.transport.tls import certified_names
 
 __all__ = ["Connection"]
 
@@ -46,6 +47,8 @@ class Connection(asyncio.Protocol):
         """The connection's buffer is above its mark: whatever can wait should."""
         self.remote = "?"
         """The other end as `host:port`, for logs."""
+        self.names: frozenset[str] | None = None
+        """Whom the other end's certificate names; None without TLS."""
 
     def on_opened(self) -> None:
         """Handle that the connection is made."""
@@ -117,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         _set_options(transport, self._settings)
         transport.set_write_buffer_limits(high=self._settings.write_buffer_bytes)
+        self.names = certified_names(transport.get_extra_info("ssl_object"))
         name = transport.get_extra_info("peername")
         if name:
             self.remote = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

@@ -15,6 +15,8 @@ __all__ = ["HEADER_BYTES", "PREFACE", "FrameReader", "add_header"]
 PREFACE = b"RAFTLINE"
 """The first bytes of either direction; whoever sends others is no raftline peer."""
 
+_TLS_FIRST_BYTE = 0x16
+
 HEADER_BYTES = 4
 """Size of the length prefix."""
 
@@ -97,6 +99,8 @@ class FrameReader:
             self._partial += piece
             self._at += len(piece)
         if not self._greeted and not PREFACE.startswith(self._partial):
+            if self._partial[0] == _TLS_FIRST_BYTE:
+                raise PeerError("it speaks TLS, and this node plain text: tls_peers must be the same on all nodes")
             raise PeerError(f"not a raftline peer: it began with {bytes(self._partial)!r}, not {PREFACE!r}")
         return len(self._partial) >= size
 

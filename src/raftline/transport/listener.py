@@ -31,11 +31,14 @@ from raftline.transport.frame import HEADER_BYTES
 from raftline.transport.notices import Notices
 from raftline.transport.settings import TransportSettings
 from raftline.transport.status import Traffic
+from raftline.transport.tls import TlsFiles, TlsLayer, TlsRole, is_certified_as
 
 __all__ = ["Listener", "ListenerContext"]
 
+_ACCEPTOR: Final = TlsRole(is_server=True, needs_certificate=True)
 _BACKLOG: Final = 128
 
+_SPEAK_TLS: Final = "this node speaks TLS with its peers: set tls_peers, tls_cert, tls_key and tls_ca"
 _ACCEPT_TURNS: Final = 4
 """Loop turns after which a connection that the kernel has given us has been announced, and so can be closed."""
 
@@ -54,6 +57,8 @@ class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     """Called when a node has connected to us: it is alive."""
     traffic_of: Callable[[NodeId], Traffic]
     """Where to count what a node sends."""
+    tls: TlsFiles | None = None
+    """What to prove oneself with, and whom to believe; None: plain text."""
 
 
 class Listener:
@@ -70,6 +75,7 @@ class Listener:
         self._unidentified: dict[_Accepted, None] = {}
         self._identified: dict[NodeId, _Accepted] = {}
         self._open: set[_Accepted] = set()
+        self._securing: set[TlsLayer] = set()
         self._all_gone = asyncio.Event()
         self._stopped = False
         self.passed_over = 0
@@ -97,16 +103,42 @@ class Listener:
         """Listen; raise ConfigError if the address cannot be listened on."""
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: _Accepted(self), self._host, self._port, backlog=_BACKLOG
+                self._accept, self._host, self._port, backlog=_BACKLOG
             )
         except OSError as error:
             raise ConfigError(f"cannot listen for peers on {self._host}:{self._port}: {error}") from error
+
+    def _accept(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        context = self.context
+        accepted = _Accepted(self)
+        if context.tls is None:
+            return accepted
+        return TlsLayer(
+            accepted,
+            context.tls.context(_ACCEPTOR),
+            handshake_s_max=context.settings.handshake_timeout_s,
+            on_failed=self._on_unsecured,
+            pending=self._securing,
+            pending_max=context.settings.unidentified_max,
+            refusal_of_plain=bytes(context.codec.opening(context.codec.refusal(_SPEAK_TLS))),
+        )
+
+    def _on_unsecured(self, layer: TlsLayer, reason: str) -> None:
+        """Count and tell that a connection came to nothing before anybody said who it is."""
+        self.refused += 1
+        self.context.notices.warn(
+            ("refused", layer.remote.rpartition(":")[0], reason), "peer connection refused",
+            remote=layer.remote, peer=None, reason=reason,
+        )  # fmt: skip
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""
         self._stopped = True
         if self._server is not None:
             self._server.close()
+        for layer in list(self._securing):
+            layer.abort()
         for connection in list(self._open):
             connection.end("this node stops")
         for _ in range(_ACCEPT_TURNS):
@@ -148,6 +180,9 @@ class Listener:
         context = self.context
         sender = hello.node_id
         version = _check_hello(hello, context)
+        if connection.names is not None and not is_certified_as(connection.names, sender):
+            known = ", ".join(sorted(connection.names)) or "nobody"
+            raise PeerError(f"it calls itself {sender!r}, but its certificate names {known}")
         older = self._identified.get(sender)
         if older is None and len(self._identified) >= context.settings.identified_max:
             raise PeerError(f"{len(self._identified)} nodes are connected already")

@@ -29,9 +29,11 @@ from raftline.transport.connection import Connection
 from raftline.transport.notices import Notices
 from raftline.transport.settings import TransportSettings
 from raftline.transport.status import PeerStatus, Traffic
+from raftline.transport.tls import TlsFiles, TlsLayer, TlsRole
 
 __all__ = ["LinkContext", "LinkState", "PeerLink"]
 
+_DIALLER: Final = TlsRole(is_server=False, needs_certificate=True)
 _ATTEMPTS_AFTER_REFUSAL: Final = 16
 """A refusal is a wrong setting, which a quick retry does not cure."""
 
@@ -62,6 +64,8 @@ class LinkContext(msgspec.Struct, frozen=True, kw_only=True):
     notices: Notices
     on_connection: Callable[[NodeId, bool], None]
     """Called when a link opens (True) and when an open one breaks (False)."""
+    tls: TlsFiles | None = None
+    """What to prove oneself with, and whom to believe; None: plain text."""
     on_stranger: Callable[[NodeId, Stranger], None] = lambda _peer, _word: None
     """Called when a peer says that this node is no member of its group."""
 
@@ -87,6 +91,7 @@ class PeerLink:
         self._connection: _Dialled | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._layer: TlsLayer | None = None
         self._attempts = 0
         self._opened_s = 0.0
         self._trouble = ""
@@ -163,6 +168,8 @@ class PeerLink:
             await asyncio.wait([self._dialling])
         if self._connection is not None:
             await self._connection.gone
+        elif self._layer is not None:
+            self._layer.abort()
 
     def status(self) -> PeerStatus:
         """Return the link's state and counters."""
@@ -182,17 +189,36 @@ class PeerLink:
         )
 
     async def _connect(self) -> None:
-        """Make the TCP connection; the handshake goes on in `_Dialled`."""
+        """Make the TCP connection; the handshake goes on in `_Dialled`, under TLS in `TlsLayer` first."""
         seconds = self._settings.connect_timeout_s
         try:
+            factory = self._factory()
             async with asyncio.timeout(seconds):
-                await self._loop.create_connection(
-                    lambda: _Dialled(self, self._context), self.address.host, self.address.bus_port
-                )
+                await self._loop.create_connection(factory, self.address.host, self.address.bus_port)
         except TimeoutError:
             self._on_no_connection(f"no connection within {seconds:g} s")
         except (OSError, UnicodeError) as error:
             self._on_no_connection(f"cannot connect: {error}")
+
+    def _factory(self) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the protocol of a new connection; under TLS the peer has to be certified by its id."""
+        files = self._context.tls
+        if files is None:
+            return lambda: _Dialled(self, self._context)
+        self._layer = layer = TlsLayer(
+            _Dialled(self, self._context),
+            files.context(_DIALLER),
+            handshake_s_max=self._settings.handshake_timeout_s,
+            on_failed=self._on_unsecured,
+            peer_name=self.peer_id,
+        )
+        return lambda: layer
+
+    def _on_unsecured(self, layer: TlsLayer, reason: str) -> None:
+        """Handle that TLS could not be agreed on; a quick retry would not cure it."""
+        if layer is self._layer:
+            self._attempts = _ATTEMPTS_AFTER_REFUSAL
+            self._on_no_connection(reason)
 
     def _on_no_connection(self, reason: str) -> None:
         """Handle a failed attempt; one that was cut off after it connected ends as a connection does."""

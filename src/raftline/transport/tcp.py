@@ -22,6 +22,7 @@ from raftline.transport.notices import Log, Notices
 from raftline.transport.peer_link import LinkContext, PeerLink
 from raftline.transport.settings import TransportSettings
 from raftline.transport.status import PeerStatus, Traffic
+from raftline.transport.tls import TlsFiles
 
 __all__ = ["TcpTransport"]
 
@@ -46,11 +47,13 @@ class TcpTransport:
         random_source: random.Random | None = None,
         on_connection: Callable[[NodeId, bool], None] | None = None,
         log: Log | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
         `listen` is (host, port) for peers, port 0 for one of the kernel's choice; raises ConfigError for names that do
-        not fit the handshake. `on_connection(peer, up)` hears of each link that opened or broke.
+        not fit the handshake. `on_connection(peer, up)` hears of each link that opened or broke. With `tls`, every
+        connection is encrypted, and each side's certificate must name its node id.
         """
         for what, name in (("node id", node_id), ("cluster id", cluster_id)):
             if not 0 < len(name.encode()) <= _NAME_BYTES_MAX:
@@ -62,6 +65,7 @@ class TcpTransport:
         self._listen = listen
         self._random = random_source or random.Random()  # noqa: S311  spreads retries, guards nothing
         self._on_connection = on_connection or (lambda _peer, _up: None)
+        self._tls = tls
         self._log: Log = log or structlog.get_logger("raftline.transport")
         self._codec = Codec()
         self._addresses: dict[NodeId, Address] = {}
@@ -171,6 +175,7 @@ class TcpTransport:
                 node_id=self.node_id, cluster_id=self.cluster_id, versions=self.versions,
                 settings=self.settings, codec=self._codec,
                 notices=notices, on_message=on_message, on_identified=self._on_identified, traffic_of=self._traffic_of,
+                tls=self._tls,
             ),
         )  # fmt: skip
         await listener.start()
@@ -179,7 +184,7 @@ class TcpTransport:
             node_id=self.node_id, cluster_id=self.cluster_id, versions=self.versions,
             settings=self.settings, codec=self._codec,
             random_source=self._random, notices=notices, on_connection=self._on_connection,
-            on_stranger=on_stranger or (lambda _peer, _word: None),
+            on_stranger=on_stranger or (lambda _peer, _word: None), tls=self._tls,
         )  # fmt: skip
         self.set_peers({peer: str(address) for peer, address in self._addresses.items()})
         self._ticker = loop.call_later(self.settings.ping_interval_s, self._tick)

@@ -1,0 +1,36 @@
+"""Shared by several folders: an authority that issues certificates for tests."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import trustme
+
+from raftline.transport.tls import TlsFiles
+
+
+class Office:
+    """Issues certificates into files."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.authority = trustme.CA()
+        self.ca_file = directory / "ca.pem"
+        self.authority.cert_pem.write_to_path(self.ca_file)
+
+    def files(
+        self, *names: str, by: trustme.CA | None = None, ends: datetime | None = None, stem: str = ""
+    ) -> TlsFiles:
+        """Issue a certificate for `names` and return the files of whoever has it."""
+        issued = (by or self.authority).issue_cert(*names, not_after=ends)
+        stem = stem or f"{'-'.join(names)}-{len(list(self.directory.iterdir()))}"
+        cert_file, key_file = self.directory / f"{stem}.crt", self.directory / f"{stem}.key"
+        issued.cert_chain_pems[0].write_to_path(cert_file)
+        issued.private_key_pem.write_to_path(key_file)
+        return TlsFiles(str(cert_file), str(key_file), str(self.ca_file))
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    """Return an authority of our own."""
+    return Office(tmp_path)

@@ -1,0 +1,218 @@
+"""TLS on the client port, with redis-py and redis-cli: who is served, and what the refused are told."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import redis.asyncio
+import trustme
+import uvloop
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
+from raftline.kv.server import KvServer
+from raftline.transport.tls import TlsFiles, TlsRole
+
+if TYPE_CHECKING:
+    from tests.conftest import Office
+    from tests.kv.conftest import PromptNode
+
+Scenario = Callable[[KvServer], Awaitable[None]]
+Run = Callable[..., list[str]]
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+class Heard:
+    """A log that only remembers why clients were refused."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def warn(self, _key: object, _event: str, **fields: object) -> None:
+        self.reasons.append(str(fields["reason"]))
+
+
+@pytest.fixture(params=list(LOOPS))
+def run(request: pytest.FixtureRequest, prompt_node: "PromptNode", machine: KvMachine) -> Run:
+    """Return a function that runs a scenario against a TLS server of its own, and returns why clients were refused."""
+
+    def run_scenario(scenario: Scenario, files: TlsFiles | None, *, is_mutual: bool = False) -> list[str]:
+        role = TlsRole(is_server=True, needs_certificate=is_mutual)
+        tls = None if files is None else lambda: files.context(role)
+        heard: Any = Heard()
+
+        async def main() -> None:
+            server = KvServer(prompt_node, machine, "127.0.0.1", 0, Limits(), clock=prompt_node.clock, tls=tls)
+            server._notices = heard
+            await server.start()
+            try:
+                await asyncio.wait_for(scenario(server), 30)
+            finally:
+                await server.stop()
+
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(main())
+        return list(heard.reasons)
+
+    return run_scenario
+
+
+def client_of(server: KvServer, office: "Office | None", files: TlsFiles | None = None) -> redis.asyncio.Redis:
+    """Return a redis-py client that speaks TLS, believes `office`, and shows the certificate of `files`."""
+    shown: dict[str, Any] = {} if files is None else {"ssl_certfile": files._cert_file, "ssl_keyfile": files._key_file}
+    authority: dict[str, Any] = {} if office is None else {"ssl_ca_certs": str(office.ca_file)}
+    return redis.asyncio.Redis(
+        host="127.0.0.1",
+        port=server.port,
+        retry=Retry(NoBackoff(), 0),
+        ssl=True,
+        ssl_check_hostname=True,
+        **authority,
+        **shown,
+    )
+
+
+async def is_served(server: KvServer, office: "Office", files: TlsFiles | None = None) -> None:
+    """Check that a client can write and read, small and large."""
+    async with client_of(server, office, files) as client:
+        assert await client.set("key", "x" * 1_000_000)
+        assert await client.get("key") == b"x" * 1_000_000
+        async with client.pipeline(transaction=False) as pipeline:
+            for number in range(300):
+                pipeline.set(f"k{number}", number)
+            assert await pipeline.execute() == [True] * 300
+
+
+async def refusal(server: KvServer, office: "Office | None", files: TlsFiles | None = None) -> str:
+    """Ask for something as a client that must not get it, and return the error."""
+    async with client_of(server, office, files) as client:
+        with pytest.raises(redis.ConnectionError) as caught:
+            await client.ping()
+    return str(caught.value)
+
+
+def test_clients_are_served_over_tls(run: Run, office: "Office") -> None:
+    """redis-py works over TLS as without it, with no certificate of its own."""
+    assert run(lambda server: is_served(server, office), office.files("127.0.0.1")) == []
+
+
+def test_mutual_tls_asks_for_a_certificate(run: Run, office: "Office") -> None:
+    """A client with a certificate of our authority is served; one without, or of another authority, is told why not."""
+    mine, foreign = office.files("somebody"), office.files("somebody", by=trustme.CA())
+
+    async def scenario(server: KvServer) -> None:
+        await is_served(server, office, mine)
+        assert "certificate required" in await refusal(server, office)
+        assert "unknown ca" in await refusal(server, office, foreign)
+        await is_served(server, office, mine)
+
+    assert run(scenario, office.files("127.0.0.1"), is_mutual=True) == [
+        "it shows no certificate, and one is required",
+        "its certificate is not accepted: unable to get local issuer certificate",
+    ]
+
+
+def test_an_expired_client_certificate_is_refused(run: Run, office: "Office") -> None:
+    """A client learns that its certificate has expired, and the log says so."""
+    old = office.files("somebody", ends=datetime.now(UTC) - timedelta(days=1))
+
+    async def scenario(server: KvServer) -> None:
+        assert "certificate expired" in await refusal(server, office, old)
+
+    reasons = run(scenario, office.files("127.0.0.1"), is_mutual=True)
+    assert reasons == ["its certificate is not accepted: certificate has expired"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("name", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("expired", "certificate has expired"),
+        ("authority", "unable to get local issuer certificate"),
+    ],
+)
+def test_clients_refuse_a_server_that_they_cannot_verify(run: Run, office: "Office", fault: str, words: str) -> None:
+    """A certificate for another host, an old one, and one of an unknown authority: the client says which it is."""
+    ends = datetime.now(UTC) - timedelta(days=1) if fault == "expired" else None
+    by = trustme.CA() if fault == "authority" else None
+    files = office.files("example.org" if fault == "name" else "127.0.0.1", by=by, ends=ends)
+
+    async def scenario(server: KvServer) -> None:
+        assert words in await refusal(server, office)
+
+    assert len(run(scenario, files)) == 1, "the log tells it, too"
+
+
+def test_plain_text_to_a_tls_port_is_answered(run: Run, office: "Office") -> None:
+    """A client without TLS gets an error in plain text, and the connection is closed at once."""
+
+    async def scenario(server: KvServer) -> None:
+        async with redis.asyncio.Redis(host="127.0.0.1", port=server.port) as client:
+            with pytest.raises(redis.ResponseError, match="this port speaks TLS: connect with TLS"):
+                await client.ping()
+
+    assert run(scenario, office.files("127.0.0.1")) == ["it sent plain text where TLS is spoken"]
+
+
+def test_tls_to_a_plain_port_is_refused(run: Run, office: "Office") -> None:
+    """A client with TLS learns at once that the port has none, and the log says so."""
+
+    async def scenario(server: KvServer) -> None:
+        assert "wrong version number" in (await refusal(server, office)).lower().replace("_", " ")
+
+    assert run(scenario, None) == ["it speaks TLS, and this port plain text: see tls_clients"]
+
+
+def test_redis_cli_is_served_over_tls(run: Run, office: "Office") -> None:
+    """redis-cli writes and reads over mutual TLS, and closes as it likes."""
+    mine = office.files("somebody")
+
+    async def scenario(server: KvServer) -> None:
+        command = ["redis-cli", "-p", str(server.port), "--tls", "--cacert", str(office.ca_file)]
+        shown = ["--cert", mine._cert_file, "--key", mine._key_file]
+        process = await asyncio.create_subprocess_exec(
+            *command, *shown, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output, _ = await process.communicate(b"SET greeting hello\nGET greeting\n")
+        assert output == b"OK\nhello\n"
+
+    assert run(scenario, office.files("127.0.0.1"), is_mutual=True) == []
+
+
+def test_what_was_sent_before_the_farewell_is_answered(run: Run, office: "Office") -> None:
+    """A client that says it will send no more still gets its replies (TLS 1.3 may be closed one way)."""
+
+    async def scenario(server: KvServer) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=str(office.ca_file))
+        end = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+
+        async def until(action: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    return action()
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(65536))
+
+        await until(end.do_handshake)
+        end.write(b"SET key value\r\nGET key\r\n")
+        with pytest.raises(ssl.SSLWantReadError):
+            end.unwrap()
+        writer.write(outgoing.read())
+        answer = b""
+        while len(answer) < len(b"+OK\r\n$5\r\nvalue\r\n"):
+            answer += await until(lambda: end.read(65536))
+        assert answer == b"+OK\r\n$5\r\nvalue\r\n"
+        assert await reader.read() or True
+        writer.close()
+
+    run(scenario, office.files("127.0.0.1"))
