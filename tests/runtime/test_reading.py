@@ -22,7 +22,11 @@ class _Bench:
         self.core: Any = _fake(leader="n1", freshness=lambda: self.fresh)
         self.stepped: list[Any] = []
         self.replica: Any = _fake(
-            core=self.core, applied=0, restoring=None, step=lambda event, _now: self.stepped.append(event)
+            core=self.core,
+            applied=0,
+            restoring=None,
+            machine=_fake(reads_while_restoring=False),
+            step=lambda event, _now: self.stepped.append(event),
         )
         self.wall_ms = 0
         self.reading = Reading(self.replica, lambda: self.wall_ms)
@@ -74,7 +78,7 @@ def test_reads_that_nobody_vouched_for_look_for_the_next_leader() -> None:
     assert bench.applied(0) == [None]
 
 
-def test_nothing_is_read_while_a_snapshot_is_being_restored() -> None:
+def test_nothing_is_read_of_a_machine_that_is_neither_old_nor_new() -> None:
     """The state in between is nobody's (D11)."""
     bench = _Bench()
     bench.read("stale")
@@ -83,6 +87,20 @@ def test_nothing_is_read_while_a_snapshot_is_being_restored() -> None:
     assert bench.applied(9) == []
     bench.replica.restoring = None
     assert bench.applied(9) == [None]
+
+
+def test_the_old_state_is_read_while_a_snapshot_is_being_restored() -> None:
+    """By whoever asks for no more than it holds; the others wait for the new one."""
+    bench = _Bench()
+    bench.replica.machine.reads_while_restoring = True
+    bench.replica.restoring = "a snapshot"
+    bench.read("stale")
+    bench.read()
+    bench.reading.route(0.0)
+    (asked,) = bench.stepped
+    bench.reading.on_outcome(asked.read_id, 9)
+    assert bench.applied(8) == [None]
+    assert bench.applied(9) == [None, None]
 
 
 def test_a_bounded_read_is_refused_beyond_its_bound() -> None:

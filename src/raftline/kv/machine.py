@@ -79,8 +79,13 @@ class KvMachine(StateMachine):
         """Return the state as of this call; see `raftline.kv.snapshot` for the chunks."""
         return self.store.snapshot()
 
+    @property
+    def reads_while_restoring(self) -> bool:
+        """The old keys stay until the new ones take their place."""
+        return True
+
     def restore_begin(self) -> None:
-        """Forget everything."""
+        """Begin to load keys beside those that are there."""
         self._restorer = Restorer(self.store)
 
     def restore_chunk(self, chunk: bytes) -> None:
@@ -89,7 +94,7 @@ class KvMachine(StateMachine):
         self._restorer.take(chunk)
 
     def restore_end(self) -> None:
-        """Finish; raises `StorageError` if something is missing."""
+        """Replace all keys in one step; raises `StorageError` if something is missing."""
         assert self._restorer is not None, "a restore was begun"
         self._restorer.end()
         self._restorer = None

@@ -20,20 +20,20 @@ __all__ = ["Restorer"]
 
 
 class Restorer:
-    """Fills a store, which it empties first.
+    """Fills a new store, which takes the place of the old one in one step at the end; until then that stays as it is.
 
     Raises `StorageError` for chunks that `snapshot` cannot have given, `ConfigError` for those of a newer raftline.
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._replaced = store
+        self._store = Store()
         self._header: Header | None = None
         self._pieces: list[bytes] = []
         """Of a string, or of one item."""
         self._container: Container | None = None
         self._items: list[Item] = []
         """What is left of the last record: half a pair."""
-        store.flush()
 
     def take(self, chunk: bytes) -> None:
         """Take the next chunk in."""
@@ -48,10 +48,11 @@ class Restorer:
             raise StorageError(f"a chunk of a snapshot cannot be read: {error}") from error
 
     def end(self) -> None:
-        """Check that all of it came."""
+        """Check that all of it came, and let it take the old store's place."""
         expected = self._header.count if self._header else 0
         if self._header is None or self._pieces or self._container is not None or self._store.count != expected:
             raise StorageError(f"a snapshot of {expected} keys ended after {self._store.count}: it is not complete")
+        self._replaced.become(self._store)
 
     def _begin(self, header: Header) -> None:
         if header.format != FORMAT:

@@ -227,6 +227,13 @@ class Store:
         self.count = 0
         self.used_bytes = 0
 
+    def become(self, loaded: "Store") -> None:
+        """Hold what `loaded` holds, which is given up, and let go of everything else as `flush` does."""
+        self.flush()
+        self._values = loaded._values  # noqa: SLF001  another store's
+        self._deadlines, self._queue = loaded._deadlines, loaded._queue  # noqa: SLF001  likewise
+        self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
+
     # Time.
 
     @property

@@ -52,6 +52,15 @@ class StateMachine(ABC):
         """Replace the state by the one whose `snapshot` gave `chunks`, in the same pieces and order."""
         raise NotImplementedError("override restore(), or restore_begin(), restore_chunk() and restore_end()")
 
+    @property
+    def reads_while_restoring(self) -> bool:
+        """Say whether `read` gives the old state, unchanged, until `restore_end` returns; if not, reads wait.
+
+        True for a machine that overrides `restore` alone. One that overrides `restore_begin` may override this, too.
+        """
+        kind = type(self)
+        return kind.restore_begin is StateMachine.restore_begin and kind.restore_chunk is StateMachine.restore_chunk
+
     def restore_begin(self) -> None:
         """Get ready for the chunks of a snapshot; the state as it is may be given up."""
         self._restoring: list[bytes] = []

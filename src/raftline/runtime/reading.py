@@ -86,9 +86,13 @@ class Reading:
             self._confirm(index, reads)
 
     def answer(self, now: float) -> None:
-        """Answer the reads whose index is applied: the local state is what they asked for at this moment."""
+        """Answer the reads whose index is applied: the local state is what they asked for at this moment.
+
+        While a snapshot is being restored that is the state before it, if the machine still has it, and no other.
+        """
         replica = self._replica
-        while self._confirmed and self._confirmed[0][0] <= replica.applied and replica.restoring is None:
+        can_read = replica.restoring is None or replica.machine.reads_while_restoring
+        while self._confirmed and self._confirmed[0][0] <= replica.applied and can_read:
             for read in heappop(self._confirmed)[2]:
                 if now - read.fresh_at > read.staleness_s_max:
                     read.finish(_too_stale(read, now - read.fresh_at))

@@ -318,9 +318,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _RESTORE,
-                "        store.flush()\n",
-                "        store.count = store.used_bytes = 0\n",
+                "        self._store = Store()\n",
+                "        self._store = store\n        store.count = store.used_bytes = 0\n",
             ),
+            Patch(_RESTORE, "        self._replaced.become(self._store)\n", ""),
         ),
         bench="late_snapshots",
     ),

@@ -1,0 +1,321 @@
+"""Snapshot files by hand: one piece of disk work at a time, so that what may happen in between can be looked at."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from raftline.core.config import CoreConfig
+from raftline.core.entries import Entry, SnapshotMeta
+from raftline.core.events import ChunkRead, ChunkStored, Event, Persisted, Received, SnapshotTaken, TimerDue
+from raftline.core.membership import Membership
+from raftline.core.messages import AppendRequest, SnapshotRequest
+from raftline.core.raft import Raft
+from raftline.core.ready import ChunkReceived, ChunkWanted
+from raftline.errors import Stopped, StorageError
+from raftline.kv.machine import KvMachine, encode_command
+from raftline.replica.commands import plain
+from raftline.replica.replica import Replica
+from raftline.replica.state_machine import StateMachine
+from raftline.runtime.reading import Reading
+from raftline.runtime.requests import Consistency, Read
+from raftline.runtime.snapshotting import Snapshotting
+from raftline.wal.files import OsFiles
+from raftline.wal.snapshot_store import SnapshotStore
+
+ALONE = Membership.of({"n1": "127.0.0.1:7001"})
+CHUNK_BYTES = 2000
+
+
+class Disk:
+    """A disk thread that does a piece of work when told to."""
+
+    def __init__(self) -> None:
+        self.submitted: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+
+    def submit(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        self.submitted.append((work, done))
+
+    def step(self) -> None:
+        """Do one piece of work and hand its outcome over."""
+        work, done = self.submitted.pop(0)
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  handed over, as the real thread does
+            result = error
+        done(result)
+
+    def run(self) -> None:
+        """Do everything that is asked for."""
+        while self.submitted:
+            self.step()
+
+    def close(self) -> None:
+        pass
+
+
+def put(number: int, value: str) -> bytes:
+    """Return a command."""
+    return plain(encode_command([b"SET", f"key:{number}".encode(), value.encode() * 100]))
+
+
+class Bench:
+    """A replica with its snapshot files, and what it told the loop."""
+
+    def __init__(self, name: str, directory: Path, machine: StateMachine | None = None) -> None:
+        directory.mkdir(exist_ok=True)
+        config = CoreConfig(pre_vote=False, guard_lost_disk=False)
+        core = Raft(name, ALONE, random=Random(1), now=0.0, config=config)
+        self.machine = machine or KvMachine()
+        self.replica = Replica(core, self.machine)
+        self.store = SnapshotStore(OsFiles(), str(directory))
+        self.disk = Disk()
+        self.posted: list[Event] = []
+        self.installs: list[SnapshotMeta] = []
+        self.failures: list[BaseException] = []
+        self.snapshots = Snapshotting(
+            0,
+            self.replica,
+            self.store,
+            self.disk,
+            post=self.posted.append,
+            fail=self.failures.append,
+            now=lambda: 0.0,
+            chunk_bytes=CHUNK_BYTES,
+        )
+        self.reading = Reading(self.replica, lambda: 0)
+        self.step(TimerDue())
+
+    def step(self, event: Event) -> None:
+        """Step, and carry everything out; of snapshots, what is asked for, and note what is to be installed."""
+        self.replica.step(event, 0.0)
+        while (ready := self.replica.take_ready()) is not None:
+            self.snapshots.move_chunks(ready.chunks_wanted, ready.chunks_received)
+            if ready.install is not None:
+                self.installs.append(ready.install)
+            if ready.must_persist:
+                self.replica.step(Persisted(ready.number), 0.0)
+            while self.replica.has_work:
+                self.replica.apply_some(1000, 0.0)
+
+    def write(self, *commands: bytes) -> None:
+        """Propose and apply; only for whoever leads alone."""
+        self.replica.propose(commands, [lambda _: None] * len(commands), 0.0, 0)
+        self.step(TimerDue())
+
+    def hear(self, *commands: bytes) -> None:
+        """Follow n1, who sends these first entries, all committed."""
+        entries = tuple(Entry(index, 1, command) for index, command in enumerate(commands, 1))
+        self.step(Received("n1", AppendRequest(1, 0, 0, entries, len(entries))))
+
+    def read(self, number: int, consistency: Consistency = "stale") -> bytes | None:
+        """Return the first byte of a key's value, b"" if it is not there; None if the read has to wait."""
+        outcomes: list[Exception | None] = []
+        self.reading.add(Read(outcomes.append, 1.0, consistency, 0.0))
+        self.reading.route(0.0)
+        self.reading.answer(0.0)
+        if not outcomes:
+            return None
+        assert outcomes == [None]
+        reply = self.machine.read(encode_command([b"GET", f"key:{number}".encode()]), 0)
+        return reply.split(b"\r\n", 1)[1][:1] if reply.startswith(b"$") else b""
+
+    def take(self) -> SnapshotMeta:
+        """Take a snapshot of what is applied; return what it stands for."""
+        self.snapshots.take()
+        self.disk.run()
+        (event,) = self.posted
+        assert isinstance(event, SnapshotTaken)
+        self.posted.clear()
+        return event.meta
+
+
+def chunk_read(bench: Bench, index: int, offset: int) -> ChunkRead:
+    """Let a leader read a piece for n2."""
+    bench.snapshots.move_chunks([ChunkWanted("n2", index, offset)], [])
+    bench.disk.run()
+    event = bench.posted.pop()
+    assert isinstance(event, ChunkRead)
+    return event
+
+
+def stream(source: Bench, target: Bench, meta: SnapshotMeta) -> None:
+    """Send a snapshot piece by piece, until it is to be installed."""
+    offset, done = 0, False
+    while not done:
+        piece = chunk_read(source, meta.index, offset)
+        request = SnapshotRequest(1, meta.index, meta.term, meta.membership, offset, piece.data, done=piece.done)
+        target.step(Received("n1", request))
+        target.disk.step()
+        offset, done = offset + len(piece.data), piece.done
+        stored = target.posted.pop()
+        assert stored == ChunkStored(meta, offset, complete=done)
+        assert len(piece.data) <= CHUNK_BYTES
+        target.step(stored)
+    assert target.installs.pop() == meta
+
+
+@pytest.fixture
+def leader(tmp_path: Path) -> Bench:
+    """A replica that leads alone and holds some keys in many chunks."""
+    bench = Bench("n1", tmp_path / "n1")
+    bench.write(*(put(number, "n") for number in range(3000)))
+    return bench
+
+
+def file_of(meta: SnapshotMeta) -> str:
+    """Return the name of a snapshot's file."""
+    return f"snapshot-0-{meta.index:016d}-{meta.term}.snap"
+
+
+def follower_of(leader: Bench, directory: Path, machine: StateMachine | None = None) -> tuple[Bench, SnapshotMeta]:
+    """Return a follower that holds old values of a few keys, and has received the leader's snapshot of newer ones."""
+    follower = Bench("n2", directory, machine)
+    follower.hear(put(1, "o"), put(2, "o"), put(5000, "o"))
+    meta = leader.take()
+    stream(leader, follower, meta)
+    return follower, meta
+
+
+def test_the_old_state_is_read_until_the_new_one_takes_its_place(leader: Bench, tmp_path: Path) -> None:
+    """Stale reads during a restore show all of the old and nothing of the new; linearizable ones wait for the new."""
+    follower, meta = follower_of(leader, tmp_path / "n2")
+    assert follower.read(1) == b"o"
+    restored: list[bool] = []
+    follower.snapshots.restore(meta, lambda: restored.append(True))
+    waiting: list[Exception | None] = []
+    follower.reading._confirm(meta.index, [Read(waiting.append, 1.0, "linearizable", 0.0)])
+    seen = 0
+    while not restored:
+        assert [follower.read(number) for number in (1, 2, 5000, 7)] == [b"o", b"o", b"o", b""]
+        assert waiting == []
+        seen += 1
+        follower.disk.step()
+    assert seen > 4
+    assert [follower.read(number) for number in (1, 2, 5000, 7)] == [b"n", b"n", b"", b"n"]
+    assert waiting == [None]
+    assert follower.replica.applied == meta.index
+    assert follower.replica.digest.value == leader.replica.digest.value
+
+
+class Emptied(KvMachine):
+    """Gives its state up when a restore begins, as a machine may that does not say otherwise."""
+
+    @property
+    def reads_while_restoring(self) -> bool:
+        return bool(StateMachine.reads_while_restoring.__get__(self))  # what it is if nobody says anything
+
+    def restore_begin(self) -> None:
+        self.store.flush()
+        super().restore_begin()
+
+
+def test_a_machine_that_gives_its_state_up_is_not_read_meanwhile(leader: Bench, tmp_path: Path) -> None:
+    """Reads of every kind wait until the new state is there."""
+    follower, meta = follower_of(leader, tmp_path / "n2", Emptied())
+    restored: list[bool] = []
+    follower.snapshots.restore(meta, lambda: restored.append(True))
+    follower.disk.step()
+    while not restored:
+        assert follower.read(1) is None
+        follower.disk.step()
+    assert follower.read(1) == b"n"
+
+
+def test_a_newer_snapshot_takes_over_from_a_restore_under_way(leader: Bench, tmp_path: Path) -> None:
+    """What was read of the older one is forgotten, its file closed, and only the newer one is reported (D11)."""
+    follower, older = follower_of(leader, tmp_path / "n2")
+    restored: list[str] = []
+    follower.snapshots.restore(older, lambda: restored.append("older"))
+    for _ in range(3):
+        follower.disk.step()
+    leader.write(put(1, "x"))
+    newer = leader.take()
+    data = (tmp_path / "n1" / file_of(newer)).read_bytes()
+    request = SnapshotRequest(1, newer.index, newer.term, newer.membership, 0, data, done=True)
+    follower.step(Received("n1", request))
+    while not follower.posted:
+        follower.disk.step()
+    follower.step(follower.posted.pop())
+    assert follower.installs.pop() == newer
+    follower.snapshots.restore(newer, lambda: restored.append("newer"))
+    follower.disk.run()
+    assert restored == ["newer"]
+    assert follower.read(1) == b"x"
+    assert follower.failures == []
+
+
+def test_the_state_is_written_as_of_one_moment(leader: Bench, tmp_path: Path) -> None:
+    """Commands that are applied while it is written are not in it; older snapshots are removed behind it (D2)."""
+    old = leader.take()
+    leader.snapshots.take()
+    index = leader.replica.applied
+    leader.disk.step()
+    leader.disk.step()
+    leader.write(put(1, "x"), put(9000, "x"))
+    leader.disk.run()
+    assert [path.name for path in (tmp_path / "n1").iterdir()] == [file_of(SnapshotMeta(index, 1, ALONE))]
+    assert old.index == index
+    copy = Bench("n2", tmp_path / "n2")
+    stream(leader, copy, old)
+    copy.snapshots.restore(old, lambda: None)
+    copy.disk.run()
+    assert [copy.read(number) for number in (1, 9000)] == [b"n", b""]
+    assert leader.snapshots.taken == 2
+
+
+def test_a_follower_is_sent_another_snapshot_from_its_beginning(leader: Bench) -> None:
+    """Whoever asks to go on with one that is gone gets the newest, from offset 0 (D13)."""
+    first = leader.take()
+    piece = chunk_read(leader, first.index, 0)
+    leader.write(put(1, "x"))
+    second = leader.take()
+    again = chunk_read(leader, first.index, len(piece.data))
+    assert again.meta == first  # its file is open still, and stays readable
+    leader.snapshots.close_readers()
+    newer = chunk_read(leader, first.index, len(piece.data))
+    assert (newer.meta, newer.offset) == (second, 0)
+    assert leader.failures == []
+
+
+def test_a_damaged_piece_is_found_at_the_end_and_all_of_it_given_up(leader: Bench, tmp_path: Path) -> None:
+    """One wrong byte: no file, nothing installed, begin again at offset 0 (D12)."""
+    follower = Bench("n2", tmp_path / "n2")
+    meta = leader.take()
+    data = bytearray((tmp_path / "n1" / file_of(meta)).read_bytes())
+    data[len(data) // 2] ^= 1
+    request = SnapshotRequest(1, meta.index, meta.term, meta.membership, 0, bytes(data), done=True)
+    follower.snapshots.move_chunks([], [ChunkReceived(meta, request)])
+    follower.disk.run()
+    assert follower.posted == [ChunkStored(meta, 0, complete=False)]
+    assert list((tmp_path / "n2").iterdir()) == []
+
+
+def test_whoever_wants_a_snapshot_is_told_when_it_is_durable(leader: Bench) -> None:
+    """Not by an older one; a node that stops says so."""
+    outcomes: list[Exception | None] = []
+    leader.snapshots.want(outcomes.append)
+    assert leader.snapshots.is_wanted
+    leader.take()
+    assert outcomes == [None]
+    leader.snapshots.want(outcomes.append)
+    assert outcomes == [None, None]
+    leader.write(put(1, "x"))
+    leader.snapshots.want(outcomes.append)
+    leader.snapshots.stop()
+    leader.snapshots.want(outcomes.append)
+    assert [type(outcome) for outcome in outcomes[2:]] == [Stopped, Stopped]
+
+
+def test_a_disk_that_fails_stops_the_node(leader: Bench, tmp_path: Path) -> None:
+    """The error is handed on, once; afterwards nothing comes back any more."""
+    leader.snapshots.take()
+    (tmp_path / "n1").rmdir()
+    leader.disk.run()
+    (failure,) = leader.failures
+    assert isinstance(failure, StorageError)
+    leader.snapshots.stop()
+    leader.snapshots.read_chunk(ChunkWanted("n2", 1, 0))
+    assert leader.disk.submitted == []
