@@ -94,6 +94,27 @@ def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster")
         assert client.dbsize() == ACKNOWLEDGED + 1
 
 
+def test_a_survivor_beside_emptied_nodes_names_the_way_out(start_cluster: "StartCluster") -> None:
+    """In its log and to whoever asks any of them for the status; nothing is elected meanwhile (C14)."""
+    cluster = start_cluster()
+    with cluster.client("n1") as client:
+        client.set("key", "value")
+    cluster.wait_until_level()
+    cluster.kill9()
+    for name in ("n1", "n2"):
+        cluster.wipe(name)
+    cluster.start("n3")
+    cluster.start("n1", "n2")
+    words = "no leader can be elected: n1 and n2 came with empty disks, and n3 alone is no majority"
+    cluster.wait_for(lambda: (info := cluster.info("n3")) and words in info.fields["trouble"], "the survivor says it")
+    assert words in cluster.nodes["n3"].log()
+    shown = raftline("status", f"127.0.0.1:{cluster.nodes['n1'].port}")
+    assert shown.returncode == 1
+    told = " ".join(shown.stdout.split())
+    assert f"n3: {words}" in told
+    assert "make a cluster of this node's directory with `raftline recover`" in told
+
+
 def test_a_backup_becomes_a_new_cluster_of_three(start_cluster: "StartCluster", tmp_path: Path) -> None:
     """Taken from one cluster under no lock, restored on three nodes: the same data, another cluster, which goes on."""
     cluster = start_cluster(settings={"cluster_id": "old"})

@@ -133,7 +133,7 @@ def _row(node_id: str, address: str, voter: bool, answer: NodeInfo | Unreachable
         address=address,
         voter=voter,
         reachable=True,
-        trouble="",
+        trouble=answer.fields.get("trouble", ""),
         role=answer.role,
         leader_id=answer.leader_id,
         term=answer.term,

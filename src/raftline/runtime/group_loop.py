@@ -21,6 +21,7 @@ from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
+from raftline.runtime.lost_majority import LostMajority
 from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import Clock, DiskThread, Transport
@@ -79,6 +80,7 @@ class GroupLoop:
         self._reading = Reading(replica, clock.wall_ms)
         self._peers = Peers(replica.core.state, transport)
         self.strangers = Strangers(group, replica.core.state, transport)
+        self.lost_majority = LostMajority(replica.core.state)
         self._deadlines = Deadlines()
         self._controls = Controls(replica, self._held.append)
         self._leaving = Drain(replica.core, config.core)
@@ -233,6 +235,7 @@ class GroupLoop:
             else:
                 if kind is VoteRequest:
                     self.strangers.answer(sender)
+                    self.lost_majority.note(sender, message)  # type: ignore[arg-type]
                 step(Received(sender, message), now)
         if messages:
             self._schedule()
@@ -439,6 +442,7 @@ class GroupLoop:
         self._seen = seen
         if core.leader is not None:
             self.strangers.forget()
+            self.lost_majority.forget()
         if core.leader != old_leader or core.term != old_term:
             self.forwarding.on_leader_changed(self._loop.time(), handed_over=state.handover_term == state.term)
             self._release_held()

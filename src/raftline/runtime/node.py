@@ -348,6 +348,7 @@ class Node:
             command_version=replica.version.in_force,
             membership_index=state.configuration.index,
             change=change_under_way(state),
+            trouble=group.strangers.trouble() or group.lost_majority.words(),
             transfer_to=state.transfer.to if state.transfer is not None else None,
         )
 

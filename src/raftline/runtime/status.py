@@ -76,6 +76,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The entry that brought the members in force; above `commit_index` the change is not committed yet."""
     change: str | None = None
     """The change of the membership under way, in words."""
+    trouble: str | None = None
+    """What keeps this node from serving and does not mend by itself: it was removed, or a majority is lost."""
     transfer_to: NodeId | None = None
     """Whom this leader is handing over to."""
     session_reply_bytes: int = 0

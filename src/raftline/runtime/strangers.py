@@ -84,6 +84,10 @@ class Strangers:
             return None
         return "removed" if self._state.log.last_index else "stranger"
 
+    def trouble(self) -> str | None:
+        """Return the same as `error` in words for a status; None for a node that knows by itself where it belongs."""
+        return str(self.error()) if self.word is not None else None
+
     def error(self) -> NotMember | None:
         """Return what to tell clients; None if they are served, or may wait for a leader.
 

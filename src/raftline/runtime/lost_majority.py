@@ -1,0 +1,56 @@
+"""A survivor that is asked for votes by a majority of emptied disks says so, and names the way out (C14).
+
+Something is committed, so a majority of the voters held it. If so many of them ask with empty logs that the others are
+no majority any more, their disks were lost; no leader will be elected, and must not be. It only watches: whom the core
+elects does not depend on it.
+"""
+
+import structlog
+
+from raftline.core.ids import NodeId
+from raftline.core.messages import VoteRequest
+from raftline.core.quorum import has_quorum
+from raftline.core.state import RaftState
+
+__all__ = ["LostMajority"]
+
+_log = structlog.get_logger("raftline.group")
+
+
+class LostMajority:
+    """Which voters asked with an empty log since a leader was last heard."""
+
+    def __init__(self, state: RaftState) -> None:
+        self._state = state
+        self._emptied: set[NodeId] = set()
+
+    def note(self, candidate: NodeId, request: VoteRequest) -> None:
+        """Look at what a candidate says of its log; tell the log when that makes a majority of empty disks."""
+        was = self.words()
+        if request.last_index:
+            self._emptied.discard(candidate)
+        else:
+            self._emptied.add(candidate)
+        words = self.words()
+        if words is not None and was is None:
+            _log.error("majority lost", node=self._state.me, trouble=words)
+
+    def forget(self) -> None:
+        """A leader was heard, or this node leads: there is a majority."""
+        self._emptied.clear()
+
+    def words(self) -> str | None:
+        """Return what is wrong and what to do; None if a leader may come by itself."""
+        state = self._state
+        if not self._emptied or state.leader is not None or not (state.commit or state.history):
+            return None
+        membership = state.membership
+        emptied = [node for node in membership.everyone() if node in self._emptied and membership.is_voter(node)]
+        others = [node for node in membership.everyone() if node not in self._emptied]
+        if not emptied or not membership.is_voter(state.me) or has_quorum(membership, others):
+            return None
+        return (
+            f"no leader can be elected: {' and '.join(emptied)} came with empty disks, and {' and '.join(others)} "
+            "alone is no majority. Start them with their own disks; if those are lost for good, stop all nodes and "
+            "make a cluster of this node's directory with `raftline recover`"
+        )
