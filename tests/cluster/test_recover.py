@@ -158,6 +158,6 @@ def test_an_old_member_that_comes_back_is_turned_away(start_cluster: "StartClust
     alone.set("key", "new")
     old.set("key", "old")
     assert (alone.get("key"), old.get("key")) == (b"new", b"old")
-    assert "peer connection refused" in cluster.nodes["n1"].log()
+    cluster.wait_for(lambda: "peer connection refused" in cluster.nodes["n1"].log(), "an old member is refused")
     alone.close()
     old.close()

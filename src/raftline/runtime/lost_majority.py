@@ -45,9 +45,9 @@ class LostMajority:
         if not self._emptied or state.leader is not None or not (state.commit or state.history):
             return None
         membership = state.membership
-        emptied = [node for node in membership.everyone() if node in self._emptied and membership.is_voter(node)]
+        emptied = [node for node in membership.everyone() if node in self._emptied]
         others = [node for node in membership.everyone() if node not in self._emptied]
-        if not emptied or not membership.is_voter(state.me) or has_quorum(membership, others):
+        if has_quorum(membership, others):
             return None
         return (
             f"no leader can be elected: {' and '.join(emptied)} came with empty disks, and {' and '.join(others)} "
