@@ -36,7 +36,10 @@ def test_every_command_of_the_store_is_there() -> None:
         "hset hsetnx hget hmset hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield "
         "hscan lpush rpush lpushx rpushx lpop rpop llen lindex lset lrange ltrim linsert lrem lpos rpoplpush lmove "
         "lmpop sadd srem smove sismember smismember scard smembers spop srandmember sinter sunion sdiff sintercard "
-        "sinterstore sunionstore sdiffstore sscan"
+        "sinterstore sunionstore sdiffstore sscan "
+        "zadd zincrby zrem zcard zscore zmscore zrank zrevrank zpopmin zpopmax zmpop zrandmember zscan zrange "
+        "zrangestore zrevrange zrangebyscore zrevrangebyscore zrangebylex zrevrangebylex zcount zlexcount zremrangebyrank "
+        "zremrangebyscore zremrangebylex zunion zinter zdiff zintercard zunionstore zinterstore zdiffstore"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 

@@ -20,6 +20,8 @@ from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.plans import arity_refusal, find_plan, unknown_refusal
 from raftline.kv.resp.downgrade import as_resp3, downgrade
 
+SCORED = {row.name.encode() for row in COMMAND_ROWS.values() if row.group == "sorted-set"}
+
 SEQUENCES = int(os.environ.get("ORACLE_SEQUENCES", "60"))
 COMMANDS = 100
 
@@ -132,9 +134,69 @@ SETS = [
     command("sscan", key, words("0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|COUNT x|foo|MATCH")),
 ]
 
+score = floating
+bound = st.one_of(floating, st.sampled_from((b"(1", b"(0", b"-inf", b"+inf", b"(2", b"(inf", b"(", b"(abc", b"1e400")))
+end = st.sampled_from((b"-", b"+", b"[a", b"(a", b"[c", b"(d", b"[", b"(", b"[\xff", b"a", b"", b"+x", b"[b", b"(b"))
+LIMITS = words("|||LIMIT 0 2|LIMIT 1 -1|LIMIT -1 2|LIMIT 1|LIMIT a 1|limit 0 0|LIMIT 2 1")
+WITH = words("||WITHSCORES|withscores|foo")
+pair = st.tuples(score, member)
+source_keys = st.one_of(
+    st.tuples(st.just(b"2"), key, key),
+    st.tuples(st.just(b"1"), key),
+    st.tuples(st.just(b"3"), key, key, key),
+    st.tuples(words("0|-1|abc|1|5|2"), some(key, 1, 3)),
+)
+aggregates = some(
+    st.one_of(
+        words("WEIGHTS 2 3|WEIGHTS 1|weights inf 0|WEIGHTS 1 x|WEIGHTS 1.5 -2 0.1"),
+        words("AGGREGATE MIN|aggregate max|AGGREGATE SUM|AGGREGATE foo|AGGREGATE"),
+        words("WITHSCORES|WITHSCORES|foo|LIMIT 1|LIMIT -1|LIMIT"),
+    ),
+    0,
+    2,
+)
+LEX = b"lex"
+"""A sorted set whose members have one score all the time."""
+
+SORTED_SETS = [
+    command("zadd ZADD zadd zadd", key, some(pair, 1, 3)),
+    command("zadd", key, some(words("NX|xx|GT|lt|CH|INCR|foo"), 1, 3), some(pair, 1, 2)),
+    command("zincrby", key, score, member),
+    command("zrem zmscore", key, some(member)),
+    command("zcard zpopmin zpopmax zrandmember", key),
+    command("zscore zrank zrevrank", key, member),
+    command("zpopmin zpopmax", key, number),
+    command("zpopmin zpopmax", key, number, number),
+    command(
+        "zmpop",
+        words("1|2|3|0|-1|abc|10"),
+        some(key, 1, 3),
+        words("MIN|max|foo|"),
+        words("||COUNT 2|COUNT 0|COUNT|x 1"),
+    ),
+    command("zmpop", st.just(b"2"), key, key, words("MIN|max"), words("||COUNT 2|COUNT 10|COUNT 1 COUNT 2")),
+    command("zrandmember", key, number, WITH),
+    command("zscan", key, st.just(b"0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|foo|MATCH")),
+    command("zrange zrevrange zrange", key, number, number, WITH),
+    command("zrange", key, number, number, some(words("REV|WITHSCORES|BYSCORE|BYLEX|LIMIT 0 1|foo"), 0, 3)),
+    command("zrange", key, bound, bound, st.just(b"BYSCORE"), words("|REV|rev"), WITH, LIMITS),
+    command("zrangebyscore zrevrangebyscore", key, bound, bound, WITH, LIMITS),
+    command("zrangestore", key, key, number, number, words("||REV|WITHSCORES|foo")),
+    command("zrangestore", key, key, bound, bound, st.just(b"byscore"), words("|REV|"), LIMITS),
+    command("zcount zremrangebyscore", key, bound, bound),
+    command("zremrangebyrank", key, number, number),
+    command("zadd", st.just(LEX), some(st.tuples(st.just(b"0"), member), 1, 3)),
+    command("zrange", st.just(LEX), end, end, st.just(b"BYLEX"), words("|REV|rev|WITHSCORES"), LIMITS),
+    command("zrangebylex zrevrangebylex", st.just(LEX), end, end, LIMITS),
+    command("zlexcount zremrangebylex", st.just(LEX), end, end),
+    command("zrangestore", key, st.just(LEX), end, end, st.just(b"BYLEX"), words("|REV"), LIMITS),
+    command("zunion zinter zdiff zintercard", source_keys, aggregates),
+    command("zunionstore zinterstore zdiffstore", key, source_keys, aggregates),
+]
+
 WALKS = {b"hscan", b"sscan", b"zscan", b"scan"}
 UNORDERED = {b"hkeys", b"hvals", b"keys", b"smembers", b"sinter", b"sunion", b"sdiff"}
-BY_LENGTH = {b"hrandfield", b"srandmember"}
+BY_LENGTH = {b"hrandfield", b"srandmember", b"zrandmember"}
 
 GROUPS = {"string", "hash", "list", "set", "sorted-set", "generic"}
 SHORT = {"scan", "psetex", "pexpire", "pexpireat", "pttl", "expiretime", "pexpiretime"}
@@ -150,7 +212,7 @@ STRINGS = [
     command("get type strlen del ttl persist getdel", key),
 ]
 
-commands = st.one_of(*HASHES, *LISTS, *SETS, *STRINGS, wrong)
+commands = st.one_of(*HASHES, *LISTS, *SETS, *SORTED_SETS, *STRINGS, wrong)
 
 
 # Who is asked.
@@ -253,6 +315,8 @@ def as_pairs(items: list[Any]) -> list[Any]:
 def comparable(args: Args, reply: bytes) -> Any:
     """Return what has to be equal: the bytes, but what has no order without it."""
     name = args[0].lower()
+    if name in SCORED:
+        reply = reply.replace(b",-0\r\n", b",0\r\n").replace(b"$2\r\n-0\r\n", b"$1\r\n0\r\n")
     if reply[:1] in b"-:+":
         return reply
     value = parsed(reply)

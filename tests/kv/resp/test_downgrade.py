@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftline.kv.resp import replies
-from raftline.kv.resp.downgrade import downgrade
+from raftline.kv.resp.downgrade import as_resp3, downgrade
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,17 @@ def test_nested_values_keep_their_meaning(tree: Any) -> None:
     reader = hiredis.Reader()
     reader.feed(downgrade(encode(tree)))
     assert reader.gets() == flat(tree)
+
+
+def test_pairs_are_flat_in_resp2_and_nested_in_resp3() -> None:
+    """RESP3 has arrays of two where RESP2 has one flat array, at the top and within others; each has its null array."""
+    pairs = b"&2\r\n*2\r\n$1\r\na\r\n,1.5\r\n*2\r\n$4\r\n\n&3\r\r\n,inf\r\n"
+    nested = b"*2\r\n*2\r\n$1\r\na\r\n,1.5\r\n*2\r\n$4\r\n\n&3\r\r\n,inf\r\n"
+    flat = b"*4\r\n$1\r\na\r\n$3\r\n1.5\r\n$4\r\n\n&3\r\r\n$3\r\ninf\r\n"
+    assert downgrade(pairs) == flat
+    assert as_resp3(pairs) == nested
+    assert downgrade(b"*2\r\n" + pairs + b"&-1\r\n") == b"*2\r\n" + flat + b"*-1\r\n"
+    assert as_resp3(b"*2\r\n" + pairs + b"&-1\r\n") == b"*2\r\n" + nested + b"_\r\n"
+    assert as_resp3(b"%1\r\n+k\r\n" + pairs) == b"%1\r\n+k\r\n" + nested
+    assert (downgrade(b"&-1\r\n"), as_resp3(b"&-1\r\n")) == (b"*-1\r\n", b"_\r\n")
+    assert as_resp3(b"$4\r\n\n&3\r\r\n") == b"$4\r\n\n&3\r\r\n"

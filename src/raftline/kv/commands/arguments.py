@@ -1,6 +1,6 @@
 """How arguments are read, in all commands alike: integers, times, options; refusals in the words of Redis."""
 
-from raftline.kv.commands.command import Refused
+from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.resp.replies import error
 
 __all__ = [
@@ -26,6 +26,7 @@ SYNTAX_ERROR = error("ERR syntax error")
 _DIGITS_MAX = 20
 DRAWS_MAX = 1 << 20
 """Members that one command draws with repetition, at most."""
+_OUT_OF_RANGE = error("ERR value is out of range")
 _TOO_MANY_DRAWS = error(f"ERR at most {DRAWS_MAX} members can be drawn at a time")
 
 
@@ -71,12 +72,19 @@ def require_positive(text: bytes) -> int:
     return require_at_least(text, 0, "value is out of range, must be positive")
 
 
-def require_draws(text: bytes) -> int:
-    """Return how many members are to be drawn, negative if they may repeat; raises `Refused`."""
-    count = require_in_range(text, -INTEGER_MAX, INTEGER_MAX)
-    if -INTEGER_MAX // 2 <= count < -DRAWS_MAX:
+def require_draws(args: Arguments, option: bytes) -> tuple[int, bool]:
+    """Return how many members are to be drawn, negative if they may repeat, and whether `option` follows.
+
+    Raises `Refused`.
+    """
+    count = require_in_range(args[2], -INTEGER_MAX, INTEGER_MAX)
+    if len(args) > 4 or (len(args) == 4 and args[3].upper() != option):
+        raise Refused(SYNTAX_ERROR)
+    if len(args) == 4 and abs(count) > INTEGER_MAX // 2:
+        raise Refused(_OUT_OF_RANGE)
+    if count < -DRAWS_MAX:
         raise Refused(_TOO_MANY_DRAWS)
-    return count
+    return count, len(args) == 4
 
 
 def invalid_expire_time(command: str) -> Refused:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from raftline.kv.commands.command import Refused
 from raftline.kv.resp.replies import error
 
-__all__ = ["NOT_A_FLOAT", "LongDouble", "parse_double", "require_double", "require_long_double"]
+__all__ = ["NOT_A_FLOAT", "LongDouble", "parse_bound", "parse_double", "require_double", "require_long_double"]
 
 NOT_A_FLOAT = error("ERR value is not a valid float")
 
@@ -40,11 +40,22 @@ def parse_double(text: bytes) -> float | None:
     if found := _INFINITY.fullmatch(text):
         return -math.inf if found[1] == b"-" else math.inf
     if _HEXADECIMAL.fullmatch(text):
-        try:
-            return float.fromhex(text.decode())
-        except OverflowError:
-            return None
+        number = _from_hexadecimal(text)
+        return None if math.isinf(number) else number
     return None
+
+
+def parse_bound(text: bytes) -> float | None:
+    """Return the end of a range of scores: what C reads where blanks may come first and nothing at all is 0."""
+    text = text.partition(b"\0")[0]
+    number = text.lstrip(b" \t\n\v\f\r")
+    if not text:
+        return 0.0
+    if _DECIMAL.fullmatch(number):
+        return float(number)
+    if _HEXADECIMAL.fullmatch(number):
+        return _from_hexadecimal(number)
+    return parse_double(number)
 
 
 def require_double(text: bytes) -> float:
@@ -53,6 +64,13 @@ def require_double(text: bytes) -> float:
     if number is None:
         raise Refused(NOT_A_FLOAT)
     return number
+
+
+def _from_hexadecimal(text: bytes) -> float:
+    try:
+        return float.fromhex(text.decode())
+    except OverflowError:
+        return -math.inf if text.startswith(b"-") else math.inf
 
 
 def _has_digits(text: bytes) -> bool:

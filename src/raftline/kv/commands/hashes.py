@@ -3,7 +3,6 @@
 from raftline.kv.commands.arguments import (
     INTEGER_MAX,
     INTEGER_MIN,
-    SYNTAX_ERROR,
     parse_integer,
     require_draws,
     require_integer,
@@ -54,7 +53,6 @@ _NOT_AN_INTEGER = error("ERR hash value is not an integer")
 _NOT_A_FLOAT = error("ERR hash value is not a float")
 _OVERFLOW = error("ERR increment or decrement would overflow")
 _NOT_FINITE = error("ERR increment would produce NaN or Infinity")
-_OUT_OF_RANGE = error("ERR value is out of range")
 
 
 def hset(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -186,12 +184,7 @@ def hrandfield(store: Store, args: Arguments, now_ms: int) -> bytes:
     if len(args) == 2:
         hash_ = viewed(store, args[1], now_ms, Hash)
         return NULL if hash_ is None else bulk(hash_.draw(Draws.fresh())[0])
-    count = require_draws(args[2])
-    if len(args) > 4 or (len(args) == 4 and args[3].upper() != b"WITHVALUES"):
-        return SYNTAX_ERROR
-    with_values = len(args) == 4
-    if with_values and not -(INTEGER_MAX // 2) <= count <= INTEGER_MAX // 2:
-        return _OUT_OF_RANGE
+    count, with_values = require_draws(args, b"WITHVALUES")
     hash_ = viewed(store, args[1], now_ms, Hash)
     if hash_ is None or not count:
         return EMPTY_ARRAY

@@ -5,11 +5,12 @@ from typing import Any
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.introspection import help_lines
 
-__all__ = ["ALL_KEYS", "ONE_KEY", "TWO_KEYS", "Rows", "subcommand"]
+__all__ = ["ALL_KEYS", "NO_KEYS", "ONE_KEY", "TWO_KEYS", "Rows", "subcommand"]
 
 ONE_KEY = (1, 1, 1)
 ALL_KEYS = (1, -1, 1)
 TWO_KEYS = (1, 2, 1)
+NO_KEYS = (0, 0, 0)
 
 
 class Rows:

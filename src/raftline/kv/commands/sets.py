@@ -128,7 +128,7 @@ def srandmember(store: Store, args: Arguments, now_ms: int) -> bytes:
     if len(args) == 2:
         set_ = viewed(store, args[1], now_ms, Set)
         return NULL if set_ is None else bulk(set_.draw(Draws.fresh()))
-    count = require_draws(args[2])
+    count, _ = require_draws(args, b"")
     set_ = viewed(store, args[1], now_ms, Set)
     if set_ is None or not count:
         return EMPTY_ARRAY

@@ -12,6 +12,7 @@ from raftline.kv.commands.introspection import CommandCommands
 from raftline.kv.commands.list_rows import LIST_ROWS
 from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
 from raftline.kv.commands.set_rows import SET_ROWS
+from raftline.kv.commands.sorted_set_rows import SORTED_SET_ROWS
 
 __all__ = ["COMMANDS"]
 
@@ -294,6 +295,7 @@ _generic(
 COMMANDS.update(HASH_ROWS)
 COMMANDS.update(LIST_ROWS)
 COMMANDS.update(SET_ROWS)
+COMMANDS.update(SORTED_SET_ROWS)
 
 _server("dbsize", 1, "", "Count the keys.", read=keys.dbsize, flags="fast")
 _server("flushall", -1, "[ASYNC | SYNC]", "Remove every key.", write=keys.flush, check=keys.check_flush, note=_FLUSH)

@@ -41,7 +41,8 @@ class SortedSet(Container):
         return self._copy_sizes(other)
 
     def put(self, member: bytes, score: float) -> float | None:
-        """Set the score of a member; return the one before. A score that is equal stays as it is, -0 too."""
+        """Set the score of a member, -0 as 0; return the one before."""
+        score += 0.0
         old = self.scores.get(member)
         if old == score:
             return old
