@@ -30,16 +30,16 @@ def test_every_command_of_the_store_is_there() -> None:
     """The commands that are promised can be called."""
     promised = (
         "get set setnx setex psetex getset getex getdel append del unlink exists incr decr incrby decrby mget mset "
-        "strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall flushdb "
-        "scan type ping echo hello select client command config info quit reset raftline.backup "
-        "raftline.member raftline.once raftline.session raftline.transfer readonly readwrite "
-        "hset hsetnx hget hmset hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield "
-        "hscan lpush rpush lpushx rpushx lpop rpop llen lindex lset lrange ltrim linsert lrem lpos rpoplpush lmove "
-        "lmpop sadd srem smove sismember smismember scard smembers spop srandmember sinter sunion sdiff sintercard "
-        "sinterstore sunionstore sdiffstore sscan "
-        "zadd zincrby zrem zcard zscore zmscore zrank zrevrank zpopmin zpopmax zmpop zrandmember zscan zrange "
-        "zrangestore zrevrange zrangebyscore zrevrangebyscore zrangebylex zrevrangebylex zcount zlexcount zremrangebyrank "
-        "zremrangebyscore zremrangebylex zunion zinter zdiff zintercard zunionstore zinterstore zdiffstore"
+        "strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall "
+        "flushdb scan type ping echo hello select client command config info quit reset raftline.backup "
+        "raftline.member raftline.once raftline.session raftline.transfer readonly readwrite hset hsetnx hget hmset "
+        "hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield hscan lpush rpush "
+        "lpushx rpushx lpop rpop llen lindex lset lrange ltrim linsert lrem lpos rpoplpush lmove lmpop sadd srem "
+        "smove sismember smismember scard smembers spop srandmember sinter sunion sdiff sintercard sinterstore "
+        "sunionstore sdiffstore sscan zadd zincrby zrem zcard zscore zmscore zrank zrevrank zpopmin zpopmax zmpop "
+        "zrandmember zscan zrange zrangestore zrevrange zrangebyscore zrevrangebyscore zrangebylex zrevrangebylex "
+        "zcount zlexcount zremrangebyrank zremrangebyscore zremrangebylex zunion zinter zdiff zintercard "
+        "zunionstore zinterstore zdiffstore"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 
