@@ -60,6 +60,9 @@ class FakeClock:
     def wall_ms(self) -> int:
         return self.now_ms
 
+    def monotonic_s(self) -> float:
+        return self.now_ms / 1000
+
 
 class HeldNode:
     """A node whose answers come when the test says so; commands are applied at that moment."""

@@ -11,3 +11,7 @@ class SystemClock:
     def wall_ms(self) -> int:
         """Return milliseconds since 1970."""
         return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Return seconds of a clock that never goes back."""
+        return time.monotonic()

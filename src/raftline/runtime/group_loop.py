@@ -29,6 +29,7 @@ from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
 from raftline.runtime.role_log import RoleLog
 from raftline.runtime.snapshotting import Snapshotting
+from raftline.runtime.stages import Stages
 from raftline.runtime.strangers import Strangers
 from raftline.transport.codec import Stranger
 from raftline.wal.wal import Wal
@@ -61,6 +62,7 @@ class GroupLoop:
         log_disk: DiskThread,
         snapshot_disk: DiskThread,
         origin: int,
+        stages: Stages,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._group = group
@@ -92,6 +94,7 @@ class GroupLoop:
         self._seen: tuple[Term, NodeId | None, Role | None] = (0, None, None)
         self._first_term: Term = replica.core.term
         self.roles = RoleLog(replica.core)
+        self.stages = stages
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
         self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
@@ -135,6 +138,8 @@ class GroupLoop:
         """Let a proposal wait for the next turn; with `term` it may only be appended by the leader of that term."""
         proposal = Proposal(command, done, self._loop.time() + self._config.request_timeout_s, term)
         if self._admit(proposal):
+            if not self._proposals:
+                self.stages.on_queued()
             self._proposals.append(proposal)
             self._schedule()
 
@@ -187,6 +192,16 @@ class GroupLoop:
         """Return how many requests wait for an outcome (or were answered and not swept yet)."""
         return len(self._deadlines)
 
+    @property
+    def queued_proposals(self) -> int:
+        """Return how many commands wait to be appended or passed on."""
+        return len(self._proposals) + len(self._held)
+
+    @property
+    def queued_messages(self) -> int:
+        """Return how many messages of peers wait for a turn."""
+        return len(self._messages)
+
     # The turn.
 
     def _schedule(self) -> None:
@@ -201,12 +216,14 @@ class GroupLoop:
         try:
             now = self._loop.time()
             self._drain(now)
+            self.stages.look(self._core.state, self.replica.applied)
             if now >= self._core.next_deadline:
                 self.replica.step(TimerDue(), now)
             self._note_leadership()
             now = self._loop.time()  # a read on a lease counts from after it was asked for
             self._route(now)
             self._work(now)
+            self.stages.look(self._core.state, self.replica.applied)
             self._note_leadership()
             self._peers.follow()
             self.compaction.step()
@@ -362,6 +379,7 @@ class GroupLoop:
         assert leader is not None, "proposals without a leader go on waiting"
         take = min(len(self._proposals), _PROPOSALS_PER_TURN)
         batch = [self._proposals.popleft() for _ in range(take)]
+        taken_at = self.stages.on_taken(take, remaining=len(self._proposals))
         batch = [proposal for proposal in batch if proposal.done is not None]
         if self._proposals:
             self._schedule()
@@ -382,6 +400,7 @@ class GroupLoop:
             self.forwarding.on_appended_here()
         dones = [proposal.finish for proposal in batch]
         self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
+        self.stages.on_appended(core.state, len(batch), taken_at)
 
     def _refuse_all(self, error: Exception) -> None:
         self._reading.refuse(error)

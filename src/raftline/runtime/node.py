@@ -36,10 +36,13 @@ from raftline.runtime.config import NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
 from raftline.runtime.freeing import free_slowly
 from raftline.runtime.group_loop import GroupLoop
+from raftline.runtime.measurements import Measurements, measure
 from raftline.runtime.members import change_under_way, members_of, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.requests import Consistency
+from raftline.runtime.stages import Stages
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
+from raftline.runtime.timed_files import TimedFiles
 from raftline.transport.address import Address, parse_address
 from raftline.transport.codec import Stranger
 from raftline.transport.settings import TransportSettings
@@ -94,6 +97,7 @@ class Node:
         self.config = config.check()
         self.machine = machine
         self._ports = ports or Ports.real(config)
+        self._stages = Stages(self._ports.clock.monotonic_s)
         self._group: GroupLoop | None = None
         self._wal: Wal | None = None
         self._disks: list[DiskThread] = []
@@ -352,6 +356,12 @@ class Node:
             transfer_to=state.transfer.to if state.transfer is not None else None,
         )
 
+    def measure(self) -> Measurements:
+        """Return everything that this node measures: status, latency by stage, elections, queues, links."""
+        transport = self._ports.transport
+        peers = transport.status() if isinstance(transport, TcpTransport) else {}
+        return measure(self._running(), self.status(), peers, self._now())
+
     def _now(self) -> float:
         assert self._loop is not None, "started"
         return self._loop.time()
@@ -378,7 +388,7 @@ class Node:
     def _open_wal(self) -> Wal:
         config = self.config
         return Wal.open(
-            self._ports.files,
+            TimedFiles(self._ports.files, self._ports.clock.monotonic_s, self._stages.append, self._stages.fsync),
             config.data_dir,
             cluster_id=config.cluster_id,
             node_id=config.node_id,
@@ -419,6 +429,7 @@ class Node:
             log_disk=log_disk,
             snapshot_disk=snapshot_disk,
             origin=int(self._ports.random.random() * 2**53),
+            stages=self._stages,
             on_failure=self._on_failure,
         )
 

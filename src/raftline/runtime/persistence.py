@@ -36,6 +36,11 @@ class Persistence:
         self._waiting: list[Ready] = []
         self.batches = 0
 
+    @property
+    def waiting_count(self) -> int:
+        """Return how many batches wait for the write under way."""
+        return len(self._waiting)
+
     def persist(self, ready: Ready) -> bool:
         """Take a `Ready`; return True if nothing of it has to wait, so that the caller goes on at once."""
         if not self._writing:

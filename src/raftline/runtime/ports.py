@@ -17,10 +17,13 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """Wall-clock time; monotonic time comes from the event loop (`loop.time()`)."""
+    """Wall-clock time, and a stopwatch; the time that decides comes from the event loop (`loop.time()`)."""
 
     def wall_ms(self) -> int:
         """Return milliseconds since 1970."""
+
+    def monotonic_s(self) -> float:
+        """Return seconds since any moment, as finely as possible: to measure with, never to decide by."""
 
 
 class DiskThread(Protocol):

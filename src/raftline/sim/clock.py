@@ -28,6 +28,10 @@ class SimClock:
         """Return milliseconds since 1970, as this machine believes."""
         return int(self._shown_ms + (self._loop.now - self._since_s) * 1000.0 * self._rate)
 
+    def monotonic_s(self) -> float:
+        """Return virtual time: what is measured is what passed."""
+        return self._loop.now
+
     def jump(self, by_ms: float) -> None:
         """Set the clock forward, or back with a negative number."""
         self._shown_ms += by_ms
