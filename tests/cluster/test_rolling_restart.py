@@ -32,6 +32,9 @@ main()
 """
 """This code as a node of the first protocol version would be."""
 
+SPEAKS_LATER = SPEAKS_ONE.replace("Versions(1, 1)", "Versions(98, 99)")
+"""This code as a node of a release so late that it no longer speaks what we do."""
+
 CONNECTION_ENDS = ("Connection closed by server", "Connection refused", "Connection reset by peer", "Broken pipe")
 
 
@@ -136,6 +139,30 @@ def test_an_upgrade_of_the_protocol_costs_no_write(tmp_path: Path) -> None:
         log = cluster.nodes["n3"].log()
         assert "protocol=1" in log
         assert f"protocol={VERSIONS.newest}" in log
+
+
+def test_a_node_without_a_common_version_harms_nobody_and_says_what_to_upgrade(tmp_path: Path) -> None:
+    """Both sides name the older one in their logs; the others serve on, and with the right software it follows them."""
+    with LocalCluster(tmp_path, size=3) as healthy:
+        healthy.start()
+        healthy.wait_for_leader()
+        assert healthy.terminate("n3") == 0
+        later = Mixed(tmp_path, [sys.executable, "-c", SPEAKS_LATER])
+        later.nodes = healthy.nodes
+        later.start("n3")
+        reason = "protocol versions 98 to 99; 'n1' speaks"
+        with healthy.client("n1") as client:
+            assert client.set("key", "value")
+        healthy.wait_for(lambda: reason in healthy.nodes["n1"].log(), "n1 refuses what it cannot speak")
+        healthy.wait_for(lambda: "upgrade 'n1' first" in healthy.nodes["n3"].log(), "n3 hears why")
+        assert "upgrade 'n1' first" in healthy.nodes["n1"].log()
+        info = healthy.info("n3")
+        assert info is not None
+        assert info.leader_id is None
+        assert later.terminate("n3") == 0
+        healthy.start("n3")
+        healthy.wait_until_level()
+        assert [healthy.terminate(name) for name in healthy.nodes] == [0, 0, 0]
 
 
 def old_source(directory: Path) -> Path:
