@@ -157,6 +157,25 @@ def test_an_addition_can_be_asked_for_again(leader: Scripted) -> None:
     assert (code, "n4 is a learner already, at h:4@5" in err) == (1, True), "at another address"
 
 
+def test_programs_get_the_outcome_as_a_document(leader: Scripted) -> None:
+    """One line on standard output, done or not; the exit code is the same as without."""
+    commands = (
+        "member remove n2", "member promote n2", "member priority n2 3", "member move n4=h:9",
+        "member add n4=h:9 --learner", "transfer",
+    )  # fmt: skip
+    for arguments in (command.split() for command in commands):
+        code, out, err = run(leader, *arguments, "--json")
+        outcome = json.loads(out)
+        what = " ".join(arguments[:2]) if arguments[0] == "member" else "transfer"
+        assert (code, err, outcome["command"], outcome["done"], outcome["exit_code"]) == (0, "", what, True, 0)
+    assert outcome["text"] == "n1 leads now, in term 4"
+    leader.reply = b"-ERR n2 is no member; there are n1\r\n"
+    code, out, err = run(leader, "member", "remove", "n2", "--json")
+    text = f"{leader.where} refuses: n2 is no member; there are n1"
+    assert (code, err) == (1, "")
+    assert json.loads(out) == {"command": "member remove", "done": False, "text": text, "exit_code": 1}
+
+
 def test_a_learner_is_not_waited_for(leader: Scripted) -> None:
     """It never votes by itself, so there is nothing to wait for."""
     code, out, _ = run(leader, "member", "add", "n4=h:1@2", "--learner")

@@ -33,7 +33,7 @@ class _Unfinished(OperatingError):
     exit_code = ExitCode.TROUBLE
 
 
-def run_add(member: str, node: str, *, learner: bool, timeout_s: float) -> ExitCode:
+def run_add(member: str, node: str, *, learner: bool, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Add a node that was started with `--join`; wait until it votes, unless it is to stay a learner."""
 
     def work() -> str:
@@ -51,7 +51,7 @@ def run_add(member: str, node: str, *, learner: bool, timeout_s: float) -> ExitC
         info = _wait_until_voter(node, name, timeout_s)
         return f"{name} votes now; {_voters(info)}"
 
-    return _run("member add", work)
+    return _run("member add", work, as_json=as_json)
 
 
 def _is_added(node: str, name: str, address: str, *, learner: bool) -> bool:
@@ -83,7 +83,7 @@ def _look_at(name: str, address: str, *, must_be_there: bool) -> None:
         raise ConfigError(f"at {where.client} is {found.node_id}, not {name}: correct the address. Nothing was changed")
 
 
-def run_move(member: str, node: str, *, timeout_s: float) -> ExitCode:
+def run_move(member: str, node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Tell everybody that a member is at another address from now on."""
 
     def work() -> str:
@@ -93,10 +93,10 @@ def run_move(member: str, node: str, *, timeout_s: float) -> ExitCode:
             asker.ask("RAFTLINE.MEMBER", "MOVE", name, address)
         return f"{name} is at {address} from now on"
 
-    return _run("member move", work)
+    return _run("member move", work, as_json=as_json)
 
 
-def run_change(verb: str, words: tuple[str, ...], node: str, *, timeout_s: float) -> ExitCode:
+def run_change(verb: str, words: tuple[str, ...], node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Carry out remove, promote or priority; the reply comes when the change is committed."""
 
     def work() -> str:
@@ -105,10 +105,10 @@ def run_change(verb: str, words: tuple[str, ...], node: str, *, timeout_s: float
         info = _first_answer(node, timeout_s)
         return f"{words[0]}: {_DONE[verb]}{f' {words[1]}' if len(words) > 1 else ''}; {_voters(info)}"
 
-    return _run(f"member {verb}", work)
+    return _run(f"member {verb}", work, as_json=as_json)
 
 
-def run_transfer(to: str | None, node: str, *, timeout_s: float) -> ExitCode:
+def run_transfer(to: str | None, node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Have another node lead; the reply comes when it does."""
 
     def work() -> str:
@@ -117,7 +117,7 @@ def run_transfer(to: str | None, node: str, *, timeout_s: float) -> ExitCode:
         info = _until(node, lambda found: found.leader_id, "nobody leads", timeout_s)
         return f"{info.leader_id} leads now, in term {info.term}"
 
-    return _run("transfer", work)
+    return _run("transfer", work, as_json=as_json)
 
 
 def run_list(node: str, *, as_json: bool, timeout_s: float) -> ExitCode:
@@ -163,17 +163,33 @@ def _listed(row: Row) -> _Listed:
 _DONE = {"remove": "removed", "promote": "votes now", "priority": "has priority"}
 
 
-def _run(what: str, work: Callable[[], str]) -> ExitCode:
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command with --json prints, whatever came of it."""
+
+    command: str
+    done: bool
+    text: str
+    """What was done, or why it was not, in the words that are printed without --json."""
+    exit_code: int
+
+
+def _run(what: str, work: Callable[[], str], *, as_json: bool) -> ExitCode:
     """Do it and say how it ended; return the exit code."""
+    code = ExitCode.OK
     try:
-        say(work())
+        text = work()
     except RaftlineError as error:
-        complain(f"raftline {what}: {error}")
-        return exit_code_of(error)
+        code, text = exit_code_of(error), str(error)
     except KeyboardInterrupt:
-        complain(f"raftline {what}: left; what was asked for goes on without this command")
-        return ExitCode.TROUBLE
-    return ExitCode.OK
+        code, text = ExitCode.TROUBLE, "left; what was asked for goes on without this command"
+    if as_json:
+        outcome = _Outcome(command=what, done=code is ExitCode.OK, text=text, exit_code=int(code))
+        say(msgspec.json.encode(outcome).decode())
+    elif code is ExitCode.OK:
+        say(text)
+    else:
+        complain(f"raftline {what}: {text}")
+    return code
 
 
 def _named_address(member: str) -> tuple[str, str]:

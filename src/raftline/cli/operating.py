@@ -133,6 +133,7 @@ def _member_add(
     *,
     node: _Node,
     learner: Annotated[bool, typer.Option("--learner", help="It receives the log, and does not vote.")] = False,
+    as_json: _Json = False,
     timeout_s: _Timeout = 600.0,
 ) -> None:
     """Add a node that was started with --join, and wait until it has caught up and votes.
@@ -141,34 +142,34 @@ def _member_add(
     """
     from raftline.cli.member import run_add  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_add(member, node, learner=learner, timeout_s=timeout_s))
+    raise typer.Exit(run_add(member, node, learner=learner, timeout_s=timeout_s, as_json=as_json))
 
 
 @member_app.command("remove")
 @with_access
-def _member_remove(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
+def _member_remove(member: _Name, *, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 30.0) -> None:
     """Remove a voter or learner; its process can be stopped afterwards. Exit codes as for `add`."""
     from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_change("remove", (member,), node, timeout_s=timeout_s))
+    raise typer.Exit(run_change("remove", (member,), node, timeout_s=timeout_s, as_json=as_json))
 
 
 @member_app.command("promote")
 @with_access
-def _member_promote(member: _Name, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
+def _member_promote(member: _Name, *, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 30.0) -> None:
     """Let a learner vote that has caught up. Exit codes as for `add`."""
     from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_change("promote", (member,), node, timeout_s=timeout_s))
+    raise typer.Exit(run_change("promote", (member,), node, timeout_s=timeout_s, as_json=as_json))
 
 
 @member_app.command("move")
 @with_access
-def _member_move(member: _Named, *, node: _Node, timeout_s: _Timeout = 30.0) -> None:
+def _member_move(member: _Named, *, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 30.0) -> None:
     """Tell everybody that a member is at another address from now on. Exit codes as for `add`."""
     from raftline.cli.member import run_move  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_move(member, node, timeout_s=timeout_s))
+    raise typer.Exit(run_move(member, node, timeout_s=timeout_s, as_json=as_json))
 
 
 @member_app.command("priority")
@@ -178,12 +179,13 @@ def _member_priority(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="The highest leads; everybody starts with 0.")],
     *,
     node: _Node,
+    as_json: _Json = False,
     timeout_s: _Timeout = 30.0,
 ) -> None:
     """Prefer a member as leader. Exit codes as for `add`."""
     from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_change("priority", (member, str(number)), node, timeout_s=timeout_s))
+    raise typer.Exit(run_change("priority", (member, str(number)), node, timeout_s=timeout_s, as_json=as_json))
 
 
 @member_app.command("list")
@@ -199,9 +201,10 @@ def _transfer(
     *,
     node: _Node,
     to: Annotated[str | None, typer.Option("--to", metavar="ID", help="Who is to lead. [default: the fittest]")] = None,
+    as_json: _Json = False,
     timeout_s: _Timeout = 30.0,
 ) -> None:
     """Have another voter lead; clients see no failed write. Exit codes as for `member add`."""
     from raftline.cli.member import run_transfer  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_transfer(to, node, timeout_s=timeout_s))
+    raise typer.Exit(run_transfer(to, node, timeout_s=timeout_s, as_json=as_json))
