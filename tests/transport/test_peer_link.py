@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from raftline.core.messages import ForwardRequest, TimeoutNow
+from raftline.core.membership import Membership
+from raftline.core.messages import ForwardRequest, SnapshotRequest, TimeoutNow
 from raftline.transport.address import parse_address
 from raftline.transport.codec import VERSIONS, Codec, Welcome
 from raftline.transport.frame import PREFACE
@@ -93,6 +94,29 @@ def test_a_refusal_is_logged_where_the_setting_is_wrong(run: Run) -> None:
         line = await b.log.line("peer connection refused")
         assert line["reason"] == "cluster 'staging'; 'b' is of cluster 'test'"
         assert not a.transport.status()["b"].connected
+
+    run(story)
+
+
+def test_pieces_of_a_snapshot_do_not_pile_up_before_a_slow_peer(run: Run) -> None:
+    """A piece that is sent again while the one before it has not left costs nothing: one piece a peer is in memory."""
+    piece_bytes = 1 << 20
+
+    async def story(world: "World") -> None:
+        async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            cast("asyncio.ReadTransport", writer.transport).pause_reading()
+            writer.write(welcome_of("slow"))
+            await writer.wait_closed()
+
+        node = await world.node("a", peers={"slow": await world.server(never_read)})
+        assert (await node.links.get())[1]
+        membership = Membership.of({"a": "h:1"})
+        for _ in range(50):
+            node.send("slow", SnapshotRequest(1, 9, 1, membership, 0, b"x" * piece_bytes, done=False))
+            assert node.transport.status()["slow"].queued_bytes < 2 * piece_bytes
+        assert node.transport.status()["slow"].dropped_messages > 30
+        node.send("slow", TimeoutNow(1))  # everything else waits for its turn, as it did
+        assert node.transport.status()["slow"].dropped_messages < 50
 
     run(story)
 

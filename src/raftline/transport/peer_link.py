@@ -114,6 +114,11 @@ class PeerLink:
         self._dropped += 1
         return False
 
+    @property
+    def is_behind(self) -> bool:
+        """Say whether the network takes what is sent more slowly than it comes."""
+        return self._connection is not None and self._connection.paused
+
     def queue(self, frame: bytearray) -> None:
         """Queue `frame` until the next flush, or drop it if the peer does not keep up; never waits."""
         waiting = self._queue_bytes + len(frame)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.core.messages import Message
+from raftline.core.messages import Message, SnapshotRequest
 from raftline.errors import ConfigError
 from raftline.transport.address import Address, parse_address
 from raftline.transport.codec import VERSIONS, Codec, Stranger, Versions, version_of
@@ -108,6 +108,9 @@ class TcpTransport:
             return
         if link.version < version_of(type(message)):
             link.drop_one()
+            return
+        if type(message) is SnapshotRequest and link.is_behind:
+            link.drop_one()  # the piece before it, or this one, is still on its way: it will be asked for again
             return
         frame = self._codec.frame_of(group, message)
         if len(frame) - HEADER_BYTES > self.settings.max_frame_bytes:
