@@ -99,6 +99,8 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """A member is preferred as leader, or no longer."""
     stop_leader: float = 0.0
     """The leader is stopped as SIGTERM does, and started again."""
+    rolling_restart: float = 0.0
+    """All machines are stopped so, one after the other."""
 
     @staticmethod
     def draw(random: Random) -> "NemesisPlan":
@@ -161,6 +163,7 @@ class NemesisPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
             move=some(40),
             priority=some(30),
             stop_leader=some(20),
+            rolling_restart=some(20),
         )
 
     def link_faults(self) -> LinkFaults:
@@ -334,6 +337,11 @@ ACTS: dict[str, Draw] = {
     "move": lambda chance: {"node": chance.node(), "for_s": chance.below(1.0)},
     "priority": lambda chance: {"node": chance.node(), "amount": float(int(chance.random.random() * 3))},
     "stop_leader": lambda chance: {"for_s": chance.down_s()},
+    "rolling_restart": lambda chance: {
+        "node": chance.node(),
+        "amount": 0.2 + chance.below(0.6),
+        "for_s": chance.below(0.2),
+    },
 }
 """Every act, and what is drawn for it; the names are those of the plan's rates."""
 
@@ -390,4 +398,5 @@ _UNITS = {
     "crash_loop": "s after each start",
     "replace": "s between two steps",
     "priority": "is its priority",
+    "rolling_restart": "s between two of them",
 }

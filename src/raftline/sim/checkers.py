@@ -127,6 +127,8 @@ class Checkers:
         self.leaders = self._messages.leaders
         self.committed: list[tuple[Term, bytes, int]] = []
         self.digests: dict[Index, int] = {}
+        self.version = 1
+        """The newest version of commands that anybody may use."""
         self.steps = 0
         self.elections = 0
         self.on_sent = self._messages.on_sent
@@ -404,6 +406,7 @@ class Checkers:
         """Equal indices, equal state machines (§5.4.3)."""
         if watched.replica.version.in_force > watched.version:
             watched.version = watched.replica.version.in_force
+            self.version = max(self.version, watched.version)
             self._check_version(name, watched)
         digest = watched.replica.digest
         if digest.index != applied:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from raftline.core.ids import NodeId
-from raftline.errors import SafetyViolation
+from raftline.errors import ConfigError, SafetyViolation
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node, Ports
@@ -215,6 +215,9 @@ class SimCluster:
         """A node stopped by itself: count a disk's failure, give anything else to the run."""
         from raftline.errors import CorruptLog, StorageError  # noqa: PLC0415
 
+        if isinstance(error, ConfigError) and self._is_too_old(member):
+            self._end_failed(member, error)
+            return
         if isinstance(error, SafetyViolation) or not isinstance(error, StorageError | OSError):
             raise error
         if isinstance(error, CorruptLog) and member.disk.stats["read flips"] == member.flips_before:
@@ -222,6 +225,14 @@ class SimCluster:
         if not isinstance(error, CorruptLog) and not _comes_from_the_disk(error):
             raise SafetyViolation(f"{member.name} stops as if its disk had failed, which did not: {error}")
         self.storage_failures += 1
+        self._end_failed(member, error)
+
+    def _is_too_old(self, member: Member) -> bool:
+        """Say whether the group uses commands that a machine does not know, as one that was away while others rose."""
+        return member.machine is not None and member.machine.version < self.checkers.version
+
+    def _end_failed(self, member: Member, error: BaseException) -> None:
+        """End the process of a node that has stopped by itself a little later."""
         self.note(member.name, "failed", str(error)[:80])
         member.ready = False
         self.checkers.on_failed(member)

@@ -4,7 +4,6 @@ A run has a safety phase, in which the nemesis acts, and a liveness phase, in wh
 demanded. A run that never crashed, cut or paused anything proves nothing, so what was done is counted.
 """
 
-import asyncio
 import errno
 import os
 from collections import Counter, deque
@@ -22,6 +21,7 @@ from raftline.sim.faults import DiskFaults, LinkFaults
 from raftline.sim.gray_acts import GrayActs
 from raftline.sim.loop import SimLoop
 from raftline.sim.member_acts import MemberActs
+from raftline.sim.restarts import Restarts
 
 __all__ = ["RARE_POINTS", "Nemesis", "NemesisPlan"]
 
@@ -79,6 +79,9 @@ class Nemesis:
         self._wiped = 0
         self._members = MemberActs(cluster, self.counts)
         self._gray = GrayActs(cluster, self.counts)
+        self._restarts = Restarts(
+            cluster, self.counts, lambda member, down_s: self._kill(member, CrashKind.PROGRAM, down_s)
+        )
         cluster.on_message_sent = self._on_message_sent
         cluster.on_down = self._restart_later
         for member in cluster.members.values():
@@ -100,6 +103,7 @@ class Nemesis:
         self._armed.clear()
         self._late_snapshot = None
         self._gray.heal()
+        self._restarts.heal()
         for member in cluster.members.values():
             member.disk.faults = DiskFaults()
             member.disk.capacity_bytes = float("inf")
@@ -166,7 +170,8 @@ class Nemesis:
             "replace": self._replace,
             "move": self._move,
             "priority": lambda act: self._members.set_priority(self._machine(act), int(act.amount)),
-            "stop_leader": self._stop_leader,
+            "stop_leader": lambda act: self._restarts.stop(self._leader(), act.for_s),
+            "rolling_restart": lambda act: self._restarts.restart_all(self._in_turn(act), act),
         }
 
     # Whom to torment.
@@ -395,26 +400,14 @@ class Nemesis:
         self._members.move(member)
         return member.name
 
-    def _stop_leader(self, act: Act) -> str | None:
-        """Stop the leader as SIGTERM does: it hands over, answers whoever waits, and ends."""
-        member = self._leader()
-        if member is None or member.loop is None or member.node is None:
-            return None
-        loop = member.loop
-
-        def end(stopped: "asyncio.Future[None]") -> None:
-            if member.loop is loop and not stopped.cancelled() and stopped.exception() is None:
-                self.counts["leaders stopped"] += 1
-                self._kill(member, CrashKind.PROGRAM, act.for_s)
-
-        self.cluster.note(member.name, "stop")
-        loop.spawn(member.node.drain(), name="stop").add_done_callback(end)
-        return member.name
-
     def _replace(self, act: Act) -> str | None:
         """Replace all machines, beginning with the one that the act names."""
+        return self._members.replacement.start(self._in_turn(act), act)
+
+    def _in_turn(self, act: Act) -> list[NodeId]:
+        """Return all machines, the one that the act names first."""
         first = self._names.index(act.node)
-        return self._members.replacement.start(self._names[first:] + self._names[:first], act)
+        return self._names[first:] + self._names[:first]
 
     def _lag(self, act: Act) -> str | None:
         """Cut a follower off until the leader has dropped what it needs, at most for the time that the act says."""

@@ -50,6 +50,12 @@ class LinearizabilityViolation(SafetyViolation):
     """No order of the clients' operations explains what they were told."""
 
 
+class NewerMachine(KvMachine):
+    """A state machine of the next version."""
+
+    version = KvMachine.version + 1
+
+
 class _Run:
     """The pieces of one run."""
 
@@ -68,7 +74,7 @@ class _Run:
             self.world,
             scenario.size,
             config_of=self._config_of,
-            make_machine=make_machine,
+            make_machine=self._upgrading(make_machine) if scenario.upgraded else make_machine,
             disk_faults=plan.disk_faults(),
             trace=self.trace.note if keep_trace else None,
         )
@@ -82,6 +88,17 @@ class _Run:
         self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"))
         self.cluster.on_message_delivered = self.older_reads.on_delivered
         self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
+
+    def _upgrading(self, make_machine: Callable[[], KvMachine]) -> Callable[[], KvMachine]:
+        """Return what makes the machines that are there, and then newer ones."""
+        left = self.scenario.size or 0
+
+        def make() -> KvMachine:
+            nonlocal left
+            left -= 1
+            return make_machine() if left >= 0 else NewerMachine()
+
+        return make
 
     def _config_of(self, name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
         scenario, settings = self.scenario, self.scenario.settings
@@ -232,6 +249,10 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     faults["storage failures"] = cluster.storage_failures
     faults["commands repeated"] = repeated(checkers.committed)
     faults.update(run.older_reads.counts)
+    faults["upgrades done"] = sum(
+        member.ready and member.node is not None and member.node.command_version > KvMachine.version
+        for member in cluster.members.values()
+    )
     faults["lease reads"] = run.door.lease_reads
     outcome.faults = dict(faults)
     outcome.points = dict(points)

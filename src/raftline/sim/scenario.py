@@ -118,6 +118,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     chunk_bytes: int | None = None
     """Most bytes of a snapshot in one message."""
     settings: Settings | None = None
+    upgraded: bool | None = None
+    """Every program that starts again is one whose state machine knows a newer version of commands."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -196,6 +198,9 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
     if scenario.plan is None:
         random = Random(derive_seed(seed, "churn"))  # noqa: S311  as above; its own stream leaves the others as they were
         plan = plan.with_churn(scenario.safety_s, random)
+    upgraded = scenario.upgraded
+    if upgraded is None:
+        upgraded = scenario.plan is None and random.random() < 0.5 and plan.rolling_restart > 0
     acts = scenario.acts
     if acts is None:
         random = Random(derive_seed(seed, "acts"))  # noqa: S311  as above
@@ -208,6 +213,7 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
         snapshot_entries=snapshot_entries,
         chunk_bytes=chunk_bytes,
         settings=settings,
+        upgraded=upgraded,
         acts=acts,
     )
 

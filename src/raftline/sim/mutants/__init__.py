@@ -5,7 +5,8 @@ patched source, and the simulator runs seed after seed until one of its checks n
 of it. docs/mutants.md explains the rest.
 
 To add one, append to the data file of its section (`election` and `timers` A, `replication` B, `persistence` C,
-`snapshots` D, `messages` E, `runtime` F, `services` G, `members` K):
+`snapshots` D, `messages` E, `runtime` F, `services` G, `members` K, `flow` what no
+section has to itself: two histories, windows, the log on disk, chunks, addresses):
 
     Mutant(
         name="vote_twice_in_a_term",  # snake_case, unique over the whole catalogue

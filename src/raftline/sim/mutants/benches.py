@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 
 from raftline.errors import RaftlineError
-from raftline.kv.machine import KvMachine
 from raftline.sim.acts import Act
 from raftline.sim.blame import place_of
 from raftline.sim.log_walks import LogWalk
@@ -148,6 +147,35 @@ _SCENARIOS: dict[str, Scenario] = {
         ),
         workload=WorkloadPlan(clients=4, expiry_clients=8),
     ),
+    # All machines are replaced, some move, and nobody remembers the log for those who lag: only the disk does.
+    "churn": Scenario(
+        size=3,
+        safety_s=10.0,
+        plan=NemesisPlan(
+            replace=30, move=20, transfer=5, stop_leader=5, isolate_leader=5, lag=10, down_s_max=1.0, cut_s_max=1.0
+        ),
+        snapshot_entries=150,
+        settings=Settings(log_memory_bytes=0),
+    ),
+    # The log leaves memory at once, while disks are slow and leaders and followers come and go.
+    "little_memory": Scenario(
+        size=3,
+        safety_s=10.0,
+        plan=NemesisPlan(
+            slow_disk=20, kill_program=10, isolate_leader=10, partition=10, down_s_max=1.0, cut_s_max=2.0, loss=0.02
+        ),
+        workload=WorkloadPlan(think_s_max=0.1, read_share=0.1),
+        snapshot_entries=200,
+        settings=Settings(log_memory_bytes=0, append_entries_max=5),
+    ),
+    # Programs are killed until each has come back with a newer state machine.
+    "versions": Scenario(
+        size=3,
+        safety_s=20.0,
+        plan=NemesisPlan(kill_program=25, kill_machine=10, isolate_leader=5, lag=5, down_s_max=1.0, cut_s_max=2.0),
+        snapshot_entries=40,
+        upgraded=True,
+    ),
     # Voters are removed and come back, and the leadership is handed over.
     "members": Scenario(
         safety_s=20.0,
@@ -197,20 +225,6 @@ _SCENARIOS: dict[str, Scenario] = {
 
 def _simulate(scenario: Scenario) -> Bench:
     return lambda seed: run_seed(seed, scenario)
-
-
-class _NewerMachine(KvMachine):
-    """A state machine of the next version."""
-
-    version = 2
-
-
-def _upgrade(seed: int) -> Outcome:
-    """Kill programs until each has been started with the newer state machine."""
-    old = [KvMachine() for _ in range(3)]
-    plan = NemesisPlan(kill_program=25, kill_machine=10, isolate_leader=5, lag=5, down_s_max=1.0, cut_s_max=2.0)
-    scenario = Scenario(size=len(old), safety_s=20.0, plan=plan, snapshot_entries=40)
-    return run_seed(seed, scenario, make_machine=lambda: old.pop() if old else _NewerMachine())
 
 
 _LATE_WRITES = Weights(
@@ -361,7 +375,6 @@ def _scene(name: str) -> Bench:
 
 BENCHES: dict[str, Bench] = {
     **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
-    "versions": _upgrade,
     "walk": _walk,
     "walk_late_writes": lambda seed: _walk(seed, _LATE_WRITES),
     "walk_snapshots": lambda seed: _walk(seed, _SNAPSHOTS),

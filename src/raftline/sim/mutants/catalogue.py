@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from raftline.errors import ConfigError
 from raftline.sim.mutants import (
     election,
+    flow,
     members,
     messages,
     persistence,
@@ -31,6 +32,7 @@ CATALOGUE: tuple[Mutant, ...] = (
     *runtime.MUTANTS,
     *services.MUTANTS,
     *members.MUTANTS,
+    *flow.MUTANTS,
 )
 
 

@@ -18,6 +18,7 @@ from raftline.kv.machine import KvMachine, encode_command
 from raftline.replica.commands import plain
 from raftline.replica.replica import Replica
 from raftline.sim.core_cluster import CoreCluster, CoreNode
+from raftline.sim.mutants.feeding_scenes import bounded_window, fed_from_disk, two_histories, what_may_leave_memory
 from raftline.sim.step_checks import StepChecks, Timeouts
 
 __all__ = ["SCENES"]
@@ -95,6 +96,10 @@ def _append(follower: Replica, after: Index, count: int, command: bytes) -> None
 
 
 SCENES: dict[str, Callable[[int], None]] = {
+    "two_histories": two_histories,
+    "fed_from_disk": fed_from_disk,
+    "bounded_window": bounded_window,
+    "what_may_leave_memory": what_may_leave_memory,
     "conflict_at_the_base": _conflict_at_the_base,
     "two_snapshots": _two_snapshots,
 }
