@@ -211,6 +211,21 @@ def test_a_full_disk_stops_the_node_with_74(tiny_disk: Path, tmp_path: Path) -> 
         assert cluster.terminate("n1") == 0
 
 
+def test_a_disk_that_is_full_at_the_start_is_told(tiny_disk: Path, tmp_path: Path) -> None:
+    """Code 74, which file, what to do, and no traceback; with room the same command starts the node."""
+    with LocalCluster(tmp_path, size=1, settings={"segment_bytes": 1 << 20}) as cluster:
+        (tiny_disk / "ballast").write_bytes(bytes(3_500_000))
+        cluster.nodes["n1"].data_dir = tiny_disk / "data"
+        code, log = run_to_end(cluster)
+        assert code == 74
+        assert re.search(r"could not make \S+/data/wal-\S+: No space left on device \(the disk is full: make room", log)
+        assert "Traceback" not in log
+        (tiny_disk / "ballast").unlink()
+        cluster.start()
+        cluster.wait_for_leader()
+        assert cluster.terminate("n1") == 0
+
+
 def test_stopping_takes_no_longer_with_clients_connected(start_cluster: Callable[..., LocalCluster]) -> None:
     """Idle and busy connections are closed by the node; none of them holds it up."""
     cluster = start_cluster()
