@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from raftline.core.config import CoreConfig
-from raftline.core.entries import Entry, HardState, SnapshotMeta
+from raftline.core.configuration import encode_membership
+from raftline.core.entries import KIND_COMMAND, KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
 from raftline.core.events import (
     ChunkStored,
     Compacted,
@@ -24,6 +25,7 @@ from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest, 
 from raftline.core.raft import Raft
 from raftline.core.ready import Outgoing
 from raftline.core.state import RaftState, Role
+from raftline.core.transitions import append_entries
 from raftline.errors import SafetyViolation
 from raftline.sim.step_checks import StepChecks, Timeouts
 
@@ -416,3 +418,17 @@ def test_election_timeouts_that_repeat_are_noticed() -> None:
         timeouts.note("n2", timeout_s)
     with pytest.raises(SafetyViolation, match="n2: draws the same election timeouts as n1"):
         timeouts.note("n2", drawn[3])
+
+
+@pytest.mark.parametrize("kind", [KIND_MEMBERSHIP, KIND_COMMAND])
+def test_a_leader_may_go_on_with_a_change_while_it_compacts(kind: int) -> None:
+    """A change of the members that waits for time goes on with whatever comes next; a command does not come so."""
+    bench = with_snapshot()
+    bench.lead()
+    change = Entry(bench.state.log.last_index + 1, bench.state.term, encode_membership(MEMBERS), kind)
+    bench.harm = lambda state: append_entries(state, [change])
+    if kind == KIND_MEMBERSHIP:
+        bench.step(Compacted(1))
+        return
+    with pytest.raises(SafetyViolation, match=r"is compacted to \(1, term 1\), last 5, instead of .* last 4 \(D1\)"):
+        bench.step(Compacted(1))
