@@ -14,6 +14,7 @@ from raftline.kv.deadlines import NEVER_MS, Deadlines
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.snapshot import FrozenSlots, Snapshot
 from raftline.kv.values.container import Container
+from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
 
 __all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store"]
@@ -323,6 +324,15 @@ class Store:
             slot += 1
             first_hash = 0
         return (slot << 32 if slot < SLOT_COUNT else 0), found
+
+    def draw_key(self, draws: Draws, now_ms: int) -> bytes | None:
+        """Return some key that is alive, None if there is none; raises `ExpiryPending` like `read`."""
+        first = draws.below(SLOT_COUNT)
+        for slot in (*range(first, SLOT_COUNT), *range(first)):
+            values = self._values[slot]
+            if values and (alive := list(self._alive(slot, values, now_ms))):
+                return alive[draws.below(len(alive))]
+        return None
 
     # Snapshots.
 

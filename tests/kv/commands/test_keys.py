@@ -68,3 +68,35 @@ def test_the_type_of_a_key_is_told(conversation: "Conversation") -> None:
     conversation.ask(b"SET", b"k", b"v")
     assert conversation.ask(b"TYPE", b"k") == b"+string\r\n"
     assert conversation.ask(b"TYPE", b"nosuch") == b"+none\r\n"
+
+
+def test_another_name_keeps_value_and_deadline(conversation: "Conversation") -> None:
+    """RENAME moves both, also onto a key that has a deadline of its own, or onto itself."""
+    conversation.ask(b"RPUSH", b"a", b"x")
+    conversation.ask(b"PEXPIRE", b"a", b"5000")
+    conversation.ask(b"SET", b"b", b"v", b"PX", b"9000")
+    assert conversation.ask(b"RENAME", b"a", b"a") == b"+OK\r\n"
+    assert conversation.ask(b"RENAME", b"a", b"b") == b"+OK\r\n"
+    assert conversation.ask(b"PTTL", b"b") == b":5000\r\n"
+    assert conversation.ask(b"TYPE", b"b") == b"+list\r\n"
+    assert conversation.ask(b"EXISTS", b"a") == b":0\r\n"
+
+
+def test_a_copy_goes_its_own_way(conversation: "Conversation") -> None:
+    """After COPY a change of one of the two is not seen in the other."""
+    conversation.ask(b"SADD", b"a", b"x")
+    assert conversation.ask(b"COPY", b"a", b"b") == b":1\r\n"
+    conversation.ask(b"SADD", b"a", b"y")
+    conversation.ask(b"SREM", b"b", b"x")
+    assert conversation.ask(b"SCARD", b"a") == b":2\r\n"
+    assert conversation.ask(b"EXISTS", b"b") == b":0\r\n"
+
+
+def test_a_random_key_is_one_that_is_alive(conversation: "Conversation", clock: "FakeClock") -> None:
+    """RANDOMKEY returns every key at some time, no expired one, and nil if there is none."""
+    assert conversation.ask(b"RANDOMKEY") == b"$-1\r\n"
+    conversation.ask(b"SET", b"{t}gone", b"v", b"PX", b"10")
+    conversation.ask(b"MSET", b"{t}a", b"1", b"{t}b", b"2")
+    clock.now_ms += 20
+    found = {conversation.ask(b"RANDOMKEY") for _ in range(60)}
+    assert found == {b"$4\r\n{t}a\r\n", b"$4\r\n{t}b\r\n"}

@@ -39,7 +39,8 @@ def test_every_command_of_the_store_is_there() -> None:
         "sunionstore sdiffstore sscan zadd zincrby zrem zcard zscore zmscore zrank zrevrank zpopmin zpopmax zmpop "
         "zrandmember zscan zrange zrangestore zrevrange zrangebyscore zrevrangebyscore zrangebylex zrevrangebylex "
         "zcount zlexcount zremrangebyrank zremrangebyscore zremrangebylex zunion zinter zdiff zintercard "
-        "zunionstore zinterstore zdiffstore"
+        "zunionstore zinterstore zdiffstore incrbyfloat msetnx getrange substr setrange lcs rename renamenx copy "
+        "touch randomkey sort sort_ro object memory"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 

@@ -62,6 +62,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """First key, last key (negative: from the end) and step; zeros if there are none."""
     numkeys: int = 0
     """Where the number of further keys stands, which follow it; 0 if there are none."""
+    destination_option: bytes = b""
+    """An option, in upper case, behind which a further key stands."""
     write: WriteFunction | None = None
     read: ReadFunction | None = None
     local: LocalFunction | None = None
@@ -93,4 +95,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         if self.numkeys and args[self.numkeys].isdigit() and len(args[self.numkeys]) < _NUMBER_DIGITS_MAX:
             first = self.numkeys + 1
             places += range(first, min(first + int(args[self.numkeys]), len(args)))
+        if self.destination_option:
+            options = range(self.keys[1] + 1, len(args) - 1)
+            places += [place + 1 for place in options if args[place].upper() == self.destination_option]
         return places

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from raftline.kv.commands.command import Command
+from raftline.kv.commands.differences import DIFFERENCES
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.version import REDIS_VERSION
 
@@ -77,9 +78,30 @@ Deadlines count by the log's clock, which is the same on every node: see
 """
 
 
+_DIFFERENCES = """
+## Differences from Redis
+
+Every command of the five types is compared with a real redis-server: random sequences, every reply, errors included.
+These are the differences; what a command's line above says beside them is a limit of size.
+
+"""
+_NOT_THERE = """
+Not there: bit operations, HyperLogLog, geographic commands and streams; DUMP, RESTORE and MIGRATE (the formats belong
+to Redis); MOVE and SWAPDB (there is one database); WAIT (every answered write is on a quorum's disks); scripts and
+functions.
+"""
+
+
 def render_commands() -> str:
     """Return the page."""
-    return _HEAD + "".join(_group(name, title) for name, title in _GROUPS.items())
+    return _HEAD + "".join(_group(name, title) for name, title in _GROUPS.items()) + _differences()
+
+
+def _differences() -> str:
+    """Return what is answered otherwise than in Redis, and what is not there."""
+    rows = [(" ".join(f"`{name.upper()}`" for name in row.commands.split()), row.what, row.why) for row in DIFFERENCES]
+    head = [("Commands", "What is different", "Why"), ("---", "---", "---")]
+    return _DIFFERENCES + _table([*head, *rows]) + "\n" + _NOT_THERE
 
 
 def _group(name: str, title: str) -> str:

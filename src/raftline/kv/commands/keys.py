@@ -1,17 +1,38 @@
 """Commands about keys whatever they hold: existence, removal, type, and the walk over all of them."""
 
-from raftline.kv.commands.arguments import SYNTAX_ERROR
+from raftline.kv.commands.arguments import SYNTAX_ERROR, require_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
-from raftline.kv.resp.replies import OK, array, bulk, bulk_array, integer, simple
+from raftline.kv.resp.replies import OK, ONE, ZERO, array, bulk, bulk_array, bulk_or_null, error, integer, simple
 from raftline.kv.store import Store
+from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import TYPE_NAMES
 
-__all__ = ["TICK_KEYS_MAX", "check_flush", "dbsize", "delete", "exists", "flush", "keys", "scan", "tick", "type_"]
+__all__ = [
+    "TICK_KEYS_MAX",
+    "check_flush",
+    "copy",
+    "dbsize",
+    "delete",
+    "exists",
+    "flush",
+    "keys",
+    "randomkey",
+    "rename",
+    "renamenx",
+    "scan",
+    "tick",
+    "type_",
+]
 
 TICK_KEYS_MAX = 1000
 """Expired keys that one RAFTLINE.TICK removes at most."""
+
+
+_NO_SUCH_KEY = error("ERR no such key")
+_NO_SUCH_DATABASE = error("ERR DB index is out of range")
+_SAME_KEY = error("ERR source and destination objects are the same")
 
 
 def delete(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -20,7 +41,7 @@ def delete(store: Store, args: Arguments, _time_ms: int) -> bytes:
 
 
 def exists(store: Store, args: Arguments, now_ms: int) -> bytes:
-    """EXISTS key [key ...]; a key that is named twice counts twice."""
+    """EXISTS key [key ...], and TOUCH; a key that is named twice counts twice."""
     return integer(sum([store.read(key, now_ms) is not None for key in args[1:]]))
 
 
@@ -28,6 +49,72 @@ def type_(store: Store, args: Arguments, now_ms: int) -> bytes:
     """TYPE key."""
     value = store.read(args[1], now_ms)
     return simple("none" if value is None else TYPE_NAMES[type(value)])
+
+
+def rename(store: Store, args: Arguments, _time_ms: int) -> bytes:
+    """RENAME key new."""
+    if store.get(args[1]) is None:
+        return _NO_SUCH_KEY
+    _move(store, args[1], args[2])
+    return OK
+
+
+def renamenx(store: Store, args: Arguments, _time_ms: int) -> bytes:
+    """RENAMENX key new."""
+    if store.get(args[1]) is None:
+        return _NO_SUCH_KEY
+    if store.get(args[2]) is not None:
+        return ZERO
+    _move(store, args[1], args[2])
+    return ONE
+
+
+def _move(store: Store, old_key: bytes, key: bytes) -> None:
+    """Let a key that is alive have another name, with its deadline."""
+    if old_key == key:
+        return
+    deadline_ms = store.deadline_ms(old_key)
+    value = store.take(old_key)
+    assert value is not None, "the key was looked up"
+    store.put(key, value)
+    if deadline_ms is not None:
+        store.expire_at(key, deadline_ms)
+
+
+def copy(store: Store, args: Arguments, _time_ms: int) -> bytes:
+    """COPY source destination [DB 0] [REPLACE]."""
+    replaces = False
+    position = 3
+    while position < len(args):
+        option = args[position].upper()
+        if option == b"REPLACE":
+            replaces = True
+        elif option == b"DB" and position + 1 < len(args):
+            position += 1
+            if require_integer(args[position]) != 0:
+                return _NO_SUCH_DATABASE
+        else:
+            return SYNTAX_ERROR
+        position += 1
+    source, key = args[1], args[2]
+    if source == key:
+        return _SAME_KEY
+    value = store.get(source)
+    if value is None or (not replaces and store.get(key) is not None):
+        return ZERO
+    deadline_ms = store.deadline_ms(source)
+    if isinstance(value, bytes):
+        store.put(key, value)
+    else:
+        store.put_new(key, value.clone())
+    if deadline_ms is not None:
+        store.expire_at(key, deadline_ms)
+    return ONE
+
+
+def randomkey(store: Store, _args: Arguments, now_ms: int) -> bytes:
+    """RANDOMKEY."""
+    return bulk_or_null(store.draw_key(Draws.fresh(), now_ms))
 
 
 def flush(store: Store, args: Arguments, _time_ms: int) -> bytes:

@@ -12,6 +12,9 @@ ALL_KEYS = (1, -1, 1)
 TWO_KEYS = (1, 2, 1)
 NO_KEYS = (0, 0, 0)
 
+_GROUPS = {"client": "connection", "object": "generic"}
+"""Of subcommands, by their container; those of the others are about the server."""
+
 
 class Rows:
     """Adds rows of one group to a table."""
@@ -62,7 +65,7 @@ class Rows:
 def subcommand(name: str, arity: int, syntax: str, summary: str, **more: Any) -> Command:
     """Return the row of a subcommand, whose arity counts the container's name too."""
     container = name.partition("|")[0]
-    group = "connection" if container == "client" else "raftline" if container.startswith("raftline.") else "server"
+    group = _GROUPS.get(container, "raftline" if container.startswith("raftline.") else "server")
     return Command(name=name, arity=arity, syntax=syntax, summary=summary, group=group, **_filled(more))
 
 

@@ -16,6 +16,7 @@ from raftline.kv.commands.arguments import (
     require_integer,
 )
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.floats import LongDouble, require_long_double
 from raftline.kv.commands.typed import WRONG_TYPE, existing, viewed
 from raftline.kv.resp.replies import NULL, OK, ONE, ZERO, bulk, bulk_or_null, error, integer
 from raftline.kv.store import Store
@@ -23,11 +24,13 @@ from raftline.kv.store import Store
 __all__ = [
     "MGET_REPLY_BYTES_MAX",
     "STRING_BYTES_MAX",
+    "TOO_LARGE",
     "append",
     "check_decrby",
     "check_getex",
     "check_incrby",
     "check_mset",
+    "check_msetnx",
     "check_psetex",
     "check_set",
     "check_setex",
@@ -39,8 +42,10 @@ __all__ = [
     "getset",
     "incr",
     "incrby",
+    "incrbyfloat",
     "mget",
     "mset",
+    "msetnx",
     "psetex",
     "set_",
     "setex",
@@ -54,8 +59,10 @@ MGET_REPLY_BYTES_MAX = 32 << 20
 
 _OVERFLOW = error("ERR increment or decrement would overflow")
 _DECREMENT_OVERFLOW = error("ERR decrement would overflow")
-_TOO_LARGE = error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+TOO_LARGE = error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 _MSET_ARITY = error("ERR wrong number of arguments for 'mset' command")
+_MSETNX_ARITY = error("ERR wrong number of arguments for 'msetnx' command")
+_NOT_FINITE = error("ERR increment would produce NaN or Infinity")
 _MGET_TOO_LARGE = error(f"ERR the values together are larger than {MGET_REPLY_BYTES_MAX} bytes: ask for fewer keys")
 
 _UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
@@ -215,7 +222,7 @@ def append(store: Store, args: Arguments, _time_ms: int) -> bytes:
         store.put(key, args[2])
         return integer(len(args[2]))
     if len(old) + len(args[2]) > STRING_BYTES_MAX:
-        return _TOO_LARGE
+        return TOO_LARGE
     value = old + args[2]
     store.replace(key, value)
     return integer(len(value))
@@ -233,6 +240,22 @@ def check_mset(args: Arguments) -> None:
     """Refuse a key without a value."""
     if len(args) % 2 == 0:
         raise Refused(_MSET_ARITY)
+
+
+def msetnx(store: Store, args: Arguments, _time_ms: int) -> bytes:
+    """MSETNX key value [key value ...]."""
+    check_msetnx(args)
+    if any(store.get(key) is not None for key in args[1::2]):
+        return ZERO
+    for position in range(1, len(args), 2):
+        store.put(args[position], args[position + 1])
+    return ONE
+
+
+def check_msetnx(args: Arguments) -> None:
+    """Refuse a key without a value."""
+    if len(args) % 2 == 0:
+        raise Refused(_MSETNX_ARITY)
 
 
 def incr(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -253,6 +276,17 @@ def incrby(store: Store, args: Arguments, _time_ms: int) -> bytes:
 def decrby(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """DECRBY key decrement."""
     return _add(store, args[1], -check_decrby(args))
+
+
+def incrbyfloat(store: Store, args: Arguments, _time_ms: int) -> bytes:
+    """INCRBYFLOAT key increment."""
+    old = existing(store, args[1], bytes)
+    total = (LongDouble.zero() if old is None else require_long_double(old)) + require_long_double(args[2])
+    if not total.is_finite:
+        return _NOT_FINITE
+    value = total.human()
+    store.replace(args[1], value)
+    return bulk(value)
 
 
 def check_incrby(args: Arguments) -> int:

@@ -10,6 +10,7 @@ from raftline.kv.commands.hash_rows import HASH_ROWS
 from raftline.kv.commands.info import info
 from raftline.kv.commands.introspection import CommandCommands
 from raftline.kv.commands.list_rows import LIST_ROWS
+from raftline.kv.commands.more_rows import MORE_KEY_ROWS, MORE_STRING_ROWS
 from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
 from raftline.kv.commands.set_rows import SET_ROWS
 from raftline.kv.commands.sorted_set_rows import SORTED_SET_ROWS
@@ -140,29 +141,6 @@ _string(
     keys=ONE_KEY,
     flags="denyoom fast",
 )
-_string(
-    "mget",
-    -2,
-    "key [key ...]",
-    "Return the values of several keys, all as of one moment.",
-    read=strings.mget,
-    keys=ALL_KEYS,
-    flags="fast",
-    complexity=_PER_KEY,
-    note="More than 32 MiB of values are refused.",
-)
-_string(
-    "mset",
-    -3,
-    "key value [key value ...]",
-    "Set several keys, all of them at one moment.",
-    write=strings.mset,
-    check=strings.check_mset,
-    keys=(1, -1, 2),
-    flags="denyoom",
-    since="1.0.1",
-    complexity=_PER_KEY,
-)
 
 # Keys and their deadlines.
 
@@ -292,10 +270,8 @@ _generic(
     complexity="O(COUNT) a step, O(N) for the whole walk.",
     note="Cursors mean the same on every node.",
 )
-COMMANDS.update(HASH_ROWS)
-COMMANDS.update(LIST_ROWS)
-COMMANDS.update(SET_ROWS)
-COMMANDS.update(SORTED_SET_ROWS)
+for _rows in (MORE_STRING_ROWS, MORE_KEY_ROWS, HASH_ROWS, LIST_ROWS, SET_ROWS, SORTED_SET_ROWS):
+    COMMANDS.update(_rows)
 
 _server("dbsize", 1, "", "Count the keys.", read=keys.dbsize, flags="fast")
 _server("flushall", -1, "[ASYNC | SYNC]", "Remove every key.", write=keys.flush, check=keys.check_flush, note=_FLUSH)

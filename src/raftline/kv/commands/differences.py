@@ -1,0 +1,56 @@
+"""THE LIST of what is answered otherwise than Redis answers it; docs/commands.md shows it.
+
+Random sequences of commands are compared with a real redis-server; the comparison leaves out what stands here, each
+entry for the commands that it names, and nothing else.
+"""
+
+import msgspec
+
+__all__ = ["DIFFERENCES", "Difference"]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One difference: of which commands, what is different, and why it stays so."""
+
+    name: str
+    commands: str
+    """Lower case, divided by blanks."""
+    what: str
+    why: str
+
+
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        "order",
+        "hkeys hvals hgetall smembers sinter sunion sdiff keys scan hscan sscan zscan sort sort_ro",
+        "Members without an order come in another order: that of insertion up to 512, then by parts. SORT does so for "
+        "sets with BY and a constant, and where ALPHA texts of BY are equal.",
+        "Redis's order follows from a seed of the process; here all nodes have one order.",
+    ),
+    Difference(
+        "draws",
+        "hrandfield srandmember zrandmember randomkey spop",
+        "Other members are drawn; at most 1,048,576 with repetition.",
+        "They are random. A count without end would hold the node up for ever.",
+    ),
+    Difference(
+        "minus-zero",
+        "zadd zincrby zscore zmscore zrange zrevrange zrangebyscore zrevrangebyscore zpopmin zpopmax zmpop zunion "
+        "zinter zdiff zscan zrandmember",
+        "A score of -0 is stored as 0.",
+        "In Redis it depends on how large the set is or once was.",
+    ),
+    Difference(
+        "memory",
+        "memory",
+        "MEMORY USAGE says what INFO counts here.",
+        "It is another program: values take another amount of memory.",
+    ),
+    Difference(
+        "objects",
+        "object",
+        "REFCOUNT is always 1; IDLETIME is refused; ENCODING is `hashtable` of every hash and set, `skiplist` of every "
+        "sorted set, and of strings what Redis chooses for a new one.",
+        "Values are not shared, accesses are not noted, and there is one form of each type.",
+    ),
+)
