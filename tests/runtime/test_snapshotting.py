@@ -1,5 +1,6 @@
 """Snapshot files by hand: one piece of disk work at a time, so that what may happen in between can be looked at."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raftline import AddLearner, NodeConfig
 from raftline.core.config import CoreConfig
 from raftline.core.entries import Entry, SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Event, Persisted, Received, SnapshotTaken, TimerDue
@@ -19,6 +21,7 @@ from raftline.kv.machine import KvMachine, encode_command
 from raftline.replica.commands import plain
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
+from raftline.runtime.node import Node, Ports
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Read
 from raftline.runtime.snapshotting import Snapshotting
@@ -319,3 +322,102 @@ def test_a_disk_that_fails_stops_the_node(leader: Bench, tmp_path: Path) -> None
     leader.snapshots.stop()
     leader.snapshots.read_chunk(ChunkWanted("n2", 1, 0))
     assert leader.disk.submitted == []
+
+
+class Learner:
+    """A core without disk and state machine, which answers at once."""
+
+    def __init__(self, name: str, wire: "Wire") -> None:
+        self.name = name
+        self.wire = wire
+        self.received = 0
+        self.core = Raft(name, Membership.of({}), random=Random(1), now=0.0, config=CoreConfig(guard_lost_disk=False))
+
+    def step(self, event: Event) -> None:
+        """Step and carry out; a piece of a snapshot counts as stored at once."""
+        self.core.step(event, 0.0)
+        while (ready := self.core.take_ready()) is not None:
+            if ready.must_persist:
+                self.core.step(Persisted(ready.number), 0.0)
+            for outgoing in (*ready.messages, *ready.messages_after_persist):
+                if outgoing.to == "n1":
+                    self.wire.deliver(self.name, outgoing.message)
+            for piece in ready.chunks_received:
+                self.received = piece.request.offset + len(piece.request.data)
+                self.core.step(ChunkStored(piece.meta, self.received, complete=piece.request.done), 0.0)
+
+
+class Wire:
+    """A transport to learners on links so slow that a piece of a snapshot takes until the test lets it arrive."""
+
+    def __init__(self) -> None:
+        self.learners: dict[str, Learner] = {}
+        self.on_the_way: dict[str, list[SnapshotRequest]] = {}
+        self.deliver: Callable[[str, Any], None] = lambda _name, _message: None
+
+    async def start(self, on_message: Callable[..., None], _on_stranger: object = None) -> None:
+        self.deliver = lambda name, message: on_message(name, 0, message)
+
+    def send(self, to: str, _group: int, message: Any) -> None:
+        if isinstance(message, SnapshotRequest):
+            self.on_the_way.setdefault(to, []).append(message)
+        elif to in self.learners:
+            self.learners[to].step(Received("n1", message))
+
+    def arrive(self, to: str) -> None:
+        """Let the oldest piece on the way to a learner arrive."""
+        self.learners[to].step(Received("n1", self.on_the_way[to].pop(0)))
+
+    def flush(self) -> None:
+        pass
+
+    def tell_stranger(self, to: str, word: object) -> None:
+        pass
+
+    def set_peers(self, addresses: dict[str, str]) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+def test_many_slow_followers_at_once_do_not_stop_the_leader(tmp_path: Path) -> None:
+    """Six snapshots are sent at the same time, one piece to each; commands are committed all the while (D7)."""
+
+    async def scenario() -> None:
+        wire = Wire()
+        core = CoreConfig(snapshot_chunk_bytes=CHUNK_BYTES, snapshot_retry_s=1000.0)
+        config = NodeConfig(
+            node_id="n1", members={"n1": "127.0.0.1:7001"}, data_dir=str(tmp_path / "n1"), core=core,
+            snapshot_log_entries=500, keep_log_entries=10,
+        )  # fmt: skip
+        ports = Ports.real(config)
+        ports.transport = wire
+        async with Node(config, KvMachine(), ports=ports) as leader:
+            for number in range(2000):
+                await leader.propose(encode_command([b"SET", f"key:{number}".encode(), b"v" * 20]))
+            names = [f"n{number}" for number in range(4, 10)]
+            for number, name in enumerate(names):
+                wire.learners[name] = Learner(name, wire)
+                await leader.change_membership(AddLearner(name, f"127.0.0.1:{7004 + number}", promote=False))
+            turns = 0
+            while len(wire.on_the_way) < len(names):
+                await leader.propose(encode_command([b"INCR", b"turns"]))
+                turns += 1
+            for _ in range(5):  # pieces of many
+                for _ in range(40):
+                    await leader.propose(encode_command([b"INCR", b"turns"]))
+                    turns += 1
+                    assert [len(pieces) for pieces in wire.on_the_way.values()] == [1] * len(names)
+                for name in names:
+                    assert len(wire.on_the_way[name][0].data) <= CHUNK_BYTES
+                    wire.arrive(name)
+                    while not wire.on_the_way[name]:
+                        await leader.propose(encode_command([b"INCR", b"turns"]))
+                        turns += 1
+            modes = {member.node_id: member.mode for member in leader.members() if member.node_id != "n1"}
+            assert modes == dict.fromkeys(names, "snapshot")
+            assert {learner.received for learner in wire.learners.values()} == {5 * CHUNK_BYTES}
+            assert await leader.propose(encode_command([b"INCR", b"turns"])) == f":{turns + 1}\r\n".encode()
+
+    asyncio.run(scenario())
