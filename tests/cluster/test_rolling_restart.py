@@ -87,7 +87,7 @@ def check_everywhere(cluster: LocalCluster, load: Load) -> None:
 
 def longest_pause_s(load: Load, since: float) -> float:
     """Return the longest time without an acknowledgement since `since` (`time.monotonic`)."""
-    times = sorted(at for _, at in load._acknowledged_at if at >= since)
+    times = [at for at in load.acknowledged_times() if at >= since]
     return max((after - before for before, after in pairwise(times)), default=0.0)
 
 

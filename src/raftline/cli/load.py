@@ -111,6 +111,11 @@ class Load:
             time.sleep(_PAUSE_AFTER_ERROR_S)
         return first
 
+    def acknowledged_times(self) -> list[float]:
+        """Return when (`time.monotonic`) each write was acknowledged, in order."""
+        with self._lock:
+            return sorted(at for _, at in self._acknowledged_at)
+
     @property
     def silent_s(self) -> float:
         """How long ago the last write was acknowledged."""
