@@ -16,8 +16,11 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.service import Service
 from raftline.runtime.backup import Backup
+from raftline.runtime.histogram import Histogram
+from raftline.runtime.measurements import Measurements
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
+from raftline.runtime.stages import STAGES
 from raftline.runtime.status import SessionStatus, Status
 
 
@@ -48,6 +51,26 @@ def make_status(*, role: str = "leader") -> Status:
         snapshot_in_progress=False,
         established=True,
         members=(),
+    )
+
+
+def make_measurements(status: Status) -> Measurements:
+    """Return what a lone node measures that has done nothing yet."""
+    return Measurements(
+        status=status,
+        not_ready="",
+        stages={name: Histogram() for name in STAGES if name != "reply"},
+        elections=0,
+        pre_votes=0,
+        leader_changes=0,
+        role_changes={},
+        proposals_queued=0,
+        messages_queued=0,
+        apply_queued=0,
+        writes_queued=0,
+        snapshot_bytes=0,
+        restoring=False,
+        peers={},
     )
 
 
@@ -128,6 +151,9 @@ class HeldNode:
 
     def status(self) -> Status:
         return make_status()
+
+    def measure(self) -> Measurements:
+        return make_measurements(self.status())
 
     def answer(self, failure: Exception | None = None) -> int:
         """Answer everything that waits now; return how much that was."""

@@ -35,6 +35,7 @@ from raftline.cli.settings import (
 from raftline.cli.settings_loading import Loaded
 from raftline.errors import ConfigError
 from raftline.kv.machine import KvMachine
+from raftline.kv.monitor import Monitor
 from raftline.kv.server import KvServer
 from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_client_address
@@ -140,7 +141,8 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         tls=_client_tls(settings, tls),
     )
     running = contextlib.AsyncExitStack()
-    started: asyncio.Future[Any] = loop.create_task(_start(node, server, running))
+    monitor = _monitor(settings, node, server)
+    started: asyncio.Future[Any] = loop.create_task(_start(node, server, monitor, running))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
     error: BaseException | None = None
     try:
@@ -157,9 +159,20 @@ async def _serve(settings: ServerSettings) -> ExitCode:
     return ExitCode.OK if error is None else _told(settings, error)
 
 
-async def _start(node: Node, server: KvServer, running: contextlib.AsyncExitStack) -> None:
-    """Start the node, then its Redis port; `running` stops what was started, in the opposite order."""
+def _monitor(settings: ServerSettings, node: Node, server: KvServer) -> Monitor | None:
+    """Return the monitoring port, if there is to be one."""
+    address = parse_client_address(settings.metrics) if settings.metrics else None
+    if address is None:
+        return None
+    return Monitor(address.host, address.port, lambda: server.started_service, lambda: node.failure)
+
+
+async def _start(node: Node, server: KvServer, monitor: Monitor | None, running: contextlib.AsyncExitStack) -> None:
+    """Start the monitoring port, the node, then its Redis port; `running` stops them in the opposite order."""
     began = time.monotonic()
+    if monitor is not None:
+        await monitor.start()
+        running.push_async_callback(monitor.stop)
     await node.start()
     running.push_async_callback(node.stop)
     await server.start()

@@ -150,6 +150,20 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _about("Keep this many entries before a snapshot, for followers that are a little behind.", "entries", ge=0),
     ] = _NODE.keep_log_entries
     segment_bytes: Annotated[int, _about("Size of one file of the log.", "bytes", ge=1 << 16)] = _NODE.segment_bytes
+    metrics: Annotated[
+        str,
+        _about(
+            "Address, `host:port`, of an HTTP port for /metrics (Prometheus), /healthz and /readyz; empty: none. It "
+            "asks for no password: use the loopback interface or a network that you trust."
+        ),
+    ] = ""
+    slowlog_log_slower_than: Annotated[
+        int,
+        _about("SLOWLOG keeps commands that take at least this long; 0 for all, -1 for none.", "microseconds", ge=-1),
+    ] = _LIMITS.slowlog_log_slower_than
+    slowlog_max_len: Annotated[
+        int, _about("SLOWLOG keeps this many commands; the oldest go first.", "entries", ge=1, le=1_000_000)
+    ] = _LIMITS.slowlog_max_len
     tls_clients: Annotated[
         Literal["off", "on", "mutual"],
         _about("TLS on the client port; with `mutual`, clients have to show a certificate of `tls_ca`."),

@@ -219,8 +219,21 @@ def _check(settings: ServerSettings, origins: dict[str, str]) -> None:
                 "no such request would be taken; lower it, or raise request_bytes_max"
             )
     _check_tls(settings, where)
+    _check_metrics(settings, where)
     limits_of(settings)
     node_config_of(settings)
+
+
+def _check_metrics(settings: ServerSettings, where: Callable[[str], str]) -> None:
+    """Refuse a monitoring port that cannot be read, or that is one of the node's other ports."""
+    if not settings.metrics:
+        return
+    wanted = parse_client_address(settings.metrics)
+    if wanted is None:
+        raise ConfigError(f"{where('metrics')}{_shown(settings.metrics)} is no address: write host:port")
+    own = parse_address(settings.listen or settings.cluster[settings.id])
+    if wanted.port in (own.port, own.bus_port):
+        raise ConfigError(f"{where('metrics')}port {wanted.port} is taken by this node's clients or peers: use another")
 
 
 def _check_tls(settings: ServerSettings, where: Callable[[str], str]) -> None:

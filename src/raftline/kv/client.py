@@ -1,13 +1,17 @@
 """What the commands know about a client and about the server it is connected to; no sockets, no protocol."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from raftline.kv.limits import Limits
+from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
 from raftline.runtime.backup import Backup
+from raftline.runtime.histogram import Histogram
+from raftline.runtime.measurements import Measurements
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
@@ -27,6 +31,8 @@ class Statistics(msgspec.Struct):
     protocol_errors: int = 0
     slow_clients_closed: int = 0
     failed_requests: int = 0
+    calls: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    """Commands begun, by name; subcommands as `container|subcommand`."""
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +67,22 @@ class Server(Protocol):
     def clients(self) -> "dict[int, Client]":
         """Everybody who is connected, by id."""
 
+    @property
+    def slowlog(self) -> Slowlog:
+        """The commands that took long."""
+
+    @property
+    def reply_latency(self) -> Histogram:
+        """How long replies took from their outcome to the socket."""
+
     def status(self) -> Status:
         """Return what the node knows of itself and of its group."""
+
+    def measure(self) -> Measurements:
+        """Return everything that the node measures."""
+
+    def monotonic_s(self) -> float:
+        """Return a stopwatch's time."""
 
     def now_ms(self) -> int:
         """Return the wall clock in milliseconds since 1970."""

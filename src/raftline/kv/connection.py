@@ -20,9 +20,11 @@ from raftline.kv.once import unwrap
 from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
+from raftline.kv.reply_slots import Read, SilentWrite, Slot, Write
 from raftline.kv.resp.downgrade import as_resp3, downgrade
 from raftline.kv.resp.replies import error
 from raftline.kv.resp.requests import RequestParser
+from raftline.kv.slowlog import shorten
 from raftline.kv.store import ExpiryPending
 
 __all__ = ["Connection"]
@@ -38,53 +40,6 @@ _OLDER = frozenset({"bounded", "stale"})
 _INTERNAL_ERROR = error("ERR internal error: this node's log says more")
 
 
-class _Slot:
-    """Place of one reply: None until it is known."""
-
-    __slots__ = ("reply",)
-
-    def __init__(self, reply: bytes | None = None) -> None:
-        self.reply = reply
-
-
-class _Write(_Slot):
-    """A command on its way through the log."""
-
-    __slots__ = ("connection",)
-
-    def __init__(self, connection: "Connection") -> None:
-        self.reply = None
-        self.connection = connection
-
-    def done(self, outcome: bytes | Exception) -> None:
-        """Take the outcome; the connection looks at it in its next turn."""
-        connection = self.connection
-        self.reply = connection.on_failed_write(outcome) if isinstance(outcome, Exception) else outcome
-        connection.on_write_done()
-
-
-class _SilentWrite(_Write):
-    """A write whose client does not want replies."""
-
-    __slots__ = ()
-
-    def done(self, outcome: bytes | Exception) -> None:
-        super().done(outcome)
-        self.reply = b""
-
-
-class _Read(_Slot):
-    """A command that waits for a moment at which the local store is linearizable."""
-
-    __slots__ = ("args", "function", "is_silent")
-
-    def __init__(self, function: ReadFunction, args: Arguments, *, is_silent: bool) -> None:
-        self.reply = None
-        self.function = function
-        self.args = args
-        self.is_silent = is_silent
-
-
 class Connection:
     """What one client asked for and was not yet told.
 
@@ -94,6 +49,8 @@ class Connection:
 
     __slots__ = (
         "_backlog_bytes",
+        "_calls",
+        "_clock",
         "_commands",
         "_held_bytes",
         "_input",
@@ -109,6 +66,7 @@ class Connection:
         "_reads",
         "_slots",
         "_task",
+        "_turn_s",
         "_writes",
         "client",
         "is_abandoned",
@@ -121,14 +79,17 @@ class Connection:
         self._node = node
         self._limits = limits
         self._on_ready = on_ready
+        self._clock = client.server.monotonic_s
+        self._calls = client.server.statistics.calls
+        self._turn_s = 0.0
         self._parser = RequestParser(limits)
         self._input: deque[bytes] = deque()
         self._commands: deque[Arguments] = deque()
         self._backlog_bytes = 0
         self._is_large = False
-        self._slots: deque[_Slot] = deque()
-        self._reads: list[_Read] = []
-        self._reading: list[_Read] = []
+        self._slots: deque[Slot] = deque()
+        self._reads: list[Read] = []
+        self._reading: list[Read] = []
         self._writes = 0
         self._task: asyncio.Task[None] | None = None
         self._held_bytes = 0
@@ -270,6 +231,8 @@ class Connection:
         commands = self._commands
         client = self.client
         count = 0
+        if commands or self._input:
+            self._turn_s = self._clock()
         while not client.closing:
             if not commands:
                 if not self._parse_next():
@@ -324,6 +287,7 @@ class Connection:
             self._reply(refusal)
         else:
             self.client.last_command = plan.name
+            self._calls[plan.name] += 1
             if plan.write:
                 self._start_write(plan, args)
             elif plan.read is not None:
@@ -363,14 +327,15 @@ class Connection:
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         args[0] = plan.wire_name
         command = encode_command(args)
-        slot = _SilentWrite(self) if self._is_silent() else _Write(self)
+        shown = shorten(args) if self._is_large else args
+        slot = (SilentWrite if self._is_silent() else Write)(self, shown, self._turn_s)
         self._slots.append(slot)
         self._writes += 1
         self._held_bytes += len(command)
         self._node.submit(command, slot.done, session, sequence)
 
     def _start_read(self, function: ReadFunction, args: Arguments) -> None:
-        slot = _Read(function, args, is_silent=self._is_silent())
+        slot = Read(function, args, self._turn_s, is_silent=self._is_silent())
         self._slots.append(slot)
         self._reads.append(slot)
         if self._is_large:
@@ -378,7 +343,7 @@ class Connection:
 
     def _start_task(self, function: TaskFunction, args: Arguments) -> None:
         """Begin something that takes its time; what comes after it waits, because it may depend on it."""
-        slot = _Slot()
+        slot = Slot()
         is_silent = self._is_silent()
         self._slots.append(slot)
 
@@ -470,7 +435,7 @@ class Connection:
     def _put(self, reply: bytes) -> None:
         """Queue a reply behind those that are still to come."""
         slots = self._slots
-        slots.append(_Slot(reply))
+        slots.append(Slot(reply))
         if len(slots) == 1:
             self._collect()
         else:
@@ -482,6 +447,8 @@ class Connection:
         out = self._out
         size = 0
         is_old = self.client.protocol == 2
+        if slots and slots[0].reply is not None:
+            self._note_if_slow(slots[0])
         while slots and (reply := slots[0].reply) is not None:
             slots.popleft()
             if reply[:1] not in b"+-:$":
@@ -491,3 +458,11 @@ class Connection:
         self._out_bytes += size
         if not slots:
             self._held_bytes = 0
+
+    def _note_if_slow(self, slot: Slot) -> None:
+        """Keep a command that took long; of those answered together the first, which is the oldest, stands for all."""
+        client = self.client
+        slowlog = client.server.slowlog
+        duration_s = self._clock() - slot.started_s
+        if duration_s >= slowlog.threshold_s:
+            slowlog.add(slot.args, duration_s, client.server.now_ms(), client.address, client.name)

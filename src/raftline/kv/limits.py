@@ -38,9 +38,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stalled_s_max: float = 60.0
     """A client that is behind with taking its replies for this long is closed."""
 
+    slowlog_log_slower_than: int = 10_000
+    """Microseconds from which on a command is kept in SLOWLOG; 0 keeps all, -1 none."""
+    slowlog_max_len: int = 128
+    """Entries that SLOWLOG keeps."""
+
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if getattr(self, name) <= 0:
+            if name != "slowlog_log_slower_than" and getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.slowlog_log_slower_than < -1:
+            raise ConfigError(f"slowlog_log_slower_than must be -1 or above, not {self.slowlog_log_slower_than}")
         if self.key_bytes_max > KEY_BYTES_CEILING:
             raise ConfigError(f"key_bytes_max must be at most {KEY_BYTES_CEILING} bytes, not {self.key_bytes_max}")

@@ -6,6 +6,7 @@ from typing import Protocol
 from raftline.core.changes import MembershipChange
 from raftline.core.ids import NodeId
 from raftline.runtime.backup import Backup
+from raftline.runtime.measurements import Measurements
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import SessionStatus, Status
 
@@ -60,6 +61,9 @@ class KvNode(Protocol):
 
     def status(self) -> Status:
         """Return what the node knows of itself and of its group."""
+
+    def measure(self) -> Measurements:
+        """Return everything that the node measures."""
 
     @property
     def is_leader(self) -> bool:

@@ -74,6 +74,7 @@ class KvServer:
         self._service: Service | None = None
         self._notices = Notices(structlog.get_logger("raftline.kv"), time.monotonic)
         self._ready: list[_Protocol] = []
+        self._ready_s = 0.0
         self._protocols: set[_Protocol] = set()
         self._slow: dict[_Protocol, float] = {}
         self._partial_bytes = 0
@@ -90,6 +91,11 @@ class KvServer:
         """Return what is behind the sockets; raises `ConfigError` before `start`."""
         if self._service is None:
             raise ConfigError("the server was not started: await start() first")
+        return self._service
+
+    @property
+    def started_service(self) -> Service | None:
+        """Return what is behind the sockets, None before `start`."""
         return self._service
 
     async def start(self) -> None:
@@ -209,6 +215,7 @@ class KvServer:
         if not self._ready:
             assert self._loop is not None, "the server was started"
             self._loop.call_soon(self._take_turns)
+            self._ready_s = self._clock.monotonic_s()
         self._ready.append(protocol)
 
     def on_partial(self, change_bytes: int) -> bool:
@@ -229,6 +236,7 @@ class KvServer:
         ready, self._ready = self._ready, []
         for protocol in ready:
             protocol.turn()
+        self.service.reply_latency.observe(self._clock.monotonic_s() - self._ready_s, len(ready))
 
     def _on_tick_timer(self) -> None:
         assert self._loop is not None, "the server was started"

@@ -12,7 +12,10 @@ from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, KvMachine
 from raftline.kv.ports import KvNode
+from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
+from raftline.runtime.histogram import Histogram
+from raftline.runtime.measurements import Measurements
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
@@ -44,6 +47,10 @@ class Service:
         self._is_ticking = False
         self.limits = limits
         self.statistics = Statistics()
+        self.slowlog = Slowlog(limits.slowlog_log_slower_than, limits.slowlog_max_len)
+        self.reply_latency = Histogram()
+        self.monotonic_s = clock.monotonic_s
+        """A stopwatch: to measure with, never to decide by."""
         self.clients: dict[int, Client] = {}
         self.facts = ServerFacts(host=host, port=port, process_id=os.getpid(), started_ms=clock.wall_ms())
 
@@ -55,6 +62,10 @@ class Service:
     def status(self) -> Status:
         """Return what the node knows of itself and of its group."""
         return self._node.status()
+
+    def measure(self) -> Measurements:
+        """Return everything that the node measures."""
+        return self._node.measure()
 
     def now_ms(self) -> int:
         """Return the wall clock in milliseconds since 1970."""

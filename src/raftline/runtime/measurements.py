@@ -5,7 +5,7 @@ Reading it changes nothing; all counters run since the node started.
 
 import msgspec
 
-from raftline.core.ids import Index, NodeId
+from raftline.core.ids import NodeId
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.histogram import Histogram
 from raftline.runtime.status import Status
@@ -40,7 +40,6 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     """Committed entries that wait to be applied."""
     writes_queued: int
     """Batches that wait for the disk, the one being written not counted."""
-    snapshot_index: Index
     snapshot_bytes: int
     """Size of the last snapshot taken here; 0 before the first."""
     restoring: bool
@@ -64,7 +63,6 @@ def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], n
         messages_queued=group.queued_messages,
         apply_queued=replica.backlog,
         writes_queued=group.persistence.waiting_count,
-        snapshot_index=status.snapshot_index,
         snapshot_bytes=group.snapshotting.last_size_bytes,
         restoring=replica.restoring is not None,
         peers=peers,

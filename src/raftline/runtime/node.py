@@ -166,6 +166,11 @@ class Node:
         if self._group is not None and self._is_joined and self.config.drain_s_max > 0:
             await self._group.drain(self.config.drain_s_max)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Return why the node stopped by itself, None if it did not."""
+        return self._failed.result() if self._failed is not None and self._failed.done() else None
+
     async def wait_failed(self) -> BaseException:
         """Wait until the node stops by itself, and return why: a `StorageError` or a `SafetyViolation`."""
         assert self._failed is not None, "the node was started"

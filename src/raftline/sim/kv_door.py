@@ -13,7 +13,10 @@ from raftline.kv.client import Client, ServerFacts, Statistics
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
+from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
+from raftline.runtime.histogram import Histogram
+from raftline.runtime.measurements import Measurements
 from raftline.runtime.node import Node
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
@@ -34,6 +37,8 @@ class _NodeServer:
         self.facts = ServerFacts(host=member.name, port=0, process_id=member.incarnation, started_ms=0)
         self.limits = Limits()
         self.statistics = Statistics()
+        self.slowlog = Slowlog(self.limits.slowlog_log_slower_than, self.limits.slowlog_max_len)
+        self.reply_latency = Histogram()
         self.store: Store = machine.store
         self.clients: dict[int, Client] = {}
         self._clock = member.clock
@@ -41,6 +46,14 @@ class _NodeServer:
     def status(self) -> Status:
         """Return the node's status."""
         return self.node.status()
+
+    def measure(self) -> Measurements:
+        """Return what the node measures."""
+        return self.node.measure()
+
+    def monotonic_s(self) -> float:
+        """Return virtual time."""
+        return self._clock.monotonic_s()
 
     def now_ms(self) -> int:
         """Return the machine's wall clock."""

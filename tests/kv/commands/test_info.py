@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 import hiredis
 import pytest
 
+from raftline.kv.service import Service
+from raftline.runtime.stages import STAGES
+
 if TYPE_CHECKING:
-    from tests.kv.conftest import Conversation
+    from tests.kv.conftest import Conversation, HeldNode
 
     Ask = Callable[..., dict[str, str]]
 
-SECTIONS = ["Server", "Clients", "Memory", "Stats", "Replication", "Cpu", "Keyspace", "Raft"]
+SECTIONS = ["Server", "Clients", "Memory", "Stats", "Replication", "Cpu", "Keyspace", "Raft", "Latency", "Commandstats"]
 
 
 def lines_of(conversation: "Conversation", *sections: bytes) -> dict[str, str]:
@@ -81,3 +84,34 @@ def test_info_is_text_for_people_in_resp3(conversation: "Conversation") -> None:
     """After HELLO 3 the reply is verbatim text."""
     conversation.ask(b"HELLO", b"3")
     assert conversation.ask(b"INFO", b"server").startswith(b"=")
+
+
+def test_stages_are_told_with_percentiles_and_buckets(
+    conversation: "Conversation", service: Service, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage is a line; percentiles only where something was measured; buckets can be subtracted by who watches."""
+    measured = held_node.measure()
+    measured.stages["commit"].observe(0.0015, count=4)
+    monkeypatch.setattr(held_node, "measure", lambda: measured)
+    service.reply_latency.observe(0.1)
+    lines = lines_of(conversation, b"latency")
+    assert list(lines) == [f"latency_{name}" for name in STAGES]
+    commit = dict(part.split("=") for part in lines["latency_commit"].split(","))
+    assert (commit["count"], commit["sum_us"], commit["p50_us"], commit["p99_us"]) == ("4", "6000", "1500", "1990")
+    assert sum(map(int, commit["buckets"].split("|"))) == 4
+    assert "p50_us" not in lines["latency_queue"]
+
+
+def test_commands_are_counted_by_name_until_they_are_reset(conversation: "Conversation") -> None:
+    """As Redis's commandstats; CONFIG RESETSTAT begins anew."""
+    conversation.ask(b"SET", b"k", b"v")
+    conversation.ask(b"SET", b"k", b"v")
+    assert lines_of(conversation, b"commandstats")["cmdstat_set"] == "calls=2"
+    conversation.ask(b"CONFIG", b"RESETSTAT")
+    assert "cmdstat_set" not in lines_of(conversation, b"commandstats")
+
+
+def test_raft_says_whether_the_node_is_ready(conversation: "Conversation") -> None:
+    """The reason is empty where there is none."""
+    lines = lines_of(conversation, b"raft")
+    assert (lines["raft_ready"], lines["raft_not_ready"], lines["raft_elections"]) == ("1", "", "0")

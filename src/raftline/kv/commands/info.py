@@ -12,6 +12,8 @@ from raftline.kv.client import Client, Server
 from raftline.kv.commands.command import Arguments
 from raftline.kv.resp.replies import verbatim
 from raftline.kv.version import RAFTLINE_VERSION, REDIS_VERSION
+from raftline.runtime.histogram import Histogram, quantile
+from raftline.runtime.stages import STAGES
 
 __all__ = ["info"]
 
@@ -126,14 +128,51 @@ def _keyspace(server: Server) -> dict[str, object]:
 
 def _raft(server: Server) -> dict[str, object]:
     """Return every field of the node's status, and a line for each member."""
-    status = msgspec.structs.asdict(server.status())
+    measured = server.measure()
+    status = msgspec.structs.asdict(measured.status)
     members: tuple[Any, ...] = status.pop("members")
     lines: dict[str, object] = {f"raft_{name}": value for name, value in status.items()}
+    lines |= {
+        "raft_ready": not measured.not_ready,
+        "raft_not_ready": measured.not_ready,
+        "raft_elections": measured.elections,
+        "raft_pre_votes": measured.pre_votes,
+        "raft_leader_changes": measured.leader_changes,
+        "raft_snapshot_bytes": measured.snapshot_bytes,
+        "raft_restoring": measured.restoring,
+        "raft_queued_proposals": measured.proposals_queued,
+        "raft_queued_messages": measured.messages_queued,
+        "raft_queued_apply": measured.apply_queued,
+        "raft_queued_writes": measured.writes_queued,
+    }
     lines["raft_members"] = len(members)
     for number, member in enumerate(members):
         fields = msgspec.structs.asdict(member)
         lines[f"raft_member{number}"] = ",".join(f"{name}={_text(value)}" for name, value in fields.items())
     return lines
+
+
+def _latency(server: Server) -> dict[str, object]:
+    """Return the histograms of the stages of a write: count, sum, percentiles since the start, and the buckets.
+
+    Buckets are those of `raftline.runtime.histogram.BOUNDS_S`, and one for what took longer.
+    """
+    stages = {**server.measure().stages, "reply": server.reply_latency}
+    return {f"latency_{name}": _histogram(stages[name]) for name in STAGES}
+
+
+def _histogram(histogram: Histogram) -> str:
+    counts = list(histogram.counts)
+    fields = {"count": sum(counts), "sum_us": round(histogram.sum_s * 1e6)}
+    for name, fraction in (("p50_us", 0.5), ("p99_us", 0.99)):
+        seconds = quantile(counts, fraction)
+        if seconds is not None:
+            fields[name] = round(seconds * 1e6)
+    return ",".join([*(f"{name}={value}" for name, value in fields.items()), f"buckets={'|'.join(map(str, counts))}"])
+
+
+def _commandstats(server: Server) -> dict[str, object]:
+    return {f"cmdstat_{name}": f"calls={calls}" for name, calls in sorted(server.statistics.calls.items())}
 
 
 _SECTIONS: dict[str, Callable[[Server], dict[str, object]]] = {
@@ -145,6 +184,8 @@ _SECTIONS: dict[str, Callable[[Server], dict[str, object]]] = {
     "cpu": _cpu,
     "keyspace": _keyspace,
     "raft": _raft,
+    "latency": _latency,
+    "commandstats": _commandstats,
 }
 
 

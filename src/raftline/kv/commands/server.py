@@ -42,7 +42,9 @@ def config_resetstat(client: Client, _args: Arguments) -> bytes:
     """CONFIG RESETSTAT."""
     statistics = client.server.statistics
     for name in statistics.__struct_fields__:
-        setattr(statistics, name, 0)
+        if name != "calls":
+            setattr(statistics, name, 0)
+    statistics.calls.clear()
     return OK
 
 
@@ -63,5 +65,7 @@ def _parameters(client: Client) -> dict[str, str]:
         "port": str(facts.port),
         "proto-max-bulk-len": str(limits.value_bytes_max),
         "save": "",
+        "slowlog-log-slower-than": str(limits.slowlog_log_slower_than),
+        "slowlog-max-len": str(limits.slowlog_max_len),
         "timeout": "0",
     }

@@ -3,7 +3,7 @@
 To add a command: write its function in the file of its family, add its row here.
 """
 
-from raftline.kv.commands import connection, expiry, keys, reads, server, strings
+from raftline.kv.commands import connection, expiry, keys, reads, strings
 from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.hash_rows import HASH_ROWS
@@ -12,6 +12,7 @@ from raftline.kv.commands.introspection import CommandCommands
 from raftline.kv.commands.list_rows import LIST_ROWS
 from raftline.kv.commands.more_rows import MORE_KEY_ROWS, MORE_STRING_ROWS
 from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
+from raftline.kv.commands.server_rows import add_server_rows
 from raftline.kv.commands.set_rows import SET_ROWS
 from raftline.kv.commands.sorted_set_rows import SORTED_SET_ROWS
 
@@ -401,49 +402,7 @@ _client(
         ),
     ),
 )
-_containers(
-    "config",
-    "2.0.0",
-    "Look at the settings of this node.",
-    (
-        subcommand(
-            "config|get",
-            -3,
-            "pattern [pattern ...]",
-            "Return settings whose names match.",
-            local=server.config_get,
-            flags="admin",
-            since="2.0.0",
-        ),
-        subcommand(
-            "config|set",
-            -4,
-            "name value [name value ...]",
-            "Refused: settings are given when a server starts.",
-            local=server.config_set,
-            flags="admin",
-            since="2.0.0",
-        ),
-        subcommand(
-            "config|resetstat",
-            2,
-            "",
-            "Set the counters of INFO stats to 0.",
-            local=server.config_resetstat,
-            flags="admin",
-            since="2.0.0",
-        ),
-        subcommand(
-            "config|rewrite",
-            2,
-            "",
-            "Refused: there is no file to write to.",
-            local=server.config_rewrite,
-            flags="admin",
-            since="2.8.0",
-        ),
-    ),
-)
+add_server_rows(COMMANDS)
 _containers(
     "command",
     "2.8.13",

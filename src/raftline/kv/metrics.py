@@ -1,0 +1,182 @@
+"""The metrics of a node in Prometheus's words, gathered at the moment of a scrape.
+
+Every family is named in one of the tables here, with a sentence that says what it is; nothing is kept between scrapes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from raftline.kv.client import Statistics
+from raftline.kv.service import Service
+from raftline.kv.version import RAFTLINE_VERSION
+from raftline.runtime.histogram import BOUNDS_S, Histogram
+from raftline.runtime.measurements import Measurements
+from raftline.runtime.stages import STAGES
+
+__all__ = ["NodeCollector"]
+
+_ROLES = ("leader", "follower", "candidate", "learner", "removed", "waiting", "stranger")
+_POSITIONS = ("compacted", "snapshot", "applied", "commit", "last", "persisted")
+
+_GAUGES: dict[str, tuple[str, Callable[[Measurements], float]]] = {
+    "raftline_ready": ("1 if this node can serve every request now.", lambda m: not m.not_ready),
+    "raftline_term": ("The current term.", lambda m: m.status.term),
+    "raftline_leader_known": ("1 if this node knows who leads its term.", lambda m: m.status.leader_id is not None),
+    "raftline_log_bytes": ("Payload of the log behind what was compacted.", lambda m: m.status.log_bytes),
+    "raftline_log_memory_bytes": ("How much of the log is in memory.", lambda m: m.status.log_memory_bytes),
+    "raftline_sessions": ("Open sessions.", lambda m: m.status.sessions),
+    "raftline_session_reply_bytes": ("Replies remembered for retries.", lambda m: m.status.session_reply_bytes),
+    "raftline_snapshot_size_bytes": ("Size of the last snapshot taken by this process.", lambda m: m.snapshot_bytes),
+    "raftline_snapshot_in_progress": ("1 while a snapshot is written.", lambda m: m.status.snapshot_in_progress),
+    "raftline_restoring": ("1 while the state is replaced by a snapshot.", lambda m: m.restoring),
+    "raftline_change_in_progress": ("1 while the membership changes.", lambda m: m.status.change is not None),
+}
+_COUNTERS: dict[str, tuple[str, Callable[[Measurements], float]]] = {
+    "raftline_elections": ("Elections in which this node stood.", lambda m: m.elections),
+    "raftline_pre_votes": ("Times this node asked whether it could win.", lambda m: m.pre_votes),
+    "raftline_leader_changes": ("Leaders of new terms that this node came to know.", lambda m: m.leader_changes),
+    "raftline_snapshots_taken": ("Snapshots taken by this node.", lambda m: m.status.snapshots_taken),
+    "raftline_snapshots_installed": ("Snapshots restored by this node.", lambda m: m.status.snapshots_installed),
+    "raftline_disk_batches": ("Batches written to the log.", lambda m: m.status.disk_batches),
+    "raftline_apply_errors": ("Commands whose execution raised.", lambda m: m.status.apply_errors),
+}
+_PEER_COUNTERS = {
+    "raftline_peer_sent_messages": "Messages sent to a peer.",
+    "raftline_peer_sent_bytes": "Bytes sent to a peer.",
+    "raftline_peer_received_messages": "Messages received from a peer.",
+    "raftline_peer_received_bytes": "Bytes received from a peer.",
+    "raftline_peer_dropped_messages": "Messages not sent to a peer: its queue was full or its link down.",
+    "raftline_peer_reconnects": "Times the link to a peer was opened again.",
+}
+_CLIENT_COUNTERS: dict[str, tuple[str, Callable[[Statistics], float]]] = {
+    "raftline_client_connections": ("Client connections accepted.", lambda s: s.connections),
+    "raftline_rejected_connections": ("Connections refused: too many clients.", lambda s: s.rejected_connections),
+    "raftline_client_input_bytes": ("Bytes received from clients.", lambda s: s.input_bytes),
+    "raftline_client_output_bytes": ("Bytes sent to clients.", lambda s: s.output_bytes),
+    "raftline_protocol_errors": ("Requests that were no RESP.", lambda s: s.protocol_errors),
+    "raftline_slow_clients_closed": ("Clients closed because they were too slow.", lambda s: s.slow_clients_closed),
+    "raftline_failed_requests": ("Commands that Raft could not answer in time.", lambda s: s.failed_requests),
+}
+_STORE_GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
+    "raftline_clients": ("Connected clients.", lambda s: len(s.clients)),
+    "raftline_keys": ("Keys stored.", lambda s: s.store.count),
+    "raftline_keys_with_expiry": ("Keys that will expire.", lambda s: s.store.deadline_count),
+    "raftline_data_bytes": ("Estimated memory of the data.", lambda s: s.store.used_bytes),
+    "raftline_slowlog_entries": ("Commands in SLOWLOG.", lambda s: len(s.slowlog)),
+    "raftline_start_time_seconds": ("When this server started, since 1970.", lambda s: s.facts.started_ms / 1000),
+}
+
+
+class NodeCollector(Collector):
+    """Reads a server and its node whenever it is asked; `service` gives None until the server has started."""
+
+    def __init__(self, service: Callable[[], Service | None]) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; none before the server has started."""
+        service = self._service()
+        if service is None:
+            return
+        measured = service.measure()
+        yield from _raft(measured)
+        yield from _peers(measured)
+        yield _stages({**measured.stages, "reply": service.reply_latency})
+        yield from _clients(service)
+
+
+def _raft(measured: Measurements) -> Iterator[Metric]:
+    status = measured.status
+    labels = {"node": status.node_id, "cluster": status.cluster_id, "version": RAFTLINE_VERSION}
+    yield _labelled(GaugeMetricFamily, "raftline_node_info", "Always 1; says who this is.", labels, 1)
+    for name, (text, value) in _GAUGES.items():
+        yield GaugeMetricFamily(name, text, value=float(value(measured)))
+    for name, (text, value) in _COUNTERS.items():
+        yield CounterMetricFamily(name, text, value=float(value(measured)))
+    yield _by(GaugeMetricFamily, "raftline_role", "1 for the role this node has.", "role",
+              {role: role == status.role for role in _ROLES})  # fmt: skip
+    yield _by(GaugeMetricFamily, "raftline_log_index", "Positions in the log.", "position",
+              {position: getattr(status, f"{position}_index") for position in _POSITIONS})  # fmt: skip
+    voters = sum(member.voter for member in status.members)
+    yield _by(GaugeMetricFamily, "raftline_members", "Members as this node knows them.", "kind",
+              {"voter": voters, "learner": len(status.members) - voters})  # fmt: skip
+    queues = {
+        "proposals": measured.proposals_queued,
+        "messages": measured.messages_queued,
+        "apply": measured.apply_queued,
+        "disk": measured.writes_queued,
+        "requests": status.pending_requests,
+    }
+    yield _by(GaugeMetricFamily, "raftline_queue_length", "What waits: see docs/operations.md.", "queue", queues)
+    changes = CounterMetricFamily("raftline_role_changes", "Changes of role or leader.", labels=("role", "cause"))
+    for (role, cause), count in sorted(measured.role_changes.items()):
+        changes.add_metric((role, cause), count)
+    yield changes
+
+
+def _peers(measured: Measurements) -> Iterator[Metric]:
+    """Yield what is known of the others: positions on the leader only, links everywhere."""
+    status = measured.status
+    others = {member.node_id: member for member in status.members if member.node_id != status.node_id}
+    lag = {name: member.lag_entries for name, member in others.items() if member.lag_entries is not None}
+    heard = {name: member.heard_s_ago for name, member in others.items() if member.heard_s_ago is not None}
+    yield _by(GaugeMetricFamily, "raftline_peer_lag_entries", "Entries that a peer lacks on disk, as its leader knows.",
+              "peer", lag)  # fmt: skip
+    yield _by(GaugeMetricFamily, "raftline_peer_heard_seconds", "Time since this leader heard a peer.", "peer", heard)
+    yield _by(GaugeMetricFamily, "raftline_peer_connected", "1 while the link to a peer is open.", "peer",
+              {name: peer.connected for name, peer in measured.peers.items()})  # fmt: skip
+    yield _by(GaugeMetricFamily, "raftline_peer_queued_bytes", "Bytes that wait for a peer.", "peer",
+              {name: peer.queued_bytes for name, peer in measured.peers.items()})  # fmt: skip
+    for family, text in _PEER_COUNTERS.items():
+        field = family.removeprefix("raftline_peer_")
+        yield _by(CounterMetricFamily, family, text, "peer",
+                  {name: getattr(peer, field) for name, peer in measured.peers.items()})  # fmt: skip
+
+
+def _stages(stages: Mapping[str, Histogram]) -> Metric:
+    text = (
+        "Time that writes spend in each stage; the stages after `queue` are a sample, `append` and `fsync` per batch."
+    )
+    family = HistogramMetricFamily("raftline_stage_seconds", text, labels=("stage",))
+    for name in STAGES:
+        histogram = stages[name]
+        buckets = []
+        total = 0
+        for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        family.add_metric((name,), buckets, histogram.sum_s)
+    return family
+
+
+def _clients(service: Service) -> Iterator[Metric]:
+    statistics = service.statistics
+    for name, (text, value) in _STORE_GAUGES.items():
+        yield GaugeMetricFamily(name, text, value=value(service))
+    for name, (text, count) in _CLIENT_COUNTERS.items():
+        yield CounterMetricFamily(name, text, value=count(statistics))
+    yield CounterMetricFamily("raftline_expired_keys", "Keys that expired.", value=service.store.expired_count)
+    yield _by(CounterMetricFamily, "raftline_commands", "Commands begun, by name.", "command", statistics.calls)
+
+
+def _by(
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
+    name: str,
+    text: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    """Return a family with one label."""
+    family = kind(name, text, labels=(label,))
+    for key, value in sorted(values.items()):
+        family.add_metric((key,), float(value))
+    return family
+
+
+def _labelled(kind: type[GaugeMetricFamily], name: str, text: str, labels: Mapping[str, str], value: float) -> Metric:
+    """Return a family of one sample with several labels."""
+    family = kind(name, text, labels=tuple(labels))
+    family.add_metric(tuple(labels.values()), value)
+    return family
