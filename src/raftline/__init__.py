@@ -7,7 +7,7 @@ Layers, arrows only go down:
     testing → sim, linearizability          your state machine, simulated: a pytest plugin
     kv  → runtime, replica                  the Redis-protocol store
     lab → sim, core                         the labs of MIT 6.5840
-    sim → runtime, replica, wal, kv         the code that ships, under virtual time
+    sim → runtime, replica, wal, kv, client the code that ships, under virtual time
     runtime → replica, wal, transport       tasks, threads, clocks
     replica → core                          pure: core, state machine, sessions, waiters
     wal, transport → core                   bytes on disk, bytes between nodes

@@ -18,7 +18,7 @@ LAYERS: dict[str, set[str]] = {
     "testing": {"sim", "linearizability"},
     "kv": {"runtime", "replica"},
     "lab": {"sim", "core", "linearizability"},
-    "sim": {"runtime", "replica", "wal", "kv", "linearizability"},
+    "sim": {"runtime", "replica", "wal", "kv", "client", "linearizability"},
     "runtime": {"replica", "wal", "transport"},
     "replica": {"core"},
     "wal": {"core.entries"},

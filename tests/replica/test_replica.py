@@ -14,6 +14,7 @@ from raftline.core.raft import Raft
 from raftline.errors import ApplyError, Diverged, OutdatedSequence, ReplyForgotten, SessionClosed
 from raftline.replica.commands import close_session, in_session, open_session, plain
 from raftline.replica.replica import Replica
+from raftline.replica.sessions import Sessions
 
 
 def test_results_reach_their_proposers_in_log_order(driver: Any) -> None:
@@ -184,3 +185,9 @@ def test_an_equal_state_machine_passes_the_comparison() -> None:
     request = AppendRequest(1, 49, 1, (), 49, digest_index=leader.digest.index, digest=leader.digest.value)
     follower.step(Received("n1", request), 0.0)
     assert follower.digest.value == leader.digest.value
+
+
+def test_an_empty_table_of_sessions_is_used_as_it_is(driver: Any) -> None:
+    """Bounds that were given count from the first session on, not only for a table that holds one already."""
+    sessions = Sessions(count_max=1)
+    assert Replica(driver.replica.core, driver.machine, sessions).sessions is sessions

@@ -73,7 +73,7 @@ class Replica:
     def __init__(self, core: Raft, machine: StateMachine, sessions: Sessions | None = None) -> None:
         self.core = core
         self.machine = machine
-        self.sessions = sessions or Sessions()
+        self.sessions = Sessions() if sessions is None else sessions
         self.waiters = Waiters()
         self.digest = Digest(core.state.snapshot.index)
         self.applied: Index = core.state.snapshot.index

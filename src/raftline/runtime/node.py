@@ -29,6 +29,7 @@ from raftline.replica.commands import (
     transfer_leadership,
 )
 from raftline.replica.replica import Replica
+from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.backup import Backup, open_backup
 from raftline.runtime.clock import SystemClock
@@ -65,6 +66,8 @@ class Ports(msgspec.Struct, kw_only=True):
     random: RandomSource
     transport: Transport
     make_disk: Callable[[str, asyncio.AbstractEventLoop], DiskThread]
+    make_sessions: Callable[[], Sessions] = Sessions
+    """Its bounds decide what is forgotten, so they are no setting: every replica has to have the same."""
 
     @staticmethod
     def real(config: NodeConfig) -> "Ports":
@@ -426,7 +429,7 @@ class Node:
         return GroupLoop(
             _GROUP,
             config,
-            Replica(core, self.machine),
+            Replica(core, self.machine, self._ports.make_sessions()),
             loop=loop,
             clock=self._ports.clock,
             transport=self._ports.transport,

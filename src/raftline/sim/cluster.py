@@ -13,6 +13,7 @@ import msgspec
 
 from raftline.core.ids import NodeId
 from raftline.errors import ConfigError, SafetyViolation
+from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node, Ports
@@ -76,6 +77,7 @@ class Member:
             random=cluster.world.stream(f"elections/{name}"),
             transport=cluster.network.attach(self.name, loop, cluster.addresses[self.name]),
             make_disk=lambda _name, _loop: SimDiskThread(loop, disk),
+            make_sessions=cluster.make_sessions,
         )
         self.loop = loop
         self.ready = False
@@ -141,6 +143,7 @@ class SimCluster:
         *,
         config_of: ConfigOf,
         make_machine: Callable[[], StateMachine],
+        make_sessions: Callable[[], Sessions] = Sessions,
         disk_faults: DiskFaults = CALM_DISK,
         trace: Callable[[str, str, str], None] | None = None,
     ) -> None:
@@ -148,6 +151,7 @@ class SimCluster:
         self.random = world.stream("cluster")
         self.config_of = config_of
         self.make_machine = make_machine
+        self.make_sessions = make_sessions
         self.disk_faults = disk_faults
         self.trace = trace
         self.point_crashes: list[tuple[NodeId, str]] = []

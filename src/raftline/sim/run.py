@@ -28,6 +28,7 @@ from raftline.sim.kv_door import KvDoor
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
 from raftline.sim.older_reads import OlderReads
+from raftline.sim.once_clients import OnceClients
 from raftline.sim.scenario import Outcome, Scenario, resolve
 from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
@@ -63,7 +64,8 @@ class _Run:
         self, seed: int, scenario: Scenario, make_machine: Callable[[], KvMachine], *, keep_trace: bool
     ) -> None:
         self.scenario = scenario = resolve(seed, scenario)
-        plan, workload = scenario.plan, scenario.workload
+        plan, workload, settings = scenario.plan, scenario.workload, scenario.settings
+        assert settings is not None, "resolved"
         assert plan is not None, "resolved"
         assert workload is not None, "resolved"
         assert scenario.size is not None, "resolved"
@@ -75,6 +77,7 @@ class _Run:
             scenario.size,
             config_of=self._config_of,
             make_machine=self._upgrading(make_machine) if scenario.upgraded else make_machine,
+            make_sessions=settings.make_sessions,
             disk_faults=plan.disk_faults(),
             trace=self.trace.note if keep_trace else None,
         )
@@ -87,7 +90,12 @@ class _Run:
         )
         self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"))
         self.cluster.on_message_delivered = self.older_reads.on_delivered
-        self.sessions = SessionClients(self.cluster, workload.session_clients, self.world.stream("sessions"))
+        evicts = settings.evicts
+        count = 0 if evicts else workload.session_clients
+        self.sessions = SessionClients(self.cluster, count, self.world.stream("sessions"))
+        self.once = OnceClients(
+            self.cluster, KvDoor(self.cluster), workload.once_clients, self.world.stream("once"), evicts=evicts
+        )
 
     def _upgrading(self, make_machine: Callable[[], KvMachine]) -> Callable[[], KvMachine]:
         """Return what makes the machines that are there, and then newer ones."""
@@ -127,6 +135,7 @@ class _Run:
         self.nemesis.start()
         self.workload.start()
         self.sessions.start()
+        self.once.start()
         self.expiring.start()
         self.older_reads.start()
         world.run_for(scenario.safety_s)
@@ -139,15 +148,17 @@ class _Run:
             )
         self.workload.stop()
         self.sessions.stop()
+        self.once.stop()
         self.expiring.stop()
         self.older_reads.stop()
         self._wait_for_answers()
         aftermath = Aftermath(self.cluster, self.workload)
         aftermath.ask_everybody()
         aftermath.check()
-        if self.sessions.waiting:
-            raise LivenessViolation(f"{self.sessions.waiting} repeat a command and are not answered (G8)")
+        if waiting := self.sessions.waiting + self.once.waiting:
+            raise LivenessViolation(f"{waiting} repeat a command and are not answered (G8)")
         self.sessions.check_end()
+        self.once.check_end()
         self._check_history()
 
     def _recover(self) -> None:
@@ -162,7 +173,7 @@ class _Run:
         """Let every request that is under way end, and followers hear of the last commit."""
         world = self.world
         end = world.now + self.workload.plan.timeout_s
-        while world.now < end and (self.workload.under_way or self.sessions.waiting):
+        while world.now < end and (self.workload.under_way or self.sessions.waiting or self.once.waiting):
             world.run_for(min(_LOOK_AGAIN_S, end - world.now))
         world.run_for(1.0)
 
@@ -247,6 +258,7 @@ def _fill(outcome: Outcome, run: _Run) -> None:
         faults["clock jumps"] += member.clock.jumps
         points.update(member.disk.reached)
     faults["storage failures"] = cluster.storage_failures
+    faults.update({f"once {name}": count for name, count in run.once.told.items()})
     faults["commands repeated"] = repeated(checkers.committed)
     faults.update(run.older_reads.counts)
     faults["upgrades done"] = sum(

@@ -11,6 +11,7 @@ import msgspec
 from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId
 from raftline.errors import ConfigError
+from raftline.replica.sessions import Sessions
 from raftline.sim.acts import ACTS, Act, NemesisPlan, describe_act, draw_acts
 from raftline.sim.loop import derive_seed
 from raftline.sim.workload import WorkloadPlan
@@ -52,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     committed_max: int = 4096
     apply_slice: int = 16
     log_memory_bytes: int = 32 << 20
+    sessions_max: int = 10_000
+    session_reply_bytes_max: int = 8 << 20
 
     @staticmethod
     def draw(random: Random) -> "Settings":
@@ -79,6 +82,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             apply_slice=some(16, 1, 512),
             log_memory_bytes=some(32 << 20, 0, 200, 5000),
         )
+
+    def with_evictions(self, random: Random) -> "Settings":
+        """Return the same, one time in five with so little room for sessions that they have to give way."""
+        if random.random() >= 0.2:
+            return self
+        return msgspec.structs.replace(
+            self, sessions_max=2 + int(3 * random.random()), session_reply_bytes_max=10 + int(20 * random.random())
+        )
+
+    @property
+    def evicts(self) -> bool:
+        """Say whether sessions, or their replies, have to give way."""
+        return self.sessions_max < Settings().sessions_max
+
+    def make_sessions(self) -> Sessions:
+        """Return an empty table of sessions within the bounds."""
+        return Sessions(count_max=self.sessions_max, reply_bytes_max=self.session_reply_bytes_max)
 
     def core(self, chunk_bytes: int) -> CoreConfig:
         """Return the core's settings."""
@@ -166,7 +186,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         scenario = self.scenario
         assert scenario.plan is not None, "resolved"
         assert scenario.workload is not None, "resolved"
-        clients = scenario.workload.clients + scenario.workload.session_clients + scenario.workload.expiry_clients
+        clients = scenario.workload.everybody
         chances = ", ".join(
             f"{name} {getattr(scenario.plan, name):g}" for name in CHANCES if getattr(scenario.plan, name)
         )
@@ -196,6 +216,8 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
     chunk_bytes = scenario.chunk_bytes or 64 + int(20_000 * random.random() ** 4)
     settings = scenario.settings or Settings.draw(random)
     if scenario.plan is None:
+        random = Random(derive_seed(seed, "sessions"))  # noqa: S311  its own stream leaves the others as they were
+        settings = settings.with_evictions(random) if scenario.settings is None else settings
         random = Random(derive_seed(seed, "churn"))  # noqa: S311  as above; its own stream leaves the others as they were
         plan = plan.with_churn(scenario.safety_s, random)
     upgraded = scenario.upgraded

@@ -45,10 +45,17 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 4.0
     read_share: float = 0.4
     value_bytes_max: int = 40
-    session_clients: int = 2
-    """Others, that repeat commands in sessions until they know."""
+    session_clients: int = 1
+    """Others, that repeat commands in sessions until they know; none where sessions have to give way."""
+    once_clients: int = 2
+    """Others, that do so over RESP, with the decisions of raftline.Client, and give up at a deadline."""
     expiry_clients: int = 1
     """Others, with keys that expire."""
+
+    @property
+    def everybody(self) -> int:
+        """Return how many clients of all kinds there are."""
+        return self.clients + self.session_clients + self.once_clients + self.expiry_clients
 
     @staticmethod
     def draw(random: Random) -> "WorkloadPlan":

@@ -176,6 +176,24 @@ _SCENARIOS: dict[str, Scenario] = {
         snapshot_entries=40,
         upgraded=True,
     ),
+    # More sessions than there is room for, and replies that have to make room, while leaders come and go.
+    "evictions": Scenario(
+        safety_s=20.0,
+        plan=NemesisPlan(
+            kill_leader=6,
+            isolate_leader=10,
+            lag=4,
+            kill_machine=4,
+            down_s_max=1.5,
+            cut_s_max=2.5,
+            loss=0.1,
+            delay=0.1,
+            slow_sync=0.1,
+        ),
+        workload=WorkloadPlan(clients=2, once_clients=7, expiry_clients=0),
+        settings=Settings(sessions_max=3, session_reply_bytes_max=10),
+        snapshot_entries=25,
+    ),
     # Voters are removed and come back, and the leadership is handed over.
     "members": Scenario(
         safety_s=20.0,

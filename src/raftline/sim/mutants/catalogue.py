@@ -15,6 +15,7 @@ from raftline.sim.mutants import (
     replication,
     runtime,
     services,
+    sessions,
     snapshots,
     timers,
 )
@@ -31,6 +32,7 @@ CATALOGUE: tuple[Mutant, ...] = (
     *messages.MUTANTS,
     *runtime.MUTANTS,
     *services.MUTANTS,
+    *sessions.MUTANTS,
     *members.MUTANTS,
     *flow.MUTANTS,
 )
