@@ -139,6 +139,24 @@ def test_sessions_digest_and_time_travel_in_the_snapshot(driver: Any) -> None:
     assert other.replica.sessions.find(session) == driver.replica.sessions.find(session)
 
 
+def test_what_a_restored_snapshot_holds_is_not_applied_again(driver: Any) -> None:
+    """A newer snapshot than the installed one was found on disk: entries that it covers are passed over (D11, F8)."""
+    replica = driver.replica
+    driver.propose(plain(b"a"), plain(b"b"), plain(b"c"))
+    last = replica.applied
+    meta, chunks = replica.snapshot()
+    copied = list(chunks)
+    other = type(driver)(type(driver.machine)())
+    other.replica.restore_begin(SnapshotMeta(meta.index, meta.term, meta.membership))
+    other.replica._to_apply.extend(Entry(index, meta.term, plain(b"x")) for index in range(last - 1, last + 2))
+    other.replica.restore_header(copied[0])
+    other.replica.machine.restore_chunk(copied[1])
+    other.replica.core.state.commit = max(other.replica.core.state.commit, last + 1)
+    other.replica.restore_end(0.0)
+    assert other.replica.applied == last
+    assert [entry.index for entry in other.replica._to_apply] == [last + 1]
+
+
 def _follower() -> Replica:
     config = CoreConfig(guard_lost_disk=False)
     members = Membership.of({"n1": "127.0.0.1:1", "n2": "127.0.0.1:2", "n3": "127.0.0.1:3"})

@@ -176,13 +176,18 @@ class Replica:
         self.digest.restart_at(self.restoring.index, header.digest)
 
     def restore_end(self, now: float) -> None:
-        """Finish: the state is the snapshot's; entries behind it may be applied."""
+        """Finish: the state is the snapshot's; entries behind it may be applied.
+
+        It may be a newer snapshot than the one that was installed, and hold entries that were committed meanwhile.
+        """
         meta = self.restoring
         assert meta is not None, "a restore was begun"
         self.machine.restore_end()
         if self.version.in_force > 1:
             self.machine.use_version(self.version.in_force)
         self.restoring = None
+        while self._to_apply and self._to_apply[0].index <= meta.index:
+            self._to_apply.popleft()
         self.applied = meta.index
         self.applied_term = meta.term
         self.waiters.skip_to(meta.index)
