@@ -106,6 +106,24 @@ def _status(
     raise typer.Exit(run_status(target, as_json=as_json, watch=watch, timeout_s=timeout_s))
 
 
+@app.command("top")
+@with_access
+def _top(
+    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Client address of any node.")],
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and leave; so, too, into a pipe.")] = False,
+    interval_s: Annotated[float, typer.Option("--interval-s", min=0.1, help="Look again after this long.")] = 1.0,
+    timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait this long for a node.")] = 1.0,
+) -> None:
+    """Watch a cluster live: roles, positions, commands per second, latency by stage, snapshots; q quits.
+
+    Exit code 0; with --once 1 if a member does not answer; 69: the node asked does not answer.
+    """
+    from raftline.cli.top import run_top  # noqa: PLC0415  see the module's docstring
+
+    raise typer.Exit(run_top(target, once=once, interval_s=interval_s, timeout_s=timeout_s))
+
+
 @app.command("demo")
 def _demo() -> None:
     """Start three servers, write, kill the leader with SIGKILL, and prove that nothing acknowledged is lost."""
