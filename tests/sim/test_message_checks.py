@@ -2,6 +2,7 @@
 
 from random import Random
 
+import msgspec
 import pytest
 
 from raftline.core.config import CoreConfig
@@ -154,6 +155,16 @@ def test_what_is_not_on_disk_may_not_be_said() -> None:
         world.send(VoteReply(2, 2, granted=True))
 
 
+def test_a_term_may_be_overtaken_on_disk_before_its_votes_are_asked_for() -> None:
+    """Two elections may wait for one write; what the first asks for is as safe as if it had come in time (C2, E11)."""
+    world = World()
+    world.durable.term, world.durable.vote = 3, "n1"
+    world.send(VoteRequest(2, 1, 1))
+    world.durable.term, world.durable.vote = 3, "n2"
+    with pytest.raises(SafetyViolation, match=r"asks for votes in term 3, its disk says otherwise \(C2, E11\)"):
+        world.send(VoteRequest(3, 1, 1))
+
+
 def test_two_votes_in_a_term_are_noticed() -> None:
     """Also if the disk forgot the first in between (A11)."""
     world = World()
@@ -209,6 +220,19 @@ def test_entries_are_sent_again_only_if_somebody_asked() -> None:
     world.now += 0.01
     with pytest.raises(SafetyViolation, match=r"sends n2 entries from 1 again, 10\.0 ms after .* nobody asked"):
         world.send(request)
+
+
+def test_a_late_word_of_a_lost_disk_makes_a_leader_start_over() -> None:
+    """It cannot know that the follower wrote since; any other refusal is no reason to repeat a heartbeat (A7, C14)."""
+    world = World()
+    world.lead()
+    refusal = AppendReply(1, 1, success=False, prev_index=0, match_index=0)
+    world.send(HEARTBEAT)
+    world.checks.on_delivered("n2", "n1", msgspec.structs.replace(refusal, unestablished=True))
+    world.send(HEARTBEAT)
+    world.checks.on_delivered("n2", "n1", refusal)
+    with pytest.raises(SafetyViolation, match="repeats its heartbeat to n2"):
+        world.send(HEARTBEAT)
 
 
 def test_a_request_comes_from_one_view_of_the_log() -> None:

@@ -60,6 +60,10 @@ class LeaderChecks:
                 self._violated(source, f"repeats its heartbeat to {target} after {1000 * passed_s:.1f} ms (A7, A25)")
         self._empty[key] = now, content
 
+    def on_doubted(self, leader: NodeId, follower: NodeId) -> None:
+        """A follower said, maybe long ago, that its disk was lost: its leader may start over with it (C14)."""
+        self._empty.pop((leader, follower), None)
+
     def check_turn(self, core: Raft, refusals: set[NodeId]) -> None:
         """Look at a leader after its turn; `refusals` names the followers that refused its probe in it."""
         state = core.state

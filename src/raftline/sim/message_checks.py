@@ -174,6 +174,8 @@ class MessageChecks:
             if stream is not None:
                 stream.at = float("-inf")
                 stream.highest = 0
+        if kind is AppendReply and message.unestablished and not message.success:
+            self.leading.on_doubted(target, source)
 
     def on_sent(self, source: NodeId, target: NodeId, message: Any) -> None:
         """Nothing is said that is not on disk (C2), and nobody votes twice in a term (A11)."""
@@ -196,7 +198,8 @@ class MessageChecks:
 
     def _on_vote_request(self, source: NodeId, _target: NodeId, request: VoteRequest, durable: Durable) -> None:
         if not request.pre_vote:
-            if durable.term != request.term or durable.vote != source:
+            # A later term may be on disk by now: what waits for one write goes to the disk, and is said, together.
+            if durable.term < request.term or (durable.term == request.term and durable.vote != source):
                 self._violated(source, f"asks for votes in term {request.term}, its disk says otherwise (C2, E11)")
             self._on_vote(source, source, request.term, durable)
 
