@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test soak bench lint types ci format clean
+.PHONY: help demo test oracle soak bench lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
 	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
+	@echo 'make oracle  10,000 random sequences of commands, compared with a real redis-server'
 	@echo 'make soak    simulate seed after seed until stopped (SEED=N to begin with a certain one)'
 	@echo 'make bench   raftline beside etcd and Redis, as far as they are installed (BENCH_ARGS="--rounds 5")'
 	@echo 'make lint    ruff, rules and format'
@@ -25,6 +26,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	@bash scripts/install-redis-tools
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+oracle: $(STAMP)
+	@bash scripts/install-redis-tools
+	ORACLE_SEQUENCES=5000 $(BIN)/python -m pytest --timeout 0 tests/kv/commands/test_values_against_redis.py
 
 soak: $(STAMP)
 	@bash scripts/soak $(BIN)/raftline $(SEED)

@@ -41,6 +41,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "In Redis it depends on how large the set is or once was.",
     ),
     Difference(
+        "walked-scores",
+        "zscan",
+        "A whole score of 10^17 or more is written with an exponent.",
+        "So do all other commands. In Redis it depends on how large the set is or once was.",
+    ),
+    Difference(
         "memory",
         "memory",
         "MEMORY USAGE says what INFO counts here.",
