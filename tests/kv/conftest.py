@@ -286,6 +286,12 @@ def conversation(service: Service, held_node: HeldNode) -> Conversation:
 
 
 @pytest.fixture
+def new_client(held_node: HeldNode) -> Callable[[Service], Conversation]:
+    """Return a function that connects to a service around `held_node`."""
+    return lambda service: Conversation(service, held_node)
+
+
+@pytest.fixture
 def new_conversation() -> Callable[..., Conversation]:
     """Return a function that makes a conversation with a new, empty store."""
 

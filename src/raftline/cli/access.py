@@ -16,7 +16,7 @@ import typer
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.output import complain
 
-__all__ = ["PASSWORD_VARIABLE", "Access", "current_access", "use_access", "with_access"]
+__all__ = ["PASSWORD_VARIABLE", "Access", "current_access", "login_trouble", "use_access", "with_access"]
 
 PASSWORD_VARIABLE = "RAFTLINE_PASSWORD"  # noqa: S105  where it is, not what it is
 
@@ -54,6 +54,13 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     def client_options(self) -> dict[str, Any]:
         """Return the keywords for `redis.Redis`."""
         return self.connection_options() | ({"ssl": True} if self.tls else {})
+
+
+def login_trouble(error: Exception) -> str:
+    """Say in words that a node did not let us in, and what to do."""
+    if current_access().password:
+        return f"{str(error).rstrip('.')}: correct the variable {PASSWORD_VARIABLE}, or --user"
+    return f"log in: put the password into the variable {PASSWORD_VARIABLE}, and give --user unless it is default's"
 
 
 _current = Access()

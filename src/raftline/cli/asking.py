@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from raftline.cli.access import current_access
+from raftline.cli.access import current_access, login_trouble
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import Unreachable
 from raftline.errors import ConfigError, OperatingError
@@ -66,6 +66,8 @@ class Asker:
             for words in commands:
                 self._connection.send_command(*words)
             return [self._connection.read_response() for _ in commands]
+        except redis.AuthenticationError as error:
+            raise NodeRefusal(f"{self.target}: {login_trouble(error)}") from None
         except redis.ResponseError as error:
             raise NodeRefusal(f"{self.target} refuses: {error}") from None
         except redis.TimeoutError:

@@ -72,6 +72,8 @@ def _register_server() -> None:
     config = typer.Option("--config", metavar="FILE", help=f"TOML file of settings. [variable: {CONFIG_VARIABLE}]")
     options: list[tuple[str, Any]] = [("config", config)]
     for row in settings_table():
+        if row.is_secret:
+            continue
         default = f" [default: {row.default_text}]" if row.default_text else ""
         unit = f" ({row.unit})" if row.unit and row.unit.upper() != row.metavar else ""
         options.append((row.name, typer.Option(row.flag, metavar=row.metavar, help=row.help + unit + default)))

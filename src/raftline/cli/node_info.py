@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from raftline.cli.access import Access, current_access
+from raftline.cli.access import Access, current_access, login_trouble
 from raftline.cli.exit_codes import ExitCode
 from raftline.errors import OperatingError
 
@@ -78,6 +78,8 @@ def ask_node(host: str, port: int, timeout_s: float = 2.0, access: Access | None
     client.set_response_callback("INFO", _unparsed)
     try:
         text = client.execute_command("INFO", "raft")  # type: ignore[no-untyped-call]
+    except redis.AuthenticationError as error:
+        raise Unreachable(f"{where}: {login_trouble(error)}") from None
     except redis.TimeoutError:
         raise Unreachable(f"{where} does not answer within {timeout_s} s") from None
     except (redis.InvalidResponse, UnicodeDecodeError):

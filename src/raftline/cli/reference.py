@@ -18,7 +18,8 @@ def settings_reference() -> str:
     for row in settings_table():
         default = f"`{row.default_text}`" if row.default_text else ("must be given" if row.required else "empty")
         about = row.help.replace("|", "\\|")
-        lines.append(f"| `{row.name}` | `{row.flag}` | `{row.variable}` | {default} | {row.unit} | {about} |")
+        flag = "none" if row.is_secret else f"`{row.flag}`"
+        lines.append(f"| `{row.name}` | {flag} | `{row.variable}` | {default} | {row.unit} | {about} |")
     return "\n".join(lines)
 
 

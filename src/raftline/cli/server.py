@@ -26,6 +26,7 @@ from raftline.cli.logs import set_up_logs
 from raftline.cli.output import complain, say
 from raftline.cli.settings import (
     COMMAND_SPARE_BYTES,
+    VARIABLE_PREFIX,
     ServerSettings,
     limits_of,
     node_config_of,
@@ -34,6 +35,7 @@ from raftline.cli.settings import (
 )
 from raftline.cli.settings_loading import Loaded
 from raftline.errors import ConfigError
+from raftline.kv.addresses import is_loopback
 from raftline.kv.machine import KvMachine
 from raftline.kv.monitor import Monitor
 from raftline.kv.server import KvServer
@@ -62,6 +64,7 @@ def run_server(loaded: Loaded) -> ExitCode:
     for name in loaded.unknown_variables:
         _log.warning("unknown variable: it changes nothing", variable=name, see="raftline server --help")
     _raise_open_files_limit(settings.clients_max)
+    _warn_of_open_doors(settings)
     try:
         settings = with_cluster_id(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -116,8 +119,10 @@ def _cluster_of(target: str, access: Access) -> str:
 def _access_of(settings: ServerSettings) -> Access:
     """Return how this node reaches the client port of another one of its cluster: as its own is reached."""
     if settings.tls_clients == "off":
-        return Access()
-    return Access(tls=True, ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
+        return Access(password=settings.password)
+    return Access(
+        tls=True, ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key, password=settings.password
+    )
 
 
 async def _serve(settings: ServerSettings) -> ExitCode:
@@ -139,6 +144,8 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         default_reads=settings.reads,
         drain_s_max=settings.drain_s_max,
         tls=_client_tls(settings, tls),
+        password=settings.password,
+        is_protected=settings.protected_mode == "on" and settings.tls_clients != "mutual",
     )
     running = contextlib.AsyncExitStack()
     monitor = _monitor(settings, node, server)
@@ -240,6 +247,27 @@ def _ports(settings: ServerSettings, tls: TlsFiles | None = None) -> Ports:
         tls=tls if settings.tls_peers == "mutual" else None,
     )
     return ports
+
+
+def _warn_of_open_doors(settings: ServerSettings) -> None:
+    """Say what everybody who reaches this machine could do, and the ways to prevent it."""
+    host = settings.bind or own_address_of(settings).host
+    if is_loopback(host):
+        return
+    if settings.tls_peers == "off":
+        _log.warning(
+            "the peer port is open: whoever reaches it can act as a node; set tls_peers, or shield the network",
+            host=host,
+        )
+    if not settings.password and settings.tls_clients != "mutual":
+        if settings.protected_mode == "on":
+            _log.warning(
+                "protected mode: clients of other machines are refused while the user default needs no password; set "
+                f"{VARIABLE_PREFIX}PASSWORD, or use ACL SETUSER, or tls_clients=mutual, or protected_mode=off",
+                host=host,
+            )
+        else:
+            _log.warning("the client port is open: whoever reaches it may do everything, unless ACL says no", host=host)
 
 
 def _raise_open_files_limit(clients_max: int) -> None:

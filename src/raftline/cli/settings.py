@@ -35,12 +35,16 @@ _NODE = NodeConfig(node_id="", members={}, data_dir="")
 _LIMITS = Limits()
 
 
-def _about(help_text: str, unit: str = "", **bounds: Any) -> Meta:
-    return Meta(description=help_text, extra={"unit": unit}, **bounds)
+def _about(help_text: str, unit: str = "", *, is_secret: bool = False, **bounds: Any) -> Meta:
+    return Meta(description=help_text, extra={"unit": unit, "is_secret": is_secret}, **bounds)
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `raftline server` can be told."""
+
+    def __repr__(self) -> str:
+        """Show no password, wherever this is shown."""
+        return f"ServerSettings(id={self.id!r})"
 
     id: Annotated[str, _about("This node's name; one of the names in `cluster`, if that is given.")]
     data_dir: Annotated[str, _about("Directory of this node's log and snapshots; made if it is missing.")]
@@ -181,6 +185,18 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_ca: Annotated[
         str, _about("Certificates of the authorities that clients and peers are verified with; PEM, as above.")
     ] = ""
+    password: Annotated[
+        str,
+        _about(
+            "What the user `default` has to give on this node, in addition to what ACL SETUSER says; no flag, because "
+            "everybody on a machine may read command lines.",
+            is_secret=True,
+        ),
+    ] = ""
+    protected_mode: Annotated[
+        Literal["on", "off"],
+        _about("While `default` needs no password, only clients of this machine, or with a certificate, are served."),
+    ] = "on"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _about("Least important lines to log, on standard error.")
     ] = "info"
@@ -198,6 +214,8 @@ class Setting(Struct, frozen=True):
     """`msgspec.UNSET` if it has to be given."""
     unit: str
     help: str
+    is_secret: bool = False
+    """It has no flag, and is shown nowhere."""
 
     @property
     def required(self) -> bool:
@@ -254,7 +272,8 @@ def settings_table() -> tuple[Setting, ...]:
         if field.default_factory is not NODEFAULT:
             default = field.default_factory()
         assert meta.extra is not None
-        rows.append(Setting(field.name, annotated, default, meta.extra["unit"], meta.description or ""))
+        about = meta.extra
+        rows.append(Setting(field.name, annotated, default, about["unit"], meta.description or "", about["is_secret"]))
     return tuple(rows)
 
 

@@ -118,7 +118,8 @@ def _value_of(row: Setting, written: Any, origin: str) -> Any:
         value = _parser(row)(written)
         return msgspec.convert(value, row.type)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_shown(written)} cannot be used: {_in_words(str(error), row)}") from None
+        shown = "what is there" if row.is_secret else _shown(written)
+        raise ConfigError(f"{origin}: {shown} cannot be used: {_in_words(str(error), row)}") from None
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from None
 

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from raftline.kv.acl.denials import Denials
+from raftline.kv.acl.user import DEFAULT_NAME
 from raftline.kv.limits import Limits
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
@@ -15,7 +17,7 @@ from raftline.runtime.measurements import Measurements
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
-__all__ = ["Client", "Server", "ServerFacts", "Statistics"]
+__all__ = ["Client", "Guardian", "Server", "ServerFacts", "Statistics"]
 
 Reply = Callable[[], bytes]
 
@@ -44,6 +46,20 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     started_ms: int
 
 
+class Guardian(Protocol):
+    """Decides what a client may do; `Guard` is the one there is."""
+
+    @property
+    def denials(self) -> Denials:
+        """What was refused lately."""
+
+    def is_free(self, client: "Client") -> bool:
+        """Say whether nothing has to be asked about this client's commands for now."""
+
+    def refusal(self, client: "Client", command: Any, args: list[bytes]) -> bytes | None:
+        """Return the reply to a command that the client may not use like this; None if it may."""
+
+
 class Server(Protocol):
     """The node as its clients see it."""
 
@@ -58,6 +74,10 @@ class Server(Protocol):
     @property
     def statistics(self) -> Statistics:
         """What it counted."""
+
+    @property
+    def guard(self) -> "Guardian":
+        """Who decides what each client may do."""
 
     @property
     def store(self) -> Store:
@@ -98,6 +118,7 @@ class Client:
         "connected_ms",
         "default_reads",
         "id",
+        "is_authenticated",
         "last_command",
         "last_ms",
         "library_name",
@@ -112,6 +133,7 @@ class Client:
         "server",
         "skip_reply",
         "staleness_s_max",
+        "user",
     )
 
     def __init__(
@@ -139,7 +161,27 @@ class Client:
         self.name = b""
         self.library_name = b""
         self.library_version = b""
+        self.user = DEFAULT_NAME
+        """As whom it logged in."""
+        self.is_authenticated = False
+        """It logged in, or it need not."""
         self.reset()
+
+    def log_in(self, user: bytes) -> None:
+        """Go on as this user, whose password was right."""
+        self.user = user
+        self.is_authenticated = True
+
+    def line(self) -> str:
+        """Return what CLIENT INFO and CLIENT LIST say of it."""
+        now_ms = self.server.now_ms()
+        return (
+            f"id={self.id} addr={self.address} laddr={self.local_address} name={self.name.decode()}"
+            f" age={max(0, now_ms - self.connected_ms) // 1000} idle={max(0, now_ms - self.last_ms) // 1000}"
+            f" flags={'e' if self.no_evict else 'N'} db=0 sub=0 psub=0 ssub=0 multi=-1 oll={self.pending}"
+            f" cmd={self.last_command or 'NULL'} user={self.user.decode(errors='replace')} redir=-1"
+            f" resp={self.protocol} lib-name={self.library_name.decode()} lib-ver={self.library_version.decode()}\n"
+        )
 
     def close(self) -> None:
         """Let go of what is held for a client that is gone."""
@@ -150,6 +192,8 @@ class Client:
     def reset(self) -> None:
         """Go back to what a new connection is like, the name of its library aside (RESET)."""
         self.protocol = 2
+        self.user = DEFAULT_NAME
+        self.is_authenticated = not self.server.store.users.default_needs_password
         self.name = b""
         self.muted = False
         self.skip_reply = False

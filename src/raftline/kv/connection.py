@@ -13,7 +13,15 @@ import structlog
 
 from raftline.errors import ConfigError, RaftlineError
 from raftline.kv.client import Client
-from raftline.kv.commands.command import Arguments, LocalFunction, ReadFunction, Refused, TaskFunction
+from raftline.kv.commands.command import (
+    Arguments,
+    LocalFunction,
+    ReadFunction,
+    Refused,
+    Settled,
+    TaskFunction,
+    Unsettled,
+)
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, encode_command
 from raftline.kv.once import unwrap
@@ -35,6 +43,8 @@ _SLICE_BYTES = 32 << 10
 """Input is parsed in pieces of this size, so that one turn of the loop is short whatever a client sends."""
 _COMMANDS_PER_TURN = 1024
 _BACKLOG_BYTES_MAX = 64 << 10
+_STRANGERS_BYTES_MAX = 16 << 10
+"""Half a request of a client that has not logged in may be this long."""
 _HTTP_WORDS = frozenset({b"POST", b"HOST:"})
 _OLDER = frozenset({"bounded", "stale"})
 _INTERNAL_ERROR = error("ERR internal error: this node's log says more")
@@ -54,6 +64,7 @@ class Connection:
         "_commands",
         "_held_bytes",
         "_input",
+        "_is_free",
         "_is_large",
         "_is_ready",
         "_limits",
@@ -64,6 +75,7 @@ class Connection:
         "_parser",
         "_reading",
         "_reads",
+        "_settling",
         "_slots",
         "_task",
         "_turn_s",
@@ -87,6 +99,8 @@ class Connection:
         self._commands: deque[Arguments] = deque()
         self._backlog_bytes = 0
         self._is_large = False
+        self._is_free = client.server.guard.is_free(client)
+        self._settling: Slot | None = None
         self._slots: deque[Slot] = deque()
         self._reads: list[Read] = []
         self._reading: list[Read] = []
@@ -230,6 +244,7 @@ class Connection:
         """Parse and start commands until one has to wait, the turn is long enough, or there are no more."""
         commands = self._commands
         client = self.client
+        self._is_free = client.server.guard.is_free(client)
         count = 0
         if commands or self._input:
             self._turn_s = self._clock()
@@ -245,6 +260,8 @@ class Connection:
             else:
                 commands.popleft()
                 count += 1
+        if not (self._is_free or client.is_authenticated) and self._parser.partial_bytes > _STRANGERS_BYTES_MAX:
+            self._on_protocol_error("unauthenticated bulk length")
         client.pending = len(self._slots)
         client.server.statistics.commands += count
 
@@ -269,6 +286,11 @@ class Connection:
         limits = self._limits
         if self.is_output_blocked or self._task is not None:
             return True
+        if self._settling is not None:
+            if self._settling.reply is None:
+                return True
+            self._settling = None
+            self._is_free = self.client.server.guard.is_free(self.client)
         if self._out_bytes > limits.output_pause_bytes:
             self._be_ready()
             return True
@@ -281,6 +303,8 @@ class Connection:
             self._on_unknown(args)
         elif not plan.args_min <= len(args) <= plan.args_max:
             self._reply(arity_refusal(plan))
+        elif not self._is_free and (refusal := self.client.server.guard.refusal(self.client, plan.command, args)):
+            self._reply(refusal)
         elif (plan.write and (self._reads or self._reading)) or (plan.after_all and self._slots):
             return False
         elif self._is_large and (refusal := size_refusal(plan, args, self._limits)) is not None:
@@ -307,7 +331,9 @@ class Connection:
         except Refused as refused:
             self._reply(refused.reply)
             return True
-        if plan.read is not None:
+        if not self._is_free and (refusal := self.client.server.guard.refusal(self.client, plan.command, inner)):
+            self._reply(refusal)
+        elif plan.read is not None:
             self._start_read(plan.read, inner)
         elif self._reads or self._reading:
             return False
@@ -370,9 +396,15 @@ class Connection:
             reply = function(client, args)
         except Refused as refused:
             reply = refused.reply
+        except Unsettled:
+            client.skip_reply = skipped
+            self._start_read(lambda _store, again, _now_ms: function(client, again), Settled(args))
+            self._settling = self._slots[-1]
+            return
         except Exception:  # noqa: BLE001  a faulty command must not cost the client its connection
             _log.exception("a command failed", command=args[0])
             reply = _INTERNAL_ERROR
+        self._is_free = client.server.guard.is_free(client)
         self._put(b"" if skipped or client.muted else reply)
 
     def _on_unknown(self, args: Arguments) -> None:

@@ -10,7 +10,7 @@ __all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unkno
 
 _ANY_NUMBER = 1 << 62
 _SHOWN_BYTES_MAX = 128
-_AFTER_ALL_BEFORE = frozenset({"hello", "reset", "readonly", "readwrite", "client|reads"})
+_AFTER_ALL_BEFORE = frozenset({"auth", "hello", "reset", "readonly", "readwrite", "client|reads"})
 
 
 class Plan:

@@ -61,6 +61,7 @@ class Restorer:
             )
         self._header = header
         self._store.time_ms = header.time_ms
+        self._store.users.load(header.users)
 
     def _load(self, slot: int, record: Record) -> None:
         if record.kind != KIND_STRING:

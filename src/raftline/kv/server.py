@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from raftline.errors import ConfigError
+from raftline.kv.addresses import address_text, is_loopback
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
@@ -39,6 +40,12 @@ _CLOSE_S = 10.0
 _HANDSHAKE_S = 10.0
 _SPEAK_TLS = error("ERR this port speaks TLS: connect with TLS, as in `redis-cli --tls` or rediss://")
 _SPEAK_PLAIN = error("ERR this port speaks plain text, not TLS")
+_PROTECTED = error(
+    "DENIED this node is in protected mode: its user 'default' needs no password, so only clients on the same machine "
+    "are served. Ways out: 1) RAFTLINE_PASSWORD, or `password` in the settings file, and a restart; 2) from that "
+    "machine: ACL SETUSER default resetpass >PASSWORD; 3) tls_clients=mutual; or, if the network lets nobody in, "
+    "protected_mode=off"
+)
 _TOO_MANY = error("ERR max number of clients reached")
 _TOO_MUCH_PARTIAL = error("ERR too many half-received requests are held by this server: try again later")
 _TOO_SLOW = error("ERR Protocol error: the request was not complete in time")
@@ -59,8 +66,16 @@ class KvServer:
         default_reads: Consistency = "linearizable",
         drain_s_max: float = 2.0,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        password: str = "",
+        is_protected: bool = False,
     ) -> None:
-        """Prepare; `tls` returns the context of a new connection, None for plain text."""
+        """Prepare; `tls` returns the context of a new connection, None for plain text.
+
+        `password` is what the user `default` has to give here. If `is_protected`, clients of other machines are refused
+        while that user needs none.
+        """
+        self._password = password
+        self._is_protected = is_protected
         self._tls = tls
         self._securing: set[TlsLayer] = set()
         self._node = node
@@ -113,6 +128,7 @@ class KvServer:
             self.host,
             self.port,
             default_reads=self._default_reads,
+            password=self._password,
         )
         self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
         self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
@@ -137,6 +153,20 @@ class KvServer:
         self.service.statistics.rejected_connections += 1
         host = layer.remote.rpartition(":")[0]
         self._notices.warn(("refused", host, reason), "client refused", remote=layer.remote, reason=reason)
+
+    def is_closed_to(self, peer: object) -> bool:
+        """Say whether protected mode keeps a client out that connects from `peer`, as sockets name it."""
+        if not self._is_protected or not self._machine.store.users.is_default_open:
+            return False
+        return isinstance(peer, tuple) and not is_loopback(str(peer[0]))
+
+    def on_denied(self, remote: str) -> None:
+        """Tell that protected mode kept a client out."""
+        self.service.statistics.rejected_connections += 1
+        reason = "protected mode: the user default needs no password"
+        self._notices.warn(
+            ("refused", remote.rpartition(":")[0], reason), "client refused", remote=remote, reason=reason
+        )
 
     def on_tls_for_plain(self, remote: str) -> None:
         """Tell that a client spoke TLS to a port that does not."""
@@ -286,7 +316,11 @@ class _Protocol(asyncio.Protocol):
         service = self._server.service
         self._server.on_connected(self)
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._connection = service.connect(_text(peer), _text(local), self._on_ready)
+        if self._server.is_closed_to(peer):
+            self._server.on_denied(address_text(peer))
+            self._refuse(_PROTECTED)
+            return
+        self._connection = service.connect(address_text(peer), address_text(local), self._on_ready)
         if self._connection is None:
             self._refuse(_TOO_MANY)
             return
@@ -440,14 +474,6 @@ class _Protocol(asyncio.Protocol):
         """Say why, and close."""
         self._transport.write(reply)
         self.close()
-
-
-def _text(address: Any) -> str:
-    """Write an address as `host:port`."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
-        return f"{host}:{address[1]}"
-    return str(address or "")
 
 
 def _keep_alive(sock: socket.socket | None) -> None:

@@ -7,7 +7,9 @@ calls `expire` about every 100 ms.
 import os
 from collections.abc import Callable
 
+from raftline.kv.acl.guard import Guard
 from raftline.kv.client import Client, ServerFacts, Statistics
+from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, KvMachine
@@ -38,7 +40,11 @@ class Service:
         port: int,
         *,
         default_reads: Consistency = "linearizable",
+        password: str = "",
     ) -> None:
+        """Prepare; `password` is what the user `default` has to give on this node, empty: what the log says."""
+        machine.store.users.set_own_password(password)
+        self.guard = Guard(machine.store.users, COMMANDS)
         self._node = node
         self._default_reads = default_reads
         self._machine = machine

@@ -66,7 +66,7 @@ class Slowlog:
 
 def shorten(arguments: Sequence[bytes]) -> tuple[bytes, ...]:
     """Return at most 32 arguments of at most 128 bytes, with what was left out in words, as Redis does."""
-    if arguments and arguments[0].upper() in _SECRET:
+    if arguments and arguments[0].upper().partition(b"|")[0] in _SECRET:
         return (bytes(arguments[0]), *(b"(redacted)" for _ in arguments[1:2]))
     kept = list(arguments[:_ARGUMENTS_MAX])
     if len(arguments) > _ARGUMENTS_MAX:

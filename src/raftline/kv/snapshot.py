@@ -1,12 +1,12 @@
 """The store as of one moment, in chunks that are made between later commands; the format of those chunks.
 
 Copy on write: a snapshot shares the slots' dictionaries with the store, and takes its own copy of a slot just before
-it changes. Chunk 1 is `[format, time_ms, count]`. Every other chunk is an array of `[slot, records]`, in the order of
-slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of insertion. The value of a record with
-`more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records or members a chunk. Kinds: string 0,
-list 1, set 2, hash 3, sorted set 4. The value of a string's record is a piece of the string; that of any other
-`[items, open]` in MessagePack: items, members, or fields and values, or members and scores in turns, in their order;
-if `open` the last item is a piece, too, and goes on in the first item of the next record.
+it changes. Chunk 1 is `[format, time_ms, count, users]`. Every other chunk is an array of `[slot, records]`, in the
+order of slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of insertion. The value of a
+record with `more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records or members a chunk. Kinds:
+string 0, list 1, set 2, hash 3, sorted set 4. The value of a string's record is a piece of the string; that of any
+other `[items, open]` in MessagePack: items, members, or fields and values, or members and scores in turns, in their
+order; if `open` the last item is a piece, too, and goes on in the first item of the next record.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from itertools import compress
 
 import msgspec
 
+from raftline.kv.acl.user import User
 from raftline.kv.values.container import Container, Item
 from raftline.kv.values.value import Value
 
@@ -49,6 +50,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     format: int
     time_ms: int
     count: int
+    users: tuple[User, ...] = ()
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -111,10 +113,10 @@ class Snapshot:
 
     __slots__ = ("_chunks", "_frozen", "_on_end")
 
-    def __init__(self, frozen: FrozenSlots, time_ms: int, count: int, on_end: Callable[[FrozenSlots], None]) -> None:
+    def __init__(self, frozen: FrozenSlots, header: Header, on_end: Callable[[FrozenSlots], None]) -> None:
         self._frozen = frozen
         self._on_end: Callable[[FrozenSlots], None] | None = on_end
-        self._chunks = _chunks(frozen, Header(FORMAT, time_ms, count))
+        self._chunks = _chunks(frozen, header)
 
     def __iter__(self) -> "Snapshot":
         return self

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 from zlib import crc32
 
+from raftline.kv.acl.users import Users
 from raftline.kv.deadlines import NEVER_MS, Deadlines
 from raftline.kv.slots import SLOT_COUNT, slot_of
-from raftline.kv.snapshot import FrozenSlots, Snapshot
+from raftline.kv.snapshot import FORMAT, FrozenSlots, Header, Snapshot
 from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
@@ -62,6 +63,7 @@ class Store:
         "index",
         "time_ms",
         "used_bytes",
+        "users",
     )
 
     def __init__(self) -> None:
@@ -77,6 +79,8 @@ class Store:
         self.count = 0
         self.used_bytes = 0
         self.time_ms = 0
+        self.users = Users()
+        """Who may log in, and what each may do; FLUSHALL leaves them alone."""
         self.expired_count = 0
         """Keys that this process removed because they expired."""
 
@@ -233,6 +237,7 @@ class Store:
         self.flush()
         self._values = loaded._values  # noqa: SLF001  another store's
         self._deadlines, self._queue = loaded._deadlines, loaded._queue  # noqa: SLF001  likewise
+        self.users.load(loaded.users.dump())
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
 
     # Time.
@@ -341,7 +346,7 @@ class Store:
         self._epoch += 1
         frozen = FrozenSlots(self._values, self._deadlines)
         self._frozen.append(frozen)
-        return Snapshot(frozen, self.time_ms, self.count, self._on_snapshot_end)
+        return Snapshot(frozen, Header(FORMAT, self.time_ms, self.count, self.users.dump()), self._on_snapshot_end)
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
         """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""

@@ -9,7 +9,9 @@ from typing import Any
 
 import hiredis
 
+from raftline.kv.acl.guard import Guard
 from raftline.kv.client import Client, ServerFacts, Statistics
+from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
@@ -40,6 +42,7 @@ class _NodeServer:
         self.slowlog = Slowlog(self.limits.slowlog_log_slower_than, self.limits.slowlog_max_len)
         self.reply_latency = Histogram()
         self.store: Store = machine.store
+        self.guard = Guard(machine.store.users, COMMANDS)
         self.clients: dict[int, Client] = {}
         self._clock = member.clock
 

@@ -1,5 +1,6 @@
 """From arguments to rows, for clients and for the log."""
 
+from raftline.kv.acl.rights import rows_of
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
 from raftline.kv.commands.table import COMMANDS
 
@@ -19,4 +20,4 @@ def test_the_internal_tick_is_not_a_command() -> None:
     """What servers say to each other stands in the log's table, not in the clients'."""
     assert TICK_NAME in WRITES
     assert find_command([TICK_NAME]) is None
-    assert set(WRITES) - {TICK_NAME} == {name for name, command in COMMANDS.items() if command.write}
+    assert set(WRITES) - {TICK_NAME} == {row.wire_name for row in rows_of(COMMANDS) if row.write}

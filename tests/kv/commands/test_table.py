@@ -14,8 +14,9 @@ def test_each_row_is_complete(row: Command) -> None:
     """A row has one function, the flag of its kind, and words that explain it."""
     functions = [function for function in (row.write, row.read, row.local, row.task, row.wraps) if function]
     assert len(functions) == 1 or (row.subcommands and len(functions) <= 1)
-    assert ("write" in row.flags) == (row.write is not None)
-    assert ("readonly" in row.flags) == (row.read is not None)
+    concerns_keys = not row.name.startswith("acl|")
+    assert ("write" in row.flags) == (row.write is not None and concerns_keys)
+    assert ("readonly" in row.flags) == (row.read is not None and concerns_keys)
     assert row.check is None or row.write is not None
     assert row.name == row.name.lower()
     assert row.summary.endswith(".")
@@ -29,8 +30,8 @@ def test_each_row_is_complete(row: Command) -> None:
 def test_every_command_of_the_store_is_there() -> None:
     """The commands that are promised can be called."""
     promised = (
-        "get set setnx setex psetex getset getex getdel append del unlink exists incr decr incrby decrby mget mset "
-        "strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall "
+        "auth acl get set setnx setex psetex getset getex getdel append del unlink exists incr decr incrby decrby mget "
+        "mset strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall "
         "flushdb scan type ping echo hello select client command config info quit reset raftline.backup "
         "raftline.member raftline.once raftline.session raftline.transfer readonly readwrite hset hsetnx hget hmset "
         "hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield hscan lpush rpush "

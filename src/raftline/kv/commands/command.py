@@ -14,7 +14,18 @@ from raftline.kv.client import Client
 from raftline.kv.ports import KvNode
 from raftline.kv.store import Store
 
-__all__ = ["Arguments", "Check", "Command", "LocalFunction", "ReadFunction", "Refused", "TaskFunction", "WriteFunction"]
+__all__ = [
+    "Arguments",
+    "Check",
+    "Command",
+    "LocalFunction",
+    "ReadFunction",
+    "Refused",
+    "Settled",
+    "TaskFunction",
+    "Unsettled",
+    "WriteFunction",
+]
 
 Arguments: TypeAlias = list[bytes]
 """The command's name and its arguments, as many as the row's arity allows."""
@@ -39,6 +50,14 @@ class Refused(Exception):
     def __init__(self, reply: bytes) -> None:
         super().__init__(reply)
         self.reply = reply
+
+
+class Unsettled(Exception):
+    """What this node knows is not enough to refuse a local command: it is asked again, as a read, with `Settled`."""
+
+
+class Settled(list[bytes]):
+    """Arguments of a command that is asked again, at a moment when the local store is linearizable."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,10 @@
 They are answered at once by the node the client is connected to, whether or not it can reach the others.
 """
 
+from raftline.kv.acl.user import DEFAULT_NAME
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import SYNTAX_ERROR, parse_integer, require_integer
-from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.command import Arguments, Refused, Settled, Unsettled
 from raftline.kv.resp.replies import (
     OK,
     PONG,
@@ -22,6 +23,7 @@ from raftline.kv.resp.replies import (
 from raftline.kv.version import REDIS_VERSION
 
 __all__ = [
+    "auth",
     "client_getname",
     "client_id",
     "client_info",
@@ -44,6 +46,14 @@ _BAD_NAME = error("ERR Client names cannot contain spaces, newlines or special c
 _BAD_PROTOCOL = error("ERR Protocol version is not an integer or out of range")
 _UNKNOWN_PROTOCOL = error("NOPROTO unsupported protocol version")
 _WRONG_PASSWORD = error("WRONGPASS invalid username-password pair or user is disabled.")
+_NO_PASSWORD = error(
+    "ERR AUTH <password> called without any password configured for the default user. "
+    "Are you sure your configuration is correct?"
+)
+_HELLO_WITHOUT_AUTH = error(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
+    "option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
 _NO_SUCH_DATABASE = error("ERR DB index is out of range")
 _INVALID_CLIENT_ID = error("ERR Invalid client ID")
 _CLIENT_TYPES = frozenset({b"normal", b"master", b"replica", b"slave", b"pubsub"})
@@ -78,13 +88,39 @@ def reset(client: Client, _args: Arguments) -> bytes:
     return simple("RESET")
 
 
+def auth(client: Client, args: Arguments) -> bytes:
+    """AUTH [username] password."""
+    if len(args) > 3:
+        return SYNTAX_ERROR
+    if len(args) == 2 and client.server.store.users.is_default_open:
+        return _NO_PASSWORD
+    _log_in(client, DEFAULT_NAME if len(args) == 2 else args[1], args[-1], b"AUTH", args)
+    return OK
+
+
+def _log_in(client: Client, user: bytes, password: bytes, command: bytes, args: Arguments) -> None:
+    """Log in, or raise `Refused`; before that raise `Unsettled`, once: this node may not know the users of now."""
+    server = client.server
+    if server.store.users.may_log_in(user, password):
+        client.log_in(user)
+        return
+    if not isinstance(args, Settled):
+        raise Unsettled
+    server.guard.denials.note("auth", command, user, server.now_ms(), client.line())
+    raise Refused(_WRONG_PASSWORD)
+
+
 def hello(client: Client, args: Arguments) -> bytes:
     """HELLO [protocol [AUTH user password] [SETNAME name]]."""
     protocol = client.protocol
     name: bytes | None = None
     if len(args) > 1:
         protocol = _protocol(args[1])
-        name = _hello_options(args)
+        login, name = _hello_options(args)
+        if login is not None:
+            _log_in(client, *login, b"HELLO", args)
+    if not client.is_authenticated:
+        raise Refused(_HELLO_WITHOUT_AUTH)
     if name is not None:
         client.name = name
     client.protocol = protocol
@@ -111,22 +147,22 @@ def _protocol(text: bytes) -> int:
     return protocol
 
 
-def _hello_options(args: Arguments) -> bytes | None:
-    """Check AUTH (there is only the user `default`, without a password) and return the name of SETNAME."""
+def _hello_options(args: Arguments) -> tuple[tuple[bytes, bytes] | None, bytes | None]:
+    """Return user and password of AUTH, and the name of SETNAME."""
+    login: tuple[bytes, bytes] | None = None
     name: bytes | None = None
     position = 2
     while position < len(args):
         option = args[position].upper()
         if option == b"AUTH" and position + 2 < len(args):
-            if args[position + 1] != b"default":
-                raise Refused(_WRONG_PASSWORD)
+            login = (args[position + 1], args[position + 2])
             position += 3
         elif option == b"SETNAME" and position + 1 < len(args):
             name = _checked_name(args[position + 1])
             position += 2
         else:
             raise Refused(error(f"ERR Syntax error in HELLO option '{shown(args[position])}'"))
-    return name
+    return login, name
 
 
 def _is_printable(text: bytes) -> bool:
@@ -174,7 +210,7 @@ def client_setinfo(client: Client, args: Arguments) -> bytes:
 
 def client_info(client: Client, _args: Arguments) -> bytes:
     """CLIENT INFO."""
-    return verbatim(_line(client))
+    return verbatim(client.line())
 
 
 def client_list(client: Client, args: Arguments) -> bytes:
@@ -195,7 +231,7 @@ def client_list(client: Client, args: Arguments) -> bytes:
             listed = [clients[number] for number in wanted if number in clients]
         else:
             return SYNTAX_ERROR
-    return verbatim("".join([_line(one) for one in listed]))
+    return verbatim("".join([one.line() for one in listed]))
 
 
 def client_no_evict(client: Client, args: Arguments) -> bytes:
@@ -230,15 +266,3 @@ def _on_or_off(text: bytes) -> bool:
     if mode not in {b"ON", b"OFF"}:
         raise Refused(SYNTAX_ERROR)
     return mode == b"ON"
-
-
-def _line(client: Client) -> str:
-    """Return what CLIENT INFO and CLIENT LIST say of a client."""
-    now_ms = client.server.now_ms()
-    return (
-        f"id={client.id} addr={client.address} laddr={client.local_address} name={client.name.decode()}"
-        f" age={max(0, now_ms - client.connected_ms) // 1000} idle={max(0, now_ms - client.last_ms) // 1000}"
-        f" flags={'e' if client.no_evict else 'N'} db=0 sub=0 psub=0 ssub=0 multi=-1 oll={client.pending}"
-        f" cmd={client.last_command or 'NULL'} user=default redir=-1 resp={client.protocol}"
-        f" lib-name={client.library_name.decode()} lib-ver={client.library_version.decode()}\n"
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from raftline.kv.acl.rights import categories_of
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import SYNTAX_ERROR
 from raftline.kv.commands.command import Arguments, Command
@@ -55,9 +56,7 @@ class CommandCommands:
                 commands = []
             elif kind == b"ACLCAT":
                 commands = [
-                    command
-                    for command in commands
-                    if f"@{value.decode(errors='replace').lower()}" in _categories(command)
+                    command for command in commands if value.decode(errors="replace").lower() in categories_of(command)
                 ]
             elif kind == b"PATTERN":
                 matches = compile_glob(value.lower())
@@ -101,23 +100,6 @@ def help_lines(container: str, subcommands: tuple[Command, ...]) -> bytes:
     return array([simple(line) for line in lines])
 
 
-def _categories(command: Command) -> list[str]:
-    """Return ACL categories as they follow from flags and group."""
-    flags = command.flags
-    categories = []
-    if "write" in flags:
-        categories.append("@write")
-    if "readonly" in flags:
-        categories.append("@read")
-    if "admin" in flags:
-        categories += ["@admin", "@dangerous"]
-    group = {"generic": "@keyspace", "server": ""}.get(command.group, f"@{command.group}")
-    if group:
-        categories.append(group)
-    categories.append("@fast" if "fast" in flags else "@slow")
-    return categories
-
-
 def _info(command: Command) -> bytes:
     """Return the ten fields of one command."""
     first, last, step = command.keys
@@ -129,7 +111,7 @@ def _info(command: Command) -> bytes:
             integer(first),
             integer(last),
             integer(step),
-            set_of([simple(category) for category in _categories(command)]),
+            set_of([simple(f"@{category}") for category in categories_of(command)]),
             array([]),
             array(_key_specifications(command)),
             array([_info(row) for row in command.subcommands]),

@@ -10,7 +10,12 @@ TICK_NAME = b"RAFTLINE.TICK"
 """Lets the log's time advance and removes expired keys; proposed by servers, never taken from a client."""
 
 WRITES: dict[bytes, WriteFunction] = {
-    **{name: command.write for name, command in COMMANDS.items() if command.write is not None},
+    **{
+        row.wire_name: row.write
+        for command in COMMANDS.values()
+        for row in (command, *command.subcommands)
+        if row.write is not None
+    },
     TICK_NAME: keys.tick,
 }
 """What may stand in the log: upper-case name → function."""

@@ -26,7 +26,7 @@ class Rows:
         """What is said once for all rows; a row may say otherwise."""
 
     def add(self, name: str, arity: int, syntax: str, summary: str, **more: Any) -> None:
-        """Add a command; `flags` are words in one string, and begin with `write` or `readonly` by themselves."""
+        """Add a command; `flags` are words in one string, `write` or `readonly` before them if it `concerns_keys`."""
         self._put(
             Command(
                 name=name,
@@ -70,6 +70,7 @@ def subcommand(name: str, arity: int, syntax: str, summary: str, **more: Any) ->
 
 
 def _filled(more: dict[str, Any]) -> dict[str, Any]:
-    kind = ("write",) if "write" in more else ("readonly",) if "read" in more else ()
+    concerns_keys = more.pop("concerns_keys", True)
+    kind = () if not concerns_keys else ("write",) if "write" in more else ("readonly",) if "read" in more else ()
     flags = kind + tuple(more.pop("flags", "").split())
     return {"since": "1.0.0", "complexity": "O(1)", **more, "flags": flags}

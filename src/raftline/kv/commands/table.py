@@ -4,6 +4,7 @@ To add a command: write its function in the file of its family, add its row here
 """
 
 from raftline.kv.commands import connection, expiry, keys, reads, strings
+from raftline.kv.commands.acl_rows import add_acl_rows
 from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.hash_rows import HASH_ROWS
@@ -298,33 +299,7 @@ _connection(
     note="Answered by the node itself: it does not tell whether the node reaches the others.",
 )
 _connection("echo", 2, "message", "Answer the message.", local=connection.echo, flags="fast")
-_connection(
-    "hello",
-    -1,
-    "[protocol [AUTH user password] [SETNAME name]]",
-    "Choose the protocol, 2 or 3, and learn about the server.",
-    local=connection.hello,
-    flags="noscript no_auth fast",
-    since="6.0.0",
-)
 _connection("select", 2, "index", "Choose a database; there is only 0.", local=connection.select, flags="fast")
-_connection(
-    "quit",
-    -1,
-    "",
-    "Close the connection once everything before is answered.",
-    local=connection.quit_,
-    flags="noscript no_auth fast",
-)
-_connection(
-    "reset",
-    1,
-    "",
-    "Make the connection what it was when it was new.",
-    local=connection.reset,
-    flags="noscript no_auth fast",
-    since="6.2.0",
-)
 
 # Commands with subcommands, and INFO.
 
@@ -433,3 +408,4 @@ _containers(
 )
 
 add_cluster_rows(COMMANDS)
+add_acl_rows(COMMANDS)

@@ -1,0 +1,72 @@
+"""At the door of each command: is somebody logged in, and may they do this? One guard per server.
+
+Rights are compiled when a user is first seen and when the users changed; a connection whose user may do everything
+asks once per turn, not once per command.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from raftline.kv.acl.denials import Denials
+from raftline.kv.acl.rights import ALWAYS_ALLOWED, Denial, Rights
+from raftline.kv.acl.users import Users
+from raftline.kv.client import Client
+from raftline.kv.commands.command import Arguments, Command
+from raftline.kv.resp.replies import error
+
+__all__ = ["Guard", "denial_text"]
+
+_NOT_LOGGED_IN: Final = error("NOAUTH Authentication required.")
+_DELETED: Final = error("NOAUTH the user of this connection was deleted")
+_NO_COMMAND: Final = "this user has no permissions to run the '{0}' command"
+_NO_KEY: Final = "this user has no permissions to access one of the keys used as arguments"
+
+
+class Guard:
+    """Invariant: `_compiled` holds nothing that is older than `_version`."""
+
+    __slots__ = ("_commands", "_compiled", "_users", "_version", "denials")
+
+    def __init__(self, users: Users, commands: Mapping[bytes, Command]) -> None:
+        self._users = users
+        self._commands = commands
+        self._compiled: dict[bytes, Rights | None] = {}
+        self._version = 0
+        self.denials = Denials()
+        """For ACL LOG."""
+
+    def is_free(self, client: Client) -> bool:
+        """Say whether nothing has to be asked about this client's commands until the users change."""
+        if self._users.version != self._version:
+            self._compiled = {}
+            self._version = self._users.version
+        if not client.is_authenticated:
+            return False
+        if client.user in self._compiled:
+            return self._compiled[client.user] is None
+        user = self._users.named(client.user)
+        if user is None:
+            return False
+        self._compiled[client.user] = rights = None if user.is_free else Rights(user, self._commands)
+        return rights is None
+
+    def refusal(self, client: Client, command: Command, args: Arguments) -> bytes | None:
+        """Return the reply to what the client may not do, None if it may; a refusal goes to ACL LOG."""
+        if command.name in ALWAYS_ALLOWED or self.is_free(client):
+            return None
+        if not client.is_authenticated:
+            return _NOT_LOGGED_IN
+        rights = self._compiled.get(client.user)
+        if rights is None:
+            client.closing = True
+            return _DELETED
+        denial = rights.denial(command, args)
+        if denial is None:
+            return None
+        self.denials.note(denial.reason, denial.object, client.user, client.server.now_ms(), client.line())
+        return error("NOPERM " + denial_text(denial))
+
+
+def denial_text(denial: Denial) -> str:
+    """Return what a client is told."""
+    return _NO_KEY if denial.reason == "key" else _NO_COMMAND.format(denial.object.decode())

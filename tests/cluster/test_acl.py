@@ -1,0 +1,125 @@
+"""Users and passwords on real processes: on every node, over restarts and snapshots, and in no line of output."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from raftline.cli.access import Access
+
+if TYPE_CHECKING:
+    from raftline.cli.local_cluster import LocalCluster
+
+    StartCluster = Callable[..., LocalCluster]
+
+OWN = "marker-of-the-settings"
+MARKER = "marker-of-a-user"
+
+
+def raftline(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line as people do."""
+    command = [sys.executable, "-m", "raftline.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+@pytest.fixture
+def guarded(start_cluster: "StartCluster", monkeypatch: pytest.MonkeyPatch) -> "LocalCluster":
+    """Return a cluster whose nodes were given a password by a variable."""
+    monkeypatch.setenv("RAFTLINE_PASSWORD", OWN)
+    return start_cluster(settings={"snapshot_log_entries": 20, "log_level": "debug"}, access=Access(password=OWN))
+
+
+def test_users_are_everywhere_and_stay(guarded: "LocalCluster") -> None:
+    """A user made on one node can log in on every other, after a snapshot and a restart, too, within its rules."""
+    admin = guarded.client(guarded.followers()[0])
+    admin.acl_setuser("alice", enabled=True, passwords=["+" + MARKER], keys=["a:*"], commands=["+get", "+set"])
+    for number in range(50):
+        admin.set(f"key{number}", number)
+    for name in guarded.nodes:
+        client = guarded.client(name, username="alice", password=MARKER)
+        assert client.set("a:1", name)
+        with pytest.raises(redis.exceptions.NoPermissionError, match="access one of the keys"):
+            client.get("b")
+        with pytest.raises(redis.exceptions.NoPermissionError, match="run the 'del' command"):
+            client.delete("a:1")
+        with pytest.raises(redis.AuthenticationError):
+            guarded.client(name, username="alice", password="wrong").ping()  # noqa: S106  no password
+    guarded.kill9()
+    guarded.start()
+    guarded.wait_for_leader()
+    assert guarded.client("n3", username="alice", password=MARKER).get("a:1") == b"n3"
+
+
+def test_redis_py_logs_in_with_either_protocol(guarded: "LocalCluster") -> None:
+    """AUTH and HELLO with a password work as redis-py sends them; without one nothing works."""
+    for protocol in (2, 3):
+        assert guarded.client("n1", protocol=protocol).ping()
+        with pytest.raises(redis.AuthenticationError):
+            guarded.client("n1", protocol=protocol, password=None).ping()
+        with pytest.raises(redis.AuthenticationError):
+            guarded.client("n1", protocol=protocol, password="wrong").ping()  # noqa: S106  no password
+
+
+def test_commands_log_in_with_the_variable(guarded: "LocalCluster", monkeypatch: pytest.MonkeyPatch) -> None:
+    """`raftline status` gives the password of RAFTLINE_PASSWORD, and says what is wrong without it."""
+    target = f"127.0.0.1:{guarded.nodes['n1'].port}"
+    assert raftline("status", target).returncode == 0
+    monkeypatch.setenv("RAFTLINE_PASSWORD", "wrong")
+    done = raftline("status", target)
+    assert done.returncode == 69
+    assert "invalid username-password pair" in done.stderr
+    monkeypatch.delenv("RAFTLINE_PASSWORD")
+    done = raftline("status", target)
+    assert done.returncode == 69
+    assert "log in: put the password into the variable RAFTLINE_PASSWORD" in done.stderr
+    assert "RAFTLINE_PASSWORD" in raftline("transfer", "--node", target).stderr
+
+
+def test_no_password_is_in_any_output(guarded: "LocalCluster", tmp_path: Path) -> None:
+    """After logins, wrong ones and changes of users no log, answer, command line, file or backup holds a password."""
+    admin: Any = guarded.client("n1")
+    admin.acl_setuser("alice", enabled=True, passwords=["+" + MARKER], keys=["*"], commands=["+@all"])
+    alice = guarded.client("n2", username="alice", password=MARKER)
+    assert alice.ping()
+    with pytest.raises(redis.AuthenticationError):
+        guarded.client("n2", username="alice", password=MARKER + "x").ping()
+    with pytest.raises(redis.AuthenticationError):
+        guarded.client("n2", password=OWN + "x").ping()
+    with pytest.raises(redis.ResponseError):
+        admin.execute_command("ACL", "SETUSER", "alice", ">" + MARKER, "nonsense")
+    with pytest.raises(redis.ResponseError):
+        admin.execute_command("ACL", "SETUSER", "alice", "<" + MARKER + "y")
+    for number in range(30):
+        admin.set(f"key{number}", number)
+    told = [str(admin.execute_command(*words.split())) for words in (
+        "INFO all", "CONFIG GET *", "CLIENT LIST", "ACL LIST", "ACL LOG", "ACL GETUSER alice",
+    )]  # fmt: skip
+    assert raftline("backup", f"127.0.0.1:{guarded.nodes['n1'].port}", tmp_path / "backup").returncode == 0
+    for name, node in guarded.nodes.items():
+        told += [node.log(), node.out_path.read_text(), Path(f"/proc/{node.pid}/cmdline").read_text()]
+        told += [str(guarded.client(name).info())]
+        told += [path.read_bytes().decode("latin-1") for path in node.data_dir.rglob("*") if path.is_file()]
+    told.append((tmp_path / "backup").read_bytes().decode("latin-1"))
+    for text in told:
+        assert MARKER not in text
+        assert OWN not in text
+
+
+def test_the_password_has_no_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes from a variable or the settings file; the help and errors about it show none."""
+    assert raftline("server", "--password", "x").returncode == 2
+    assert "--password" not in raftline("server", "--help").stdout
+    file = tmp_path / "settings.toml"
+    file.write_text(f'id = "n1"\ndata_dir = "x"\npassword = ["{OWN}"]')
+    done = raftline("server", "--config", file)
+    assert done.returncode == 2
+    assert "key 'password': what is there cannot be used" in done.stderr
+    assert OWN not in done.stderr + done.stdout
+    monkeypatch.setenv("RAFTLINE_PASSWORD", OWN)
+    done = raftline("server", "--id", "n1")
+    assert done.returncode == 2
+    assert OWN not in done.stderr + done.stdout
