@@ -130,3 +130,18 @@ def test_a_stranger_cannot_fill_memory(
     known = new_client(service)
     known.ask(b"AUTH", b"own")
     assert known.raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$40000\r\n" + b"x" * 40_000 + b"\r\n") == b"+OK\r\n"
+
+
+def test_sort_is_no_way_around_the_rules_for_keys(conversation: "Conversation") -> None:
+    """The key of STORE has to be writable; patterns of BY and GET, which name any key, need the right to read all."""
+    conversation.ask(b"ACL", b"SETUSER", b"alice", b"on", b"nopass", b"~a:*", b"+sort", b"+sort_ro", b"+lpush")
+    conversation.ask(b"ACL", b"SETUSER", b"bob", b"on", b"nopass", b"%R~*", b"%W~a:*", b"+sort")
+    conversation.ask(b"AUTH", b"alice", b"any")
+    conversation.ask(b"LPUSH", b"a:l", b"2", b"1")
+    assert conversation.ask(b"SORT", b"a:l", b"STORE", b"a:m") == b":2\r\n"
+    assert conversation.ask(b"SORT", b"a:l", b"STORE", b"other").startswith(b"-NOPERM")
+    assert conversation.ask(b"SORT", b"a:l", b"GET", b"secret*").startswith(b"-NOPERM")
+    assert conversation.ask(b"SORT_RO", b"a:l", b"BY", b"*").startswith(b"-NOPERM")
+    conversation.ask(b"AUTH", b"bob", b"any")
+    assert conversation.ask(b"SORT", b"a:l", b"BY", b"w_*", b"GET", b"#").startswith(b"*2")
+    assert conversation.ask(b"SORT", b"a:l", b"STORE", b"other").startswith(b"-NOPERM")

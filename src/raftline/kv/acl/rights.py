@@ -65,10 +65,15 @@ _ACCESS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(_FROM_TO.split(), ("rw", "w")),
     **dict.fromkeys(_INTO.split(), ("w", "r")),
     "copy": ("r", "w"),
+    **dict.fromkeys(("sort", "sort_ro"), ("r",)),
 }
 """Command → what it needs of its first key, of its second, ...; the last counts for all that follow."""
 ALWAYS_ALLOWED: Final = frozenset({"auth", "hello", "reset", "quit"})
 """Commands that need no permission, and no login."""
+
+
+_ANY_KEY: Final = b"\xff any key \xff"
+"""Stands for keys that only the values of others name: who may read all keys may read it."""
 
 
 class Denial(NamedTuple):
@@ -95,15 +100,25 @@ class Rights:
         """Return why `command` with these arguments, name included, may not be carried out; None if it may."""
         if command.name not in self._allowed:
             return Denial("command", command.name.encode())
-        rules = self._keys
-        if rules is None or not (command.keys[0] or command.numkeys):
+        if self._keys is None or not (command.keys[0] or command.numkeys):
             return None
-        access = key_access(command, args)
-        for number, position in enumerate(command.keys_in(args)):
-            key, needed = args[position], access[min(number, len(access) - 1)]
-            if not any(given.issuperset(needed) and matches(key) for given, matches in rules):
+        for key, needed in _needs(command, args):
+            if not any(given.issuperset(needed) and matches(key) for given, matches in self._keys):
                 return Denial("key", key)
         return None
+
+
+def _needs(command: Command, args: Arguments) -> Iterator[tuple[bytes, str]]:
+    """Yield each key that a command with these arguments uses, and what it needs of it."""
+    access = key_access(command, args)
+    for number, position in enumerate(command.keys_in(args)):
+        yield args[position], access[min(number, len(access) - 1)]
+    if command.name in {"sort", "sort_ro"}:
+        for word, value in zip(args[2:], args[3:], strict=False):
+            if word.upper() == b"STORE":
+                yield value, "w"
+            elif word.upper() in {b"BY", b"GET"} and b"*" in value:
+                yield _ANY_KEY, "r"
 
 
 def rows_of(commands: Mapping[bytes, Command]) -> Iterator[Command]:
