@@ -5,6 +5,7 @@ needs to its keys follow from the rows' flags and groups; what does not follow, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from raftline.kv.acl.user import User
@@ -46,7 +47,7 @@ _FURTHER: Final = {
     "dbsize": ("keyspace",),
 }
 _WITHOUT: Final = {"wait": "keyspace", "sort": "keyspace", "sort_ro": "keyspace"}
-_CONTAINERS_WITHOUT_GROUP: Final = frozenset({"client", "object", "pubsub", "pubsub|help", "function", "script"})
+_WITHOUT_GROUP: Final = frozenset({"pubsub|help", "memory|usage"})
 
 _NEITHER: Final = (
     "touch hstrlen hlen llen exists watch scard memory|usage type sismember strlen zcard hexists object|idletime "
@@ -114,7 +115,7 @@ def _needs(command: Command, args: Arguments) -> Iterator[tuple[bytes, str]]:
     for number, position in enumerate(command.keys_in(args)):
         yield args[position], access[min(number, len(access) - 1)]
     if command.name in {"sort", "sort_ro"}:
-        for word, value in zip(args[2:], args[3:], strict=False):
+        for word, value in pairwise(args[2:]):
             if word.upper() == b"STORE":
                 yield value, "w"
             elif word.upper() in {b"BY", b"GET"} and b"*" in value:
@@ -132,7 +133,7 @@ def categories_of(command: Command) -> list[str]:
     """Return the categories of a command, without the `@`."""
     found = [category for flag in command.flags for category in _OF_FLAG.get(flag, ())]
     group = _OF_GROUP.get(command.group, command.group)
-    if group in CATEGORIES and command.name not in _CONTAINERS_WITHOUT_GROUP:
+    if group in CATEGORIES and not command.subcommands and command.name not in _WITHOUT_GROUP:
         found.append(group)
     found += _FURTHER.get(command.name, ())
     if command.name.partition("|")[0] == "command":
