@@ -56,7 +56,7 @@ class Scripted(socketserver.ThreadingTCPServer):
         port = self.server_address[1]
         fields = {
             "node_id": "n1", "role": "leader", "leader_id": "n1", "term": self.term, "snapshot_index": 0,
-            "applied_index": 90, "commit_index": 90, "last_index": 100,
+            "cluster_id": "raftline", "applied_index": 90, "commit_index": 90, "last_index": 100,
         }  # fmt: skip
         lines = [f"raft_{name}:{value}" for name, value in fields.items()]
         members = [f"node_id=n1,address=127.0.0.1:{port}@1,voter=1,role=leader,lag_entries=0"]
@@ -144,6 +144,36 @@ def test_the_address_of_somebody_else_changes_nothing(
     assert (code, f"127.0.0.1:{port} answers, but not as a raftline server does" in err) == (2, True)
     assert "is it the port for peers?" in err
     assert leader.asked == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "found", "words"),
+    [
+        ("add", {"cluster_id": "other", "role": "waiting"}, "is n4 of cluster 'other', not 'raftline'"),
+        ("move", {"cluster_id": "other", "role": "follower"}, "is n4 of cluster 'other', not 'raftline'"),
+        ("add", {"cluster_id": "raftline", "role": "follower"}, "is n4 of another group (n4, n5)"),
+        ("add", {"cluster_id": "raftline", "role": "leader"}, "is n4 of another group (n4, n5)"),
+    ],
+)
+def test_a_node_of_another_cluster_is_left_alone(
+    leader: Scripted, fake_node: Callable[..., int], lines_of: Lines, verb: str, found: dict[str, str], words: str
+) -> None:
+    """By its cluster's id, or, as that may be the same, by its members: the leader is not even asked."""
+    port = fake_node(lines_of("n4", {"n4": 7104, "n5": 7105}, **found))
+    code, _, err = run(leader, "member", verb, f"n4=127.0.0.1:{port}@1", "--timeout-s", "0.1")
+    assert (code, f"at 127.0.0.1:{port} {words}: correct the address" in err) == (2, True), err
+    assert leader.asked == []
+
+
+@pytest.mark.parametrize("role", ["waiting", "removed", "stranger"])
+def test_a_node_that_is_out_of_every_group_can_be_added(
+    leader: Scripted, fake_node: Callable[..., int], lines_of: Lines, role: str
+) -> None:
+    """Whoever was with it before; it goes on with the first word of a leader."""
+    leader.has_newcomer = True
+    port = fake_node(lines_of("n4", {"n7": 7107}, cluster_id="raftline", role=role))
+    assert run(leader, "member", "add", f"n4=127.0.0.1:{port}@1")[0] == 0
+    assert leader.asked == [f"RAFTLINE.MEMBER ADD n4 127.0.0.1:{port}@1"]
 
 
 def test_an_addition_can_be_asked_for_again(leader: Scripted) -> None:

@@ -25,6 +25,8 @@ __all__ = ["run_add", "run_change", "run_list", "run_move", "run_transfer"]
 
 _POLL_S = 0.2
 _LOOK_S = 1.0
+_OUTSIDE = ("waiting", "removed", "stranger")
+"""Roles of a node that knows that it is in no group."""
 
 
 class _Unfinished(OperatingError):
@@ -38,7 +40,7 @@ def run_add(member: str, node: str, *, learner: bool, timeout_s: float, as_json:
 
     def work() -> str:
         name, address = _named_address(member)
-        _look_at(name, address, must_be_there=True)
+        _look_at(name, address, node, is_new=True)
         try:
             with Asker(node, timeout_s) as asker:
                 asker.ask("RAFTLINE.MEMBER", "ADD", name, address, *(["LEARNER"] if learner else []))
@@ -62,8 +64,8 @@ def _is_added(node: str, name: str, address: str, *, learner: bool) -> bool:
     return False
 
 
-def _look_at(name: str, address: str, *, must_be_there: bool) -> None:
-    """Look who is at a new member's address before anything is changed; raise ConfigError if it is somebody else.
+def _look_at(name: str, address: str, node: str, *, is_new: bool) -> None:
+    """Look who is at a member's address before anything is changed; raise ConfigError if it is somebody else.
 
     Nobody is no reason to refuse: the node may be about to start, or be out of reach from here. But it is told.
     """
@@ -73,7 +75,7 @@ def _look_at(name: str, address: str, *, must_be_there: bool) -> None:
     except NotAServer as error:
         raise ConfigError(f"{error}. Nothing was changed") from None
     except Unreachable as error:
-        if must_be_there:
+        if is_new:
             complain(
                 f"raftline member add: {name} does not answer yet ({error}): is it started? "
                 f"raftline server --id {name} --listen {where.client} --join ... Waiting for it"
@@ -81,6 +83,34 @@ def _look_at(name: str, address: str, *, must_be_there: bool) -> None:
         return
     if found.node_id != name:
         raise ConfigError(f"at {where.client} is {found.node_id}, not {name}: correct the address. Nothing was changed")
+    with contextlib.suppress(Unreachable):
+        _check_same_group(found, where.client, node, is_new=is_new)
+
+
+def _check_same_group(found: NodeInfo, where: str, node: str, *, is_new: bool) -> None:
+    """Raise ConfigError if the node at `where` is of another cluster than `node`, by its id or by its members.
+
+    A member of another cluster with the same id would stop as soon as this one's leader reached it.
+    """
+    theirs, outside = found.fields.get("cluster_id"), found.role in _OUTSIDE
+    if theirs is None and outside:
+        return
+    asked = parse_client_address(node)
+    if asked is None:
+        return
+    info = ask_node(asked.host, asked.port, _LOOK_S)
+    advice = "correct the address, or start it with an empty directory and --join. Nothing was changed"
+    ours = info.fields.get("cluster_id")
+    if theirs is not None and ours is not None and theirs != ours:
+        raise ConfigError(f"at {where} is {found.node_id} of cluster {theirs!r}, not {ours!r}: {advice}")
+    if not is_new or outside or _addresses(found) & _addresses(info):
+        return
+    others = ", ".join(member.node_id for member in found.members)
+    raise ConfigError(f"at {where} is {found.node_id} of another group ({others}): {advice}")
+
+
+def _addresses(info: NodeInfo) -> set[tuple[str, str]]:
+    return {(member.node_id, member.address) for member in info.members}
 
 
 def run_move(member: str, node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
@@ -88,7 +118,7 @@ def run_move(member: str, node: str, *, timeout_s: float, as_json: bool = False)
 
     def work() -> str:
         name, address = _named_address(member)
-        _look_at(name, address, must_be_there=False)
+        _look_at(name, address, node, is_new=False)
         with Asker(node, timeout_s) as asker:
             asker.ask("RAFTLINE.MEMBER", "MOVE", name, address)
         return f"{name} is at {address} from now on"
