@@ -39,6 +39,13 @@ def test_the_servers_say_what_writes() -> None:
     assert kinds.of(("RAFTLINE.MEMBER", "LIST")) is Kind.READ
 
 
+@pytest.mark.parametrize("line", ["READONLY", "client reads stale", "CLIENT REPLY OFF", "MULTI", "SELECT 0"])
+def test_what_changes_one_connection_is_refused(line: str) -> None:
+    """Commands are spread over several connections, so a later read would be stale, or unanswered, by chance."""
+    with pytest.raises(ConfigError, match="changes one connection"):
+        CommandKinds().of(line.split())
+
+
 def test_another_server_is_refused_in_words() -> None:
     """Without sessions nothing could be promised."""
     with pytest.raises(ConfigError, match="not raftline"):

@@ -17,6 +17,16 @@ def test_a_session_is_used_by_one_command_at_a_time() -> None:
     assert pool.take() is None
 
 
+def test_some_are_taken_at_once() -> None:
+    """No more than asked for, the others stay."""
+    pool = SessionPool()
+    for number in range(5):
+        pool.give(ClientSession(number))
+    assert [session.id for session in pool.take_some(3)] == [4, 3, 2]
+    assert len(pool) == 2
+    assert len(pool.take_some(3)) == 2
+
+
 def test_numbers_are_never_used_again() -> None:
     """Each command has its own, given up or not."""
     session = ClientSession(1)

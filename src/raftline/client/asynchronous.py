@@ -21,6 +21,7 @@ from raftline.client.kinds import CommandKinds
 from raftline.client.nodes import Address, Nodes, parse_nodes
 from raftline.client.sessions import ClientSession, SessionPool
 from raftline.client.wire import (
+    CLOSED_MAX,
     DEADLINE_S,
     MEMBERS,
     OPEN,
@@ -87,8 +88,8 @@ class AsyncClient(redis.asyncio.Redis):
         return _Pipeline(self, self.response_callbacks, transaction, shard_hint)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: ARG002, FBT001  theirs
-        """Close every connection, and on the node in use the sessions, as far as it answers at once."""
-        while (session := self._sessions.take()) is not None:
+        """Close every connection, and some sessions as far as the node in use answers; time closes the others."""
+        for session in self._sessions.take_some(CLOSED_MAX):
             words = ("RAFTLINE.SESSION", "CLOSE", session.id)
             try:
                 await self._attempt(self._nodes.current, words, "RAFTLINE.SESSION", {})

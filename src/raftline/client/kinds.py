@@ -13,6 +13,15 @@ __all__ = ["CommandKinds"]
 
 _HARMLESS = frozenset({"PING", "ECHO", "INFO", "TIME", "COMMAND", "RAFTLINE.MEMBER LIST", "RAFTLINE.SESSION"})
 """Neither reads nor writes to the servers, and nothing is lost if they are asked twice."""
+_OF_A_CONNECTION = frozenset(
+    {"AUTH", "DISCARD", "EXEC", "HELLO", "MONITOR", "MULTI", "PSUBSCRIBE", "QUIT", "READONLY", "READWRITE", "RESET"}
+    | {"SELECT", "SUBSCRIBE", "UNWATCH", "WATCH"}
+    | {
+        f"CLIENT {word}"
+        for word in ("CACHING", "NO-EVICT", "NO-TOUCH", "READS", "REPLY", "SETINFO", "SETNAME", "TRACKING")
+    }
+)
+"""They change one connection out of several: what the next command on it would mean is left to chance."""
 _NEEDED = "RAFTLINE.ONCE"
 _FIELDS = 10
 
@@ -37,9 +46,16 @@ class CommandKinds:
         self._kinds = kinds
 
     def of(self, words: Sequence[Any]) -> Kind:
-        """Return what a command, its name in one word, may do if it is sent again."""
+        """Return what a command, its name in one word, may do if it is sent again.
+
+        Raises `ConfigError` for one that changes the connection it is sent on.
+        """
         name = _text(words[0])
         both = f"{name} {_text(words[1])}" if len(words) > 1 else name
+        if name in _OF_A_CONNECTION or both in _OF_A_CONNECTION:
+            raise ConfigError(
+                f"{both if name == 'CLIENT' else name} changes one connection, and this client has several"
+            )
         if name in _HARMLESS or both in _HARMLESS:
             return Kind.READ
         return self._kinds.get(both, self._kinds.get(name, Kind.OTHER))

@@ -49,6 +49,13 @@ class SessionPool:
             if session.process_id == os.getpid():
                 return session
 
+    def take_some(self, count_max: int) -> list[ClientSession]:
+        """Return up to so many sessions of this process."""
+        found: list[ClientSession] = []
+        while len(found) < count_max and (session := self.take()) is not None:
+            found.append(session)
+        return found
+
     def give(self, session: ClientSession) -> None:
         """Let somebody else use a session."""
         self._idle.append(session)

@@ -20,6 +20,7 @@ from raftline.client.kinds import CommandKinds
 from raftline.client.nodes import Address, Nodes, parse_nodes
 from raftline.client.sessions import ClientSession, SessionPool
 from raftline.client.wire import (
+    CLOSED_MAX,
     DEADLINE_S,
     MEMBERS,
     OPEN,
@@ -85,11 +86,11 @@ class Client(redis.Redis):
         return _Pipeline(self, self.response_callbacks, transaction, shard_hint)
 
     def close(self) -> None:
-        """Close every connection, and on the node in use the sessions, as far as it answers at once."""
+        """Close every connection, and some sessions as far as the node in use answers; time closes the others."""
         sessions = getattr(self, "_sessions", None)
         if sessions is None:
             return
-        while (session := sessions.take()) is not None:
+        for session in sessions.take_some(CLOSED_MAX):
             try:
                 self._attempt(self._nodes.current, ("RAFTLINE.SESSION", "CLOSE", session.id), "RAFTLINE.SESSION", {})
             except (redis.RedisError, OSError):

@@ -10,9 +10,21 @@ from redis.backoff import NoBackoff
 from raftline.client.call import Outcome, outcome_of
 from raftline.client.nodes import Member
 
-__all__ = ["DEADLINE_S", "MEMBERS", "OPEN", "failure_of", "members_of", "node_options", "once", "words_of"]
+__all__ = [
+    "CLOSED_MAX",
+    "DEADLINE_S",
+    "MEMBERS",
+    "OPEN",
+    "failure_of",
+    "members_of",
+    "node_options",
+    "once",
+    "words_of",
+]
 
 DEADLINE_S = 30.0
+CLOSED_MAX = 64
+"""Sessions that a client closes when it is closed: each takes an entry of the log, one after the other."""
 OPEN = ("RAFTLINE.SESSION",)
 MEMBERS = ("RAFTLINE.MEMBER", "LIST")
 
