@@ -42,8 +42,9 @@ def test_the_servers_say_what_writes() -> None:
 @pytest.mark.parametrize("line", ["READONLY", "client reads stale", "CLIENT REPLY OFF", "MULTI", "SELECT 0"])
 def test_what_changes_one_connection_is_refused(line: str) -> None:
     """Commands are spread over several connections, so a later read would be stale, or unanswered, by chance."""
-    with pytest.raises(ConfigError, match="changes one connection"):
+    with pytest.raises(ConfigError, match="changes one connection") as raised:
         CommandKinds().of(line.split())
+    assert raised.value.may_have_been_applied is False  # type: ignore[attr-defined]
 
 
 def test_another_server_is_refused_in_words() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from raftline.client.call import Kind
+from raftline.client.errors import note
 from raftline.errors import ConfigError
 
 __all__ = ["CommandKinds"]
@@ -42,7 +43,7 @@ class CommandKinds:
         for row in rows:
             _add(kinds, row)
         if _NEEDED not in kinds:
-            raise ConfigError("this server does not know RAFTLINE.ONCE: it is not raftline, or an older one")
+            raise _refusal("this server does not know RAFTLINE.ONCE: it is not raftline, or an older one")
         self._kinds = kinds
 
     def of(self, words: Sequence[Any]) -> Kind:
@@ -53,9 +54,7 @@ class CommandKinds:
         name = _text(words[0])
         both = f"{name} {_text(words[1])}" if len(words) > 1 else name
         if name in _OF_A_CONNECTION or both in _OF_A_CONNECTION:
-            raise ConfigError(
-                f"{both if name == 'CLIENT' else name} changes one connection, and this client has several"
-            )
+            raise _refusal(f"{both if name == 'CLIENT' else name} changes one connection, and this client has several")
         if name in _HARMLESS or both in _HARMLESS:
             return Kind.READ
         return self._kinds.get(both, self._kinds.get(name, Kind.OTHER))
@@ -70,6 +69,12 @@ def _add(kinds: dict[str, Kind], row: Sequence[Any]) -> None:
     if len(row) >= _FIELDS:
         for inner in row[_FIELDS - 1]:
             _add(kinds, inner)
+
+
+def _refusal(words: str) -> ConfigError:
+    error = ConfigError(words)
+    note(error, may_have_been_applied=False)
+    return error
 
 
 def _text(word: Any) -> str:
