@@ -316,7 +316,8 @@ class Node:
     ) -> None:
         """Call `done(None)` when the local state machine may be read as `consistency` says, or `done(error)`; once."""
         if consistency == "lease" and not self.config.core.lease_reads:
-            raise ConfigError("reads on a lease are switched off: set CoreConfig.lease_reads (a server: --reads lease) on all members")
+            how = "set CoreConfig.lease_reads (a server: --reads lease) on all members"
+            raise ConfigError(f"reads on a lease are switched off: {how}")
         if consistency not in get_args(Consistency):
             raise ConfigError(f"consistency {consistency!r} is none of {', '.join(get_args(Consistency))}")
         self._running().submit_read(done, consistency, staleness_s_max)
