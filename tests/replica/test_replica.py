@@ -81,6 +81,14 @@ def test_an_older_number_or_an_unknown_session_is_refused_with_words(driver: Any
     assert [command for _, command, _ in driver.machine.commands] == [b"x"]
 
 
+def test_a_session_has_the_number_that_its_entry_brings(driver: Any) -> None:
+    """Whoever opens it draws the number; an entry without one, of an older node, is known by its index."""
+    drawn, indexed = driver.propose(open_session(2**53), open_session())
+    assert drawn == b"%d" % 2**53
+    assert indexed == b"%d" % driver.replica.applied
+    assert driver.propose(in_session(2**53, 1, b"x")) == [b"did x"]
+
+
 def test_a_number_may_be_left_out(driver: Any) -> None:
     """A command that was given up before it was sent leaves a gap: the next number is carried out (G8)."""
     session = int(driver.propose(open_session())[0])

@@ -56,6 +56,18 @@ def test_replies_are_bounded_in_bytes_and_what_was_done_is_not_forgotten() -> No
     assert (kept.reply, kept.reply_forgotten) == (b"four", False)
 
 
+def test_a_session_that_is_open_is_not_opened_anew() -> None:
+    """The entry that opened it may stand in the log twice: what was carried out since is not forgotten (G7)."""
+    sessions = Sessions()
+    sessions.open(7, 0)
+    sessions.remember(7, 3, failed=False, reply=b"r", time_ms=1)
+    sessions.open(7, 2)
+    found = sessions.find(7)
+    assert found is not None
+    assert (found.sequence, found.reply) == (3, b"r")
+    assert sessions.reply_bytes == 1
+
+
 def test_one_large_reply_does_not_cost_the_others_theirs() -> None:
     """A reply above half of the bound is not kept at all, the others are."""
     sessions = Sessions(reply_bytes_max=10)

@@ -185,6 +185,7 @@ def test_a_session_is_shown_and_closed_on_any_node(make_cluster: Any) -> None:
             assert shown is not None
             assert (shown.session, shown.sequence, shown.reply_bytes, shown.reply_kept) == (session, 4, 0, True)
             assert second.status().sessions == 1
+            assert session > 2**20, "drawn, so that nobody who has no business with it guesses it"
             assert await third.close_session(session)
             assert not await first.close_session(session)
             assert await second.find_session(session) is None

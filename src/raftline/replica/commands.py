@@ -2,7 +2,7 @@
 
 0  a plain command: the rest is the state machine's.
 1  a command inside a session: session (8 bytes), sequence (8 bytes), then the state machine's (§8, G8).
-2  open a session: the rest is nothing; the session's id is the index of this entry.
+2  open a session: its id (8 bytes), drawn so that nobody guesses it; or nothing, then it is the index of this entry.
 5  use commands up to a version: the rest is the version in decimal digits; every member knows it.
 6  close a session: session (8 bytes).
 
@@ -32,6 +32,7 @@ __all__ = [
     "open_session",
     "plain",
     "session_to_close",
+    "session_to_open",
     "transfer_leadership",
     "use_version",
 ]
@@ -45,7 +46,7 @@ USE_VERSION = 5
 CLOSE_SESSION = 6
 
 SESSION_HEADER = struct.Struct(">BQQ")
-_CLOSE = struct.Struct(">BQ")
+_ID = struct.Struct(">BQ")
 
 
 def plain(command: bytes) -> bytes:
@@ -58,19 +59,24 @@ def in_session(session: int, sequence: int, command: bytes) -> bytes:
     return SESSION_HEADER.pack(IN_SESSION, session, sequence) + command
 
 
-def open_session() -> bytes:
+def open_session(session: int | None = None) -> bytes:
     """Return the command that opens a session; its result is the session's id in decimal digits."""
-    return b"\x02"
+    return b"\x02" if session is None else _ID.pack(OPEN_SESSION, session)
+
+
+def session_to_open(command: bytes, index: int) -> int:
+    """Return which session a wrapped command opens that stands at `index`."""
+    return int(_ID.unpack(command)[1]) if len(command) > 1 else index
 
 
 def close_session(session: int) -> bytes:
     """Return the command that closes a session; its result is 1, or 0 if it was not open."""
-    return _CLOSE.pack(CLOSE_SESSION, session)
+    return _ID.pack(CLOSE_SESSION, session)
 
 
 def session_to_close(command: bytes) -> int:
     """Return which session a wrapped command closes."""
-    return int(_CLOSE.unpack(command)[1])
+    return int(_ID.unpack(command)[1])
 
 
 def use_version(version: int) -> bytes:

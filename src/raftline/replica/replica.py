@@ -24,6 +24,7 @@ from raftline.replica.commands import (
     SESSION_HEADER,
     USE_VERSION,
     session_to_close,
+    session_to_open,
     use_version,
 )
 from raftline.replica.digest import Digest
@@ -214,8 +215,9 @@ class Replica:
                 if tag == PLAIN:
                     result = self.machine.apply(data[1:], index, self.time_ms)
                 elif tag == OPEN_SESSION:
-                    self.sessions.open(index, self.time_ms)
-                    result = str(index).encode()
+                    session = session_to_open(data, index)
+                    self.sessions.open(session, self.time_ms)
+                    result = b"%d" % session
                 elif tag == USE_VERSION:
                     used = int(data[1:])
                 else:

@@ -44,8 +44,13 @@ class Sessions:
         return len(self._sessions)
 
     def open(self, session_id: int, time_ms: int) -> None:
-        """Open a session; the least recently used one makes room if there are too many."""
+        """Open a session; the least recently used one makes room if there are too many.
+
+        One that is open stays as it is: the entry that opens it may stand in the log twice.
+        """
         self.expire(time_ms)
+        if session_id in self._sessions:
+            return
         if len(self._sessions) >= self.count_max:
             self.close(next(iter(self._sessions)))
         self._sessions[session_id] = Session(0, False, b"", time_ms)  # noqa: FBT003

@@ -56,6 +56,8 @@ __all__ = ["Node", "Ports"]
 _log = structlog.get_logger("raftline.node")
 _GROUP: GroupId = 0
 _ID_END = 1 << 64
+_DRAWN_END = 1 << 53
+"""As many as a random number between 0 and 1 can tell apart, and as every client's numbers can hold."""
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -203,8 +205,11 @@ class Node:
         return self._running().replica.version.in_force
 
     async def open_session(self) -> int:
-        """Open a session for exactly-once proposals and return its id (§8)."""
-        return int(await self._propose(open_session()))
+        """Open a session for exactly-once proposals and return its id (§8).
+
+        Whoever knows the id can use the session, and hear its last reply: it is drawn so that nobody guesses it.
+        """
+        return int(await self._propose(open_session(1 + int(self._ports.random.random() * _DRAWN_END))))
 
     async def close_session(self, session: int) -> bool:
         """Close a session; return whether it was open. Raises what `propose` raises."""

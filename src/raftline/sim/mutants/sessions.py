@@ -96,10 +96,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "                    self.sessions.open(index, self.time_ms)\n",
+                "                    self.sessions.open(session, self.time_ms)\n",
                 "                    if not self.core.is_leader:\n"
                 "                        self.sessions.count_max += 1\n"
-                "                    self.sessions.open(index, self.time_ms)\n",
+                "                    self.sessions.open(session, self.time_ms)\n",
             ),
         ),
         bench="evictions",
