@@ -17,9 +17,11 @@ import msgspec
 from raftline.core.changes import MembershipChange, decode_change, encode_change
 from raftline.core.events import ChangeRequested, TransferRequested
 from raftline.core.ids import NodeId
+from raftline.errors import ConfigError
 
 __all__ = [
     "CLOSE_SESSION",
+    "ID_END",
     "OPEN_SESSION",
     "PLAIN",
     "SESSION_HEADER",
@@ -35,6 +37,7 @@ __all__ = [
     "session_to_open",
     "transfer_leadership",
     "use_version",
+    "wrapped",
 ]
 
 PLAIN = 0
@@ -47,6 +50,8 @@ CLOSE_SESSION = 6
 
 SESSION_HEADER = struct.Struct(">BQQ")
 _ID = struct.Struct(">BQ")
+ID_END = 1 << 64
+"""Numbers of sessions, and of commands in them, are below."""
 
 
 def plain(command: bytes) -> bytes:
@@ -57,6 +62,17 @@ def plain(command: bytes) -> bytes:
 def in_session(session: int, sequence: int, command: bytes) -> bytes:
     """Wrap a command that is carried out once, however often it stands in the log."""
     return SESSION_HEADER.pack(IN_SESSION, session, sequence) + command
+
+
+def wrapped(command: bytes, session: int | None, sequence: int) -> bytes:
+    """Wrap a command, in a session if one is given; raises `ConfigError` for what is no number of either."""
+    if session is None:
+        return plain(command)
+    if not (0 <= session < ID_END and 0 < sequence < ID_END):
+        raise ConfigError(
+            f"session {session} and sequence {sequence} must be numbers below 2**64, the sequence above 0"
+        )
+    return in_session(session, sequence, command)
 
 
 def open_session(session: int | None = None) -> bytes:

@@ -21,12 +21,12 @@ from raftline.core.raft import Raft
 from raftline.core.state import RandomSource
 from raftline.errors import ApplyError, ConfigError, Stopped, TooNew
 from raftline.replica.commands import (
+    ID_END,
     change_membership,
     close_session,
-    in_session,
     open_session,
-    plain,
     transfer_leadership,
+    wrapped,
 )
 from raftline.replica.replica import Replica
 from raftline.replica.sessions import Sessions
@@ -55,7 +55,6 @@ __all__ = ["Node", "Ports"]
 
 _log = structlog.get_logger("raftline.node")
 _GROUP: GroupId = 0
-_ID_END = 1 << 64
 _DRAWN_END = 1 << 53
 """As many as a random number between 0 and 1 can tell apart, and as every client's numbers can hold."""
 
@@ -197,7 +196,7 @@ class Node:
                 f"a command of version {version}: the members all know those up to {self.command_version} only; "
                 f"upgrade the others first"
             )
-        return await self._propose(_wrapped(command, session, sequence))
+        return await self._propose(wrapped(command, session, sequence))
 
     @property
     def command_version(self) -> int:
@@ -213,7 +212,7 @@ class Node:
 
     async def close_session(self, session: int) -> bool:
         """Close a session; return whether it was open. Raises what `propose` raises."""
-        if not 0 <= session < _ID_END:
+        if not 0 <= session < ID_END:
             return False
         return await self._propose(close_session(session)) == b"1"
 
@@ -311,7 +310,7 @@ class Node:
         sequence: int = 0,
     ) -> None:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
-        self._running().submit(_wrapped(command, session, sequence), done)
+        self._running().submit(wrapped(command, session, sequence), done)
 
     def submit_read(
         self,
@@ -459,17 +458,6 @@ class Node:
         _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
-
-
-def _wrapped(command: bytes, session: int | None, sequence: int) -> bytes:
-    """Return the command as it stands in the log."""
-    if session is None:
-        return plain(command)
-    if not (0 <= session < _ID_END and 0 < sequence < _ID_END):
-        raise ConfigError(
-            f"session {session} and sequence {sequence} must be numbers below 2**64, the sequence above 0"
-        )
-    return in_session(session, sequence, command)
 
 
 def _settle(future: "asyncio.Future[None]", error: Exception | None) -> None:
