@@ -484,6 +484,27 @@ def _resident_kib() -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
 
+def test_idle_clients_are_closed_if_that_is_wanted(
+    run: Run, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that asks nothing for too long is closed, one that waits for an answer is not; by default nobody is."""
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.01)
+
+    async def scenario(server: KvServer) -> None:
+        clock: Any = server._clock
+        async with connected(server) as (reader, writer), connected(server) as (_, waiting):
+            writer.write(b"PING\r\n")
+            assert await reader.readexactly(7) == b"+PONG\r\n"
+            waiting.write(b"GET never\r\n")
+            while not held_node.waiting:  # noqa: ASYNC110  the bytes are on their way
+                await asyncio.sleep(0)
+            clock.now_ms += 10_001
+            assert await reader.read() == b""
+            assert len(server.service.clients) == 1
+
+    run(scenario, node=held_node, idle_s_max=10)
+
+
 def test_protected_mode_refuses_other_machines_until_there_is_a_password(
     prompt_node: "PromptNode", machine: KvMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,3 +138,10 @@ def test_whoever_only_looks_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         file.write_at(0, b"x")
     file.close()
+
+
+def test_a_data_directory_is_its_users_alone(tmp_path: Path) -> None:
+    """What is in it is nobody else's to read; its parents are made like any other directory."""
+    OsFiles().make_directory(str(tmp_path / "parent" / "data"))
+    assert (tmp_path / "parent" / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "parent").stat().st_mode & 0o700 == 0o700

@@ -55,7 +55,7 @@ def run_backup(target: str, file: str, *, timeout_s: float) -> ExitCode:
         complain(f"raftline backup: {file} is there already: name another file, or remove it first")
         return ExitCode.CONFIG
     try:
-        with Asker(target, timeout_s) as node, part.open("wb") as out:
+        with Asker(target, timeout_s) as node, open(part, "wb", opener=_private) as out:
             _fetch(node, out)
             out.flush()
             os.fsync(out.fileno())
@@ -106,6 +106,11 @@ def check_backup(file: str) -> Checked:
         )
     finally:
         reader.close()
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that this user alone may read: it holds all data, and the hashes of passwords."""
+    return os.open(path, flags, 0o600)
 
 
 class _KeyCount:

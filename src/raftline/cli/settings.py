@@ -123,6 +123,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stalled_s_max: Annotated[
         float, _about("A client that takes none of its waiting replies for this long is closed.", "seconds", gt=0)
     ] = _LIMITS.stalled_s_max
+    idle_s_max: Annotated[
+        float,
+        _about(
+            "A client that asks nothing, and waits for nothing, for this long is closed; 0: never.", "seconds", ge=0
+        ),
+    ] = _LIMITS.idle_s_max
     partial_bytes_max: Annotated[
         int,
         _about(

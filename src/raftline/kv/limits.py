@@ -10,6 +10,10 @@ KEY_BYTES_CEILING = 512 << 10
 """No limit on keys may be above this: a snapshot carries each key in one piece of at most 1 MiB."""
 
 
+_LOWEST = frozenset({"idle_s_max", "slowlog_log_slower_than"})
+"""Limits that 0, too, means something for."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of one server; each refusal names the one that was met. Raises `ConfigError` if one cannot work."""
 
@@ -37,6 +41,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A request that is not complete after this long is given up and its connection closed."""
     stalled_s_max: float = 60.0
     """A client that is behind with taking its replies for this long is closed."""
+    idle_s_max: float = 0.0
+    """A client that asks nothing, and waits for nothing, for this long is closed; 0: never."""
 
     slowlog_log_slower_than: int = 10_000
     """Microseconds from which on a command is kept in SLOWLOG; 0 keeps all, -1 none."""
@@ -45,8 +51,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if name != "slowlog_log_slower_than" and getattr(self, name) <= 0:
+            if name not in _LOWEST and getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.idle_s_max < 0:
+            raise ConfigError(f"idle_s_max must be 0 or above, not {self.idle_s_max}")
         if self.slowlog_log_slower_than < -1:
             raise ConfigError(f"slowlog_log_slower_than must be -1 or above, not {self.slowlog_log_slower_than}")
         if self.key_bytes_max > KEY_BYTES_CEILING:

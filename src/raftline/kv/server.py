@@ -279,6 +279,10 @@ class KvServer:
         now = self._loop.time()
         for protocol in [protocol for protocol, deadline in self._slow.items() if deadline <= now]:
             protocol.on_too_slow()
+        if self._limits.idle_s_max:
+            since_ms = self.service.now_ms() - self._limits.idle_s_max * 1000
+            for protocol in list(self._protocols):
+                protocol.close_if_idle(since_ms)
         self._sweep_timer = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
@@ -389,6 +393,12 @@ class _Protocol(asyncio.Protocol):
             self._transport.abort()
         else:
             self._refuse(_TOO_SLOW)
+
+    def close_if_idle(self, since_ms: float) -> None:
+        """Close if nothing was asked since then and nothing is waited for."""
+        connection = self._connection
+        if connection is not None and connection.is_idle and connection.client.last_ms < since_ms:
+            self.close()
 
     def drain(self) -> None:
         """Close behind the next answer; a request may be on its way to an idle connection."""

@@ -154,14 +154,17 @@ class OsFiles:
         return sorted(os.listdir(directory))  # noqa: PTH208
 
     def make_directory(self, path: str) -> None:
-        """Make the directory and its parents, and write down in each parent that it has a child."""
+        """Make the directory, for this user alone, and its parents; write down in each parent that it has a child."""
+        self._make_directory(path, 0o700)
+
+    def _make_directory(self, path: str, mode: int) -> None:
         path = os.path.abspath(path)  # noqa: PTH100
         if os.path.isdir(path):  # noqa: PTH112
             return
         parent = os.path.dirname(path)  # noqa: PTH120
-        self.make_directory(parent)
+        self._make_directory(parent, 0o777)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path)  # noqa: PTH102
+            os.mkdir(path, mode)  # noqa: PTH102
         self.sync_directory(parent)
 
     def rename(self, old: str, new: str) -> None:

@@ -67,5 +67,5 @@ def _parameters(client: Client) -> dict[str, str]:
         "save": "",
         "slowlog-log-slower-than": str(limits.slowlog_log_slower_than),
         "slowlog-max-len": str(limits.slowlog_max_len),
-        "timeout": "0",
+        "timeout": str(int(limits.idle_s_max)),
     }
