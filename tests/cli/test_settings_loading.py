@@ -245,3 +245,24 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 def test_a_cluster_may_be_written_with_spaces() -> None:
     """Spaces around names and commas mean nothing."""
     assert parse_cluster(" n1=h:1 , n2 = h:2") == {"n1": "h:1", "n2": "h:2"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ("9121", "is no address: write host:port"),
+        ("127.0.0.1:7001", "port 7001 is taken by this node's clients or peers"),
+        ("0.0.0.0:17001", "port 17001 is taken by this node's clients or peers"),
+    ],
+)
+def test_a_monitoring_port_that_cannot_be_is_refused(metrics: str, words: str) -> None:
+    """Before anything is started, with the setting's name."""
+    message = refusal({**FLAGS, "metrics": metrics})
+    assert words in message
+    assert "--metrics" in message
+
+
+def test_a_monitoring_port_may_be_anywhere_else() -> None:
+    """Off unless it is given."""
+    assert load_settings(FLAGS, {}).settings.metrics == ""
+    assert load_settings({**FLAGS, "metrics": "127.0.0.1:9121"}, {}).settings.metrics == "127.0.0.1:9121"
