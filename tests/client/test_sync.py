@@ -139,6 +139,15 @@ def test_an_error_of_the_command_is_raised_as_redis_py_raises_it(cluster: "FakeC
     assert len(once(cluster)) == 1
 
 
+def test_a_refusal_of_the_second_try_says_nothing_about_the_first(cluster: "FakeCluster", client: Driver) -> None:
+    """Rights were taken away after a reply was lost: the command may have been applied (G19)."""
+    cluster.scripts = ["lost", "NOPERM this user has no permissions to run the 'incrby' command"]
+    with pytest.raises(redis.exceptions.NoPermissionError) as raised:
+        client("incr", "k")
+    assert raised.value.may_have_been_applied is True  # type: ignore[attr-defined]
+    assert cluster.count == 1
+
+
 def test_reads_are_repeated_freely(cluster: "FakeCluster", client: Driver) -> None:
     """They need no session and no number."""
     cluster.scripts = ["lost", REFUSED]

@@ -16,7 +16,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 
 from raftline.client.call import Call, Kind
-from raftline.client.errors import CommandFailed, Unavailable, note
+from raftline.client.errors import Unavailable, note
 from raftline.client.kinds import CommandKinds
 from raftline.client.nodes import Address, Nodes, parse_nodes
 from raftline.client.sessions import ClientSession, SessionPool
@@ -26,6 +26,7 @@ from raftline.client.wire import (
     MEMBERS,
     OPEN,
     failure_of,
+    is_own_reply,
     members_of,
     node_options,
     once,
@@ -126,30 +127,26 @@ class AsyncClient(redis.asyncio.Redis):
     async def _carry_out(
         self, call: Call, name: Any, wire: Callable[[], Awaitable[tuple[Any, ...]]], options: dict[str, Any]
     ) -> Any:
-        """Attempt until there is a reply, or none can come any more."""
-        while True:
-            words = await wire()
-            address = self._nodes.current
-            is_sent = [False]
-            try:
-                address = await self._go_to_leader()
-                return await self._attempt(address, words, name, dict(options), is_sent)
-            except (redis.RedisError, OSError) as error:
-                outcome = failure_of(error, sent=is_sent[0])
+        """Attempt until there is a reply, or none can come any more; whatever is raised says what is certain."""
+        try:
+            while True:
+                words = await wire()
+                address = self._nodes.current
+                is_sent = [False]
                 try:
-                    delay_s = call.on_failure(outcome, error, time.monotonic())
-                except CommandFailed:
-                    self._nodes.on_failure(address, time.monotonic())
+                    address = await self._go_to_leader()
+                    return await self._attempt(address, words, name, dict(options), is_sent)
+                except (redis.RedisError, OSError) as error:
+                    delay_s = call.on_failure(failure_of(error, sent=is_sent[0]), error, time.monotonic())
+                except BaseException:
+                    call.on_interrupted(sent=is_sent[0])
                     raise
-                except Exception as final:
-                    note(final, may_have_been_applied=False)
-                    raise
-            except BaseException as interrupted:
-                note(interrupted, may_have_been_applied=is_sent[0] or call.may_have_been_applied)
-                raise
-            if not call.needs_session:
-                await self._leave(address)
-                await asyncio.sleep(delay_s)
+                if not call.needs_session:
+                    await self._leave(address)
+                    await asyncio.sleep(delay_s)
+        except BaseException as error:
+            note(error, may_have_been_applied=call.may_have_been_applied and not is_own_reply(error))
+            raise
 
     async def _attempt(
         self,

@@ -104,6 +104,11 @@ class Call:
             ) from error
         return delay_s
 
+    def on_interrupted(self, *, sent: bool) -> None:
+        """Note that nobody waits for the attempt any longer."""
+        if sent and self.kind is not Kind.READ:
+            self.may_have_been_applied = True
+
     def _on_session(self, outcome: Outcome, error: Exception) -> float:
         if outcome is Outcome.FORGOTTEN:
             raise ReplyLost(str(error), may_have_been_applied=True) from error

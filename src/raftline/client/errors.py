@@ -35,5 +35,6 @@ class ReplyLost(CommandFailed):
 
 
 def note(error: BaseException, *, may_have_been_applied: bool) -> None:
-    """Say of an exception that is not ours whether the command may have been applied."""
-    error.may_have_been_applied = may_have_been_applied  # type: ignore[attr-defined]
+    """Say of an exception whether the command may have been applied, unless it says so itself."""
+    if not isinstance(error, CommandFailed):
+        error.may_have_been_applied = may_have_been_applied  # type: ignore[attr-defined]

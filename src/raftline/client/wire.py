@@ -16,6 +16,7 @@ __all__ = [
     "MEMBERS",
     "OPEN",
     "failure_of",
+    "is_own_reply",
     "members_of",
     "node_options",
     "once",
@@ -77,6 +78,12 @@ def failure_of(error: Exception, *, sent: bool) -> Outcome:
     if str(error).startswith("max number of clients"):
         return Outcome.REFUSED
     return Outcome.LOST if sent else Outcome.NOT_SENT
+
+
+def is_own_reply(error: BaseException) -> bool:
+    """Say whether an error is what the command itself came to: whatever was sent before came to the same."""
+    theirs = redis.exceptions
+    return isinstance(error, theirs.ResponseError) and not isinstance(error, theirs.NoPermissionError)
 
 
 def members_of(rows: Iterable[Any]) -> list[Member]:
