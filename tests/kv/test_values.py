@@ -1,6 +1,7 @@
 """Values of every type in the store: what a snapshot stands for, what a restore gives, what memory is counted."""
 
 from collections.abc import Iterable
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,31 +31,37 @@ def many(name: bytes, key: bytes, start: int, count: int) -> Args:
     return [name, key, *members]
 
 
-pools = {b"h": [b"HSET", b"HDEL"], b"l": [b"RPUSH", b"LPUSH"], b"s": [b"SADD", b"SREM"], b"z": [b"ZADD", b"ZREM"]}
-batches = st.sampled_from([(key, name) for key, names in pools.items() for name in names]).flatmap(
-    lambda drawn: st.builds(many, st.just(drawn[1]), st.just(drawn[0]), st.integers(0, 1200), st.integers(1, 700))
-)
-key = st.sampled_from(KEYS)
-small = st.one_of(
-    st.tuples(st.sampled_from([b"DEL", b"UNLINK", b"PERSIST"]), key),
-    st.tuples(st.just(b"PEXPIRE"), key, st.sampled_from([b"3", b"40"])),
-    st.tuples(st.just(b"HINCRBYFLOAT"), st.just(b"h"), st.just(b"m5"), st.just(b"0.5")),
-    st.tuples(st.just(b"SET"), key, st.binary(max_size=4)),
-    st.tuples(st.sampled_from([b"RENAME", b"RENAMENX", b"COPY"]), key, key),
-    st.tuples(st.just(b"SPOP"), st.just(b"s"), st.sampled_from([b"1", b"100"])),
-    st.tuples(st.just(b"LTRIM"), st.just(b"l"), st.just(b"5"), st.sampled_from([b"-300", b"10"])),
-    st.tuples(st.just(b"LINSERT"), st.just(b"l"), st.just(b"AFTER"), st.just(b"m5"), st.just(b"new")),
-    st.tuples(st.just(b"LREM"), st.just(b"l"), st.just(b"0"), st.sampled_from([b"m5", b"m600"])),
-    st.tuples(st.just(b"LSET"), st.just(b"l"), st.just(b"3"), st.just(b"set")),
-    st.tuples(st.just(b"LMOVE"), st.just(b"l"), st.just(b"l"), st.just(b"LEFT"), st.just(b"RIGHT")),
-    st.tuples(st.just(b"ZPOPMIN"), st.just(b"z"), st.sampled_from([b"1", b"200"])),
-    st.tuples(st.just(b"ZINCRBY"), st.just(b"z"), st.just(b"2.5"), st.just(b"m7")),
-    st.tuples(st.just(b"ZREMRANGEBYSCORE"), st.just(b"z"), st.just(b"2"), st.just(b"(4")),
-    st.tuples(st.just(b"ZUNIONSTORE"), st.just(b"z"), st.just(b"2"), st.just(b"z"), st.just(b"s")),
-    st.tuples(st.just(b"SDIFFSTORE"), st.just(b"{h}2"), st.just(b"s"), st.just(b"t")),
-    st.tuples(st.just(b"FLUSHALL")),
-).map(list)
-logs = st.lists(st.one_of(batches, batches, small, small), max_size=40)
+POOLS = {b"h": [b"HSET", b"HDEL"], b"l": [b"RPUSH", b"LPUSH"], b"s": [b"SADD", b"SREM"], b"z": [b"ZADD", b"ZREM"]}
+SMALL = [
+    line.encode().split()
+    for line in (
+        *("DEL KEY", "PERSIST KEY", "PEXPIRE KEY 3", "PEXPIRE KEY 40", "SET KEY v", "RENAME KEY KEY", "COPY KEY KEY"),
+        *("RENAMENX KEY KEY", "COPY KEY KEY REPLACE", "HINCRBYFLOAT h m5 0.5", "HSETNX h new 1", "HINCRBY h n 1"),
+        *("SPOP s", "SPOP s 100", "SMOVE s t m7", "SDIFFSTORE {h}2 s t", "SUNIONSTORE t s t"),
+        *("LTRIM l 5 -300", "LTRIM l 0 10", "LINSERT l AFTER m5 new", "LREM l 0 m5", "LREM l -1 m600", "LSET l 3 set"),
+        *("LPOP l 100", "RPOP l", "LMOVE l l LEFT RIGHT", "LMPOP 1 l RIGHT COUNT 600", "SORT l ALPHA STORE l"),
+        *("ZPOPMIN z 200", "ZINCRBY z 2.5 m7", "ZREMRANGEBYSCORE z 2 (4", "ZREMRANGEBYRANK z 100 300"),
+        *("ZUNIONSTORE z 2 z s", "ZRANGESTORE {h}2 z 5 400", "FLUSHALL"),
+    )
+]
+
+
+def drawn_log(seed: int) -> list[Args]:
+    """Return commands that fill and change a few keys, now and then a command that removes much."""
+    random = Random(seed)
+    log = []
+    for _ in range(random.randrange(30)):
+        if random.random() < 0.6:
+            key = random.choice(list(POOLS))
+            log.append(many(random.choice(POOLS[key]), key, random.randrange(900), random.randrange(1, 700)))
+        else:
+            args = random.choice(SMALL)
+            if args != [b"FLUSHALL"] or random.random() < 0.3:
+                log.append([random.choice(KEYS) if arg == b"KEY" else arg for arg in args])
+    return log
+
+
+logs = st.integers(0, 2**32).map(drawn_log)
 
 
 def run(machine: KvMachine, args: Args) -> bytes:
