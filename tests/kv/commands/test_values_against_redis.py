@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import hiredis
@@ -21,7 +22,7 @@ from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.plans import arity_refusal, find_plan, unknown_refusal
 from raftline.kv.resp.downgrade import as_resp3, downgrade
 
-SEQUENCES = int(os.environ.get("ORACLE_SEQUENCES", "100"))
+SEQUENCES = int(os.environ.get("ORACLE_SEQUENCES", "150"))
 COMMANDS = 100
 
 Args = list[bytes]
@@ -414,14 +415,6 @@ def translated(args: Args, reply: bytes) -> Args:
     return args
 
 
-def check(args: Args, asked: Args, mine: bytes, theirs: bytes, before: list[Args]) -> None:
-    """Compare two replies that are not the same bytes."""
-    if asked is args:
-        assert are_equal(args, mine, theirs), (args, mine, theirs, before)
-        return
-    assert theirs == b":%d\r\n" % (len(asked) - 2), (args, "not all of these were members", before)
-
-
 OUT_OF_RANGE = (b"1e400", b"-1e400", b"1e-400", b"1e5000", b"-1e5000", b"1e-5000", b"0x1p9999", b"9" * 400, b"0e999")
 
 
@@ -449,29 +442,65 @@ def test_numbers_beyond_what_there_is(redis_port: int, number_: bytes) -> None:
         redis.close()
 
 
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_sequences_of_commands_about_all_types(redis_port: int, protocol: int) -> None:
-    """Whatever the commands and whatever the keys hold, the replies are those of Redis."""
-    redis = Redis(redis_port)
+def difference(redis: Redis, sequence: list[Args], protocol: int) -> str | None:
+    """Carry out a sequence on both sides; return the first replies that should not differ, None if there are none."""
+    ours = Ours(protocol)
+    found = [ours.ask(args) for args in sequence]
+    asked = [translated(args, reply) for args, reply in zip(sequence, found, strict=True)]
+    expected = redis.ask([[b"FLUSHALL"], [b"HELLO", b"%d" % protocol], *asked])[2:]
+    for args, question, mine, theirs in zip(sequence, asked, found, expected, strict=True):
+        if question is not args:
+            if theirs != b":%d\r\n" % (len(question) - 2):
+                return f"{args}: not all of {question[2:]} were members"
+        elif mine != theirs and not are_equal(args, mine, theirs):
+            return f"{args}: {mine!r} is not {theirs!r}"
+    return None
+
+
+def shortened(redis: Redis, sequence: list[Args], protocol: int) -> list[Args]:
+    """Return what is left of a sequence when everything is taken out without which it still fails."""
+    size = len(sequence) // 2
+    while size:
+        place = 0
+        while place < len(sequence):
+            shorter = sequence[:place] + sequence[place + size :]
+            if difference(redis, shorter, protocol):
+                sequence = shorter
+            else:
+                place += size
+        size //= 2
+    return sequence
+
+
+def drawn_commands(count: int) -> list[Args]:
+    """Return commands of all kinds."""
+    drawn: list[Args] = []
 
     @settings(
-        max_examples=SEQUENCES,
+        max_examples=count // COMMANDS,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate,),
     )
     @given(st.lists(commands, min_size=COMMANDS, max_size=COMMANDS))
-    def compare(sequence: list[Args]) -> None:
-        ours = Ours(protocol)
-        found = [ours.ask(args) for args in sequence]
-        asked = [translated(args, reply) for args, reply in zip(sequence, found, strict=True)]
-        expected = redis.ask([[b"FLUSHALL"], [b"HELLO", b"%d" % protocol], *asked])[2:]
-        for position, (args, mine, theirs) in enumerate(zip(sequence, found, expected, strict=True)):
-            if mine != theirs:
-                check(args, asked[position], mine, theirs, sequence[:position])
+    def collect(sequence: list[Args]) -> None:
+        drawn.extend(sequence)
 
+    collect()
+    return drawn
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_sequences_of_commands_about_all_types(redis_port: int, protocol: int) -> None:
+    """Whatever the commands and whatever the keys hold, the replies are those of Redis."""
+    redis = Redis(redis_port)
+    pool = drawn_commands(COMMANDS * max(20, SEQUENCES // 10))
     try:
-        compare()
+        for seed in range(SEQUENCES):
+            sequence = Random(seed * 2 + protocol).choices(pool, k=COMMANDS)
+            if difference(redis, sequence, protocol):
+                shorter = shortened(redis, sequence, protocol)
+                pytest.fail(f"seed {seed}: {difference(redis, shorter, protocol)}\nafter {shorter}")
     finally:
         redis.close()
