@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+import raftline as raftline_package
 from raftline.cli.access import Access
 
 if TYPE_CHECKING:
@@ -77,6 +78,22 @@ def test_commands_log_in_with_the_variable(guarded: "LocalCluster", monkeypatch:
     assert done.returncode == 69
     assert "log in: put the password into the variable RAFTLINE_PASSWORD" in done.stderr
     assert "RAFTLINE_PASSWORD" in raftline("transfer", "--node", target).stderr
+
+
+def test_our_client_works_as_a_restricted_user(guarded: "LocalCluster") -> None:
+    """raftline.Client logs in on every node, and needs the few rights that docs/security.md names."""
+    needed = ["+command", "+raftline.session", "+raftline.once", "+raftline.member|list"]
+    guarded.client("n1").acl_setuser(
+        "alice", enabled=True, passwords=["+" + MARKER], keys=["a:*"], commands=["+set", "+get", *needed]
+    )
+    nodes = ",".join(f"127.0.0.1:{node.port}" for node in guarded.nodes.values())
+    with raftline_package.Client(nodes, username="alice", password=MARKER) as client:
+        assert client.set("a:1", "x")
+        assert client.get("a:1") == b"x"
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.set("b", "x")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.execute_command("DEL", "a:1")
 
 
 def test_no_password_is_in_any_output(guarded: "LocalCluster", tmp_path: Path) -> None:
