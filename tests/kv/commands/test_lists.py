@@ -29,6 +29,22 @@ def test_a_long_list_is_cut_at_both_ends() -> None:
     assert (store.count, store.used_bytes) == (0, 0)
 
 
+def test_many_items_leave_a_long_list_at_once() -> None:
+    """LREM of every second of thousands leaves the others in their order, and counts the memory."""
+    store = Store()
+    items = [item for number in range(3000) for item in (b"same", b"%d" % number)]
+    lists.rpush(store, [b"RPUSH", b"k", *items], 0)
+    lists.rpush(store, [b"RPUSH", b"l", *items[1::2]], 0)
+    assert lists.lrem(store, [b"LREM", b"k", b"-2999", b"same"], 0) == b":2999\r\n"
+    assert lists.lindex(store, [b"LINDEX", b"k", b"0"], 0) == b"$4\r\nsame\r\n"
+    assert lists.lrem(store, [b"LREM", b"k", b"0", b"same"], 0) == b":1\r\n"
+    whole = [lists.lrange(store, [b"LRANGE", key, b"0", b"-1"], 0) for key in (b"k", b"l")]
+    assert whole[0] == whole[1]
+    before = store.used_bytes
+    store.delete(b"k")
+    assert store.used_bytes * 2 == before
+
+
 @pytest.mark.parametrize(
     ("start", "last", "found"),
     [

@@ -24,7 +24,7 @@ NOT_AN_INTEGER = error("ERR value is not an integer or out of range")
 SYNTAX_ERROR = error("ERR syntax error")
 
 _DIGITS_MAX = 20
-DRAWS_MAX = 1 << 20
+DRAWS_MAX = 1 << 16
 """Members that one command draws with repetition, at most."""
 _OUT_OF_RANGE = error("ERR value is out of range")
 _TOO_MANY_DRAWS = error(f"ERR at most {DRAWS_MAX} members can be drawn at a time")

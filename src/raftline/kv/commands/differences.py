@@ -30,7 +30,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "draws",
         "hrandfield srandmember zrandmember randomkey spop",
-        "Other members are drawn; at most 1,048,576 with repetition.",
+        "Other members are drawn; at most 65,536 with repetition.",
         "They are random. A count without end would hold the node up for ever.",
     ),
     Difference(

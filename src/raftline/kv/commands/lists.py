@@ -203,8 +203,7 @@ def lrem(store: Store, args: Arguments, _time_ms: int) -> bytes:
         places = places[:count]
     elif count < 0:
         places = places[count:]
-    for index in reversed(places):
-        list_.pop_at(index)
+    list_.remove_at(places)
     store.settle(args[1], list_)
     return integer(len(places))
 

@@ -11,6 +11,9 @@ __all__ = ["ITEM_BYTES", "List"]
 ITEM_BYTES = 48
 """Estimated cost of an item beside its own bytes."""
 
+_FEW = 16
+"""Items that are removed one after the other; of more the list is made anew."""
+
 
 class List(Container):
     """Items; `items` is for reading, changes go through the methods here, which keep the size."""
@@ -50,6 +53,21 @@ class List(Container):
         item = self.items.pop(index)
         self.size_bytes -= len(item) + ITEM_BYTES
         return item
+
+    def remove_at(self, places: list[int]) -> None:
+        """Remove the items at some places, which are ascending."""
+        if len(places) <= _FEW:
+            for index in reversed(places):
+                self.pop_at(index)
+            return
+        gone = set(places)
+        kept: Sequence[bytes] = Sequence()
+        for index, item in enumerate(self.items):
+            if index in gone:
+                self.size_bytes -= len(item) + ITEM_BYTES
+            else:
+                kept.append(item)
+        self.items = kept
 
     def insert(self, index: int, item: bytes) -> None:
         """Add an item before the one at `index`."""

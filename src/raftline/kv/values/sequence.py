@@ -116,19 +116,20 @@ class Sequence(Generic[T]):
     def remove_between(self, start: int, stop: int) -> list[T]:
         """Remove and return the items of [start, stop), part by part."""
         removed: list[T] = []
+        if start >= stop:
+            return removed
+        number, offset = self._place(start)
         while (left := stop - start - len(removed)) > 0:
-            number, offset = self._place(start)
             if offset == 0 and len(self._parts[number]) <= left:
-                part = self._parts.pop(number)
+                removed += self._parts.pop(number)
                 if self._shared is not None:
                     del self._shared[number]
-                taken = part
             else:
                 part = self._own(number)
-                taken = part[offset : offset + left]
+                removed += part[offset : offset + left]
                 del part[offset : offset + left]
-            removed += taken
-            self._grow(-len(taken))
+                number, offset = number + 1, 0
+        self._grow(-len(removed))
         return removed
 
     # Parts.
