@@ -3,7 +3,7 @@
 from collections import Counter
 
 from raftline.core import roles
-from raftline.sim.coverage import FAULTS, JUDGED_FROM_RUNS, NOT_EXPECTED, RARE, READS, missing, row_name
+from raftline.sim.coverage import FAULTS, JUDGED_FROM_RUNS, NOT_EXPECTED, RARE, READS, SESSIONS, missing, row_name
 from raftline.sim.disk import PERSISTENCE_POINTS
 from raftline.wal import recovery
 
@@ -11,7 +11,7 @@ from raftline.wal import recovery
 def _everything() -> tuple[Counter[str], Counter[str], Counter[str], Counter[str]]:
     rows = Counter(row_name(key) for key in (*roles.HANDLED, *roles.IGNORED))
     cases = Counter(f"case {case.letter}" for case in recovery.CASES)
-    return rows, cases, Counter(PERSISTENCE_POINTS), Counter((*FAULTS, *READS))
+    return rows, cases, Counter(PERSISTENCE_POINTS), Counter((*FAULTS, *READS, *SESSIONS))
 
 
 def test_a_campaign_that_reached_everything_misses_nothing() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from raftline.core import raft, roles
 from raftline.wal import recovery, wal
 
-__all__ = ["FAULTS", "JUDGED_FROM_RUNS", "NOT_EXPECTED", "RARE", "READS", "Reached", "counting", "missing"]
+__all__ = ["FAULTS", "JUDGED_FROM_RUNS", "NOT_EXPECTED", "RARE", "READS", "SESSIONS", "Reached", "counting", "missing"]
 
 
 class Reached:
@@ -186,6 +186,10 @@ READS: tuple[str, ...] = ("lease reads", "stale reads", "bounded reads", "bounde
 """What clients ask for besides: every one of them, too."""
 
 
+SESSIONS: tuple[str, ...] = ("commands repeated", "once acknowledged", "once SessionLost")
+"""What happens to commands in sessions: repeated ones meet in the log, and sessions give way while one is unknown."""
+
+
 def missing(
     rows: Counter[str],
     cases: Counter[str],
@@ -200,6 +204,6 @@ def missing(
     found = {*rows, *cases}
     never = [name for name in wanted if name not in found and name not in NOT_EXPECTED]
     never += [point for point in wanted_points if not points[point]]
-    never += [name for name in (*FAULTS, *READS) if not faults[name]]
+    never += [name for name in (*FAULTS, *READS, *SESSIONS) if not faults[name]]
     due = [name for name in never if runs >= RARE.get(name, JUDGED_FROM_RUNS)]
     return due, [name for name in never if name not in due]
