@@ -284,6 +284,15 @@ def test_nobody_at_the_address_ends_with_69() -> None:
         assert runner.invoke(app, [*arguments, "--node", "nowhere"]).exit_code == 2
 
 
+def test_a_port_for_peers_is_named_as_such(fake_node: Callable[..., int]) -> None:
+    """By every command that asks a node to do something, in the words of those that only look."""
+    port = fake_node(raw=b"RLp1\x00\x00")
+    for arguments in (["member", "remove", "n2"], ["transfer"], ["member", "list"]):
+        result = CliRunner().invoke(app, [*arguments, "--node", f"127.0.0.1:{port}"])
+        assert result.exit_code == 69
+        assert f"127.0.0.1:{port} answers, but not as a raftline server does: is it the port for" in result.stderr
+
+
 def test_members_are_listed(leader: Scripted) -> None:
     """As a table, and as JSON with one object per member."""
     leader.has_newcomer = True

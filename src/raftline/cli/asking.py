@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from raftline.cli.access import current_access, login_trouble
 from raftline.cli.exit_codes import ExitCode
-from raftline.cli.node_info import Unreachable
+from raftline.cli.node_info import Unreachable, not_a_server
 from raftline.errors import ConfigError, OperatingError
 from raftline.transport.address import parse_client_address
 
@@ -72,6 +72,8 @@ class Asker:
             raise NodeRefusal(f"{self.target} refuses: {error}") from None
         except redis.TimeoutError:
             raise Unreachable(f"{self.target} does not answer within {self._timeout_s:g} s") from None
+        except redis.InvalidResponse:
+            raise not_a_server(self.target) from None
         except redis.RedisError as error:
             raise Unreachable(f"{self.target}: {str(error).rstrip('.')}") from None
 

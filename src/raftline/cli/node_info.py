@@ -15,7 +15,7 @@ from raftline.cli.access import Access, current_access, login_trouble
 from raftline.cli.exit_codes import ExitCode
 from raftline.errors import OperatingError
 
-__all__ = ["MemberInfo", "NodeInfo", "NotAServer", "Unreachable", "ask_node", "parse_info"]
+__all__ = ["MemberInfo", "NodeInfo", "NotAServer", "Unreachable", "ask_node", "not_a_server", "parse_info"]
 
 _NEEDED = ("node_id", "role", "term", "commit_index", "applied_index", "last_index", "snapshot_index")
 
@@ -28,6 +28,13 @@ class Unreachable(OperatingError):
 
 class NotAServer(Unreachable):
     """Something answers, and it is no raftline server, or not at the port for clients: asking again does not help."""
+
+
+def not_a_server(where: str) -> NotAServer:
+    """Return the error for an answer that is not in the Redis protocol."""
+    return NotAServer(
+        f"{where} answers, but not as a raftline server does: is it the port for peers? Give the one for clients"
+    )
 
 
 class MemberInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +90,7 @@ def ask_node(host: str, port: int, timeout_s: float = 2.0, access: Access | None
     except redis.TimeoutError:
         raise Unreachable(f"{where} does not answer within {timeout_s} s") from None
     except (redis.InvalidResponse, UnicodeDecodeError):
-        raise NotAServer(
-            f"{where} answers, but not as a raftline server does: is it the port for peers? Give the one for clients"
-        ) from None
+        raise not_a_server(where) from None
     except redis.RedisError as error:
         raise Unreachable(f"{where}: {str(error).rstrip('.')}") from None
     finally:
