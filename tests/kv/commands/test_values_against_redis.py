@@ -191,7 +191,8 @@ wrong = st.tuples(
 
 TEXTS = st.one_of(member, number, floating)
 PATTERNS = st.sampled_from((b"*", b"a", b"nosort", b"{t}*", b"*->a", b"h*->b", b"#", b"x*x", b"*->", b"b*"))
-FAR_MS = b"4000000000000"
+FAR_MS = "4000000000000|4100000000000|1"
+"""Moments of which none is so near to another that two clocks could take one for the other, as `EXPIRE GT` could."""
 
 STRINGS = [
     command("set set set", key, TEXTS),
@@ -213,8 +214,8 @@ GENERIC = [
     command("del unlink exists touch", some(key)),
     command("rename renamenx", key, key),
     command("copy", key, key, words("||REPLACE|replace|DB 0|DB 0 REPLACE|DB|DB abc|foo")),
-    command("expire", key, words("1000|2000|-1|0|abc"), words("|||NX|XX|GT|lt|NX XX|foo")),
-    command("pexpireat", key, st.just(FAR_MS), words("||NX|GT")),
+    command("expire", key, words("1000|2000|-1|0|abc"), words("|||NX|XX|NX XX|GT LT|foo")),
+    command("pexpireat", key, words(FAR_MS), words("||NX|xx|GT|lt|GT XX")),
     command("ttl expiretime", key),
     command("randomkey dbsize"),
     command("keys", st.sampled_from((b"*", b"?", b"[ab]", b"{*"))),
