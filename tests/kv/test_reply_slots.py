@@ -1,6 +1,6 @@
-"""A place in the order of replies knows its outcome, and when its command was taken up."""
+"""A place in the order of replies knows its outcome; the time of the first of a turn is in test_slowlog."""
 
-from raftline.kv.reply_slots import SilentWrite, Slot, Write
+from raftline.kv.reply_slots import SilentWrite, Write
 
 
 class _Owner:
@@ -17,14 +17,9 @@ class _Owner:
 def test_an_outcome_is_a_reply_or_a_refusal_in_words() -> None:
     """Whatever comes, the connection hears of it once, and what is silent says nothing."""
     owner = _Owner()
-    good, bad, silent = Write(owner, (), 1.0), Write(owner, (), 1.0), SilentWrite(owner, (), 1.0)
+    good, bad, silent = Write(owner), Write(owner), SilentWrite(owner)
     good.done(b"+OK\r\n")
     bad.done(ValueError("no"))
     silent.done(b"+OK\r\n")
     assert (good.reply, bad.reply, silent.reply) == (b"+OK\r\n", b"no", b"")
     assert owner.done == 3
-
-
-def test_what_is_answered_at_once_is_never_slow() -> None:
-    """It was taken up at no time that could be long ago."""
-    assert Slot(b"+OK\r\n").started_s == float("inf")

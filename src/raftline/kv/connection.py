@@ -28,11 +28,10 @@ from raftline.kv.once import unwrap
 from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
-from raftline.kv.reply_slots import Read, SilentWrite, Slot, Write
+from raftline.kv.reply_slots import Read, SilentWrite, Slot, SlowWatch, Write
 from raftline.kv.resp.downgrade import as_resp3, downgrade
 from raftline.kv.resp.replies import error
 from raftline.kv.resp.requests import RequestParser
-from raftline.kv.slowlog import shorten
 from raftline.kv.store import ExpiryPending
 
 __all__ = ["Connection"]
@@ -60,7 +59,6 @@ class Connection:
     __slots__ = (
         "_backlog_bytes",
         "_calls",
-        "_clock",
         "_commands",
         "_held_bytes",
         "_input",
@@ -77,8 +75,8 @@ class Connection:
         "_reads",
         "_settling",
         "_slots",
+        "_slow",
         "_task",
-        "_turn_s",
         "_writes",
         "client",
         "is_abandoned",
@@ -91,9 +89,8 @@ class Connection:
         self._node = node
         self._limits = limits
         self._on_ready = on_ready
-        self._clock = client.server.monotonic_s
         self._calls = client.server.statistics.calls
-        self._turn_s = 0.0
+        self._slow = SlowWatch(client)
         self._parser = RequestParser(limits)
         self._input: deque[bytes] = deque()
         self._commands: deque[Arguments] = deque()
@@ -246,8 +243,7 @@ class Connection:
         client = self.client
         self._is_free = client.server.guard.is_free(client)
         count = 0
-        if commands or self._input:
-            self._turn_s = self._clock()
+        self._slow.is_marked = False
         while not client.closing:
             if not commands:
                 if not self._parse_next():
@@ -353,15 +349,18 @@ class Connection:
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         args[0] = plan.wire_name
         command = encode_command(args)
-        shown = shorten(args) if self._is_large else args
-        slot = (SilentWrite if self._is_silent() else Write)(self, shown, self._turn_s)
+        slot = SilentWrite(self) if self._is_silent() else Write(self)
+        if not self._slow.is_marked:
+            self._slow.mark(slot, args, is_large=self._is_large)
         self._slots.append(slot)
         self._writes += 1
         self._held_bytes += len(command)
         self._node.submit(command, slot.done, session, sequence)
 
     def _start_read(self, function: ReadFunction, args: Arguments) -> None:
-        slot = Read(function, args, self._turn_s, is_silent=self._is_silent())
+        slot = Read(function, args, is_silent=self._is_silent())
+        if not self._slow.is_marked:
+            self._slow.mark(slot, args, is_large=self._is_large)
         self._slots.append(slot)
         self._reads.append(slot)
         if self._is_large:
@@ -479,8 +478,8 @@ class Connection:
         out = self._out
         size = 0
         is_old = self.client.protocol == 2
-        if slots and slots[0].reply is not None:
-            self._note_if_slow(slots[0])
+        if self._slow.marks:
+            self._slow.look()
         while slots and (reply := slots[0].reply) is not None:
             slots.popleft()
             if reply[:1] not in b"+-:$":
@@ -490,11 +489,3 @@ class Connection:
         self._out_bytes += size
         if not slots:
             self._held_bytes = 0
-
-    def _note_if_slow(self, slot: Slot) -> None:
-        """Keep a command that took long; of those answered together the first, which is the oldest, stands for all."""
-        client = self.client
-        slowlog = client.server.slowlog
-        duration_s = self._clock() - slot.started_s
-        if duration_s >= slowlog.threshold_s:
-            slowlog.add(slot.args, duration_s, client.server.now_ms(), client.address, client.name)

@@ -1,16 +1,17 @@
-"""Places of replies: what one command of a connection waits for, and what to say in SLOWLOG if it takes long.
+"""Places of replies: what each command of a connection waits for; and how long the first of each turn did.
 
 A connection keeps them in the order of its commands; a reply is None until it is known.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, ReadFunction
+from raftline.kv.slowlog import shorten
 
-__all__ = ["Read", "SilentWrite", "Slot", "Write"]
-
-_NEVER = float("inf")
+__all__ = ["Read", "SilentWrite", "Slot", "SlowWatch", "Write"]
 
 
 class Owner(Protocol):
@@ -26,13 +27,9 @@ class Owner(Protocol):
 class Slot:
     """Place of one reply: None until it is known."""
 
-    __slots__ = ("args", "reply", "started_s")
-
-    args: Sequence[bytes]
-    """The command as SLOWLOG shows it; set only if `started_s` is."""
+    __slots__ = ("reply",)
 
     def __init__(self, reply: bytes | None = None) -> None:
-        self.started_s = _NEVER
         self.reply = reply
 
 
@@ -41,10 +38,8 @@ class Write(Slot):
 
     __slots__ = ("connection",)
 
-    def __init__(self, connection: Owner, args: Sequence[bytes], started_s: float) -> None:
-        self.args = args
+    def __init__(self, connection: Owner) -> None:
         self.reply = None
-        self.started_s = started_s
         self.connection = connection
 
     def done(self, outcome: bytes | Exception) -> None:
@@ -68,13 +63,42 @@ class SilentWrite(Write):
 class Read(Slot):
     """A command that waits for a moment at which the local store is linearizable."""
 
-    __slots__ = ("function", "is_silent")
+    __slots__ = ("args", "function", "is_silent")
 
-    args: Arguments
-
-    def __init__(self, function: ReadFunction, args: Arguments, started_s: float, *, is_silent: bool) -> None:
+    def __init__(self, function: ReadFunction, args: Arguments, *, is_silent: bool) -> None:
         self.reply = None
-        self.started_s = started_s
         self.function = function
         self.args = args
         self.is_silent = is_silent
+
+
+class SlowWatch:
+    """How long the first command of each turn takes, for SLOWLOG: it stands for all that were taken up with it.
+
+    Invariant: marks are in the order of the commands, at most one for each turn.
+    """
+
+    __slots__ = ("_client", "_clock", "is_marked", "marks")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._clock = client.server.monotonic_s
+        self.marks: deque[tuple[Slot, float, Sequence[bytes]]] = deque()
+        self.is_marked = False
+        """This turn has its mark."""
+
+    def mark(self, slot: Slot, args: Sequence[bytes], *, is_large: bool) -> None:
+        """Note that a command is taken up now; of a large one only what may be shown is kept."""
+        self.is_marked = True
+        self.marks.append((slot, self._clock(), shorten(args) if is_large else args))
+
+    def look(self) -> None:
+        """Keep in SLOWLOG what is answered and took long."""
+        marks = self.marks
+        slowlog = self._client.server.slowlog
+        while marks and marks[0][0].reply is not None:
+            _, started_s, args = marks.popleft()
+            duration_s = self._clock() - started_s
+            if duration_s >= slowlog.threshold_s:
+                client = self._client
+                slowlog.add(args, duration_s, client.server.now_ms(), client.address, client.name)
