@@ -46,6 +46,26 @@ def test_a_group_grows_and_shrinks_while_it_works(make_cluster: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_a_node_that_the_group_has_elsewhere_says_so(make_cluster: Any) -> None:
+    """Moved by mistake, or started with its old address: nobody reaches it, and its status says what mends that."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            moved = await cluster.follower()
+            me, own = moved.config.node_id, moved.config.own_address
+            leader = await cluster.leader()
+            assert moved.status().trouble is None
+            await leader.change_membership(Move(me, "127.0.0.1:1@2"))
+            await cluster.until(lambda: moved.status().trouble is not None)
+            assert f"has {me} at 127.0.0.1:1@2, while it was started at {own}: if" in moved.status().trouble
+            assert "start it with --listen 127.0.0.1:1@2" in moved.status().trouble
+            await leader.change_membership(Move(me, own))
+            await cluster.until(lambda: moved.status().leader_id is not None)
+            assert moved.status().trouble is None
+
+    asyncio.run(scenario())
+
+
 def test_a_node_waits_until_it_is_added(make_cluster: Any) -> None:
     """It elects nobody, says so, and takes part once it is added and promoted."""
 

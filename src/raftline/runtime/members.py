@@ -9,10 +9,11 @@ from raftline.core.changing import describe_progress, why_not_ready
 from raftline.core.ids import NodeId
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState, Role
-from raftline.errors import NotMember
+from raftline.errors import ConfigError, NotMember
 from raftline.runtime.status import MemberStatus
+from raftline.transport.address import parse_address
 
-__all__ = ["ask_members", "change_under_way", "members_of", "not_member", "role_of"]
+__all__ = ["ask_members", "change_under_way", "members_of", "misplaced", "not_member", "role_of"]
 
 
 def role_of(core: Raft) -> str:
@@ -49,6 +50,25 @@ def not_member(state: RaftState) -> NotMember:
 def ask_members(addresses: Iterable[tuple[NodeId, str]]) -> str:
     """Return who can be asked instead, in words."""
     return ", ".join(f"{node} at {address}" for node, address in addresses)
+
+
+def misplaced(state: RaftState, own_address: str) -> str | None:
+    """Return why no leader may be heard: the group has this node at another address than it was started with."""
+    listed = state.membership.address_of(state.me)
+    if state.leader is not None or not listed or _is_same(listed, own_address):
+        return None
+    return (
+        f"no leader is heard, and the group has {state.me} at {listed}, while it was started at {own_address}: "
+        f"if that is not the same place, start it with --listen {listed}, or give the group the right address by "
+        "`raftline member move` on another node"
+    )
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return parse_address(one) == parse_address(other)
+    except ConfigError:
+        return one == other
 
 
 def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberStatus:

@@ -38,7 +38,7 @@ from raftline.runtime.disk import ThreadedDisk, run_on_disk
 from raftline.runtime.freeing import free_slowly
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.measurements import Measurements, measure
-from raftline.runtime.members import change_under_way, members_of, role_of
+from raftline.runtime.members import change_under_way, members_of, misplaced, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.requests import Consistency
 from raftline.runtime.stages import Stages
@@ -365,7 +365,9 @@ class Node:
             command_version=replica.version.in_force,
             membership_index=state.configuration.index,
             change=change_under_way(state),
-            trouble=group.strangers.trouble() or group.lost_majority.words(),
+            trouble=group.strangers.trouble()
+            or group.lost_majority.words()
+            or misplaced(state, self.config.own_address),
             transfer_to=state.transfer.to if state.transfer is not None else None,
         )
 
