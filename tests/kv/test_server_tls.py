@@ -15,6 +15,7 @@ import uvloop
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from raftline.kv import server as server_module
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
@@ -43,13 +44,15 @@ class Heard:
 def run(request: pytest.FixtureRequest, prompt_node: "PromptNode", machine: KvMachine) -> Run:
     """Return a function that runs a scenario against a TLS server of its own, and returns why clients were refused."""
 
-    def run_scenario(scenario: Scenario, files: TlsFiles | None, *, is_mutual: bool = False) -> list[str]:
+    def run_scenario(
+        scenario: Scenario, files: TlsFiles | None, *, is_mutual: bool = False, **limits: Any
+    ) -> list[str]:
         role = TlsRole(is_server=True, needs_certificate=is_mutual)
         tls = None if files is None else lambda: files.context(role)
         heard: Any = Heard()
 
         async def main() -> None:
-            server = KvServer(prompt_node, machine, "127.0.0.1", 0, Limits(), clock=prompt_node.clock, tls=tls)
+            server = KvServer(prompt_node, machine, "127.0.0.1", 0, Limits(**limits), clock=prompt_node.clock, tls=tls)
             server._notices = heard
             await server.start()
             try:
@@ -216,3 +219,38 @@ def test_what_was_sent_before_the_farewell_is_answered(run: Run, office: "Office
         writer.close()
 
     run(scenario, office.files("127.0.0.1"))
+
+
+def test_a_client_that_does_not_read_is_closed_under_tls_too(
+    run: Run, office: "Office", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encrypted replies that nobody takes are waited for no longer than plain ones."""
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.02)
+
+    async def scenario(server: KvServer) -> None:
+        context = ssl.create_default_context(cafile=str(office.ca_file))
+        _, lazy = await asyncio.open_connection("127.0.0.1", server.port, ssl=context, limit=1024)
+        lazy.write(b"SET k " + b"v" * 60_000 + b"\r\n" + b"GET k\r\n" * 2000)
+        while not server.service.statistics.slow_clients_closed:  # noqa: ASYNC110  a socket's buffers tell nobody
+            await asyncio.sleep(0.01)
+        lazy.transport.abort()
+        await is_served(server, office)
+
+    run(scenario, office.files("127.0.0.1"), stalled_s_max=0.05)
+
+
+def test_clients_beyond_the_limit_are_refused_under_tls_too(run: Run, office: "Office") -> None:
+    """A handshake counts as a connection: one that never ends keeps its place, and no more than that."""
+
+    async def scenario(server: KvServer) -> None:
+        _, silent = await asyncio.open_connection("127.0.0.1", server.port)
+        while not server._securing:  # noqa: ASYNC110  the connection is on its way
+            await asyncio.sleep(0)
+        assert await refusal(server, office)
+        silent.close()
+        while server._securing:  # noqa: ASYNC110  likewise
+            await asyncio.sleep(0)
+        await is_served(server, office)
+
+    reasons = run(scenario, office.files("127.0.0.1"), clients_max=1)
+    assert reasons[0] == "too many TLS handshakes are under way"
