@@ -87,6 +87,17 @@ def test_an_address_where_another_node_answers_is_told(fake_node: FakeNode, line
     assert "answers as 'n7', not as 'n2'" in row.trouble
 
 
+def test_a_node_that_was_moved_while_away_is_told_where_to_start(fake_node: FakeNode, lines_of: Lines) -> None:
+    """Started with its old address it hears nobody, and has not heard of the move: the leader's list says it."""
+    ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))
+    moved = f"127.0.0.1:1@{ports['n2'] - 1}"
+    fake_node(lines_of("n1", ports | {"n2": 1}).replace("127.0.0.1:1@0", moved), port=ports["n1"])
+    fake_node(lines_of("n2", ports, role="candidate", leader_id=""), port=ports["n2"])
+    row = ask_group("127.0.0.1", ports["n2"]).members[1]
+    own = f"127.0.0.1:{ports['n2']}@{ports['n2'] - 1}"
+    assert row.trouble.startswith(f"it answers at {own}, and n1, the leader, has it at {moved}: start it with --listen")
+
+
 def test_the_table_has_a_line_per_member(fake_node: FakeNode, lines_of: Lines) -> None:
     """Role, term, positions and lag; a member that is away is marked."""
     ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))

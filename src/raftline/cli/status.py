@@ -70,6 +70,9 @@ def ask_group(host: str, port: int, timeout_s: float = 2.0) -> GroupStatus:
     term = max(info.term for info in known)
     leading = [info.node_id for info in known if info.role == "leader" and info.term == term]
     leader = leading[0] if len(leading) == 1 else None
+    leads = next((info for info in known if info.node_id == leader), None)
+    if leads is not None:
+        rows = tuple(_placed(row, leads) for row in rows)
     in_order, summary = _judge(rows, leader, term)
     return GroupStatus(
         asked=f"{host}:{port}", leader_id=leader, term=term, in_order=in_order, summary=summary, members=rows
@@ -120,6 +123,15 @@ def _ask(address: str, timeout_s: float) -> NodeInfo | Unreachable:
         return error
     except ConfigError as error:
         return Unreachable(str(error))
+
+
+def _placed(row: Row, leader: NodeInfo) -> Row:
+    """Say it if a node that hears no leader is not where the leader has it: it was moved while it was away."""
+    listed = next((member.address for member in leader.members if member.node_id == row.node_id), row.address)
+    if not row.reachable or row.leader_id is not None or row.trouble or listed == row.address:
+        return row
+    words = f"it answers at {row.address}, and {leader.node_id}, the leader, has it at {listed}: start it with --listen"
+    return msgspec.structs.replace(row, trouble=f"{words} {listed}, or give its address by `raftline member move`")
 
 
 def _row(node_id: str, address: str, voter: bool, answer: NodeInfo | Unreachable, committed: int) -> Row:  # noqa: FBT001  built from pairs
