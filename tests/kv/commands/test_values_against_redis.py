@@ -41,6 +41,17 @@ ODD_FLOATS = (b"nan", b"abc", b"", b" 1", b"1 ", b"0x10", b"Infinity", b"1_0", b
 """None that C calls out of range: after such a one Redis's SORT refuses numbers, until another command has read one."""
 
 key = st.sampled_from(KEYS)
+
+
+def mostly(own: bytes, other: bytes) -> st.SearchStrategy[bytes]:
+    """Return a key that most often holds a value of one type."""
+    return st.sampled_from((own, own, own, own, other, other, *KEYS))
+
+
+hash_key, list_key, set_key, sorted_key, string_key = (
+    mostly(name, b"%b{t}" % name) for name in (b"h", b"l", b"s", b"z", b"t")
+)
+any_key = st.one_of(key, hash_key, list_key, set_key, sorted_key, string_key)
 member = st.sampled_from(MEMBERS)
 number = st.sampled_from(NUMBERS * 3 + ODD)
 floating = st.sampled_from(FLOATS * 3 + ODD_FLOATS)
@@ -69,16 +80,19 @@ def command(names: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Arg
 field_values = some(st.tuples(member, st.one_of(member, number, floating)), 1, 3)
 
 HASHES = [
-    command("hset HSET hset hmset", key, field_values),
-    command("hsetnx", key, member, member),
-    command("hget hstrlen hexists", key, member),
-    command("hmget hdel", key, some(member)),
-    command("hlen hkeys hvals hgetall hrandfield", key),
-    command("hincrby", key, member, number),
-    command("hincrbyfloat", key, member, floating),
-    command("hrandfield", key, number, words("||WITHVALUES|withvalues|foo|WITHVALUES x")),
+    command("hset HSET hset hmset", hash_key, field_values),
+    command("hsetnx", hash_key, member, member),
+    command("hget hstrlen hexists", hash_key, member),
+    command("hmget hdel", hash_key, some(member)),
+    command("hlen hkeys hvals hgetall hrandfield", hash_key),
+    command("hincrby", hash_key, member, number),
+    command("hincrbyfloat", hash_key, member, floating),
+    command("hrandfield", hash_key, number, words("||WITHVALUES|withvalues|foo|WITHVALUES x")),
     command(
-        "hscan", key, st.just(b"0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|COUNT x|foo|MATCH|TYPE hash")
+        "hscan",
+        hash_key,
+        st.just(b"0"),
+        words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|COUNT x|foo|MATCH|TYPE hash"),
     ),
 ]
 
@@ -86,38 +100,39 @@ SIDES = words("LEFT|right|foo|")
 CARD_LIMITS = words("|||LIMIT 1|LIMIT 0|LIMIT -1|LIMIT|foo 1|LIMIT x")
 
 LISTS = [
-    command("lpush rpush lpushx rpushx rpush LPUSH", key, some(member)),
-    command("lpop rpop", key),
-    command("lpop rpop", key, number),
-    command("lpop rpop", key, number, number),
-    command("llen", key),
-    command("lindex", key, number),
-    command("lset", key, number, member),
-    command("lrange ltrim lrange lrange", key, number, number),
-    command("linsert", key, words("before|AFTER|foo|BEFORE"), member, member),
-    command("lrem", key, number, member),
-    command("lpos", key, member, some(st.tuples(words("RANK|count|MAXLEN|COUNT|foo"), number), 0, 2)),
-    command("lpos", key, member, words("RANK|COUNT")),
-    command("rpoplpush", key, key),
-    command("lmove", key, key, words("LEFT|right|LEFT|foo"), words("LEFT|right|RIGHT|foo")),
-    command("lmpop", words("1|2|3|0|-1|abc|10"), some(key, 1, 3), SIDES, words("||COUNT 2|COUNT 0|COUNT|x 1")),
-    command("lmpop", st.just(b"2"), key, key, words("LEFT|right"), words("||COUNT 2|COUNT 10|COUNT 1 COUNT 2")),
+    command("lpush rpush lpushx rpushx rpush LPUSH", list_key, some(member)),
+    command("lpop rpop", list_key),
+    command("lpop rpop", list_key, number),
+    command("lpop rpop", list_key, number, number),
+    command("llen", list_key),
+    command("lindex", list_key, number),
+    command("lset", list_key, number, member),
+    command("lrange ltrim lrange lrange", list_key, number, number),
+    command("linsert", list_key, words("before|AFTER|foo|BEFORE"), member, member),
+    command("lrem", list_key, number, member),
+    command("lpos", list_key, member, some(st.tuples(words("RANK|count|MAXLEN|COUNT|foo"), number), 0, 2)),
+    command("lpos", list_key, member, words("RANK|COUNT")),
+    command("rpoplpush", list_key, list_key),
+    command("lmove", list_key, list_key, words("LEFT|right|LEFT|foo"), words("LEFT|right|RIGHT|foo")),
+    command("lmpop", words("1|2|3|0|-1|abc|10"), some(list_key, 1, 3), SIDES, words("||COUNT 2|COUNT 0|COUNT|x 1")),
+    command(
+        "lmpop", st.just(b"2"), list_key, list_key, words("LEFT|right"), words("||COUNT 2|COUNT 10|COUNT 1 COUNT 2")
+    ),
 ]
 
-keys2 = st.tuples(key, some(key, 1, 3))
 SETS = [
-    command("sadd SADD srem sadd", key, some(member)),
-    command("sadd", key, some(number)),
-    command("smove", key, key, member),
-    command("sismember", key, member),
-    command("smismember", key, some(member)),
-    command("scard smembers srandmember spop", key),
-    command("srandmember spop", key, number),
-    command("srandmember spop", key, number, number),
-    command("sinter sunion sdiff", some(key)),
-    command("sinterstore sunionstore sdiffstore", key, some(key)),
-    command("sintercard", words("1|2|3|0|-1|abc|10"), some(key, 1, 3), CARD_LIMITS),
-    command("sscan", key, words("0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|COUNT x|foo|MATCH")),
+    command("sadd SADD srem sadd", set_key, some(member)),
+    command("sadd", set_key, some(number)),
+    command("smove", set_key, set_key, member),
+    command("sismember", set_key, member),
+    command("smismember", set_key, some(member)),
+    command("scard smembers srandmember spop", set_key),
+    command("srandmember spop", set_key, number),
+    command("srandmember spop", set_key, number, number),
+    command("sinter sunion sdiff", some(set_key)),
+    command("sinterstore sunionstore sdiffstore", set_key, some(set_key)),
+    command("sintercard", words("1|2|3|0|-1|abc|10"), some(set_key, 1, 3), CARD_LIMITS),
+    command("sscan", set_key, words("0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|COUNT x|foo|MATCH")),
 ]
 
 score = floating
@@ -127,10 +142,10 @@ LIMITS = words("|||LIMIT 0 2|LIMIT 1 -1|LIMIT -1 2|LIMIT 1|LIMIT a 1|limit 0 0|L
 WITH = words("||WITHSCORES|withscores|foo")
 pair = st.tuples(score, member)
 source_keys = st.one_of(
-    st.tuples(st.just(b"2"), key, key),
-    st.tuples(st.just(b"1"), key),
-    st.tuples(st.just(b"3"), key, key, key),
-    st.tuples(words("0|-1|abc|1|5|2"), some(key, 1, 3)),
+    st.tuples(st.just(b"2"), sorted_key, sorted_key),
+    st.tuples(st.just(b"1"), sorted_key),
+    st.tuples(st.just(b"3"), sorted_key, sorted_key, sorted_key),
+    st.tuples(words("0|-1|abc|1|5|2"), some(sorted_key, 1, 3)),
 )
 aggregates = some(
     st.one_of(
@@ -145,39 +160,41 @@ LEX = b"lex"
 """A sorted set whose members have one score all the time."""
 
 SORTED_SETS = [
-    command("zadd ZADD zadd zadd", key, some(pair, 1, 3)),
-    command("zadd", key, some(words("NX|xx|GT|lt|CH|INCR|foo"), 1, 3), some(pair, 1, 2)),
-    command("zincrby", key, score, member),
-    command("zrem zmscore", key, some(member)),
-    command("zcard zpopmin zpopmax zrandmember", key),
-    command("zscore zrank zrevrank", key, member),
-    command("zpopmin zpopmax", key, number),
-    command("zpopmin zpopmax", key, number, number),
+    command("zadd ZADD zadd zadd", sorted_key, some(pair, 1, 3)),
+    command("zadd", sorted_key, some(words("NX|xx|GT|lt|CH|INCR|foo"), 1, 3), some(pair, 1, 2)),
+    command("zincrby", sorted_key, score, member),
+    command("zrem zmscore", sorted_key, some(member)),
+    command("zcard zpopmin zpopmax zrandmember", sorted_key),
+    command("zscore zrank zrevrank", sorted_key, member),
+    command("zpopmin zpopmax", sorted_key, number),
+    command("zpopmin zpopmax", sorted_key, number, number),
     command(
         "zmpop",
         words("1|2|3|0|-1|abc|10"),
-        some(key, 1, 3),
+        some(sorted_key, 1, 3),
         words("MIN|max|foo|"),
         words("||COUNT 2|COUNT 0|COUNT|x 1"),
     ),
-    command("zmpop", st.just(b"2"), key, key, words("MIN|max"), words("||COUNT 2|COUNT 10|COUNT 1 COUNT 2")),
-    command("zrandmember", key, number, WITH),
-    command("zscan", key, st.just(b"0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|foo|MATCH")),
-    command("zrange zrevrange zrange", key, number, number, WITH),
-    command("zrange", key, number, number, some(words("REV|WITHSCORES|BYSCORE|BYLEX|LIMIT 0 1|foo"), 0, 3)),
-    command("zrange", key, bound, bound, st.just(b"BYSCORE"), words("|REV|rev"), WITH, LIMITS),
-    command("zrangebyscore zrevrangebyscore", key, bound, bound, WITH, LIMITS),
-    command("zrangestore", key, key, number, number, words("||REV|WITHSCORES|foo")),
-    command("zrangestore", key, key, bound, bound, st.just(b"byscore"), words("|REV|"), LIMITS),
-    command("zcount zremrangebyscore", key, bound, bound),
-    command("zremrangebyrank", key, number, number),
+    command(
+        "zmpop", st.just(b"2"), sorted_key, sorted_key, words("MIN|max"), words("||COUNT 2|COUNT 10|COUNT 1 COUNT 2")
+    ),
+    command("zrandmember", sorted_key, number, WITH),
+    command("zscan", sorted_key, st.just(b"0"), words("|COUNT 100|MATCH ?|MATCH * COUNT 50|COUNT 0|foo|MATCH")),
+    command("zrange zrevrange zrange", sorted_key, number, number, WITH),
+    command("zrange", sorted_key, number, number, some(words("REV|WITHSCORES|BYSCORE|BYLEX|LIMIT 0 1|foo"), 0, 3)),
+    command("zrange", sorted_key, bound, bound, st.just(b"BYSCORE"), words("|REV|rev"), WITH, LIMITS),
+    command("zrangebyscore zrevrangebyscore", sorted_key, bound, bound, WITH, LIMITS),
+    command("zrangestore", sorted_key, sorted_key, number, number, words("||REV|WITHSCORES|foo")),
+    command("zrangestore", sorted_key, sorted_key, bound, bound, st.just(b"byscore"), words("|REV|"), LIMITS),
+    command("zcount zremrangebyscore", sorted_key, bound, bound),
+    command("zremrangebyrank", sorted_key, number, number),
     command("zadd", st.just(LEX), some(st.tuples(st.just(b"0"), member), 1, 3)),
     command("zrange", st.just(LEX), end, end, st.just(b"BYLEX"), words("|REV|rev|WITHSCORES"), LIMITS),
     command("zrangebylex zrevrangebylex", st.just(LEX), end, end, LIMITS),
     command("zlexcount zremrangebylex", st.just(LEX), end, end),
-    command("zrangestore", key, st.just(LEX), end, end, st.just(b"BYLEX"), words("|REV"), LIMITS),
+    command("zrangestore", sorted_key, st.just(LEX), end, end, st.just(b"BYLEX"), words("|REV"), LIMITS),
     command("zunion zinter zdiff zintercard", source_keys, aggregates),
-    command("zunionstore zinterstore zdiffstore", key, source_keys, aggregates),
+    command("zunionstore zinterstore zdiffstore", sorted_key, source_keys, aggregates),
 ]
 
 GROUPS = {"string", "hash", "list", "set", "sorted-set", "generic"}
@@ -195,43 +212,58 @@ FAR_MS = "4000000000000|4100000000000|1"
 """Moments of which none is so near to another that two clocks could take one for the other, as `EXPIRE GT` could."""
 
 STRINGS = [
-    command("set set set", key, TEXTS),
-    command("set", key, TEXTS, words("NX|xx|GET|XX GET|NX GET|KEEPTTL|EX 1000|PXAT 4000000000000|foo|NX XX")),
-    command("get strlen del persist getdel incr decr getex", key),
-    command("getset append setnx", key, TEXTS),
-    command("incrby decrby", key, number),
-    command("incrbyfloat", key, floating),
-    command("setrange", key, words("0|1|3|10|-1|abc|9223372036854775807|600000000"), member),
-    command("getrange substr", key, number, number),
-    command("mget", some(key)),
-    command("mset msetnx", some(st.tuples(key, TEXTS), 1, 3)),
-    command("msetnx", some(st.tuples(key, TEXTS), 1, 2), key),
-    command("lcs", key, key, some(words("LEN|IDX|WITHMATCHLEN|MINMATCHLEN 2|MINMATCHLEN -1|MINMATCHLEN x|foo"), 0, 3)),
+    command("set set set", string_key, TEXTS),
+    command("set", string_key, TEXTS, words("NX|xx|GET|XX GET|NX GET|KEEPTTL|EX 1000|PXAT 4000000000000|foo|NX XX")),
+    command("get strlen del persist getdel incr decr getex", string_key),
+    command("getset append setnx", string_key, TEXTS),
+    command("incrby decrby", string_key, number),
+    command("incrbyfloat", string_key, floating),
+    command("setrange", string_key, words("0|1|3|10|-1|abc|9223372036854775807|600000000"), member),
+    command("getrange substr", string_key, number, number),
+    command("mget", some(string_key)),
+    command("mset msetnx", some(st.tuples(string_key, TEXTS), 1, 3)),
+    command("msetnx", some(st.tuples(string_key, TEXTS), 1, 2), string_key),
+    command(
+        "lcs",
+        string_key,
+        string_key,
+        some(words("LEN|IDX|WITHMATCHLEN|MINMATCHLEN 2|MINMATCHLEN -1|MINMATCHLEN x|foo"), 0, 3),
+    ),
 ]
 
 GENERIC = [
-    command("type del unlink exists touch persist", key),
-    command("del unlink exists touch", some(key)),
-    command("rename renamenx", key, key),
-    command("copy", key, key, words("||REPLACE|replace|DB 0|DB 0 REPLACE|DB|DB abc|foo")),
-    command("expire", key, words("1000|2000|-1|0|abc"), words("|||NX|XX|NX XX|GT LT|foo")),
-    command("pexpireat", key, words(FAR_MS), words("||NX|xx|GT|lt|GT XX")),
-    command("ttl expiretime", key),
+    command("type del unlink exists touch persist", any_key),
+    command("del unlink exists touch", some(any_key)),
+    command("rename renamenx", any_key, any_key),
+    command("copy", any_key, any_key, words("||REPLACE|replace|DB 0|DB 0 REPLACE|DB|DB abc|foo")),
+    command("expire", any_key, words("1000|2000|-1|0|abc"), words("|||NX|XX|NX XX|GT LT|foo")),
+    command("pexpireat", any_key, words(FAR_MS), words("||NX|xx|GT|lt|GT XX")),
+    command("ttl expiretime", any_key),
     command("randomkey dbsize"),
     command("keys", st.sampled_from((b"*", b"?", b"[ab]", b"{*"))),
     command(
         "scan", st.just(b"0"), words("COUNT 1000"), words("||TYPE hash|TYPE zset|TYPE string|type LIST|TYPE set|TYPE x")
     ),
-    command("object", words("refcount|idletime|freq|encoding|foo"), key),
-    command("memory", words("usage"), key, words("||SAMPLES 5|SAMPLES -1|SAMPLES x|SAMPLES|foo 1")),
+    command("object", words("refcount|idletime|freq|encoding|foo"), any_key),
+    command("memory", words("usage"), any_key, words("||SAMPLES 5|SAMPLES -1|SAMPLES x|SAMPLES|foo 1")),
     command(
-        "sort sort_ro", key, words("|ALPHA|alpha DESC|DESC|ASC"), words("|||LIMIT 0 2|LIMIT 1 -1|LIMIT -1 2|LIMIT x 1")
+        "sort sort_ro",
+        any_key,
+        words("|ALPHA|alpha DESC|DESC|ASC"),
+        words("|||LIMIT 0 2|LIMIT 1 -1|LIMIT -1 2|LIMIT x 1"),
     ),
-    command("sort", key, words("|ALPHA|ALPHA"), words("|LIMIT 1 2"), st.just(b"STORE"), key),
-    command("sort sort_ro", key, st.just(b"ALPHA"), some(st.tuples(st.just(b"GET"), PATTERNS), 1, 2)),
-    command("sort sort_ro", key, st.just(b"BY"), PATTERNS, words("||ALPHA|DESC|ALPHA DESC")),
+    command("sort", any_key, words("|ALPHA|ALPHA"), words("|LIMIT 1 2"), st.just(b"STORE"), any_key),
+    command("sort sort_ro", any_key, st.just(b"ALPHA"), some(st.tuples(st.just(b"GET"), PATTERNS), 1, 2)),
+    command("sort sort_ro", any_key, st.just(b"BY"), PATTERNS, words("||ALPHA|DESC|ALPHA DESC")),
     command(
-        "sort sort_ro", key, st.just(b"by"), PATTERNS, words("|DESC"), st.just(b"GET"), PATTERNS, words("||STORE d|foo")
+        "sort sort_ro",
+        any_key,
+        st.just(b"by"),
+        PATTERNS,
+        words("|DESC"),
+        st.just(b"GET"),
+        PATTERNS,
+        words("||STORE d|foo"),
     ),
 ]
 
@@ -496,7 +528,7 @@ def drawn_commands(count: int) -> list[Args]:
 def test_sequences_of_commands_about_all_types(redis_port: int, protocol: int) -> None:
     """Whatever the commands and whatever the keys hold, the replies are those of Redis."""
     redis = Redis(redis_port)
-    pool = drawn_commands(COMMANDS * max(20, SEQUENCES // 10))
+    pool = drawn_commands(COMMANDS * max(40, SEQUENCES // 10))
     try:
         for seed in range(SEQUENCES):
             sequence = Random(seed * 2 + protocol).choices(pool, k=COMMANDS)
