@@ -14,7 +14,7 @@ CAUGHT = (
     ("silence_is_consent", 0),
     ("late_vote_wins_again", 0),
     ("waits_for_everybody", 0),
-    ("commit_to_the_end_of_the_log", 0),
+    ("commit_to_the_end_of_the_log", 1),
     ("previous_index_is_off_by_one", 0),
     ("failed_node_goes_on", 0),
     ("finished_write_of_a_cut_tail_counts", 37),
