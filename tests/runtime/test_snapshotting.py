@@ -78,6 +78,7 @@ class Bench:
         self.posted: list[Event] = []
         self.installs: list[SnapshotMeta] = []
         self.failures: list[BaseException] = []
+        self.moments: list[float] = []
         self.snapshots = Snapshotting(
             0,
             self.replica,
@@ -86,10 +87,17 @@ class Bench:
             post=self.posted.append,
             fail=self.failures.append,
             now=lambda: 0.0,
+            call_at=self.call_at,
             chunk_bytes=CHUNK_BYTES,
+            bytes_per_s=1000 * CHUNK_BYTES,
         )
         self.reading = Reading(self.replica, lambda: 0)
         self.step(TimerDue())
+
+    def call_at(self, when: float, go: Callable[[], None]) -> None:
+        """Note when, and do it at once."""
+        self.moments.append(when)
+        go()
 
     def step(self, event: Event) -> None:
         """Step, and carry everything out; of snapshots, what is asked for, and note what is to be installed."""
@@ -281,6 +289,18 @@ def test_a_follower_is_sent_another_snapshot_from_its_beginning(leader: Bench) -
     newer = chunk_read(leader, first.index, len(piece.data))
     assert (newer.meta, newer.offset) == (second, 0)
     assert leader.failures == []
+
+
+def test_pieces_go_no_faster_than_was_asked_for(leader: Bench) -> None:
+    """All followers share one rate, and so does the writing of a snapshot: writes need disk and network, too (§7)."""
+    meta = leader.take()
+    *before, _last = [len(chunk) for chunk in leader.replica.snapshot()[1]]
+    assert leader.moments[-1] == pytest.approx(sum(before) / (1000 * CHUNK_BYTES))
+    leader.moments.clear()
+    leader.snapshots.move_chunks([ChunkWanted(name, meta.index, 0) for name in ("n2", "n3", "n2")], [])
+    leader.disk.run()
+    first, *others = leader.moments
+    assert others == [pytest.approx(first + 0.001), pytest.approx(first + 0.002)]
 
 
 def test_a_damaged_piece_is_found_at_the_end_and_all_of_it_given_up(leader: Bench, tmp_path: Path) -> None:

@@ -155,6 +155,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     snapshot_log_entries: Annotated[
         int, _about("Take a snapshot when the log has grown by this many entries since the last.", "entries", ge=1)
     ] = _NODE.snapshot_log_entries
+    snapshot_bytes_per_second: Annotated[
+        int, _about("Write and send snapshots no faster than this, all followers together.", "bytes per second", ge=1)
+    ] = _NODE.snapshot_bytes_per_second
     keep_log_entries: Annotated[
         int,
         _about("Keep this many entries before a snapshot, for followers that are a little behind.", "entries", ge=0),
@@ -322,6 +325,7 @@ def node_config_of(settings: ServerSettings) -> NodeConfig:
         log_memory_bytes=settings.log_memory_bytes,
         snapshot_log_bytes=settings.snapshot_log_bytes,
         snapshot_log_entries=settings.snapshot_log_entries,
+        snapshot_bytes_per_second=settings.snapshot_bytes_per_second,
         keep_log_entries=settings.keep_log_entries,
         segment_bytes=settings.segment_bytes,
     ).check()

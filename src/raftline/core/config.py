@@ -46,7 +46,7 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Most unanswered payload bytes per follower."""
     committed_max: int = 4096
     """Most committed entries handed out at a time, so that a long backlog is applied in slices."""
-    snapshot_chunk_bytes: int = 1 << 20
+    snapshot_chunk_bytes: int = 256 << 10
     """Size of the pieces in which a snapshot travels."""
     snapshot_retry_s: float = 1.0
     """A chunk without an answer is sent again after this long."""

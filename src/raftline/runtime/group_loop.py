@@ -107,7 +107,9 @@ class GroupLoop:
             post=self.post,
             fail=self.fail,
             now=loop.time,
+            call_at=loop.call_at,
             chunk_bytes=config.core.snapshot_chunk_bytes,
+            bytes_per_s=config.snapshot_bytes_per_second,
         )
         self.compaction = Compaction(
             group, config, replica, self.snapshotting, wal, log_disk, post=self.post, fail=self.fail

@@ -36,7 +36,9 @@ class Snapshotting:
         post: Callable[[Event], None],
         fail: Callable[[BaseException], None],
         now: Callable[[], float],
+        call_at: Callable[[float, Callable[[], None]], object],
         chunk_bytes: int,
+        bytes_per_s: int,
     ) -> None:
         self._group = group
         self._replica = replica
@@ -45,7 +47,10 @@ class Snapshotting:
         self._post = post
         self._fail = fail
         self._now = now
+        self._call_at = call_at
         self._chunk_bytes = chunk_bytes
+        self._bytes_per_s = bytes_per_s
+        self._free_at = 0.0
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self._readers: dict[NodeId, SnapshotReader] = {}
         self._stopped = False
@@ -102,7 +107,8 @@ class Snapshotting:
         if chunk is None:
             self._on_disk(partial(self._commit, writer, meta), partial(self._on_taken, meta))
         else:
-            self._on_disk(partial(writer.write, chunk), lambda _: self._write_next(meta, chunks, writer))
+            write = partial(writer.write, chunk)
+            self._paced(len(chunk), partial(self._on_disk, write, lambda _: self._write_next(meta, chunks, writer)))
 
     def _commit(self, writer: SnapshotWriter, meta: SnapshotMeta) -> int:
         writer.commit()
@@ -135,7 +141,12 @@ class Snapshotting:
 
     def read_chunk(self, wanted: ChunkWanted) -> None:
         """Read the chunk that a follower needs; another snapshot than the wanted one starts at its beginning."""
-        self._on_disk(partial(self._read, wanted), lambda event: self._post(event) if event is not None else None)
+        work = partial(self._read, wanted)
+        self._paced(self._chunk_bytes, partial(self._on_disk, work, self._on_read))
+
+    def _on_read(self, event: ChunkRead | None) -> None:
+        if event is not None:
+            self._post(event)
 
     def _read(self, wanted: ChunkWanted) -> ChunkRead | None:
         reader = self._readers.get(wanted.to)
@@ -232,6 +243,16 @@ class Snapshotting:
         wanted, self._wanted = self._wanted, []
         for _, done in wanted:
             done(Stopped("this node stopped"))
+
+    def _paced(self, size_bytes: int, go: Callable[[], None]) -> None:
+        """Call `go` now, or as soon as what snapshots did before has had its time: writes need the disk, too."""
+        now = self._now()
+        start = max(now, self._free_at)
+        self._free_at = start + size_bytes / self._bytes_per_s
+        if start <= now:
+            go()
+        else:
+            self._call_at(start, go)
 
     def _on_disk(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run file work on the snapshot thread; an error stops the node."""
