@@ -74,7 +74,8 @@ def test_the_demo_ends_with_1_when_a_server_cannot_start(
 def test_an_interrupted_demo_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C in the middle: no process and no directory is left."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "raftline.cli.main", "demo"],
+        # A shell that runs the tests in the background lets them ignore Ctrl-C; the demo must not inherit that.
+        ["env", "--default-signal=INT,TERM", sys.executable, "-m", "raftline.cli.main", "demo"],
         env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

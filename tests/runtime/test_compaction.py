@@ -46,7 +46,9 @@ def test_the_log_waits_for_a_snapshot_under_way_but_not_for_ever(make_cluster: A
             shutil.rmtree(cluster.directory / name)
             leader._group.snapshotting.read_chunk = lambda _wanted: None
             await cluster.start(name)
-            await cluster.until(lambda: state.progress[name].mode is Mode.SNAPSHOT)
+            progress = state.progress[name]
+            since = leader._group._loop.time()
+            await cluster.until(lambda: progress.mode is Mode.SNAPSHOT and progress.heard_at > since)
             base = log.base_index
             await _write(leader, 2 * ENTRIES)
             await cluster.until(lambda: leader.status().snapshot_index > base + ENTRIES)

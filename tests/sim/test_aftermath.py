@@ -111,7 +111,7 @@ def test_a_log_that_grows_is_noticed(cluster: SimCluster, monkeypatch: pytest.Mo
     assert leader.node is not None
     group = leader.node._group
     assert group is not None
-    monkeypatch.setattr(group, "_maybe_snapshot", lambda: None)
+    monkeypatch.setattr(group.compaction, "step", lambda: None)
     for _ in range(400):
         leader.node.submit(b"", lambda _outcome: None)
     cluster.world.run_for(1.0)

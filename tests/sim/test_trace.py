@@ -19,7 +19,7 @@ def member(name: str, role: Role | None = None, term: int = 0, **changes: bool) 
 def trace_of(*members: Any, keep: bool = True, lines_max: int = 100) -> Trace:
     """Return a trace that watches a cluster of these at 12.5 s."""
     trace = Trace(keep=keep, lines_max=lines_max)
-    cluster: Any = SimpleNamespace(members={each.name: each for each in members}, world=SimpleNamespace(now=12.5))
+    cluster: Any = SimpleNamespace(everybody={each.name: each for each in members}, world=SimpleNamespace(now=12.5))
     trace.watch(cluster)
     return trace
 

@@ -55,6 +55,25 @@ UNSEEN = {
     "window_without_a_bound": "a window of messages is never full here",
     "reads_on_a_lease": "the interface has no reads",
     "reads_outlive_the_leadership": "the interface has no reads",
+    "log_behind_a_snapshot_under_way_goes": "the service of the labs decides by its own snapshots what of the log goes",
+    "leader_of_another_history_is_followed": "the labs lose no disks, so that there is one history only",
+    "candidate_of_another_history_is_heard": "the labs lose no disks, so that there is one history only",
+    "history_is_not_on_disk": "the labs lose no disks, so that there is one history only",
+    "history_is_never_adopted": "the labs lose no disks, so that there is one history only",
+    "what_was_read_is_not_compared": "a server of the labs holds all of its log in memory and reads nothing back",
+    "term_of_what_was_read_is_not_compared": "a server of the labs holds all of its log in memory and"
+    " reads nothing back",
+    "late_reading_is_sent": "a server of the labs holds all of its log in memory and reads nothing back",
+    "reads_the_disk_again_and_again": "a server of the labs holds all of its log in memory and reads nothing back",
+    "nothing_is_read_for_who_lags": "a server of the labs holds all of its log in memory and reads nothing back",
+    "entries_leave_memory_before_they_are_on_disk": "a server of the labs holds all of its log in memory and"
+    " reads nothing back",
+    "entries_leave_memory_before_they_are_applied": "a server of the labs holds all of its log in memory and"
+    " reads nothing back",
+    "window_counts_no_bytes": "the labs send too little at a time to fill a window",
+    "window_never_closes": "the labs send too little at a time to fill a window",
+    "chunks_of_two_snapshots_are_mixed": "a snapshot of the labs is one chunk (D7)",
+    "chunks_go_on_by_the_leaders_count": "a snapshot of the labs is one chunk (D7)",
 }
 """Mutants that no test at this interface can notice: name → why."""
 
