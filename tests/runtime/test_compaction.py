@@ -2,10 +2,17 @@
 
 import asyncio
 import shutil
+from types import SimpleNamespace
 from typing import Any
 
-from raftline import CoreConfig
+from raftline import CoreConfig, NodeConfig
+from raftline.core.configuration import Configuration, encode_membership
+from raftline.core.entries import KIND_MEMBERSHIP, Entry, SnapshotMeta
+from raftline.core.log import Log
+from raftline.core.membership import Membership
 from raftline.core.progress import Mode
+from raftline.core.state import Role
+from raftline.runtime.compaction import Compaction
 
 ENTRIES = 50
 """Between two snapshots."""
@@ -58,3 +65,25 @@ def test_the_log_waits_for_a_snapshot_under_way_but_not_for_ever(make_cluster: A
             assert log.base_index > base + 4 * ENTRIES
 
     asyncio.run(scenario())
+
+
+def test_who_was_just_added_takes_no_snapshot_before_it_knows_the_members() -> None:
+    """What it is sent first may end before the entry that names them, and a snapshot carries them (§7, D2)."""
+    configuration = Configuration(0, Membership.of({}))
+    state = SimpleNamespace(configuration=configuration, log=Log(), snapshot=SnapshotMeta(), role=Role.FOLLOWER)
+    taken: list[int] = []
+    replica: Any = SimpleNamespace(core=SimpleNamespace(state=state), applied=20, restoring=None)
+    snapshotting: Any = SimpleNamespace(
+        taking=False, is_wanted=True, last_size_bytes=0, take=lambda: taken.append(replica.applied)
+    )
+    config = NodeConfig(node_id="n2", members={}, address="127.0.0.1:1", data_dir="", snapshot_log_entries=10)
+    nobody: Any = None
+    compaction = Compaction(0, config, replica, snapshotting, nobody, nobody, post=nobody, fail=nobody)
+    compaction.step()
+    members = encode_membership(Membership.of({"n1": "127.0.0.1:2"}))
+    configuration.on_appended([Entry(25, 1, members, KIND_MEMBERSHIP)])
+    compaction.step()
+    assert taken == []
+    replica.applied = 25
+    compaction.step()
+    assert taken == [25]

@@ -73,10 +73,14 @@ class Compaction:
         grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
         grown_entries = self._replica.applied - self._index_at_snapshot
         is_due = grown_bytes >= self._bytes_due or grown_entries >= self._config.snapshot_log_entries
-        if grown_entries > 0 and (is_due or snapshotting.is_wanted):
+        if grown_entries > 0 and (is_due or snapshotting.is_wanted) and self._knows_members(state):
             self._index_at_snapshot = self._replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             snapshotting.take()
+
+    def _knows_members(self, state: RaftState) -> bool:
+        """Say whether a snapshot could carry its membership (§7): who was just added learns it from a later entry."""
+        return bool(state.configuration.at(self._replica.applied).voters)
 
     @property
     def _bytes_due(self) -> int:
