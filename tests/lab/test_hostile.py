@@ -56,9 +56,10 @@ def _run(folder: Path, body: str, title: str = "initial election") -> TestResult
     """Run a test with an implementation, and afterwards, if its worker lives, another with ours."""
     mine = Job(title=title, seed=1, virtual=True, implementation=_implementation(folder, body))
     ours = Job(title="initial election", seed=1, virtual=True, implementation=OURS)
+    others = descendants(os.getpid())  # of earlier tests: multiprocessing keeps a helper as long as the program runs
     first, second = run_jobs([mine, ours], command=(sys.executable, "-c", _HURRIED))
     assert second.failure is None
-    assert descendants(os.getpid()) == []
+    assert set(descendants(os.getpid())) <= set(others)
     return first
 
 
