@@ -70,6 +70,25 @@ def test_the_demo_ends_with_1_when_a_server_cannot_start(
     assert "ended with exit code 3 before it served" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_inside_a_finalizer_ends_the_demo_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python drops what a signal handler raises there (redis-py's clients have finalizers); the demo ends all the same."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def start(_self: LocalCluster, *_names: str) -> None:
+        Finalized()
+
+    monkeypatch.setattr(LocalCluster, "start", start)
+    monkeypatch.setattr(LocalCluster, "wait_for_leader", lambda _self: "n1")
+    assert demo.run_demo() == 1
+    assert "interrupted" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C in the middle: no process and no directory is left."""

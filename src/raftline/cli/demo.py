@@ -37,10 +37,11 @@ def run_demo() -> ExitCode:
     """Run the demo in a temporary directory; code 0 only if every promise held."""
     console = make_console()
     directory = Path(tempfile.mkdtemp(prefix="raftline-demo-"))
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    interruption = _Interruption()
+    before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with LocalCluster(directory) as cluster:
-            return Demo(cluster, console).run()
+            return Demo(cluster, console, check=interruption.check).run()
     except KeyboardInterrupt:
         complain("raftline demo: interrupted")
         return ExitCode.TROUBLE
@@ -54,10 +55,18 @@ def run_demo() -> ExitCode:
 
 
 class Demo:
-    """One run over a cluster that was not started yet."""
+    """One run over a cluster that was not started yet; `check` is called at each step and may raise to end it."""
 
-    def __init__(self, cluster: LocalCluster, console: Console, *, write_s: float = _WRITE_S) -> None:
+    def __init__(
+        self,
+        cluster: LocalCluster,
+        console: Console,
+        *,
+        write_s: float = _WRITE_S,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._cluster = cluster
+        self._check = check
         self._console = console
         self._write_s = write_s
         self._began = time.monotonic()
@@ -158,6 +167,7 @@ class Demo:
         return True
 
     def _look(self) -> None:
+        self._check()
         cluster = self._cluster
         self._infos = {name: info for name in cluster.nodes if (info := cluster.info(name, 0.3)) is not None}
         if self._live is not None:
@@ -190,6 +200,7 @@ class Demo:
 
     def _say(self, text: str) -> None:
         """Tell one step; it stays on the screen above the table."""
+        self._check()
         self._doing = text
         self._console.print(f"{self._clock()} [bold]{text}[/bold]")
 
@@ -208,5 +219,20 @@ class Demo:
         self._live = None
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interruption:
+    """What a signal asks for: raised where the program stands, and remembered.
+
+    Python drops what is raised inside a finalizer (`__del__`, a weak reference's callback), so raising is not enough.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise what a signal asked for, again if need be."""
+        if self._asked:
+            raise KeyboardInterrupt
