@@ -79,6 +79,8 @@ class Bench:
         self.installs: list[SnapshotMeta] = []
         self.failures: list[BaseException] = []
         self.moments: list[float] = []
+        self.is_waiting = False
+        self.later: list[Callable[[], None]] = []
         self.snapshots = Snapshotting(
             0,
             self.replica,
@@ -95,9 +97,12 @@ class Bench:
         self.step(TimerDue())
 
     def call_at(self, when: float, go: Callable[[], None]) -> None:
-        """Note when, and do it at once."""
+        """Note when, and do it at once, unless it is to wait."""
         self.moments.append(when)
-        go()
+        if self.is_waiting:
+            self.later.append(go)
+        else:
+            go()
 
     def step(self, event: Event) -> None:
         """Step, and carry everything out; of snapshots, what is asked for, and note what is to be installed."""
@@ -297,10 +302,34 @@ def test_pieces_go_no_faster_than_was_asked_for(leader: Bench) -> None:
     *before, _last = [len(chunk) for chunk in leader.replica.snapshot()[1]]
     assert leader.moments[-1] == pytest.approx(sum(before) / (1000 * CHUNK_BYTES))
     leader.moments.clear()
-    leader.snapshots.move_chunks([ChunkWanted(name, meta.index, 0) for name in ("n2", "n3", "n2")], [])
+    leader.snapshots.move_chunks([ChunkWanted(name, meta.index, 0) for name in ("n2", "n3", "n4")], [])
     leader.disk.run()
     first, *others = leader.moments
     assert others == [pytest.approx(first + 0.001), pytest.approx(first + 0.002)]
+
+
+def test_a_piece_that_is_asked_for_again_while_it_waits_is_read_once(leader: Bench) -> None:
+    """The leader asks again after a while; were that charged too, a low rate would be used up by repetitions (E7)."""
+    meta = leader.take()
+    first = chunk_read(leader, meta.index, 0)
+    leader.moments.clear()
+    leader.is_waiting = True
+    for offset in (0, 0, len(first.data)):
+        leader.snapshots.move_chunks([ChunkWanted("n2", meta.index, offset)], [])
+    assert len(leader.moments) == 1
+    (go,) = leader.later
+    go()
+    leader.disk.run()
+    (event,) = leader.posted
+    assert isinstance(event, ChunkRead)
+    assert event.offset == len(first.data)
+    leader.posted.clear()
+    leader.snapshots.move_chunks([ChunkWanted("n2", meta.index, 0)], [])
+    assert len(leader.later) == 2
+    leader.snapshots.close_readers()
+    leader.later[1]()
+    leader.disk.run()
+    assert leader.posted == [], "nobody reads for a leader that was deposed"
 
 
 def test_a_damaged_piece_is_found_at_the_end_and_all_of_it_given_up(leader: Bench, tmp_path: Path) -> None:

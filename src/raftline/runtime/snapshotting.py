@@ -23,7 +23,8 @@ __all__ = ["Snapshotting"]
 class Snapshotting:
     """Everything a group does with snapshot files.
 
-    Invariants: at most one snapshot is being taken, one received and one restored; `post` hands events to the loop.
+    Invariants: at most one snapshot is being taken, one received and one restored; at most one chunk for each follower
+    waits for its turn; `post` hands events to the loop.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Snapshotting:
         self._chunk_bytes = chunk_bytes
         self._bytes_per_s = bytes_per_s
         self._free_at = 0.0
+        self._next_chunks: dict[NodeId, ChunkWanted] = {}
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self._readers: dict[NodeId, SnapshotReader] = {}
         self._stopped = False
@@ -141,8 +143,15 @@ class Snapshotting:
 
     def read_chunk(self, wanted: ChunkWanted) -> None:
         """Read the chunk that a follower needs; another snapshot than the wanted one starts at its beginning."""
-        work = partial(self._read, wanted)
-        self._paced(self._chunk_bytes, partial(self._on_disk, work, self._on_read))
+        is_waiting = wanted.to in self._next_chunks
+        self._next_chunks[wanted.to] = wanted
+        if not is_waiting:
+            self._paced(self._chunk_bytes, partial(self._read_next, wanted.to))
+
+    def _read_next(self, to: NodeId) -> None:
+        wanted = self._next_chunks.pop(to, None)
+        if wanted is not None:
+            self._on_disk(partial(self._read, wanted), self._on_read)
 
     def _on_read(self, event: ChunkRead | None) -> None:
         if event is not None:
@@ -166,7 +175,8 @@ class Snapshotting:
         return ChunkRead(wanted.to, reader.meta, offset, data, done)
 
     def close_readers(self) -> None:
-        """Close every file kept open for a follower: this node no longer leads."""
+        """Close every file kept open for a follower, and read no more for any: this node no longer leads."""
+        self._next_chunks.clear()
         if self._readers:
             readers, self._readers = self._readers, {}
             for reader in readers.values():
