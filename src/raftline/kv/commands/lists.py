@@ -13,7 +13,7 @@ from raftline.kv.commands.arguments import (
     require_positive,
 )
 from raftline.kv.commands.command import Arguments, Refused
-from raftline.kv.commands.many_keys import keys_after
+from raftline.kv.commands.many_keys import keys_to_pop
 from raftline.kv.commands.typed import editable, existing, keep, opened, viewed
 from raftline.kv.resp.replies import (
     EMPTY_ARRAY,
@@ -291,17 +291,7 @@ def _move(store: Store, source_key: bytes, key: bytes, *, from_left: bool, to_le
 
 def lmpop(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]."""
-    keys, rest = keys_after(args, 1)
-    if not rest or rest[0].upper() not in _ENDS:
-        return SYNTAX_ERROR
-    left = _ENDS[rest[0].upper()]
-    count = 1
-    if len(rest) > 1:
-        if len(rest) == 2 or rest[1].upper() != b"COUNT":
-            return SYNTAX_ERROR
-        count = require_at_least(rest[2], 1, "count should be greater than 0")
-        if len(rest) > 3:
-            return SYNTAX_ERROR
+    keys, left, count = keys_to_pop(args, _ENDS)
     for key in keys:
         list_ = editable(store, key, List)
         if list_ is not None:

@@ -1,10 +1,12 @@
 """Commands that say how many keys they name: `numkeys key [key ...]`."""
 
+from collections.abc import Mapping
+
 from raftline.kv.commands.arguments import SYNTAX_ERROR, require_at_least
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.resp.replies import error
 
-__all__ = ["keys_after", "keys_of_card"]
+__all__ = ["keys_after", "keys_of_card", "keys_to_pop"]
 
 _TOO_MANY = error("ERR Number of keys can't be greater than number of args")
 
@@ -16,6 +18,24 @@ def keys_after(args: Arguments, position: int) -> tuple[Arguments, Arguments]:
     if end > len(args):
         raise Refused(SYNTAX_ERROR)
     return args[position + 1 : end], args[end:]
+
+
+def keys_to_pop(args: Arguments, ends: Mapping[bytes, bool]) -> tuple[Arguments, bool, int]:
+    """Return the keys of LMPOP or ZMPOP, what `ends` says of the named end, and the COUNT, 1 if there is none.
+
+    Raises `Refused`.
+    """
+    keys, rest = keys_after(args, 1)
+    if not rest or rest[0].upper() not in ends:
+        raise Refused(SYNTAX_ERROR)
+    count = 1
+    if len(rest) > 1:
+        if len(rest) == 2 or rest[1].upper() != b"COUNT":
+            raise Refused(SYNTAX_ERROR)
+        count = require_at_least(rest[2], 1, "count should be greater than 0")
+        if len(rest) > 3:
+            raise Refused(SYNTAX_ERROR)
+    return keys, ends[rest[0].upper()], count
 
 
 def keys_of_card(args: Arguments) -> tuple[Arguments, int]:

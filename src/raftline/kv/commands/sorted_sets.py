@@ -4,13 +4,12 @@ import math
 
 from raftline.kv.commands.arguments import (
     SYNTAX_ERROR,
-    require_at_least,
     require_draws,
     require_positive,
 )
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.floats import require_double
-from raftline.kv.commands.many_keys import keys_after
+from raftline.kv.commands.many_keys import keys_to_pop
 from raftline.kv.commands.scanning import scan_reply
 from raftline.kv.commands.typed import editable, existing, keep, opened, viewed
 from raftline.kv.resp.replies import (
@@ -210,20 +209,11 @@ def _popped(set_: SortedSet, count: int, *, from_top: bool) -> list[Pair]:
 
 def zmpop(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]."""
-    keys, rest = keys_after(args, 1)
-    if not rest or rest[0].upper() not in _ENDS:
-        return SYNTAX_ERROR
-    count = 1
-    if len(rest) > 1:
-        if len(rest) == 2 or rest[1].upper() != b"COUNT":
-            return SYNTAX_ERROR
-        count = require_at_least(rest[2], 1, "count should be greater than 0")
-        if len(rest) > 3:
-            return SYNTAX_ERROR
+    keys, from_top, count = keys_to_pop(args, _ENDS)
     for key in keys:
         set_ = editable(store, key, SortedSet)
         if set_ is not None:
-            popped = _popped(set_, count, from_top=_ENDS[rest[0].upper()])
+            popped = _popped(set_, count, from_top=from_top)
             store.settle(key, set_)
             return array([bulk(key), array([array([bulk(member), double(score)]) for score, member in popped])])
     return NULL_ARRAY
