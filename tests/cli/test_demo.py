@@ -74,7 +74,7 @@ def test_the_demo_ends_with_1_when_a_server_cannot_start(
 def test_a_signal_that_comes_inside_a_finalizer_ends_the_demo_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Python drops what a signal handler raises there (redis-py's clients have finalizers); the demo ends all the same."""
+    """Python drops what a signal handler raises there (redis-py's clients have finalizers); the demo ends anyway."""
 
     class Finalized:
         def __del__(self) -> None:
