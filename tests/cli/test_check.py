@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from raftline.cli.check import BAD_INPUT, EXIT_CODES, check, run_check
+from raftline.cli.check import BAD_INPUT, EXIT_CODES, run_check
+from raftline.cli.proving import check
 from raftline.linearizability.history import History, Operation, Value, write_jsonl
 from raftline.linearizability.models import model_named
 from raftline.linearizability.search import Verdict

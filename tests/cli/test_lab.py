@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from raftline.cli.lab import lab
+from raftline.cli.proving import lab
 
 Run = Callable[..., Result]
 

@@ -10,9 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from raftline.cli.output import complain, say
 from raftline.linearizability.checker import Result, Verdict
@@ -24,45 +22,24 @@ from raftline.linearizability.model import Model, show
 from raftline.linearizability.models import MODELS, model_named
 from raftline.linearizability.picture import render
 
-__all__ = ["BAD_INPUT", "EXIT_CODES", "check", "run_check"]
+__all__ = ["BAD_INPUT", "EXIT_CODES", "check_file", "run_check"]
 
 EXIT_CODES = {Verdict.YES: 0, Verdict.NO: 1, Verdict.UNKNOWN: 2}
 BAD_INPUT = 3
 
 
-def check(
-    history: Annotated[str, typer.Argument(metavar="HISTORY", help="The recorded history; - is standard input.")],
-    *,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="register, append, counter, cas, kv or redis. [default: what the history or its format says]"
-        ),
-    ] = None,
-    history_format: Annotated[
-        str, typer.Option("--format", help="jsonl, jepsen, porcupine-kv, or auto to look at the first lines.")
-    ] = "auto",
-    html: Annotated[
-        str | None, typer.Option(metavar="FILE", help="If the answer is no, draw why on this page.")
-    ] = None,
-    time_limit: Annotated[
-        str, typer.Option(metavar="SECONDS", help="Answer 'unknown' after this long; explaining gets as long again.")
-    ] = "60",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")] = False,
-) -> None:
-    """Decide whether a recorded history is linearizable, and say why if it is not.
-
-    Exit code 0: yes; 1: no; 2: unknown, time is up; 3: the input cannot be used.
-    """
+def check_file(
+    history: str, *, model: str | None, history_format: str, html: str | None, time_limit: str, as_json: bool
+) -> int:
+    """Check the history in a file and report; return the exit code."""
     try:
         limit_s = _positive(time_limit)
         recorded, name = _load(history, history_format)
         chosen = _model(model or recorded.model)
-        code = run_check(recorded, chosen, limit_s=limit_s, html=html, as_json=as_json, source=name)
+        return run_check(recorded, chosen, limit_s=limit_s, html=html, as_json=as_json, source=name)
     except (HistoryError, OSError) as error:
         complain(f"raftline check: {error}")
-        raise typer.Exit(BAD_INPUT) from None
-    raise typer.Exit(code)
+        return BAD_INPUT
 
 
 def run_check(

@@ -5,11 +5,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-import typer
 
 from raftline.cli.lab_mutants import run_lab_mutants
 from raftline.cli.output import complain, say
@@ -29,73 +28,44 @@ from raftline.lab.supervisor import run_jobs
 from raftline.lab.tests.case import LabTest
 from raftline.lab.worker import Job
 
-__all__ = ["lab"]
+__all__ = ["run_lab"]
 
 _BAD_INPUT = 2
 
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[2A 2B 2C 2D | NAME]...",
-        help="Parts, or titles of tests; all if none. With --mutants: names, rules (A11) or sections (A).",
-    ),
-]
-Implementation = Annotated[
-    str, typer.Option("-i", "--implementation", metavar="MODULE:MAKE", help="Whose Raft; a file will do, too.")
-]
-RealTime = Annotated[bool, typer.Option("--real-time", help="On the real clock, which takes as long as it says.")]
-Seed = Annotated[int, typer.Option(help="The first seed; it fixes everything on virtual time.")]
-Runs = Annotated[int, typer.Option(min=1, help="Seeds to run each test with, counted on from --seed.")]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Tests side by side. [default: 1; with --real-time as many as there are processors, to 4]"
-    ),
-]
-Traces = Annotated[Path, typer.Option(help="Where traces of failed tests are written.")]
-Mutants = Annotated[
-    bool, typer.Option("--mutants", help="Run our own core with one wrong line at a time, until a test notices.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")]
 
-
-def lab(
-    names: Names = None,
+def run_lab(
+    names: Sequence[str],
     *,
-    implementation: Implementation = OURS,
-    real_time: RealTime = False,
-    seed: Seed = 0,
-    runs: Runs = 1,
-    jobs: Jobs = None,
-    traces: Traces = Path("artifacts/lab"),
-    mutants: Mutants = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.
-
-    A failure says which promise was broken, where, and which rules to look at. Exit code 0: all passed; 1: some
-    failed; 2: no such test. With --mutants, 1: a mutant passed that is not known as one that nothing can notice.
-    """
+    implementation: str | None,
+    real_time: bool,
+    seeds: range,
+    jobs: int | None,
+    traces: Path,
+    mutants: bool,
+    as_json: bool,
+) -> int:
+    """Do what the options of `raftline lab` say; return the exit code."""
+    implementation = implementation or OURS
     if mutants:
         if implementation != OURS or real_time:
             complain("raftline lab: --mutants are of our own core, on virtual time")
-            raise typer.Exit(_BAD_INPUT)
-        raise typer.Exit(run_lab_mutants(names or (), range(seed, seed + runs), jobs or 1, as_json=as_json))
+            return _BAD_INPUT
+        return run_lab_mutants(names, seeds, jobs or 1, as_json=as_json)
     try:
-        tests = select(names or [])
+        tests = select(names)
     except ConfigError as error:
         complain(f"raftline lab: {error}")
-        raise typer.Exit(_BAD_INPUT) from None
+        return _BAD_INPUT
     todo = [
         Job(title=test.title, seed=n, virtual=not real_time, implementation=implementation, traces=str(traces))
-        for n in range(seed, seed + runs)
+        for n in seeds
         for test in tests
     ]
     workers = jobs or (min(4, os.cpu_count() or 1) if real_time else 1)
     results = _run(todo, min(workers, len(todo)), tests, quiet=as_json)
     if as_json:
         say(_as_json(results, implementation))
-    raise typer.Exit(0 if all(result.passed for result in results) else 1)
+    return 0 if all(result.passed for result in results) else 1
 
 
 def _run(todo: list[Job], workers: int, tests: tuple[LabTest, ...], *, quiet: bool) -> list[TestResult]:

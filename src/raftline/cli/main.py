@@ -12,12 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from raftline.cli.access import with_access
-from raftline.cli.check import check
 from raftline.cli.exit_codes import ExitCode
-from raftline.cli.lab import lab
 from raftline.cli.operating import register as register_operating
 from raftline.cli.output import complain, say
-from raftline.cli.sim import sim
+from raftline.cli.proving import register as register_proving
 from raftline.errors import ConfigError
 
 __all__ = ["app", "main"]
@@ -134,9 +132,7 @@ def _demo() -> None:
     raise typer.Exit(run_demo())
 
 
-app.command("check")(check)
-app.command("sim")(sim)
-app.command("lab")(lab)
+register_proving(app)
 
 if __name__ == "__main__":
     sys.exit(app())

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 __all__ = ["byte_progress", "complain", "make_console", "say"]
 
@@ -38,6 +37,15 @@ def make_console() -> Console:
 @contextlib.contextmanager
 def byte_progress(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
     """Give a function that takes how many bytes are done; a bar on standard error, if that is a terminal."""
+    from rich.progress import (  # noqa: PLC0415  which a server need not load
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -2,11 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
@@ -25,81 +24,55 @@ from raftline.sim.executors import make_executor
 from raftline.sim.quiet import quiet
 from raftline.sim.run import Outcome, Scenario, run_seed
 
-__all__ = ["sim"]
+__all__ = ["run_sim"]
 
 _ARTIFACTS_MAX = 3
 """Of so many failing runs of a campaign trace and history are written."""
 
-Seeds = Annotated[
-    str | None, typer.Option(help="Seeds FIRST:STOP, STOP excluded.", show_default="0:100, or 0:1000 with --mutants")
-]
-Seed = Annotated[int | None, typer.Option(help="Run this one seed.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
-Size = Annotated[int | None, typer.Option(min=1, max=9, help="Nodes in the cluster; drawn from the seed if not given.")]
-Seconds = Annotated[float, typer.Option(min=1.0, help="Virtual seconds of faults per run.")]
-ShowTrace = Annotated[bool, typer.Option("--trace", help="With --seed: print one line per transition.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Names = Annotated[list[str] | None, typer.Argument(help="With --mutants: names, rules (A11) or sections (A).")]
-Mutants = Annotated[bool, typer.Option("--mutants", help="Run wrong implementations until the checks notice.")]
-List = Annotated[bool, typer.Option("--list", help="With --mutants: only list them.")]
-Minimize = Annotated[
-    bool, typer.Option("--minimize", help="With --seed: leave out whatever the failure does not need.")
-]
-Runs = Annotated[int, typer.Option(min=1, help="With --minimize: run at most so many smaller schedules.")]
-ScheduleFile = Annotated[
-    Path | None, typer.Option("--schedule", help="Run the schedule in this file, which --minimize wrote.")
-]
-Executor = Annotated[str, typer.Option(help="Where runs are carried out: processes (of this machine), ray.")]
-Artifacts = Annotated[Path, typer.Option(help="Where a failing run's trace and history are written.")]
 
-
-def sim(
-    names: Names = None,
-    seeds: Seeds = None,
-    seed: Seed = None,
-    jobs: Jobs = 1,
-    size: Size = None,
-    safety_s: Seconds = 30.0,
-    trace: ShowTrace = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
-    mutants: Mutants = False,  # noqa: FBT002
-    only_list: List = False,  # noqa: FBT002
-    minimize: Minimize = False,  # noqa: FBT002
-    runs_max: Runs = 1000,
-    schedule: ScheduleFile = None,
-    executor: Executor = "processes",
-    artifacts: Artifacts = Path("artifacts"),
-) -> None:
-    """Run the code that ships under virtual time and injected faults, and check what it promises.
-
-    Exit code 0 if every run kept every promise and everything was reached, 1 if not.
-    """
+def run_sim(
+    names: Sequence[str],
+    *,
+    seeds: str | None,
+    seed: int | None,
+    jobs: int,
+    size: int | None,
+    safety_s: float,
+    trace: bool,
+    as_json: bool,
+    mutants: bool,
+    only_list: bool,
+    minimize: bool,
+    runs_max: int,
+    schedule: Path | None,
+    executor: str,
+    artifacts: Path,
+) -> int:
+    """Do what the options of `raftline sim` say; return the exit code."""
     if mutants:
-        from raftline.cli.sim_mutants import list_mutants, run_catalogue  # noqa: PLC0415  see cli/main.py
+        from raftline.cli.sim_mutants import list_mutants, run_catalogue  # noqa: PLC0415  a catalogue that other runs need not load
 
         if only_list:
-            raise typer.Exit(list_mutants(as_json=as_json))
-        raise typer.Exit(run_catalogue(names or (), range(*_range(seeds or "0:1000")), jobs, as_json=as_json))
+            return list_mutants(as_json=as_json)
+        return run_catalogue(names, range(*_range(seeds or "0:1000")), jobs, as_json=as_json)
     if names:
         raise typer.BadParameter("names are for --mutants")
     scenario = Scenario(size=size, safety_s=safety_s)
     if schedule is not None:
         loaded = load_schedule(schedule)
         replay = f"raftline sim --schedule {schedule} --trace"
-        one = _one(loaded.seed, loaded.scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts)
-        raise typer.Exit(one)
+        return _one(loaded.seed, loaded.scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts)
     if minimize:
         if seed is None:
             raise typer.BadParameter("--minimize needs --seed N, a seed that fails")
         workers = _executor(executor, jobs)
-        code = minimize_seed(seed, scenario, workers, artifacts, runs_max=runs_max, as_json=as_json)
-        raise typer.Exit(code)
+        return minimize_seed(seed, scenario, workers, artifacts, runs_max=runs_max, as_json=as_json)
     if seed is not None:
         replay = _replay(seed, scenario)
-        raise typer.Exit(_one(seed, scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts))
+        return _one(seed, scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts)
     first, stop = _range(seeds or "0:100")
     campaign = Campaign(first=first, stop=stop, scenario=scenario, jobs=jobs)
-    raise typer.Exit(_many(campaign, _executor(executor, jobs), artifacts, as_json=as_json))
+    return _many(campaign, _executor(executor, jobs), artifacts, as_json=as_json)
 
 
 def _executor(name: str, jobs: int) -> SomeExecutor:
