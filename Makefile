@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test oracle soak bench lint types ci format clean
+.PHONY: help demo test oracle soak bench bench-micro bench-guard lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
@@ -14,6 +14,8 @@ help:
 	@echo 'make oracle  10,000 random sequences of commands, compared with a real redis-server'
 	@echo 'make soak    simulate seed after seed until stopped (SEED=N to begin with a certain one)'
 	@echo 'make bench   raftline beside etcd and Redis, as far as they are installed (BENCH_ARGS="--rounds 5")'
+	@echo 'make bench-micro   what the parts cost one by one: instructions (with valgrind) and CPU time'
+	@echo 'make bench-guard   has the way of a command become dearer? (BENCH_ARGS=--update makes a new baseline)'
 	@echo 'make lint    ruff, rules and format'
 	@echo 'make types   mypy --strict'
 	@echo 'make ci      what .ci/run does: lint, types, tests with coverage, demo'
@@ -36,6 +38,12 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
+
+bench-micro: $(STAMP)
+	$(BIN)/python -m benchmarks.micro $(BENCH_ARGS)
+
+bench-guard: $(STAMP)
+	$(BIN)/python -m benchmarks.guard $(BENCH_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

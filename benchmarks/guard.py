@@ -1,0 +1,134 @@
+"""Has the way of a command become dearer? Compares it with a fixed loop of plain Python, counted in the same run.
+
+    make bench-guard                        # or
+    python -m benchmarks.guard [--update] [--runs 10]
+
+Instructions of one SET and one GET on all three nodes together, divided by those of one step of the fixed loop: such a
+ratio depends on the code and on the interpreter, hardly on the machine. `baseline.json` holds the ratios for each
+version of Python. Exit code 1 if one is more than 5 % above its baseline. Without valgrind it is CPU time and 50 %,
+because a busy machine disturbs that.
+"""
+
+import argparse
+import functools
+import json
+import platform
+import statistics
+import sys
+from pathlib import Path
+
+from benchmarks.cost import Cost, Prepare, Work, cpu_costs, has_valgrind, instruction_costs
+from benchmarks.path import Path3
+
+__all__ = ["PIECES", "judge", "main", "ratios"]
+
+BASELINE = Path(__file__).parent / "baseline.json"
+MARGIN = {"instructions": 0.05, "CPU time": 0.50}
+_CALIBRATION = "fixed loop"
+_STEPS = 50_000
+
+
+def _fixed_loop(_directory: Path) -> tuple[Work, int]:
+    """Work of the kind that an interpreter does for us: calls, attributes, small dicts and bytes."""
+
+    class Counter:
+        __slots__ = ("seen", "total")
+
+        def __init__(self) -> None:
+            self.total = 0
+            self.seen: dict[bytes, int] = {}
+
+        def add(self, word: bytes) -> None:
+            self.total += len(word)
+            self.seen[word] = self.seen.get(word, 0) + 1
+
+    words = [b"word %d" % number for number in range(500)]
+
+    def work() -> None:
+        counter = Counter()
+        for number in range(_STEPS):
+            counter.add(words[number % 500])
+        assert counter.total > _STEPS
+
+    return work, _STEPS
+
+
+@functools.cache
+def _shared_path(directory: Path) -> Path3:
+    """Return the nodes that all pieces use; each measurement works on its own copy of the process, or after another."""
+    return Path3(directory)
+
+
+def _path(kind: str, clients: int, pipeline: int, commands: int) -> Prepare:
+    def prepare(directory: Path) -> tuple[Work, int]:
+        path = _shared_path(directory.parent / "path")
+        run = path.run_sets if kind == "SET" else path.run_gets
+        return lambda: run(commands, clients=clients, pipeline=pipeline), commands
+
+    return prepare
+
+
+PIECES: dict[str, Prepare] = {
+    _CALIBRATION: _fixed_loop,
+    "SET, 1 client": _path("SET", 1, 1, 100),
+    "SET, 64 clients": _path("SET", 64, 1, 1280),
+    "SET, 64 clients, pipeline 16": _path("SET", 64, 16, 4096),
+    "GET, 64 clients": _path("GET", 64, 1, 2560),
+}
+
+
+def main() -> int:
+    """Measure, compare, and return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--update", action="store_true", help="make what was measured the new baseline")
+    parser.add_argument("--runs", type=int, default=1, help="measure so often and show the spread [1]")
+    options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs must be 1 or more")
+    unit = "instructions" if has_valgrind() else "CPU time"
+    runs = [ratios(measure(unit)) for _ in range(options.runs)]
+    found = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    if options.runs > 1:
+        for name, median in found.items():
+            low, high = (bound(run[name] for run in runs) for bound in (min, max))
+            print(f"{name}: {low:.2f} to {high:.2f} in {options.runs} runs, {100 * (high - low) / median:.2f} %")
+    known = json.loads(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else {}
+    version = ".".join(platform.python_version_tuple()[:2])
+    if options.update:
+        known.setdefault(unit, {})[version] = {name: round(ratio, 2) for name, ratio in found.items()}
+        BASELINE.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        print(f"{BASELINE.name}: {unit} of Python {version} written")
+        return 0
+    lines, worse = judge(found, known.get(unit, {}).get(version, {}), MARGIN[unit])
+    print(f"{unit} of one command on three nodes, in steps of the fixed loop (Python {platform.python_version()})")
+    print("\n".join(lines))
+    return int(worse)
+
+
+def measure(unit: str) -> dict[str, Cost]:
+    """Return what one operation of every piece costs."""
+    return instruction_costs("benchmarks.guard", list(PIECES)) if unit == "instructions" else cpu_costs(PIECES)
+
+
+def ratios(costs: dict[str, Cost]) -> dict[str, float]:
+    """Return each piece's cost in steps of the fixed loop."""
+    step = costs[_CALIBRATION].per_operation
+    return {name: cost.per_operation / step for name, cost in costs.items() if name != _CALIBRATION}
+
+
+def judge(found: dict[str, float], baseline: dict[str, float], margin: float) -> tuple[list[str], bool]:
+    """Return a line for each ratio, and whether any is worse than its baseline by more than the margin."""
+    lines, worse = [], False
+    for name, ratio in found.items():
+        if name not in baseline:
+            lines.append(f"{name}: {ratio:.2f}; there is no baseline for this interpreter (--update makes one)")
+            continue
+        change = ratio / baseline[name] - 1
+        verdict = "WORSE" if change > margin else "ok" if change > -margin else "better: --update the baseline"
+        worse |= change > margin
+        lines.append(f"{name}: {ratio:.2f}, baseline {baseline[name]:.2f}, {100 * change:+.1f} % ({verdict})")
+    return lines, worse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The guard judges ratios, says which way, and runs the way of a command for real."""
+
+from pathlib import Path
+
+import pytest
+from benchmarks.cost import Cost
+from benchmarks.path import Path3
+
+from benchmarks import guard
+
+
+def test_costs_become_steps_of_the_fixed_loop() -> None:
+    """The fixed loop is the unit and no result itself."""
+    costs = {"fixed loop": Cost(50.0, 10), "SET, 1 client": Cost(500.0, 10)}
+    assert guard.ratios(costs) == {"SET, 1 client": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "word", "worse"),
+    [
+        (104.9, "ok", False),
+        (105.1, "WORSE", True),
+        (96.0, "ok", False),
+        (90.0, "better", False),
+    ],
+)
+def test_only_what_is_dearer_by_more_than_the_margin_is_worse(ratio: float, word: str, worse: bool) -> None:  # noqa: FBT001
+    """Within the margin is allowed, above it is not, and what is much cheaper asks for a new baseline."""
+    (line,), found = guard.judge({"SET": ratio}, {"SET": 100.0}, 0.05)
+    assert word in line
+    assert found is worse
+
+
+def test_one_bad_ratio_is_enough_and_an_unknown_one_is_not() -> None:
+    """A piece without a baseline is told; a good piece after a bad one does not hide it."""
+    lines, worse = guard.judge({"a": 2.0, "b": 1.0, "c": 9.0}, {"a": 1.0, "b": 1.0}, 0.05)
+    assert worse
+    assert "no baseline" in lines[2]
+    assert guard.judge({"c": 9.0}, {}, 0.05)[1] is False
+
+
+def test_the_exit_code_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new baseline is written when asked for, met by its own figures, missed by twice the cost."""
+    monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
+    costs = {"fixed loop": Cost(1.0, 1), "SET": Cost(100.0, 1)}
+    monkeypatch.setattr(guard, "measure", lambda _unit: costs)
+    monkeypatch.setattr("sys.argv", ["guard", "--update", "--runs", "2"])
+    assert guard.main() == 0
+    monkeypatch.setattr("sys.argv", ["guard"])
+    assert guard.main() == 0
+    costs["SET"] = Cost(200.0, 1)
+    assert guard.main() == 1
+
+
+def test_the_way_of_a_command_is_walked_by_all_three_nodes(tmp_path: Path) -> None:
+    """SETs reach every store and log, GETs are answered with what was set, and equal runs count equal steps."""
+    path = Path3(tmp_path / "a", clients=4, keys=32)
+    path.run_sets(40, clients=4, pipeline=2)
+    path.run_gets(40, clients=2)
+    path.settle()
+    assert {len(list(server.service.store.keys(0))) for _, server in path.nodes.values()} == {32}
+    assert len({node.status().applied_index for node, _ in path.nodes.values()}) == 1
+    steps = path.steps
+    path.close()
+    again = Path3(tmp_path / "b", clients=4, keys=32)
+    again.run_sets(40, clients=4, pipeline=2)
+    again.run_gets(40, clients=2)
+    again.settle()
+    assert again.steps == steps
+    again.close()
