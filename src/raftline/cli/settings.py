@@ -16,6 +16,7 @@ from raftline.transport.tls import TlsFiles
 
 __all__ = [
     "COMMAND_SPARE_BYTES",
+    "CONFIG_VARIABLE",
     "VARIABLE_PREFIX",
     "ServerSettings",
     "Setting",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 VARIABLE_PREFIX = "RAFTLINE_"
+CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
+"""Names the settings file, if no flag does."""
 COMMAND_SPARE_BYTES = 1 << 20
 """What a request may grow by on its way into the log: lengths, time, session."""
 

@@ -14,14 +14,20 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from raftline.cli.settings import VARIABLE_PREFIX, ServerSettings, Setting, limits_of, node_config_of, settings_table
+from raftline.cli.settings import (
+    CONFIG_VARIABLE,
+    VARIABLE_PREFIX,
+    ServerSettings,
+    Setting,
+    limits_of,
+    node_config_of,
+    settings_table,
+)
 from raftline.errors import ConfigError
 from raftline.kv.commands.cluster import NAME
 from raftline.transport.address import parse_address, parse_client_address
 
-__all__ = ["CONFIG_VARIABLE", "Loaded", "load_settings", "parse_cluster"]
-
-CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
+__all__ = ["Loaded", "load_settings", "parse_cluster"]
 
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
