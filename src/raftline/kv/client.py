@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,6 +16,9 @@ from raftline.runtime.histogram import Histogram
 from raftline.runtime.measurements import Measurements
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
+
+if TYPE_CHECKING:
+    from raftline.kv.waiting import Waiter, Waiting
 
 __all__ = ["Client", "Guardian", "Server", "ServerFacts", "Statistics"]
 
@@ -88,6 +91,10 @@ class Server(Protocol):
         """Everybody who is connected, by id."""
 
     @property
+    def waiting(self) -> "Waiting":
+        """Whose commands wait for something to pop."""
+
+    @property
     def slowlog(self) -> Slowlog:
         """The commands that took long."""
 
@@ -114,11 +121,13 @@ class Client:
     __slots__ = (
         "address",
         "backups",
+        "blocked",
         "closing",
         "connected_ms",
         "default_reads",
         "id",
         "is_authenticated",
+        "kill",
         "last_command",
         "last_ms",
         "library_name",
@@ -154,6 +163,10 @@ class Client:
         """No further command is taken; the connection ends once what was asked is answered."""
         self.backups: dict[int, Backup] = {}
         """Backups that are being fetched, by number."""
+        self.blocked: Waiter | None = None
+        """Its command that waits for something to pop."""
+        self.kill: Callable[[], object] = _nothing
+        """Closes its socket, at once; whoever owns that gives it."""
         self.default_reads = default_reads
         """What reads promise unless the client chose something else."""
         self.pending = 0
@@ -167,6 +180,11 @@ class Client:
         """It logged in, or it need not."""
         self.reset()
 
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether it listens to any channel."""
+        return False
+
     def log_in(self, user: bytes) -> None:
         """Go on as this user, whose password was right."""
         self.user = user
@@ -178,10 +196,15 @@ class Client:
         return (
             f"id={self.id} addr={self.address} laddr={self.local_address} name={self.name.decode()}"
             f" age={max(0, now_ms - self.connected_ms) // 1000} idle={max(0, now_ms - self.last_ms) // 1000}"
-            f" flags={'e' if self.no_evict else 'N'} db=0 sub=0 psub=0 ssub=0 multi=-1 oll={self.pending}"
+            f" flags={self._flags()} db=0 sub=0 psub=0 ssub=0 multi=-1 oll={self.pending}"
             f" cmd={self.last_command or 'NULL'} user={self.user.decode(errors='replace')} redir=-1"
             f" resp={self.protocol} lib-name={self.library_name.decode()} lib-ver={self.library_version.decode()}\n"
         )
+
+    def _flags(self) -> str:
+        """Return what kind of client it is, in Redis's letters."""
+        flags = ("b" if self.blocked is not None else "") + ("e" if self.no_evict else "")
+        return flags or "N"
 
     def close(self) -> None:
         """Let go of what is held for a client that is gone."""
@@ -201,3 +224,7 @@ class Client:
         self.reads: Consistency = self.default_reads
         self.staleness_s_max = 0.0
         """How old what a bounded read sees may be."""
+
+
+def _nothing() -> None:
+    """Nobody owns a socket of this client."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from raftline.errors import ConfigError, RaftlineError
+from raftline.kv.blocked import once_waiting
 from raftline.kv.client import Client
 from raftline.kv.commands.command import (
     Arguments,
@@ -331,8 +332,10 @@ class Connection:
             self._reply(refusal)
         elif plan.read is not None:
             self._start_read(plan.read, inner)
-        elif self._reads or self._reading:
+        elif self._reads or self._reading or (plan.waits and self._slots):
             return False
+        elif plan.waits:
+            self._start_task(once_waiting(plan.command, session, sequence), inner)
         else:
             self._propose(plan, inner, session, sequence)
         return True

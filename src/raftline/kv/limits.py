@@ -44,6 +44,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_s_max: float = 0.0
     """A client that asks nothing, and waits for nothing, for this long is closed; 0: never."""
 
+    waited_keys_max: int = 1 << 20
+    """Keys that blocking commands wait for on this node, all together; further commands are refused."""
+
     slowlog_log_slower_than: int = 10_000
     """Microseconds from which on a command is kept in SLOWLOG; 0 keeps all, -1 none."""
     slowlog_max_len: int = 128

@@ -43,7 +43,7 @@ def unwrap(args: Arguments, limits: Limits | None) -> Once:
         raise Refused(unknown_refusal(inner))
     if not plan.args_min <= len(inner) <= plan.args_max:
         raise Refused(arity_refusal(plan))
-    if not plan.write and plan.read is None:
+    if plan.command.write is None and plan.read is None:
         raise Refused(error(f"ERR '{plan.name}' cannot be in RAFTLINE.ONCE, which takes commands that write or read"))
     if limits is not None and (refusal := size_refusal(plan, inner, limits)) is not None:
         raise Refused(refusal)

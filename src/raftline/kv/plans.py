@@ -1,5 +1,6 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
+from raftline.kv.blocked import waiting_task
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
@@ -26,6 +27,7 @@ class Plan:
         "name",
         "read",
         "task",
+        "waits",
         "wire_name",
         "write",
     )
@@ -36,12 +38,14 @@ class Plan:
         self.wire_name = command.wire_name
         self.args_min = abs(command.arity)
         self.args_max = command.arity if command.arity >= 0 else _ANY_NUMBER
-        self.write = command.write is not None
+        self.waits = "blocking" in command.flags
+        """It waits until it can write something."""
+        self.write = command.write is not None and not self.waits
         self.read: ReadFunction | None = command.read
         self.local: LocalFunction | None = command.local
-        self.task: TaskFunction | None = command.task
+        self.task: TaskFunction | None = waiting_task(command) if self.waits else command.task
         self.check: Check | None = command.check
-        self.after_all = command.name in _AFTER_ALL_BEFORE or command.task is not None
+        self.after_all = command.name in _AFTER_ALL_BEFORE or self.task is not None
         """It changes how commands are answered, or the cluster, so those before it have to be out first."""
 
 

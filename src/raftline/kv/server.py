@@ -181,6 +181,7 @@ class KvServer:
         of it before it sends again; at the latest after `drain_s_max`. What is written then gets a second to leave.
         """
         self._stop_listening()
+        self.service.waiting.stop()
         for protocol in list(self._protocols):
             protocol.drain()
         await self._until_all_ended(min(_QUIET_S, self._drain_s_max))
@@ -328,6 +329,7 @@ class _Protocol(asyncio.Protocol):
         if self._connection is None:
             self._refuse(_TOO_MANY)
             return
+        self._connection.client.kill = self.abort
         self._transport.set_write_buffer_limits(high=service.limits.output_pause_bytes)
         _keep_alive(transport.get_extra_info("socket"))
 
@@ -349,7 +351,7 @@ class _Protocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the socket open for what is still to be answered."""
         connection = self._connection
-        if connection is None or self.has_ended:
+        if connection is None or self.has_ended or connection.client.blocked is not None:
             return False
         connection.is_at_end = True
         self._settle(connection)

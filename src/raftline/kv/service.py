@@ -16,6 +16,7 @@ from raftline.kv.machine import TICK_COMMAND, KvMachine
 from raftline.kv.ports import KvNode
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
+from raftline.kv.waiting import Waiting
 from raftline.runtime.histogram import Histogram
 from raftline.runtime.measurements import Measurements
 from raftline.runtime.ports import Clock
@@ -45,6 +46,7 @@ class Service:
         """Prepare; `password` is what the user `default` has to give on this node, empty: what the log says."""
         machine.store.users.set_own_password(password)
         self.guard = Guard(machine.store.users, COMMANDS)
+        self.waiting = Waiting(machine.store, limits.waited_keys_max)
         self._node = node
         self._default_reads = default_reads
         self._machine = machine

@@ -7,7 +7,7 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 
 from binascii import crc_hqx
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
 from raftline.kv.acl.users import Users
@@ -18,7 +18,7 @@ from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
 
-__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store"]
+__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store", "Waited"]
 
 C = TypeVar("C", bound=Container)
 
@@ -38,6 +38,16 @@ _SCAN_SORT_MIN = 512
 
 _LARGE_MEMBERS = 1024
 """A container with more members gives its memory back little by little."""
+
+
+class Waited(Protocol):
+    """Who wants to know when keys are filled; nothing that it does changes the store."""
+
+    def on_filled(self, key: bytes) -> None:
+        """Note that `key` holds a container that it did not hold before."""
+
+    def on_replaced(self) -> None:
+        """Note that everything was replaced."""
 
 
 class ExpiryPending(Exception):
@@ -64,6 +74,7 @@ class Store:
         "time_ms",
         "used_bytes",
         "users",
+        "waited",
     )
 
     def __init__(self) -> None:
@@ -81,6 +92,8 @@ class Store:
         self.time_ms = 0
         self.users = Users()
         """Who may log in, and what each may do; FLUSHALL leaves them alone."""
+        self.waited: Waited | None = None
+        """This node's own, no part of the state: set while somebody waits for a key to be filled."""
         self.expired_count = 0
         """Keys that this process removed because they expired."""
 
@@ -154,6 +167,14 @@ class Store:
         value.counted_bytes = value.size_bytes
         value.epoch = self._epoch
         self.put(key, value)
+        if self.waited is not None:
+            self.waited.on_filled(key)
+
+    def put_moved(self, key: bytes, value: Value) -> None:
+        """Set `key` to what another key held, without a deadline."""
+        self.put(key, value)
+        if self.waited is not None:
+            self.waited.on_filled(key)
 
     def own(self, key: bytes, value: C) -> C:
         """Return the container that `key` holds, `value` or a copy of it, so that no snapshot sees it change.
@@ -239,6 +260,8 @@ class Store:
         self._deadlines, self._queue = loaded._deadlines, loaded._queue  # noqa: SLF001  likewise
         self.users.load(loaded.users.dump())
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
+        if self.waited is not None:
+            self.waited.on_replaced()
 
     # Time.
 

@@ -17,6 +17,7 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
+from raftline.kv.waiting import Waiting
 from raftline.runtime.histogram import Histogram
 from raftline.runtime.measurements import Measurements
 from raftline.runtime.node import Node
@@ -44,6 +45,7 @@ class _NodeServer:
         self.store: Store = machine.store
         self.guard = Guard(machine.store.users, COMMANDS)
         self.clients: dict[int, Client] = {}
+        self.waiting = Waiting(machine.store, self.limits.waited_keys_max)
         self._clock = member.clock
 
     def status(self) -> Status:

@@ -41,7 +41,8 @@ def test_every_command_of_the_store_is_there() -> None:
         "zrandmember zscan zrange zrangestore zrevrange zrangebyscore zrevrangebyscore zrangebylex zrevrangebylex "
         "zcount zlexcount zremrangebyrank zremrangebyscore zremrangebylex zunion zinter zdiff zintercard "
         "zunionstore zinterstore zdiffstore incrbyfloat msetnx getrange substr setrange lcs rename renamenx copy "
-        "touch randomkey sort sort_ro object memory slowlog"
+        "touch randomkey sort sort_ro object memory slowlog blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax "
+        "bzmpop"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 

@@ -200,7 +200,11 @@ SORTED_SETS = [
 GROUPS = {"string", "hash", "list", "set", "sorted-set", "generic"}
 SHORT = {"scan", "psetex", "pexpire", "pexpireat", "pttl", "expiretime", "pexpiretime"}
 """Not among the random words: walks that do not begin at 0, and commands about single milliseconds."""
-names = [row.name.encode() for row in COMMAND_ROWS.values() if row.group in GROUPS and row.name not in SHORT]
+names = [
+    row.name.encode()
+    for row in COMMAND_ROWS.values()
+    if row.group in GROUPS and row.name not in SHORT and "blocking" not in row.flags
+]
 wrong = st.tuples(
     st.sampled_from(names),
     st.lists(st.one_of(key, member, number), max_size=5),

@@ -6,6 +6,7 @@ They are answered at once by the node the client is connected to, whether or not
 from raftline.kv.acl.user import DEFAULT_NAME
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import SYNTAX_ERROR, parse_integer, require_integer
+from raftline.kv.commands.clients import kind_of
 from raftline.kv.commands.command import Arguments, Refused, Settled, Unsettled
 from raftline.kv.resp.replies import (
     OK,
@@ -223,7 +224,7 @@ def client_list(client: Client, args: Arguments) -> bytes:
             kind = args[3].lower()
             if kind not in _CLIENT_TYPES:
                 return error(f"ERR Unknown client type '{shown(args[3])}'")
-            listed = listed if kind == b"normal" else []
+            listed = [one for one in listed if kind_of(one) == kind]
         elif option == b"ID" and len(args) > 3:
             wanted = [parse_integer(text) for text in args[3:]]
             if any(number is None or number < 1 for number in wanted):

@@ -64,7 +64,7 @@ def _clients(server: Server) -> dict[str, object]:
     return {
         "connected_clients": len(clients),
         "maxclients": server.limits.clients_max,
-        "blocked_clients": 0,
+        "blocked_clients": sum(1 for client in clients if client.blocked is not None),
         "clients_with_pending_replies": sum(1 for client in clients if client.pending),
     }
 

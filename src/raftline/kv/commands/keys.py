@@ -76,7 +76,7 @@ def _move(store: Store, old_key: bytes, key: bytes) -> None:
     deadline_ms = store.deadline_ms(old_key)
     value = store.take(old_key)
     assert value is not None, "the key was looked up"
-    store.put(key, value)
+    store.put_moved(key, value)
     if deadline_ms is not None:
         store.expire_at(key, deadline_ms)
 

@@ -1,14 +1,15 @@
 """The rows of the list commands."""
 
-from raftline.kv.commands import lists
+from raftline.kv.commands import blocking, lists
 from raftline.kv.commands.command import Command
-from raftline.kv.commands.rows import ONE_KEY, TWO_KEYS, Rows
+from raftline.kv.commands.rows import ONE_KEY, TWO_KEYS, WAITING_NOTE, Rows
 
 __all__ = ["LIST_ROWS"]
 
 _PER_ITEM = "O(N) in the number of items named."
 _PER_LENGTH = "O(N) in the length of the list."
 _RETURNED = "O(N) in the number of items returned."
+_PER_KEY = "O(N) in the number of keys."
 
 LIST_ROWS: dict[bytes, Command] = {}
 """Upper-case name → row."""
@@ -130,4 +131,58 @@ _add(
     numkeys=1,
     since="7.0.0",
     complexity="O(N+M) in the number of keys and of items returned.",
+)
+
+_timed_keys = "key [key ...] timeout"
+for _name, _pop, _end in (("blpop", blocking.blpop, "first"), ("brpop", blocking.brpop, "last")):
+    _add(
+        _name,
+        -3,
+        _timed_keys,
+        f"Remove and return the {_end} item of the first list that has any; wait for one if there is none.",
+        write=_pop,
+        check=blocking.check_last,
+        flags="blocking",
+        keys=(1, -2, 1),
+        since="2.0.0",
+        complexity=_PER_KEY,
+        note=WAITING_NOTE,
+    )
+_add(
+    "blmove",
+    6,
+    "source destination LEFT | RIGHT LEFT | RIGHT timeout",
+    "Move an item from one end of a list to one end of a list; wait for one if there is none.",
+    write=blocking.blmove,
+    check=blocking.check_blmove,
+    flags="denyoom blocking",
+    keys=TWO_KEYS,
+    since="6.2.0",
+    note=WAITING_NOTE,
+)
+_add(
+    "brpoplpush",
+    4,
+    "source destination timeout",
+    "Move the last item of a list to the beginning of one; BLMOVE says more.",
+    write=blocking.brpoplpush,
+    check=blocking.check_last,
+    flags="denyoom blocking",
+    keys=TWO_KEYS,
+    since="2.2.0",
+    note=WAITING_NOTE,
+)
+_add(
+    "blmpop",
+    -5,
+    "timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]",
+    "Remove and return items of the first list that has any; wait for some if there are none.",
+    write=blocking.blmpop,
+    check=blocking.check_blmpop,
+    flags="blocking movablekeys",
+    keys=(0, 0, 0),
+    numkeys=2,
+    since="7.0.0",
+    complexity="O(N+M) in the number of keys and of items returned.",
+    note=WAITING_NOTE,
 )

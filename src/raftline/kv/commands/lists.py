@@ -31,6 +31,7 @@ from raftline.kv.store import Store
 from raftline.kv.values.list import List
 
 __all__ = [
+    "LIST_ENDS",
     "lindex",
     "linsert",
     "llen",
@@ -44,6 +45,7 @@ __all__ = [
     "lrem",
     "lset",
     "ltrim",
+    "move_item",
     "rpop",
     "rpoplpush",
     "rpush",
@@ -58,7 +60,7 @@ _ZERO_RANK = error(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... "
     "or use negative to start from the end of the list"
 )
-_ENDS = {b"LEFT": True, b"RIGHT": False}
+LIST_ENDS = {b"LEFT": True, b"RIGHT": False}
 
 
 def span(start: int, last: int, count: int) -> tuple[int, int]:
@@ -262,18 +264,19 @@ def _parse_search(args: Arguments) -> _Search:
 
 def rpoplpush(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """RPOPLPUSH source destination."""
-    return _move(store, args[1], args[2], from_left=False, to_left=True)
+    return move_item(store, args[1], args[2], from_left=False, to_left=True)
 
 
 def lmove(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """LMOVE source destination LEFT | RIGHT LEFT | RIGHT."""
-    from_left, to_left = _ENDS.get(args[3].upper()), _ENDS.get(args[4].upper())
+    from_left, to_left = LIST_ENDS.get(args[3].upper()), LIST_ENDS.get(args[4].upper())
     if from_left is None or to_left is None:
         return SYNTAX_ERROR
-    return _move(store, args[1], args[2], from_left=from_left, to_left=to_left)
+    return move_item(store, args[1], args[2], from_left=from_left, to_left=to_left)
 
 
-def _move(store: Store, source_key: bytes, key: bytes, *, from_left: bool, to_left: bool) -> bytes:
+def move_item(store: Store, source_key: bytes, key: bytes, *, from_left: bool, to_left: bool) -> bytes:
+    """Move an item from one end of a list to one end of a list, and return it, null if there is none."""
     if existing(store, source_key, List) is None:
         return NULL
     existing(store, key, List)
@@ -291,7 +294,7 @@ def _move(store: Store, source_key: bytes, key: bytes, *, from_left: bool, to_le
 
 def lmpop(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]."""
-    keys, left, count = keys_to_pop(args, _ENDS)
+    keys, left, count = keys_to_pop(args, LIST_ENDS)
     for key in keys:
         list_ = editable(store, key, List)
         if list_ is not None:

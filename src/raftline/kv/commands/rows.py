@@ -5,12 +5,18 @@ from typing import Any
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.introspection import help_lines
 
-__all__ = ["ALL_KEYS", "NO_KEYS", "ONE_KEY", "TWO_KEYS", "Rows", "subcommand"]
+__all__ = ["ALL_KEYS", "NO_KEYS", "ONE_KEY", "TWO_KEYS", "WAITING_NOTE", "Rows", "subcommand"]
 
 ONE_KEY = (1, 1, 1)
 ALL_KEYS = (1, -1, 1)
 TWO_KEYS = (1, 2, 1)
 NO_KEYS = (0, 0, 0)
+
+WAITING_NOTE = (
+    "What is there is popped as by any write; the waiting is done on the client's node, first come first served there. "
+    "Nothing is waited for inside a transaction."
+)
+"""Of every command that waits for something to pop."""
 
 _GROUPS = {"client": "connection", "object": "generic"}
 """Of subcommands, by their container; those of the others are about the server."""

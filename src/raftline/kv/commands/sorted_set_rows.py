@@ -1,8 +1,8 @@
 """The rows of the sorted set commands."""
 
-from raftline.kv.commands import algebra, ranges, sorted_sets
+from raftline.kv.commands import algebra, blocking, ranges, sorted_sets
 from raftline.kv.commands.command import Command
-from raftline.kv.commands.rows import NO_KEYS, ONE_KEY, TWO_KEYS, Rows
+from raftline.kv.commands.rows import NO_KEYS, ONE_KEY, TWO_KEYS, WAITING_NOTE, Rows
 
 __all__ = ["SORTED_SET_ROWS"]
 
@@ -332,4 +332,33 @@ _add(
     numkeys=2,
     since="6.2.0",
     complexity=_SUM,
+)
+
+for _name, _pop, _end in (("bzpopmin", blocking.bzpopmin, "lowest"), ("bzpopmax", blocking.bzpopmax, "highest")):
+    _add(
+        _name,
+        -3,
+        "key [key ...] timeout",
+        f"Remove and return the member with the {_end} score of the first sorted set; wait for one if there is none.",
+        write=_pop,
+        check=blocking.check_last,
+        flags="blocking fast",
+        keys=(1, -2, 1),
+        since="5.0.0",
+        complexity="O(N+log(M)) in the number of keys and of members.",
+        note=WAITING_NOTE,
+    )
+_add(
+    "bzmpop",
+    -5,
+    "timeout numkeys key [key ...] MIN | MAX [COUNT count]",
+    "Remove and return members of the first sorted set that there is; wait for some if there is none.",
+    write=blocking.bzmpop,
+    check=blocking.check_bzmpop,
+    flags="blocking movablekeys",
+    keys=(0, 0, 0),
+    numkeys=2,
+    since="7.0.0",
+    complexity="O(K+M*log(N)) in the number of keys, of members returned and of all members.",
+    note=WAITING_NOTE,
 )

@@ -31,6 +31,7 @@ from raftline.kv.values.ordered import Pair
 from raftline.kv.values.sorted_set import SortedSet
 
 __all__ = [
+    "SET_ENDS",
     "scored_reply",
     "zadd",
     "zcard",
@@ -52,7 +53,7 @@ _NX_AND_XX = error("ERR XX and NX options at the same time are not compatible")
 _GT_LT_NX = error("ERR GT, LT, and/or NX options at the same time are not compatible")
 _ONE_INCREMENT = error("ERR INCR option supports a single increment-element pair")
 _OPTIONS = frozenset({b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"})
-_ENDS = {b"MIN": False, b"MAX": True}
+SET_ENDS = {b"MIN": False, b"MAX": True}
 
 
 def scored_reply(found: list[Pair], *, with_scores: bool) -> bytes:
@@ -209,7 +210,7 @@ def _popped(set_: SortedSet, count: int, *, from_top: bool) -> list[Pair]:
 
 def zmpop(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]."""
-    keys, from_top, count = keys_to_pop(args, _ENDS)
+    keys, from_top, count = keys_to_pop(args, SET_ENDS)
     for key in keys:
         set_ = editable(store, key, SortedSet)
         if set_ is not None:

@@ -3,7 +3,7 @@
 To add a command: write its function in the file of its family, add its row here.
 """
 
-from raftline.kv.commands import connection, expiry, keys, reads, strings
+from raftline.kv.commands import clients, connection, expiry, keys, reads, strings
 from raftline.kv.commands.acl_rows import add_acl_rows
 from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
@@ -358,6 +358,24 @@ _client(
             "Accepted, without effect: access times are not kept.",
             local=connection.client_no_touch,
             since="7.2.0",
+        ),
+        subcommand(
+            "client|unblock",
+            -3,
+            "client-id [TIMEOUT | ERROR]",
+            "Let a connection of this node no longer wait for something to pop.",
+            local=clients.client_unblock,
+            flags="admin",
+            since="5.0.0",
+        ),
+        subcommand(
+            "client|kill",
+            -3,
+            "address | option value [option value ...]",
+            "Close connections of this node: options are ID, ADDR, LADDR, TYPE, USER, SKIPME.",
+            local=clients.client_kill,
+            flags="admin",
+            since="2.4.0",
         ),
         subcommand(
             "client|reads",

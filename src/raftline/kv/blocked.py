@@ -1,0 +1,138 @@
+"""The life of one command that waits: look, wait, pop; on its own, or once in a session.
+
+It runs as a task, so what the connection sends after it waits, and when the connection is gone it ends: then nothing
+is popped for it, unless the pop is on its way already.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from raftline.kv.client import Client
+from raftline.kv.commands.blocking import FORMS, Form, require_timeout_s
+from raftline.kv.commands.command import Arguments, Command, Refused, TaskFunction
+from raftline.kv.machine import encode_command
+from raftline.kv.ports import KvNode
+from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.resp.replies import NULL, NULL_ARRAY
+from raftline.kv.waiting import Waiter
+
+__all__ = ["once_waiting", "waiting_task"]
+
+_NOTHING = frozenset({NULL, NULL_ARRAY})
+
+
+def waiting_task(command: Command) -> TaskFunction:
+    """Return what carries out a command that waits."""
+    return partial(_carry_out, command)
+
+
+def once_waiting(command: Command, session: int, sequence: int) -> TaskFunction:
+    """Return what waits for, and then carries out once, a command in a session."""
+    return partial(_carry_out_once, command, session, sequence)
+
+
+async def _carry_out(command: Command, node: KvNode, client: Client, args: Arguments) -> bytes:
+    """Return what was popped, null if the time was over; raises `Refused`."""
+    form, waiter = _begin(command, client, args)
+    waiting = client.server.waiting
+    try:
+        is_certain = False
+        while waiter.end is None:
+            if waiting.is_worth_trying(waiter):
+                reply = await _propose(node, client, args)
+                if reply not in _NOTHING:
+                    return reply
+                is_certain = False
+            elif is_certain:
+                break
+            else:
+                await _until_readable(node)
+                is_certain = True
+        waiting.add(waiter)
+        while True:
+            await waiter.until_filled()
+            if waiter.end is not None:
+                return waiter.end
+            waiter.is_woken = False
+            keys = waiting.filled(waiter)
+            if not keys:
+                continue
+            waiter.is_popping, waiter.was_filled = True, False
+            reply = await _propose(node, client, form.narrowed(args, keys))
+            if reply not in _NOTHING:
+                return reply
+            waiter.is_popping = False
+            if waiter.was_filled:
+                waiter.wake()
+    finally:
+        _end(client, waiter)
+
+
+async def _carry_out_once(
+    command: Command, session: int, sequence: int, node: KvNode, client: Client, args: Arguments
+) -> bytes:
+    """Wait, then propose the pop under this number, whose reply is remembered, whatever it is; raises `Refused`.
+
+    At the end of the time it is proposed, too: from then on no copy of it that is still on its way can pop anything.
+    """
+    form, waiter = _begin(command, client, args)
+    waiting = client.server.waiting
+    try:
+        try:
+            known = await node.find_session(session)
+        except Exception as failure:
+            raise Refused(read_refusal(failure)) from failure
+        if known is not None and known.sequence < sequence:
+            if not waiting.is_worth_trying(waiter):
+                waiting.add(waiter)
+                await waiter.until_filled()
+                if waiter.end not in {None, NULL_ARRAY}:
+                    raise Refused(waiter.end or NULL)
+            if waiter.end is None and (keys := waiting.filled(waiter)):
+                args = form.narrowed(args, keys)
+        return await _propose(node, client, args, session, sequence)
+    finally:
+        _end(client, waiter)
+
+
+def _begin(command: Command, client: Client, args: Arguments) -> tuple[Form, Waiter]:
+    if command.check is not None:
+        command.check(args)
+    args[0] = command.wire_name
+    form = FORMS[command.name]
+    waiter = Waiter(form, form.keys(args), require_timeout_s(args[form.timeout]))
+    client.blocked = waiter
+    return form, waiter
+
+
+def _end(client: Client, waiter: Waiter) -> None:
+    client.blocked = None
+    client.server.waiting.remove(waiter)
+
+
+async def _propose(
+    node: KvNode, client: Client, args: Arguments, session: int | None = None, sequence: int = 0
+) -> bytes:
+    """Return what a write came to; raises `Refused` if that is not known, or it was not taken."""
+    answered: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
+    node.submit(encode_command(args), partial(_settle, answered), session, sequence)
+    outcome = await answered
+    if isinstance(outcome, Exception):
+        client.server.statistics.failed_requests += 1
+        raise Refused(write_refusal(outcome))
+    return outcome
+
+
+async def _until_readable(node: KvNode) -> None:
+    """Return when the local store holds everything that was answered before; raises `Refused`."""
+    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    node.submit_read(partial(_settle, answered))
+    failure = await answered
+    if failure is not None:
+        raise Refused(read_refusal(failure))
+
+
+def _settle(answered: "asyncio.Future[Any]", outcome: object) -> None:
+    if not answered.done():
+        answered.set_result(outcome)

@@ -1,0 +1,193 @@
+"""Who waits on this node for something to pop, and for which keys; nobody asks again and again.
+
+A command that waits first makes sure, without the log, that there is nothing. Then it stands in the queues of its keys
+until the store, when an entry is applied here, says that one of them was filled. Only then is a pop proposed, as any
+write: of all clients on all nodes whose pops are proposed the log decides who gets what. Whoever finds nothing waits
+on, in the same place. See docs/decisions/0011-waiting-and-publishing.md.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from raftline.kv.commands.blocking import Form
+from raftline.kv.commands.command import Refused
+from raftline.kv.resp.replies import NULL_ARRAY, error
+from raftline.kv.store import Store
+from raftline.kv.values.container import Container
+
+__all__ = ["STOPPING", "UNBLOCKED", "Waiter", "Waiting"]
+
+UNBLOCKED: Final = error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+STOPPING: Final = error("UNBLOCKED this node stops: nothing was taken, ask another one")
+_TOO_MANY: Final = error("ERR too many keys are waited for on this node")
+
+
+class Waiter:
+    """One command that waits.
+
+    Invariants: it stands in the queues of all of its keys or of none; `end` is set once, and no pop is proposed after.
+    """
+
+    __slots__ = ("_filled", "_timer", "end", "form", "is_popping", "is_woken", "keys", "was_filled")
+
+    def __init__(self, form: Form, keys: Sequence[bytes], timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.form = form
+        self.keys = tuple(dict.fromkeys(keys))
+        self.end: bytes | None = None
+        """What its client is told if nothing can be popped any more: it waited long enough."""
+        self.is_popping = False
+        """Its pop is on the way."""
+        self.is_woken = False
+        """There was something for it, and it has not been asked for yet."""
+        self.was_filled = False
+        """One of its keys was filled since its pop was proposed."""
+        self._filled: asyncio.Future[None] = loop.create_future()
+        self._timer = loop.call_later(timeout_s, self.give_up, NULL_ARRAY) if timeout_s else None
+
+    def give_up(self, reply: bytes) -> None:
+        """Let the command end with this reply, unless its pop, if one is on the way, finds something."""
+        if self.end is None:
+            self.end = reply
+            self._release()
+
+    def wake(self) -> None:
+        """Let it propose its pop."""
+        self.is_woken = True
+        self._release()
+
+    async def until_filled(self) -> None:
+        """Return when there is something to pop, or `end` is set."""
+        while not self.is_woken and self.end is None:
+            self._filled = asyncio.get_running_loop().create_future()
+            await self._filled
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _release(self) -> None:
+        if not self._filled.done():
+            self._filled.set_result(None)
+
+
+class Waiting:
+    """All of them, in the order in which they came.
+
+    Invariants: the store knows of the queues while there are any; while a key of a queue is known to hold something,
+    as many of those who wait for it as there is something for are on their way to pop it.
+    """
+
+    __slots__ = ("_filled", "_is_stopping", "_keys_max", "_places", "_queues", "_store")
+
+    def __init__(self, store: Store, keys_max: int) -> None:
+        self._store = store
+        self._keys_max = keys_max
+        self._queues: dict[bytes, dict[Waiter, None]] = {}
+        self._places = 0
+        self._filled: dict[bytes, None] = {}
+        self._is_stopping = False
+
+    @property
+    def count(self) -> int:
+        """Return how many commands wait."""
+        return len(self._everybody())
+
+    def is_worth_trying(self, waiter: Waiter) -> bool:
+        """Say whether a newcomer need not wait, as far as this node knows: its keys hold something, and nobody waits.
+
+        A key of another type is worth it in any case: it is refused.
+        """
+        held = [value for key in waiter.keys if (value := self._store.get(key)) is not None]
+        if not all(isinstance(value, waiter.form.kind) for value in held):
+            return True
+        return bool(held) and not any(key in self._queues for key in waiter.keys)
+
+    def filled(self, waiter: Waiter) -> list[bytes]:
+        """Return those of a waiter's keys that hold something to pop in this node's copy."""
+        return [key for key in waiter.keys if isinstance(self._store.get(key), waiter.form.kind)]
+
+    def add(self, waiter: Waiter) -> None:
+        """Put a waiter at the end of the queues of its keys; raises `Refused` if there are too many."""
+        if self._places + len(waiter.keys) > self._keys_max:
+            raise Refused(_TOO_MANY)
+        if self._is_stopping:
+            raise Refused(STOPPING)
+        self._places += len(waiter.keys)
+        for key in waiter.keys:
+            self._queues.setdefault(key, {})[waiter] = None
+        self._store.waited = self
+        self.look(waiter.keys)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Forget a waiter, if it is here; whoever stands behind it may be next."""
+        waiter.close()
+        if waiter not in self._queues.get(waiter.keys[0], ()):
+            return
+        self._places -= len(waiter.keys)
+        for key in waiter.keys:
+            queue = self._queues[key]
+            del queue[waiter]
+            if not queue:
+                del self._queues[key]
+        if self._queues:
+            self.look(waiter.keys)
+        else:
+            self._store.waited = None
+            self._filled.clear()
+
+    def stop(self) -> None:
+        """Let everybody go, and nobody wait any more: this node stops."""
+        self._is_stopping = True
+        for waiter in self._everybody():
+            waiter.give_up(STOPPING)
+
+    def _everybody(self) -> dict[Waiter, None]:
+        return dict.fromkeys(waiter for queue in self._queues.values() for waiter in queue)
+
+    # What the store calls, while an entry is applied.
+
+    def on_filled(self, key: bytes) -> None:
+        """Note that a key holds another value than before; those who wait for it are told in a later turn."""
+        if key in self._queues:
+            self._note((key,))
+
+    def on_replaced(self) -> None:
+        """Note that all keys may hold other values than before."""
+        self._note(self._queues)
+
+    def _note(self, keys: Sequence[bytes] | dict[bytes, dict[Waiter, None]]) -> None:
+        if not self._filled:
+            asyncio.get_running_loop().call_soon(self._look_at_filled)
+        for key in keys:
+            self._filled[key] = None
+            for waiter in self._queues[key]:
+                waiter.was_filled = True
+
+    def _look_at_filled(self) -> None:
+        keys, self._filled = self._filled, {}
+        self.look(list(keys))
+
+    def look(self, keys: Sequence[bytes]) -> None:
+        """Wake as many of those who wait for each key as there is something for, the first ones first."""
+        for key in keys:
+            queue = self._queues.get(key)
+            value = self._store.get(key) if queue else None
+            if queue and isinstance(value, Container):
+                for waiter in _first(queue, value):
+                    if not waiter.is_woken:
+                        waiter.wake()
+
+
+def _first(queue: dict[Waiter, None], value: Container) -> Iterator[Waiter]:
+    """Yield those for whom there is something, whether or not they are on their way."""
+    left = value.count
+    for waiter in queue:
+        if not left:
+            return
+        if isinstance(value, waiter.form.kind) and waiter.end is None:
+            left -= 1
+            if not waiter.is_popping:
+                yield waiter
