@@ -16,8 +16,9 @@ LAYERS: dict[str, set[str]] = {
     "cli": {"kv", "lab", "sim"},
     "client": set(),
     "testing": {"sim", "linearizability"},
-    "kv": {"runtime", "replica"},
-    "lab": {"sim", "core", "linearizability"},
+    "kv": {"runtime", "replica", "shards"},
+    "shards": {"replica"},
+    "lab": {"sim", "core", "linearizability", "shards"},
     "sim": {"runtime", "replica", "wal", "kv", "client", "linearizability"},
     "runtime": {"replica", "wal", "transport"},
     "replica": {"core"},
@@ -35,7 +36,7 @@ PUBLIC_FACE = "raftline"
 NO_ERRORS = {"linearizability", "errors"}
 """They import nothing of raftline at all."""
 
-PURE = {"core", "replica", "linearizability"}
+PURE = {"core", "replica", "shards", "linearizability"}
 """No clock, no chance, no I/O: the same inputs give the same outputs."""
 
 IMPURE_MODULES = {

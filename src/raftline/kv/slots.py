@@ -2,9 +2,9 @@
 
 from binascii import crc_hqx
 
-__all__ = ["SLOT_COUNT", "slot_of"]
+from raftline.shards.ranges import SLOT_COUNT
 
-SLOT_COUNT = 16_384
+__all__ = ["SLOT_COUNT", "slot_of"]
 
 
 def slot_of(key: bytes) -> int:
