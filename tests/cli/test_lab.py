@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from raftline.cli.proving import lab
+from raftline.shards.controller import ControllerMachine, encode_configuration
 
 Run = Callable[..., Result]
 
@@ -92,7 +93,7 @@ def test_real_time_is_real(run: Run) -> None:
 
 def test_an_unknown_test_is_exit_code_2(run: Run) -> None:
     """Nothing runs, and the names that exist are listed."""
-    result = run("3A")
+    result = run("5Z")
     assert result.exit_code == 2
     assert "initial election" in result.output
 
@@ -109,3 +110,43 @@ def test_mutants_are_of_our_core_only(run: Run, tmp_path: Path) -> None:
     """Somebody else's Raft has none, no more than a word that means no mutant; exit code 2."""
     assert run("--mutants", "--implementation", _never_leads(tmp_path)).exit_code == 2
     assert run("--mutants", "no_such_mutant").exit_code == 2
+
+
+def test_services_are_run_by_part_and_title(run: Run) -> None:
+    """Lines as for the other labs, without the course's numbers beside them; exit code 0."""
+    result = run("move", "Basic leave and join", "--runs", "2")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[:2:2] == ["Test (4A): move ..."]
+    assert lines[1].startswith("  ... Passed --")
+    assert lines[-1].startswith("4 of 4 passed: 2 tests, 2 seeds, ")
+
+
+def test_services_as_json(run: Run) -> None:
+    """One document for programs, in the form of the other labs."""
+    result = run("move", "--json", "--jobs", "2", "--runs", "2")
+    assert result.exit_code == 0
+    document = json.loads(result.output)
+    assert document["passed"] is True
+    assert [(test["part"], test["seed"]) for test in document["tests"]] == [("4A", 0), ("4A", 1)]
+
+
+def test_a_service_that_fails_is_diagnosed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promise, rules of section G, a trace of every message, and the command that repeats it; exit code 1."""
+    monkeypatch.setattr(ControllerMachine, "read", lambda self, _query, _time_ms: encode_configuration(self.history[0]))
+    result = run("historical queries", "--seed", "3")
+    assert result.exit_code == 1
+    assert "promise:  a configuration stays what it was, on every server" in result.output
+    assert "look at:  G17" in result.output
+    assert "again:    raftline lab 'historical queries' --seed 3" in result.output
+    trace = tmp_path / "traces" / "4A-historical-queries-seed3.txt"
+    assert str(trace) in result.output
+    assert "AppendRequest" in trace.read_text()
+
+
+@pytest.mark.parametrize("more", [["2A"], ["--implementation", "mine.py"], ["--real-time"]])
+def test_services_are_ours_and_run_alone(run: Run, more: list[str]) -> None:
+    """What cannot be combined is refused in words, with exit code 2."""
+    result = run("4A", *more)
+    assert result.exit_code == 2
+    assert "run our own services on virtual time" in result.output

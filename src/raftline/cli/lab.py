@@ -1,4 +1,4 @@
-"""`raftline lab`: the tests of MIT's labs 2A to 2D, on our core or on anybody's Raft in Python."""
+"""`raftline lab`: the tests of MIT's labs 2A to 2D, on our core or on anybody's Raft in Python; 3A to 4A on ours."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from raftline.cli.lab_mutants import run_lab_mutants
+from raftline.cli.lab_services import run_service_labs
 from raftline.cli.output import complain, say
 from raftline.errors import ConfigError
 from raftline.lab.catalogue import select
@@ -24,6 +25,7 @@ from raftline.lab.report import (
     table_lines,
 )
 from raftline.lab.result import TestResult
+from raftline.lab.services.catalogue import find_services
 from raftline.lab.supervisor import run_jobs
 from raftline.lab.tests.case import LabTest
 from raftline.lab.worker import Job
@@ -51,6 +53,11 @@ def run_lab(
             complain("raftline lab: --mutants are of our own core, on virtual time")
             return _BAD_INPUT
         return run_lab_mutants(names, seeds, jobs or 1, as_json=as_json)
+    if services := [test for name in names for test in find_services(name)]:
+        if implementation != OURS or real_time or not all(map(find_services, names)):
+            complain("raftline lab: 3A, 3B and 4A run our own services on virtual time, apart from other tests")
+            return _BAD_INPUT
+        return 0 if run_service_labs(services, seeds, jobs or 1, traces, as_json=as_json) else 1
     try:
         tests = select(names)
     except ConfigError as error:

@@ -120,8 +120,8 @@ def sim(
 LabNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[2A 2B 2C 2D | NAME]...",
-        help="Parts, or titles of tests; all if none. With --mutants: names, rules (A11) or sections (A).",
+        metavar="[2A 2B 2C 2D | 3A 3B 4A | NAME]...",
+        help="Parts, or titles of tests; 2A to 2D if none. With --mutants: names, rules (A11) or sections (A).",
     ),
 ]
 Implementation = Annotated[
@@ -159,6 +159,8 @@ def lab(
     as_json: LabAsJson = False,
 ) -> None:
     """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.
+
+    3A and 3B run our store as a service on Raft, 4A our shard controller: always ours, on virtual time.
 
     A failure says which promise was broken, where, and which rules to look at. Exit code 0: all passed; 1: some
     failed; 2: no such test. With --mutants, 1: a mutant passed that is not known as one that nothing can notice.

@@ -110,6 +110,19 @@ PROMISES = {
         "a server leaves alone what is not its own: the loop, others' tasks, functions of other modules", "H9", "H5"
     ),
     "not itself": _promise("a server never calls itself", "H1"),
+    # Services
+    "raft's promises": _promise("Raft keeps its promises under the service", "B11", "A11", "C2", "F8"),
+    "exactly once": _promise("a command counts once, however often it is sent", "G7", "G8", "G9", "G19", "G6"),
+    "linearizable": _promise(
+        "some order of all operations explains every answer", "G3", "G7", "G9", "G4", "G11", "G2", "G14"
+    ),
+    "progress": _promise("whoever reaches a majority of the servers is answered", "G5", "G13", "G10", "G11"),
+    "no progress": _promise("without a majority nothing is answered", "G12", "G3", "G11", "G20"),
+    "prompt service": _promise("a command waits for no heartbeat and no polling", "G13", "B29", "B26"),
+    "slots": _promise("every slot is served by one group that is there, if any is", "G15", "G17"),
+    "balanced": _promise("no two groups differ by more than one slot", "G17"),
+    "fewest moves": _promise("no more slots change hands than have to", "G17"),
+    "history kept": _promise("a configuration stays what it was, on every server", "G17", "G14", "G1"),
 }
 
 _IN_PART = {

@@ -1,7 +1,8 @@
 """The rules that implementers break, by number, one sentence each: what a diagnosis points to.
 
 A: elections and timers; B: replication and commit; C: persistence; D: snapshots; E: replies that are late, lost or
-of another term; F: the way commands are applied; H: the interface; J: limits. docs/rules.md says more about each.
+of another term; F: the way commands are applied; G: services; H: the interface; J: limits.
+docs/rules.md says more about each.
 """
 
 __all__ = ["RULES"]
@@ -113,6 +114,24 @@ RULES = {
     "F19": "loops wait; they do not spin",
     "F22": "every loop ends when the server is killed",
     "F25": "what is applied is fixed together with its index",
+    "G1": "a service is a deterministic state machine, and one applier alone touches its state",
+    "G2": "a request is answered when its entry is applied, with what applying it gave",
+    "G3": "a read is answered by somebody who was confirmed as leader after it came, from a state that is new enough",
+    "G4": "what is applied at an index decides whose request it was, not what was put there",
+    "G5": "who waits for an index that may never come is told: the term changed, or the time is over",
+    "G6": "an index can be given out twice; the one who had it first is told that it lost",
+    "G7": "duplicates are found when applying: a retry may be in the log twice",
+    "G8": "a request is its client's id and a rising number; a retry keeps the number and gets the remembered reply",
+    "G9": "what is remembered of clients is replicated state, and part of snapshots",
+    "G10": "who does not lead refuses, redirects or passes on, and never keeps a write for later",
+    "G11": "a leader that was deposed answers nothing, and its clients ask elsewhere after a while",
+    "G12": "reads and writes need a majority",
+    "G13": "applying wakes whoever waits for it, and nothing is lost between proposing and waiting",
+    "G14": "a snapshot holds everything, and is loaded before anything is served",
+    "G15": "each slot belongs to one group at a time, and that is looked at when a command is applied",
+    "G17": "the shard controller is replicated and deterministic: nothing walks over a set in an order of its own",
+    "G19": "a failure does not prove that nothing happened: retry under the same number",
+    "G20": "no client is told before the entry is committed and applied",
     "H1": "make() returns at once and starts elections by itself",
     "H2": "start() returns at once: (index, term, True) from the leader, an untouched log from everybody else",
     "H3": "get_state() is the current term and role, as a pair",
