@@ -17,6 +17,7 @@ from raftline.cli.settings_loading import load_settings
 from raftline.cli.wal import report_on
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
+from raftline.replica.commands import history_lost
 from raftline.sim.disk import SimFiles
 from raftline.wal.files import OsFiles
 from raftline.wal.inspect import survey
@@ -52,14 +53,14 @@ def content_of(directory: Path) -> dict[str, bytes]:
 
 
 def test_the_survivor_is_alone_in_a_new_cluster(survivor: Path) -> None:
-    """Its log goes on by one entry in the next term; its address is the one that was given."""
+    """Its log goes on by two entries in the next term; its address is the one that was given."""
     code, out, _ = run(survivor, "--yes")
     assert code == 0
     report = report_on(str(survivor))
     (group,) = report.groups
     assert (report.cluster_id, report.problems) == ("c-r1", ())
     assert group.membership == Membership.of({"n1": "h:7@10007"})
-    assert (group.term, group.vote, group.last_index, group.last_term) == (5, "n1", 10, 5)
+    assert (group.term, group.vote, group.last_index, group.last_term) == (5, "n1", 11, 5)
     assert out.splitlines()[-1] == f"  raftline server --id n1 --cluster n1=h:7@10007 --data-dir {survivor}"
     assert "The other members (n2, n3) are turned away" in out
 
@@ -169,7 +170,7 @@ def test_it_can_be_repeated_after_a_crash_in_the_middle(survivor: Path, monkeypa
     assert report_on(str(survivor)).cluster_id == "c"
     assert run(survivor, "--yes")[0] == 0
     report = report_on(str(survivor))
-    assert (report.cluster_id, report.groups[0].last_index, report.problems) == ("c-r1", 10, ())
+    assert (report.cluster_id, report.groups[0].last_index, report.problems) == ("c-r1", 11, ())
     assert report.groups[0].membership.voters == ("n1",)
 
 
@@ -203,7 +204,8 @@ def test_a_crash_at_any_step_leaves_the_old_cluster_or_the_new_one(crashes_of: A
         assert after.owner == ("c-r1", "n1"), point
         recovered = (after.recovered or {})[0]
         assert recovered.hard_state == HardState(5, "n1"), point
-        assert (len(recovered.entries), recovered.entries[-1].kind) == (10, KIND_MEMBERSHIP), point
+        assert (len(recovered.entries), recovered.entries[-2].kind) == (11, KIND_MEMBERSHIP), point
+        assert recovered.entries[-1].data == history_lost(), point
         assert json.loads(_content(files, "/d/recovered-2026-01-02T030405Z.json"))["new_cluster_id"] == "c-r1", point
         found[str(before.owner)] += 1
     assert min(found.values()) > 1

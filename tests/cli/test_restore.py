@@ -15,6 +15,7 @@ from raftline.cli.settings_loading import load_settings
 from raftline.core.entries import SnapshotMeta
 from raftline.core.membership import Membership
 from raftline.errors import ConfigError, CorruptLog
+from raftline.replica.commands import history_lost
 from raftline.sim.disk import SimFiles
 from raftline.wal.backup_file import BACKUP_VERSION, BackupHeader, encode_backup_header
 from raftline.wal.files import OsFiles
@@ -81,6 +82,7 @@ def test_a_crash_at_any_step_leaves_nothing_that_starts(backup: Path, crashes_of
         assert recovered.hard_state.established, point
         assert recovered.snapshot is not None
         assert recovered.snapshot.index == META.index, point
+        assert [(entry.index, entry.term, entry.data) for entry in recovered.entries] == [(8, 2, history_lost())], point
         (name,) = (name for name in files.list("/d") if name.endswith(".snap"))
         reader = SnapshotReader(name, files.open(f"/d/{name}"))
         assert list(reader.chunks()) == [b"first", b"second" * 100], point

@@ -12,7 +12,7 @@ from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest
 from raftline.core.raft import Raft
 from raftline.errors import ApplyError, Diverged, OutdatedSequence, ReplyForgotten, SessionClosed
-from raftline.replica.commands import close_session, in_session, open_session, plain
+from raftline.replica.commands import close_session, history_lost, in_session, open_session, plain
 from raftline.replica.replica import Replica
 from raftline.replica.sessions import Sessions
 
@@ -46,6 +46,14 @@ def test_time_never_goes_back_for_the_machine(driver: Any) -> None:
     driver.propose(plain(b"a"), time_ms=1000)
     driver.propose(plain(b"b"), time_ms=400)
     assert [time_ms for _, _, time_ms in driver.machine.commands] == [1000, 1000]
+
+
+def test_the_machine_hears_that_history_was_lost(driver: Any) -> None:
+    """Once, in log order, before anything that comes behind it (C14)."""
+    told: list[int] = []
+    driver.machine.on_history_lost = lambda: told.append(len(driver.machine.commands))
+    assert driver.propose(plain(b"a"), history_lost(), plain(b"b")) == [b"did a", b"", b"did b"]
+    assert told == [1]
 
 
 def test_a_retry_in_a_session_is_answered_from_the_remembered_reply(driver: Any) -> None:

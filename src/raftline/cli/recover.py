@@ -18,9 +18,10 @@ from raftline.cli.output import complain, say
 from raftline.cli.settings_loading import load_settings
 from raftline.cli.wal import DirectoryReport, GroupReport, report_on
 from raftline.core.configuration import encode_membership
-from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState
+from raftline.core.entries import KIND_COMMAND, KIND_MEMBERSHIP, Entry, HardState
 from raftline.core.membership import Membership
 from raftline.errors import ConfigError, CorruptLog, DirectoryInUse, RaftlineError
+from raftline.replica.commands import history_lost
 from raftline.transport.address import parse_address
 from raftline.wal.files import Files, OsFiles
 from raftline.wal.wal import Wal, Write
@@ -192,10 +193,14 @@ def carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: in
         files.sync_directory(data_dir)
         term = recovery.term + 1
         alone = encode_membership(Membership.of({recovery.node_id: recovery.address}))
-        entry = Entry(recovery.new_membership_index, term, alone, KIND_MEMBERSHIP, time.time_ns() // 1_000_000)
+        index, now_ms = recovery.new_membership_index, time.time_ns() // 1_000_000
+        entries = (
+            Entry(index, term, alone, KIND_MEMBERSHIP, now_ms),
+            Entry(index + 1, term, history_lost(), KIND_COMMAND, now_ms),
+        )
         found = wal.recovered[_GROUP].hard_state
         hard_state = HardState(term, recovery.node_id, history=found.history if found is not None else 0)
-        write = Write(group=_GROUP, entries=(entry,), hard_state=hard_state)
+        write = Write(group=_GROUP, entries=entries, hard_state=hard_state)
         wal.rename_cluster(recovery.new_cluster_id, [write])
     finally:
         wal.close()

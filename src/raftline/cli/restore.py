@@ -12,9 +12,10 @@ from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.output import byte_progress, complain, say
 from raftline.cli.settings import ServerSettings, node_config_of
 from raftline.cli.settings_loading import load_settings
-from raftline.core.entries import HardState, SnapshotMeta
+from raftline.core.entries import KIND_COMMAND, Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
 from raftline.errors import ConfigError, RaftlineError
+from raftline.replica.commands import history_lost
 from raftline.wal.backup_file import BackupReader
 from raftline.wal.files import Files, OsFiles, ReadOnlyOsFiles
 from raftline.wal.wal import Wal, Write
@@ -46,7 +47,10 @@ def run_restore(file: str, *, data_dir: str, node_id: str, cluster: str, cluster
 
 
 def restore_into(files: Files, file: str, settings: ServerSettings) -> None:
-    """Write the snapshot with the new members, then a log that begins behind it; marked until all of it is durable."""
+    """Write the snapshot with the new members, then a log that begins behind it; marked until all of it is durable.
+
+    Its first entry, the same on every node, says that what the old cluster did after the backup is lost.
+    """
     config = node_config_of(settings)
     reader = BackupReader(ReadOnlyOsFiles(), file)
     try:
@@ -72,7 +76,8 @@ def restore_into(files: Files, file: str, settings: ServerSettings) -> None:
                 show(done)
         writer.commit()
         hard_state = HardState(meta.term, history=_history_of(settings.cluster_id, reader))
-        wal.append([Write(group=_GROUP, hard_state=hard_state, reset=meta)])
+        entry = Entry(meta.index + 1, meta.term, history_lost(), KIND_COMMAND, reader.header.time_ms)
+        wal.append([Write(group=_GROUP, hard_state=hard_state, reset=meta, entries=(entry,))])
         wal.end_restore()
     finally:
         reader.close()

@@ -75,6 +75,10 @@ class KvMachine(StateMachine):
         except Refused as refused:
             return refused.reply
 
+    def on_history_lost(self) -> None:
+        """Leave out the fencing tokens that lost entries may have given."""
+        self.store.skip_tokens()
+
     def snapshot(self) -> Snapshot:
         """Return the state as of this call; see `raftline.kv.snapshot` for the chunks."""
         return self.store.snapshot()

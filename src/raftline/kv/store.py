@@ -18,7 +18,7 @@ from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
 
-__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "ExpiryPending", "Store", "Waited"]
+__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "ExpiryPending", "Store", "Waited"]
 
 C = TypeVar("C", bound=Container)
 
@@ -26,6 +26,9 @@ ENTRY_BYTES = 128
 """Estimated cost of one key beside its own and its value's bytes: two object headers and a place in a dictionary."""
 DEADLINE_BYTES = 160
 """Estimated cost of one deadline."""
+
+LOST_TOKENS_MAX = 1 << 40
+"""More fencing tokens than were ever given between two moments of one cluster: a thousand a second for 34 years."""
 
 _RELEASED_KEYS_MIN = 1000
 _LOOKED_AT = 64
@@ -71,6 +74,7 @@ class Store:
         "count",
         "expired_count",
         "index",
+        "last_token",
         "time_ms",
         "used_bytes",
         "users",
@@ -87,6 +91,8 @@ class Store:
         """Snapshots that were begun."""
         self.index = 0
         """The entry that is being applied, from which draws are made."""
+        self.last_token = 0
+        """The fencing token that was given last, to any lock; nothing takes it back, FLUSHALL neither."""
         self.count = 0
         self.used_bytes = 0
         self.time_ms = 0
@@ -259,9 +265,19 @@ class Store:
         self._values = loaded._values  # noqa: SLF001  another store's
         self._deadlines, self._queue = loaded._deadlines, loaded._queue  # noqa: SLF001  likewise
         self.users.load(loaded.users.dump())
+        self.last_token = loaded.last_token
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
         if self.waited is not None:
             self.waited.on_replaced()
+
+    def next_token(self) -> int:
+        """Return a fencing token above all that were given before, by whatever lock."""
+        self.last_token += 1
+        return self.last_token
+
+    def skip_tokens(self) -> None:
+        """Leave out as many tokens as any history can have given that is lost from here on."""
+        self.last_token += LOST_TOKENS_MAX
 
     # Time.
 
@@ -369,7 +385,8 @@ class Store:
         self._epoch += 1
         frozen = FrozenSlots(self._values, self._deadlines)
         self._frozen.append(frozen)
-        return Snapshot(frozen, Header(FORMAT, self.time_ms, self.count, self.users.dump()), self._on_snapshot_end)
+        header = Header(FORMAT, self.time_ms, self.count, self.users.dump(), self.last_token)
+        return Snapshot(frozen, header, self._on_snapshot_end)
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
         """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""

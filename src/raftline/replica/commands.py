@@ -5,6 +5,7 @@
 2  open a session: its id (8 bytes), drawn so that nobody guesses it; or nothing, then it is the index of this entry.
 5  use commands up to a version: the rest is the version in decimal digits; every member knows it.
 6  close a session: session (8 bytes).
+7  nothing: what came behind the entry before this one is lost (`raftline recover`, `raftline restore`).
 
 Two more never stand in the log. They are requests to whoever leads, and travel to it as commands do:
 3  change the membership: the rest is the change.  4  hand over the leadership: the rest is the successor, or nothing.
@@ -21,6 +22,7 @@ from raftline.errors import ConfigError
 
 __all__ = [
     "CLOSE_SESSION",
+    "HISTORY_LOST",
     "ID_END",
     "OPEN_SESSION",
     "PLAIN",
@@ -29,6 +31,7 @@ __all__ = [
     "change_membership",
     "close_session",
     "control_event",
+    "history_lost",
     "in_session",
     "is_control",
     "open_session",
@@ -47,6 +50,7 @@ _CHANGE = b"\x03"
 _TRANSFER = b"\x04"
 USE_VERSION = 5
 CLOSE_SESSION = 6
+HISTORY_LOST = 7
 
 SESSION_HEADER = struct.Struct(">BQQ")
 _ID = struct.Struct(">BQ")
@@ -98,6 +102,11 @@ def session_to_close(command: bytes) -> int:
 def use_version(version: int) -> bytes:
     """Return the command after which commands up to `version` may be proposed."""
     return b"\x05%d" % version
+
+
+def history_lost() -> bytes:
+    """Return the command that tells the state machine that entries behind the one before may be lost."""
+    return b"\x07"
 
 
 def change_membership(change: MembershipChange) -> bytes:

@@ -19,6 +19,7 @@ from raftline.core.ready import Ready
 from raftline.errors import ApplyError, ConfigError, OutdatedSequence, ReplyForgotten, SessionClosed
 from raftline.replica.commands import (
     CLOSE_SESSION,
+    HISTORY_LOST,
     OPEN_SESSION,
     PLAIN,
     SESSION_HEADER,
@@ -221,7 +222,7 @@ class Replica:
                 elif tag == USE_VERSION:
                     used = int(data[1:])
                 else:
-                    result = self._apply_in_session(data, index)
+                    result = self._apply_special(data, index)
                 if type(result) is not bytes:
                     result = _not_bytes(result)
             except ApplyError as error:
@@ -260,13 +261,20 @@ class Replica:
             )
         self.version.in_force = max(version, self.version.in_force)
 
+    def _apply_special(self, data: bytes, index: Index) -> bytes:
+        """Carry out what is not the state machine's alone."""
+        if data[0] == CLOSE_SESSION:
+            return b"%d" % self.sessions.close(session_to_close(data))
+        if data[0] == HISTORY_LOST:
+            self.machine.on_history_lost()
+            return b""
+        return self._apply_in_session(data, index)
+
     def _apply_in_session(self, data: bytes, index: Index) -> bytes:
-        """Close a session, or carry out its command unless that was done already (G7); then repeat its reply (L38).
+        """Carry out a session's command unless that was done already (G7); then repeat its reply (L38).
 
         Raises `ApplyError` for a command that failed, now or the first time, or that no memory is kept of.
         """
-        if data[0] == CLOSE_SESSION:
-            return b"%d" % self.sessions.close(session_to_close(data))
         _, session_id, sequence = SESSION_HEADER.unpack_from(data)
         self.sessions.expire(self.time_ms)
         session = self.sessions.find(session_id)

@@ -37,6 +37,13 @@ class StateMachine(ABC):
         Called again behind each restore; what `snapshot` gives may change its form from here on.
         """
 
+    def on_history_lost(self) -> None:  # noqa: B027  most machines give out nothing that must not come twice
+        """Take note, in log order on every replica, that entries which stood behind those applied so far may be lost.
+
+        A cluster goes on from one survivor, or from a backup. What a state machine counts and gives out, and nobody
+        may get a second time, such as fencing tokens, goes on above whatever the lost entries can have given out.
+        """
+
     def read(self, query: bytes, time_ms: int) -> bytes:
         """Answer `query` from the state as it is, changing nothing; `time_ms` is this node's wall clock."""
         raise NotImplementedError("this state machine answers no queries: override read()")

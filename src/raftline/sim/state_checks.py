@@ -13,6 +13,7 @@ from raftline.core.entries import SnapshotMeta
 from raftline.core.ids import Index, NodeId
 from raftline.errors import SafetyViolation
 from raftline.kv.machine import KvMachine
+from raftline.kv.values.container import Container
 
 if TYPE_CHECKING:
     from raftline.replica.replica import Replica
@@ -39,9 +40,11 @@ def state_of(replica: "Replica") -> State:
         for what, slots in tables:
             for slot in compress(slots, slots):
                 for key, held in slot.items():
-                    state[f"{what} {key.decode(errors='replace')}"] = held
+                    shown = list(held.pieces()) if isinstance(held, Container) else held
+                    state[f"{what} {key.decode(errors='replace')}"] = shown
         state["count and bytes"] = (store.count, store.used_bytes)
         state["the store's time"] = store.time_ms
+        state["last token"] = store.last_token
     state["order of sessions"] = [number for number, _ in replica.sessions.dump()]
     state["time_ms"] = replica.time_ms
     state["version of commands"] = replica.version.in_force

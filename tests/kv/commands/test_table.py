@@ -32,7 +32,7 @@ def test_every_command_of_the_store_is_there() -> None:
     promised = (
         "auth acl get set setnx setex psetex getset getex getdel append del unlink exists incr decr incrby decrby mget "
         "mset strlen expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist keys dbsize flushall "
-        "flushdb scan type ping echo hello select client command config info quit reset raftline.backup "
+        "flushdb scan type ping echo hello select client command config info quit reset raftline.backup raftline.lock "
         "raftline.member raftline.once raftline.session raftline.transfer readonly readwrite hset hsetnx hget hmset "
         "hmget hincrby hincrbyfloat hdel hlen hstrlen hkeys hvals hgetall hexists hrandfield hscan lpush rpush "
         "lpushx rpushx lpop rpop llen lindex lset lrange ltrim linsert lrem lpos rpoplpush lmove lmpop sadd srem "

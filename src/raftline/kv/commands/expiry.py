@@ -6,6 +6,7 @@ docs/decisions/0003-expiry-through-the-log.md.
 
 from raftline.kv.commands.arguments import deadline_of, require_integer
 from raftline.kv.commands.command import Arguments, Refused, WriteFunction
+from raftline.kv.commands.typed import refuse_lock
 from raftline.kv.resp.replies import ONE, ZERO, error, integer, shown
 from raftline.kv.store import Store
 
@@ -42,8 +43,10 @@ def _expire_function(command: str, unit_ms: int, *, from_now: bool) -> WriteFunc
         conditions = _conditions(args)
         deadline_ms = deadline_of(require_integer(args[2]), unit_ms, time_ms if from_now else 0, command)
         key = args[1]
-        if store.get(key) is None or not _met(conditions, store.deadline_ms(key), deadline_ms):
+        value = store.get(key)
+        if value is None or not _met(conditions, store.deadline_ms(key), deadline_ms):
             return ZERO
+        refuse_lock(value)
         store.expire_at(key, deadline_ms)
         return ONE
 
@@ -59,7 +62,9 @@ pexpireat = _expire_function("pexpireat", 1, from_now=False)
 def persist(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """PERSIST key."""
     key = args[1]
-    return ONE if store.get(key) is not None and store.persist(key) else ZERO
+    value = store.get(key)
+    refuse_lock(value)
+    return ONE if value is not None and store.persist(key) else ZERO
 
 
 def ttl(store: Store, args: Arguments, now_ms: int) -> bytes:

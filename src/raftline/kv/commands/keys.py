@@ -4,6 +4,7 @@ from raftline.kv.commands.arguments import SYNTAX_ERROR, require_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
+from raftline.kv.commands.typed import refuse_lock
 from raftline.kv.resp.replies import OK, ONE, ZERO, array, bulk, bulk_array, bulk_or_null, error, integer, simple
 from raftline.kv.store import Store
 from raftline.kv.values.draws import Draws
@@ -53,16 +54,20 @@ def type_(store: Store, args: Arguments, now_ms: int) -> bytes:
 
 def rename(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """RENAME key new."""
-    if store.get(args[1]) is None:
+    value = store.get(args[1])
+    if value is None:
         return _NO_SUCH_KEY
+    refuse_lock(value)
     _move(store, args[1], args[2])
     return OK
 
 
 def renamenx(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """RENAMENX key new."""
-    if store.get(args[1]) is None:
+    value = store.get(args[1])
+    if value is None:
         return _NO_SUCH_KEY
+    refuse_lock(value)
     if store.get(args[2]) is not None:
         return ZERO
     _move(store, args[1], args[2])
@@ -102,6 +107,7 @@ def copy(store: Store, args: Arguments, _time_ms: int) -> bytes:
     value = store.get(source)
     if value is None or (not replaces and store.get(key) is not None):
         return ZERO
+    refuse_lock(value)
     deadline_ms = store.deadline_ms(source)
     if isinstance(value, bytes):
         store.put(key, value)

@@ -4,12 +4,15 @@ from raftline.kv.commands.arguments import SYNTAX_ERROR, parse_integer, require_
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.resp.replies import NULL, ONE, bulk, error, integer
 from raftline.kv.store import DEADLINE_BYTES, ENTRY_BYTES, Store
+from raftline.kv.values.container import Container
 from raftline.kv.values.list import List
+from raftline.kv.values.lock import Lock
 from raftline.kv.values.sorted_set import SortedSet
 
 __all__ = ["memory_usage", "object_encoding", "object_freq", "object_idletime", "object_refcount"]
 
 _EMBEDDED_BYTES_MAX = 44
+_OF_CONTAINER: dict[type[Container], bytes] = {List: b"quicklist", SortedSet: b"skiplist", Lock: b"lock"}
 _NOT_TRACKED = error("ERR access times are not kept")
 _NO_FREQUENCY = error(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
@@ -22,12 +25,8 @@ def object_encoding(store: Store, args: Arguments, now_ms: int) -> bytes:
     value = store.read(args[2], now_ms)
     if value is None:
         return NULL
-    if isinstance(value, List):
-        return bulk(b"quicklist")
-    if isinstance(value, SortedSet):
-        return bulk(b"skiplist")
     if not isinstance(value, bytes):
-        return bulk(b"hashtable")
+        return bulk(_OF_CONTAINER.get(type(value), b"hashtable"))
     if parse_integer(value) is not None:
         return bulk(b"int")
     return bulk(b"embstr" if len(value) <= _EMBEDDED_BYTES_MAX else b"raw")

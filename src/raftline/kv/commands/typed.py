@@ -6,13 +6,15 @@ from raftline.kv.commands.command import Refused
 from raftline.kv.resp.replies import error
 from raftline.kv.store import Store
 from raftline.kv.values.container import Container
+from raftline.kv.values.lock import Lock
 
-__all__ = ["WRONG_TYPE", "editable", "existing", "keep", "opened", "viewed"]
+__all__ = ["WRONG_TYPE", "editable", "existing", "keep", "opened", "refuse_lock", "viewed"]
 
 C = TypeVar("C", bound=Container)
 T = TypeVar("T", bound=bytes | Container)
 
 WRONG_TYPE = error("WRONGTYPE Operation against a key holding the wrong kind of value")
+_ONLY_RENEWED = error("WRONGTYPE a lock keeps its name, and its lease: see RAFTLINE.LOCK RENEW and RELEASE")
 
 
 def existing(store: Store, key: bytes, kind: type[T]) -> T | None:
@@ -52,3 +54,9 @@ def keep(store: Store, key: bytes, value: Container) -> None:
         store.put_new(key, value)
     else:
         store.settle(key, value)
+
+
+def refuse_lock(value: bytes | Container | None) -> None:
+    """Refuse what keys of all other types allow: another name, a copy, another deadline or none."""
+    if isinstance(value, Lock):
+        raise Refused(_ONLY_RENEWED)
