@@ -47,8 +47,10 @@ from raftline.errors import (
 from raftline.replica.state_machine import StateMachine
 
 if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, and what they need with them
+    from raftline.client.async_lock import AsyncRaftlineLock
     from raftline.client.asynchronous import AsyncClient
-    from raftline.client.errors import CommandFailed, ReplyLost, SessionLost, Unavailable
+    from raftline.client.errors import CommandFailed, LockLost, LockNotAcquired, ReplyLost, SessionLost, Unavailable
+    from raftline.client.lock import RaftlineLock
     from raftline.client.sync import Client
     from raftline.runtime.config import NodeConfig
     from raftline.runtime.node import Node
@@ -58,6 +60,7 @@ __all__ = [
     "AddLearner",
     "ApplyError",
     "AsyncClient",
+    "AsyncRaftlineLock",
     "ChangeRefused",
     "Client",
     "CommandFailed",
@@ -66,6 +69,8 @@ __all__ = [
     "CorruptLog",
     "DirectoryInUse",
     "Diverged",
+    "LockLost",
+    "LockNotAcquired",
     "MemberStatus",
     "MembershipChange",
     "Move",
@@ -79,6 +84,7 @@ __all__ = [
     "ProposalError",
     "ProposalLost",
     "RaftlineError",
+    "RaftlineLock",
     "Remove",
     "Replace",
     "ReplyForgotten",
@@ -101,11 +107,15 @@ __all__ = [
 
 _LATE = {
     "AsyncClient": "client.asynchronous",
+    "AsyncRaftlineLock": "client.async_lock",
     "Client": "client.sync",
     "CommandFailed": "client.errors",
+    "LockLost": "client.errors",
+    "LockNotAcquired": "client.errors",
     "MemberStatus": "runtime.status",
     "Node": "runtime.node",
     "NodeConfig": "runtime.config",
+    "RaftlineLock": "client.lock",
     "ReplyLost": "client.errors",
     "SessionLost": "client.errors",
     "SessionStatus": "runtime.status",

@@ -8,6 +8,9 @@ from typing import Any
 
 import hiredis
 import pytest
+import redis
+
+from raftline.kv.machine import KvMachine, encode_command
 
 ROWS: list[tuple[str, tuple[str, ...]]] = [
     ("get", ("readonly",)),
@@ -181,3 +184,52 @@ def start_node(cluster: FakeCluster) -> Iterator[Callable[[], FakeNode]]:
     yield start
     for node in nodes:
         node.stop()
+
+
+class LockCluster:
+    """What locks need of a client, with the real state machine behind it and a log's time that only the test moves.
+
+    `before` is called with each command's words; what it raises is raised instead of a reply.
+    """
+
+    def __init__(self) -> None:
+        self.machine = KvMachine()
+        self.index = 0
+        self.time_ms = 1_000_000
+        self.before: Callable[[tuple[str, ...]], None] = lambda _words: None
+        self.guard = threading.Lock()
+
+    def do(self, *args: Any) -> Any:
+        """Carry out a command and return its reply as redis-py does."""
+        words = tuple(str(arg) for arg in args)
+        self.before(words)
+        name = f"{words[0]}|{words[1]}" if words[0] == "RAFTLINE.LOCK" else words[0]
+        with self.guard:
+            self.index += 1
+            command = encode_command([name.encode(), *(word.encode() for word in words[1:])])
+            reply = self.machine.apply(command, self.index, self.time_ms)
+        reader = hiredis.Reader(replyError=redis.ResponseError)
+        reader.feed(reply)
+        value = reader.gets()
+        if isinstance(value, redis.ResponseError):
+            raise value
+        return value
+
+    def execute_command(self, *args: Any) -> Any:
+        """As `Client` has it."""
+        return self.do(*args)
+
+    def execute_within(self, _deadline_s: float, *args: Any) -> Any:
+        """As `Client` has it."""
+        return self.do(*args)
+
+    @property
+    def held(self) -> int:
+        """Return how many locks are held."""
+        return self.machine.store.count
+
+
+@pytest.fixture
+def locks() -> LockCluster:
+    """Return a cluster where no lock is held."""
+    return LockCluster()

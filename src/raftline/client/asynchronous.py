@@ -15,15 +15,18 @@ import redis.asyncio
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 
+from raftline.client.async_lock import AsyncRaftlineLock
 from raftline.client.call import Call, Kind
 from raftline.client.errors import Unavailable, note
 from raftline.client.kinds import CommandKinds
+from raftline.client.lease import LEASE_S, check_options
 from raftline.client.nodes import Address, Nodes, parse_nodes
 from raftline.client.sessions import ClientSession, SessionPool
 from raftline.client.wire import (
     CLOSED_MAX,
     DEADLINE_S,
     MEMBERS,
+    NO_SCRIPTS,
     OPEN,
     failure_of,
     is_own_reply,
@@ -76,13 +79,42 @@ class AsyncClient(redis.asyncio.Redis):
         Raises `Unavailable` at the deadline, `SessionLost`, `ReplyLost`, and redis-py's `ResponseError` for an error
         that is the command's own reply.
         """
+        return await self.execute_within(self._deadline_s, *args, **options)
+
+    async def execute_within(self, deadline_s: float, *args: Any, **options: Any) -> Any:
+        """Carry out a command with a deadline of its own, `deadline_s` from now; else as `execute_command`."""
         options.pop("keys", None)
         words = words_of(args)
-        deadline = time.monotonic() + self._deadline_s
+        deadline = time.monotonic() + deadline_s
         call = Call(await self._kind_of(words, deadline), deadline, random.random)
         if call.kind is not Kind.WRITE:
             return await self._carry_out(call, args[0], _these(words), options)
         return await self._write(call, args[0], words, options)
+
+    def lock(  # type: ignore[override]  # redis-py's is another lock
+        self,
+        name: Any,
+        *,
+        lease_s: float = LEASE_S,
+        wait_s: float | None = None,
+        renew: bool = True,
+        on_lost: Callable[[AsyncRaftlineLock], object] | None = None,
+        **theirs: Any,
+    ) -> AsyncRaftlineLock:
+        """Return a lock with a fencing token, to be used in `async with`, or acquired and released by hand.
+
+        It is waited for up to `wait_s` (by default the client's deadline), held for `lease_s`, and renewed three times
+        a lease until it is released. `on_lost(lock)` is called if the lease is lost. redis-py's own options raise
+        TypeError: its lock needs Lua scripts.
+        """
+        check_options(theirs)
+        return AsyncRaftlineLock(
+            self, name, lease_s, self._deadline_s if wait_s is None else wait_s, renew=renew, on_lost=on_lost
+        )
+
+    def register_script(self, script: Any) -> Any:  # noqa: ARG002  their signature
+        """Raise TypeError: raftline runs no Lua scripts, and what redis-py builds on them does not work."""
+        raise TypeError(NO_SCRIPTS)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "Pipeline":  # noqa: FBT001, FBT002  theirs
         """Return redis-py's pipeline: its commands are sent once, together, and no failure of it is retried."""

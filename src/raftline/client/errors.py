@@ -4,13 +4,15 @@ CommandFailed
 ├── Unavailable   nobody answered before the deadline
 ├── SessionLost   the session ended while a command in it had no answer: its outcome is unknown
 └── ReplyLost     the command was carried out, once; its reply is no longer kept
+LockNotAcquired   somebody else holds the lock, and went on holding it
+LockLost          the lease of a lock ended, or may have, before the lock was released
 """
 
 import redis.exceptions
 
 from raftline.errors import OperatingError
 
-__all__ = ["CommandFailed", "ReplyLost", "SessionLost", "Unavailable", "note"]
+__all__ = ["CommandFailed", "LockLost", "LockNotAcquired", "ReplyLost", "SessionLost", "Unavailable", "note"]
 
 
 class CommandFailed(OperatingError, redis.exceptions.RedisError):
@@ -32,6 +34,14 @@ class SessionLost(CommandFailed):
 
 class ReplyLost(CommandFailed):
     """The command was carried out once; its reply was too large to be remembered, or too old."""
+
+
+class LockNotAcquired(OperatingError, redis.exceptions.LockError):
+    """Somebody else holds the lock, and went on holding it for as long as it was waited for."""
+
+
+class LockLost(OperatingError, redis.exceptions.LockNotOwnedError):
+    """The lock is not held, or not any more: its lease ended before it was released, or somebody took it away."""
 
 
 def note(error: BaseException, *, may_have_been_applied: bool) -> None:

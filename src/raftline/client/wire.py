@@ -14,6 +14,7 @@ __all__ = [
     "CLOSED_MAX",
     "DEADLINE_S",
     "MEMBERS",
+    "NO_SCRIPTS",
     "OPEN",
     "failure_of",
     "is_own_reply",
@@ -28,6 +29,7 @@ CLOSED_MAX = 64
 """Sessions that a client closes when it is closed: each takes an entry of the log, one after the other."""
 OPEN = ("RAFTLINE.SESSION",)
 MEMBERS = ("RAFTLINE.MEMBER", "LIST")
+NO_SCRIPTS = "raftline runs no Lua scripts; for a lock there is Client.lock"
 
 _TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 2.0
