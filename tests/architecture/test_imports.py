@@ -57,9 +57,9 @@ THIRD_PARTY_OF_PURE = {"msgspec"}
 OWNERS_OF_TASKS = {"runtime", "sim", "transport", "kv", "cli", "client", "lab", "testing"}
 """Who may touch asyncio."""
 
-OWNERS_OF_THREADS = {"runtime", "cli", "sim", "lab"}
-"""Who may name threads: the runtime has the disk's, a command's clients are no part of a node, sim refuses them, the
-lab counts them."""
+OWNERS_OF_THREADS = {"runtime", "cli", "client", "sim", "lab"}
+"""Who may name threads: the runtime has the disk's, a command's clients are no part of a node, neither is the thread
+that renews a client's lock, sim refuses them, the lab counts them."""
 
 UNPICKLERS = {"pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle"}
 
