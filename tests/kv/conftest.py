@@ -4,7 +4,8 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from raftline.errors import StorageError
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
+from raftline.kv.server import KvServer
 from raftline.kv.service import Service
 from raftline.runtime.backup import Backup
 from raftline.runtime.histogram import Histogram
@@ -337,3 +339,89 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
         process.terminate()
         process.stdout.read()
+
+
+CRLF = b"\r\n"
+
+
+class Talker:
+    """One connection, byte for byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, *args: str | bytes) -> None:
+        """Send a command."""
+        words = [arg if isinstance(arg, bytes) else arg.encode() for arg in args]
+        self.writer.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
+
+    async def take(self) -> bytes:
+        """Return the next reply as it came."""
+        line = await asyncio.wait_for(self.reader.readuntil(CRLF), 20)
+        kind, rest = line[:1], line[1:-2]
+        if kind in b"$=" and rest != b"-1":
+            return line + await asyncio.wait_for(self.reader.readexactly(int(rest) + 2), 20)
+        if kind in b"*%~>" and rest != b"-1":
+            count = int(rest) * (2 if kind == b"%" else 1)
+            return line + b"".join([await self.take() for _ in range(count)])
+        return line
+
+    async def ask(self, *args: str | bytes) -> bytes:
+        """Send a command and return its reply."""
+        self.send(*args)
+        return await self.take()
+
+
+class Side:
+    """One of the two servers."""
+
+    def __init__(self, port: int, protocol: int) -> None:
+        self.port = port
+        self.protocol = protocol
+        self.talkers: list[Talker] = []
+
+    async def connect(self) -> Talker:
+        """Open a connection."""
+        talker = Talker(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.talkers.append(talker)
+        await talker.ask("HELLO", str(self.protocol))
+        return talker
+
+    async def until_blocked(self, count: int) -> None:
+        """Return when so many clients wait."""
+        control = await self.connect()
+        while f"blocked_clients:{count}\r\n".encode() not in await control.ask("INFO", "clients"):  # noqa: ASYNC110  what another server knows
+            await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for talker in self.talkers:
+            talker.writer.close()
+
+
+PlayBoth = Callable[[Callable[[Side], Awaitable[Any]], int], tuple[Any, Any]]
+
+
+@pytest.fixture
+def play_both(prompt_node: PromptNode, machine: KvMachine, redis_port: int) -> PlayBoth:
+    """Return what plays a scenario with a new server of ours and with redis-server, and returns what came of each."""
+
+    async def play(scenario: Callable[[Side], Awaitable[Any]], port: int, protocol: int) -> Any:
+        side = Side(port, protocol)
+        try:
+            control = await side.connect()
+            await control.ask("FLUSHALL")
+            return await asyncio.wait_for(scenario(side), 60)
+        finally:
+            await side.close()
+
+    async def both(scenario: Callable[[Side], Awaitable[Any]], protocol: int) -> tuple[Any, Any]:
+        server = KvServer(prompt_node, machine, "127.0.0.1", 0)
+        await server.start()
+        try:
+            return await play(scenario, server.port, protocol), await play(scenario, redis_port, protocol)
+        finally:
+            await server.stop()
+
+    return lambda scenario, protocol: asyncio.run(both(scenario, protocol))

@@ -18,10 +18,13 @@ from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
 if TYPE_CHECKING:
+    from raftline.kv.channels import Channels
     from raftline.kv.waiting import Waiter, Waiting
 
 __all__ = ["Client", "Guardian", "Server", "ServerFacts", "Statistics"]
 
+_NO_NAMES: dict[bytes, None] = {}
+"""Stands for the names of everybody who listens to nothing; nothing is ever put into it."""
 Reply = Callable[[], bytes]
 
 
@@ -95,6 +98,10 @@ class Server(Protocol):
         """Whose commands wait for something to pop."""
 
     @property
+    def channels(self) -> "Channels":
+        """Who listens to what."""
+
+    @property
     def slowlog(self) -> Slowlog:
         """The commands that took long."""
 
@@ -122,6 +129,7 @@ class Client:
         "address",
         "backups",
         "blocked",
+        "channels",
         "closing",
         "connected_ms",
         "default_reads",
@@ -136,10 +144,13 @@ class Client:
         "muted",
         "name",
         "no_evict",
+        "patterns",
         "pending",
         "protocol",
+        "push",
         "reads",
         "server",
+        "shard_channels",
         "skip_reply",
         "staleness_s_max",
         "user",
@@ -167,6 +178,10 @@ class Client:
         """Its command that waits for something to pop."""
         self.kill: Callable[[], object] = _nothing
         """Closes its socket, at once; whoever owns that gives it."""
+        self.push: Callable[[bytes], object] = _drop
+        """Sends it something that it did not ask for, in its protocol; its connection gives it."""
+        self.channels = self.patterns = self.shard_channels = _NO_NAMES
+        """What it listens to."""
         self.default_reads = default_reads
         """What reads promise unless the client chose something else."""
         self.pending = 0
@@ -183,7 +198,26 @@ class Client:
     @property
     def is_subscribed(self) -> bool:
         """Whether it listens to any channel."""
-        return False
+        return bool(self.channels or self.patterns or self.shard_channels)
+
+    @property
+    def only_listens(self) -> bool:
+        """Whether it may do nothing but listen: in RESP2 a message could not be told from a reply."""
+        return self.protocol == 2 and self.is_subscribed
+
+    @property
+    def output_bytes_max(self) -> int:
+        """How much that it does not take may wait for it."""
+        limits = self.server.limits
+        return limits.subscriber_buffer_bytes_max if self.is_subscribed else limits.output_buffer_bytes_max
+
+    def names(self, attribute: str) -> dict[bytes, None]:
+        """Return one of the three kinds of names that it listens to, to be changed."""
+        names: dict[bytes, None] = getattr(self, attribute)
+        if names is _NO_NAMES:
+            names = {}
+            setattr(self, attribute, names)
+        return names
 
     def log_in(self, user: bytes) -> None:
         """Go on as this user, whose password was right."""
@@ -196,24 +230,32 @@ class Client:
         return (
             f"id={self.id} addr={self.address} laddr={self.local_address} name={self.name.decode()}"
             f" age={max(0, now_ms - self.connected_ms) // 1000} idle={max(0, now_ms - self.last_ms) // 1000}"
-            f" flags={self._flags()} db=0 sub=0 psub=0 ssub=0 multi=-1 oll={self.pending}"
+            f" flags={self._flags()} db=0 sub={len(self.channels)} psub={len(self.patterns)}"
+            f" ssub={len(self.shard_channels)} multi=-1 oll={self.pending}"
             f" cmd={self.last_command or 'NULL'} user={self.user.decode(errors='replace')} redir=-1"
             f" resp={self.protocol} lib-name={self.library_name.decode()} lib-ver={self.library_version.decode()}\n"
         )
 
     def _flags(self) -> str:
         """Return what kind of client it is, in Redis's letters."""
-        flags = ("b" if self.blocked is not None else "") + ("e" if self.no_evict else "")
+        flags = (
+            ("P" if self.is_subscribed else "")
+            + ("b" if self.blocked is not None else "")
+            + ("e" if self.no_evict else "")
+        )
         return flags or "N"
 
     def close(self) -> None:
         """Let go of what is held for a client that is gone."""
+        self.server.channels.remove_all(self)
         backups, self.backups = self.backups, {}
         for backup in backups.values():
             backup.close()
 
     def reset(self) -> None:
         """Go back to what a new connection is like, the name of its library aside (RESET)."""
+        if self.is_subscribed:
+            self.server.channels.remove_all(self)
         self.protocol = 2
         self.user = DEFAULT_NAME
         self.is_authenticated = not self.server.store.users.default_needs_password
@@ -228,3 +270,7 @@ class Client:
 
 def _nothing() -> None:
     """Nobody owns a socket of this client."""
+
+
+def _drop(_data: bytes) -> None:
+    """Nobody owns a connection of this client."""

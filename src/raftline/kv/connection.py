@@ -87,6 +87,7 @@ class Connection:
 
     def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
         self.client = client
+        client.push = self.push
         self._node = node
         self._limits = limits
         self._on_ready = on_ready
@@ -193,6 +194,12 @@ class Connection:
     def waits_for_bytes(self) -> bool:
         """Say whether a half-received request lacks bytes that have not come, not bytes that wait here to be parsed."""
         return self._parser.partial_bytes > 0 and not self._input
+
+    def push(self, data: bytes) -> None:
+        """Send what was not asked for, in the client's protocol, behind the replies that are known."""
+        self._collect()
+        self._out.append(data)
+        self._be_ready()
 
     # What the node's answers call.
 
@@ -352,7 +359,7 @@ class Connection:
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         args[0] = plan.wire_name
         command = encode_command(args)
-        slot = SilentWrite(self) if self._is_silent() else Write(self)
+        slot = SilentWrite(self) if self._is_silent() else Write(self) if plan.slot is None else plan.slot(self, args)
         if not self._slow.is_marked:
             self._slow.mark(slot, args, is_large=self._is_large)
         self._slots.append(slot)
@@ -420,8 +427,6 @@ class Connection:
         self.client.server.statistics.protocol_errors += 1
         self._reply(error(f"ERR Protocol error: {text}"))
         self.client.closing = True
-
-    # Reads.
 
     def _run_reads(self, now_ms: int) -> None:
         """Answer the reads in order; stop at a key whose expiry has to go through the log first."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from raftline.kv.channels import CHANNEL, PATTERN
 from raftline.kv.client import Statistics
 from raftline.kv.service import Service
 from raftline.kv.version import RAFTLINE_VERSION
@@ -64,6 +65,12 @@ _STORE_GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
     "raftline_keys": ("Keys stored.", lambda s: s.store.count),
     "raftline_keys_with_expiry": ("Keys that will expire.", lambda s: s.store.deadline_count),
     "raftline_data_bytes": ("Estimated memory of the data.", lambda s: s.store.used_bytes),
+    "raftline_blocked_clients": (
+        "Clients whose command waits for something to pop.",
+        lambda s: sum(client.blocked is not None for client in s.clients.values()),
+    ),
+    "raftline_pubsub_channels": ("Channels that somebody listens to.", lambda s: len(s.channels.names(CHANNEL))),
+    "raftline_pubsub_patterns": ("Patterns that somebody listens to.", lambda s: len(s.channels.names(PATTERN))),
     "raftline_slowlog_entries": ("Commands in SLOWLOG.", lambda s: len(s.slowlog)),
     "raftline_start_time_seconds": ("When this server started, since 1970.", lambda s: s.facts.started_ms / 1000),
 }
@@ -157,6 +164,9 @@ def _clients(service: Service) -> Iterator[Metric]:
         yield GaugeMetricFamily(name, text, value=value(service))
     for name, (text, count) in _CLIENT_COUNTERS.items():
         yield CounterMetricFamily(name, text, value=count(statistics))
+    yield CounterMetricFamily(
+        "raftline_pubsub_messages", "Messages handed to clients that listen.", value=service.channels.messages
+    )
     yield CounterMetricFamily("raftline_expired_keys", "Keys that expired.", value=service.store.expired_count)
     yield _by(CounterMetricFamily, "raftline_commands", "Commands begun, by name.", "command", statistics.calls)
 

@@ -5,6 +5,7 @@ from raftline.kv.commands.command import Arguments, Check, Command, LocalFunctio
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
+from raftline.kv.reply_slots import Published
 from raftline.kv.resp.replies import error, shown
 
 __all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unknown_refusal"]
@@ -12,6 +13,8 @@ __all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unkno
 _ANY_NUMBER = 1 << 62
 _SHOWN_BYTES_MAX = 128
 _AFTER_ALL_BEFORE = frozenset({"auth", "hello", "reset", "readonly", "readwrite", "client|reads"})
+
+_SLOTS = {"publish": Published, "spublish": Published}
 
 
 class Plan:
@@ -26,6 +29,7 @@ class Plan:
         "local",
         "name",
         "read",
+        "slot",
         "task",
         "waits",
         "wire_name",
@@ -42,6 +46,8 @@ class Plan:
         """It waits until it can write something."""
         self.write = command.write is not None and not self.waits
         self.read: ReadFunction | None = command.read
+        self.slot: type[Published] | None = _SLOTS.get(command.name)
+        """Where its reply is kept, if not in a `Write`."""
         self.local: LocalFunction | None = command.local
         self.task: TaskFunction | None = waiting_task(command) if self.waits else command.task
         self.check: Check | None = command.check

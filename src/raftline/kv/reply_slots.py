@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from raftline.kv.channels import CHANNEL, SHARD
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, ReadFunction
+from raftline.kv.resp.replies import integer
 from raftline.kv.slowlog import shorten
 
-__all__ = ["Read", "SilentWrite", "Slot", "SlowWatch", "Write"]
+__all__ = ["Published", "Read", "SilentWrite", "Slot", "SlowWatch", "Write"]
 
 
 class Owner(Protocol):
@@ -22,6 +24,14 @@ class Owner(Protocol):
 
     def on_write_done(self) -> None:
         """Note that a write is answered."""
+
+
+class Host(Owner, Protocol):
+    """The connection, as a message knows it."""
+
+    @property
+    def client(self) -> Client:
+        """Whose it is."""
 
 
 class Slot:
@@ -47,6 +57,24 @@ class Write(Slot):
         connection = self.connection
         self.reply = connection.on_failed_write(outcome) if isinstance(outcome, Exception) else outcome
         connection.on_write_done()
+
+
+class Published(Write):
+    """A message on its way through the log, of which this node counts its own receivers."""
+
+    __slots__ = ("_channel", "_client", "_kind")
+
+    def __init__(self, connection: Host, args: Arguments) -> None:
+        super().__init__(connection)
+        self._client = connection.client
+        self._kind = SHARD if args[0] == b"SPUBLISH" else CHANNEL
+        self._channel = args[1]
+
+    def done(self, outcome: bytes | Exception) -> None:
+        """Take the outcome, and count."""
+        super().done(outcome)
+        if not isinstance(outcome, Exception):
+            self.reply = integer(self._client.server.channels.receivers(self._channel, self._kind))
 
 
 class SilentWrite(Write):

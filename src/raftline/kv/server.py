@@ -442,10 +442,7 @@ class _Protocol(asyncio.Protocol):
         if output and not transport.is_closing():
             self._server.service.statistics.output_bytes += len(output)
             transport.write(output)
-            if (
-                connection.is_output_blocked
-                and transport.get_write_buffer_size() > self._server.service.limits.output_buffer_bytes_max
-            ):
+            if connection.is_output_blocked and transport.get_write_buffer_size() > connection.client.output_bytes_max:
                 self.on_too_slow()
                 return
         if transport.is_closing():

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from raftline.kv.acl.guard import Guard
+from raftline.kv.channels import Channels
 from raftline.kv.client import Client, ServerFacts, Statistics
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
@@ -47,6 +48,7 @@ class Service:
         machine.store.users.set_own_password(password)
         self.guard = Guard(machine.store.users, COMMANDS)
         self.waiting = Waiting(machine.store, limits.waited_keys_max)
+        self.channels = Channels(machine.store)
         self._node = node
         self._default_reads = default_reads
         self._machine = machine
@@ -99,6 +101,8 @@ class Service:
     def expire(self) -> None:
         """As leader, let the log's time advance if keys are due; give back some memory of what was flushed."""
         store = self.store
+        if store.listener is not None:
+            self.channels.review()
         for _ in range(_RELEASES_PER_CALL if store.has_garbage else 0):
             store.release_garbage()
         if not self._is_ticking and self._node.is_leader and store.first_due_ms() <= self._clock.wall_ms():

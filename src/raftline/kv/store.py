@@ -18,7 +18,7 @@ from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
 
-__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "ExpiryPending", "Store", "Waited"]
+__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "ExpiryPending", "Listener", "Store", "Waited"]
 
 C = TypeVar("C", bound=Container)
 
@@ -53,6 +53,13 @@ class Waited(Protocol):
         """Note that everything was replaced."""
 
 
+class Listener(Protocol):
+    """Who hands messages on; nothing that it does changes the store."""
+
+    def on_message(self, channel: bytes, message: bytes, *, is_shard: bool = False) -> None:
+        """Hand on a message that was published."""
+
+
 class ExpiryPending(Exception):
     """A key is past its deadline by the reader's clock, not yet by the log's, whose time has to advance first."""
 
@@ -75,6 +82,7 @@ class Store:
         "expired_count",
         "index",
         "last_token",
+        "listener",
         "time_ms",
         "used_bytes",
         "users",
@@ -100,6 +108,8 @@ class Store:
         """Who may log in, and what each may do; FLUSHALL leaves them alone."""
         self.waited: Waited | None = None
         """This node's own, no part of the state: set while somebody waits for a key to be filled."""
+        self.listener: Listener | None = None
+        """This node's own, too: set while somebody listens to a channel."""
         self.expired_count = 0
         """Keys that this process removed because they expired."""
 

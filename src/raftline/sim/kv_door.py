@@ -10,6 +10,7 @@ from typing import Any
 import hiredis
 
 from raftline.kv.acl.guard import Guard
+from raftline.kv.channels import Channels
 from raftline.kv.client import Client, ServerFacts, Statistics
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
@@ -45,6 +46,7 @@ class _NodeServer:
         self.store: Store = machine.store
         self.guard = Guard(machine.store.users, COMMANDS)
         self.clients: dict[int, Client] = {}
+        self.channels = Channels(machine.store)
         self.waiting = Waiting(machine.store, self.limits.waited_keys_max)
         self._clock = member.clock
 

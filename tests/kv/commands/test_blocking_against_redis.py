@@ -1,80 +1,17 @@
 """Commands that wait, side by side with a real redis-server: the same clients, the same bytes on the wire."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from raftline.kv.machine import KvMachine
-from raftline.kv.server import KvServer
-
 if TYPE_CHECKING:
-    from tests.kv.conftest import PromptNode
+    from tests.kv.conftest import PlayBoth, Side
 
-CRLF = b"\r\n"
-
-
-class Talker:
-    """One connection, byte for byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, *args: str | bytes) -> None:
-        """Send a command."""
-        words = [arg if isinstance(arg, bytes) else arg.encode() for arg in args]
-        self.writer.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
-
-    async def take(self) -> bytes:
-        """Return the next reply as it came."""
-        line = await asyncio.wait_for(self.reader.readuntil(CRLF), 20)
-        kind, rest = line[:1], line[1:-2]
-        if kind in b"$=" and rest != b"-1":
-            return line + await asyncio.wait_for(self.reader.readexactly(int(rest) + 2), 20)
-        if kind in b"*%~>" and rest != b"-1":
-            count = int(rest) * (2 if kind == b"%" else 1)
-            return line + b"".join([await self.take() for _ in range(count)])
-        return line
-
-    async def ask(self, *args: str | bytes) -> bytes:
-        """Send a command and return its reply."""
-        self.send(*args)
-        return await self.take()
+Scenario = Callable[["Side"], Awaitable[Any]]
 
 
-class Side:
-    """One of the two servers."""
-
-    def __init__(self, port: int, protocol: int) -> None:
-        self.port = port
-        self.protocol = protocol
-        self.talkers: list[Talker] = []
-
-    async def connect(self) -> Talker:
-        """Open a connection."""
-        talker = Talker(*await asyncio.open_connection("127.0.0.1", self.port))
-        self.talkers.append(talker)
-        await talker.ask("HELLO", str(self.protocol))
-        return talker
-
-    async def until_blocked(self, count: int) -> None:
-        """Return when so many clients wait."""
-        control = await self.connect()
-        while f"blocked_clients:{count}\r\n".encode() not in await control.ask("INFO", "clients"):  # noqa: ASYNC110  what another server knows
-            await asyncio.sleep(0.002)
-
-    async def close(self) -> None:
-        """Close every connection."""
-        for talker in self.talkers:
-            talker.writer.close()
-
-
-Scenario = Callable[[Side], Awaitable[Any]]
-
-
-async def refusals(side: Side) -> list[bytes]:
+async def refusals(side: "Side") -> list[bytes]:
     """Everything that is refused at once."""
     one = await side.connect()
     await one.ask("SET", "string", "x")
@@ -103,7 +40,7 @@ async def refusals(side: Side) -> list[bytes]:
 TIMEOUTS = ("x", "-1", "nan", "inf", "-inf", "1e300", "9223372036854775807", "1.5x", "-0.01")
 
 
-async def what_is_there(side: Side) -> list[bytes]:
+async def what_is_there(side: "Side") -> list[bytes]:
     """Nobody waits for what is there: several keys in their order, both ends, several at a time."""
     one = await side.connect()
     await one.ask("RPUSH", "a", *"123456789")
@@ -117,7 +54,7 @@ async def what_is_there(side: Side) -> list[bytes]:
     return [await one.ask(*line.split()) for line in lines]
 
 
-async def time_is_over(side: Side) -> list[bytes]:
+async def time_is_over(side: "Side") -> list[bytes]:
     """Each command's nil."""
     lines = [
         "BLPOP k 0.01", "BRPOP k l 0.001", "BLMOVE k l LEFT LEFT 0.01", "BRPOPLPUSH k l 0.01", "BLMPOP 0.01 1 k LEFT",
@@ -127,7 +64,7 @@ async def time_is_over(side: Side) -> list[bytes]:
     return [await one.ask(*line.split()) for line in lines]
 
 
-async def filled_later(side: Side) -> list[bytes]:
+async def filled_later(side: "Side") -> list[bytes]:
     """Each command is answered by what makes its key."""
     found = []
     for wait, fill in (
@@ -156,7 +93,7 @@ async def filled_later(side: Side) -> list[bytes]:
     return found
 
 
-async def first_come_first_served(side: Side) -> list[bytes]:
+async def first_come_first_served(side: "Side") -> list[bytes]:
     """Three wait; what comes goes to them in their order, and to nobody twice; others wait on."""
     waiters = []
     for number, keys in enumerate(("k l", "l k", "k", "other k")):
@@ -174,7 +111,7 @@ async def first_come_first_served(side: Side) -> list[bytes]:
     return found
 
 
-async def other_types(side: Side) -> list[bytes]:
+async def other_types(side: "Side") -> list[bytes]:
     """Who waits for a list is not disturbed by other types under the key, and who waits for a set neither."""
     lists, sets, other = await side.connect(), await side.connect(), await side.connect()
     lists.send("BLPOP", "k", "0")
@@ -186,7 +123,7 @@ async def other_types(side: Side) -> list[bytes]:
     return [*found, await sets.take(), await lists.take()]
 
 
-async def chains(side: Side) -> list[bytes]:
+async def chains(side: "Side") -> list[bytes]:
     """What a waiting BLMOVE moves is popped by who waits for it; a wrong destination is told, and nothing moved."""
     one, two, other = await side.connect(), await side.connect(), await side.connect()
     one.send("BLMOVE", "a", "b", "LEFT", "RIGHT", "0")
@@ -201,7 +138,7 @@ async def chains(side: Side) -> list[bytes]:
     return [*found, await other.ask("LRANGE", "a", "0", "-1")]
 
 
-async def unblocked(side: Side) -> list[bytes]:
+async def unblocked(side: "Side") -> list[bytes]:
     """CLIENT UNBLOCK ends the waiting as a timeout, or with an error; who was unblocked can go on."""
     found = []
     for words in ((), ("TIMEOUT",), ("ERROR",)):
@@ -216,7 +153,7 @@ async def unblocked(side: Side) -> list[bytes]:
     return found
 
 
-async def gone(side: Side) -> list[bytes]:
+async def gone(side: "Side") -> list[bytes]:
     """Who was killed, or hung up, while it waited takes nothing."""
     one, two, three, other = [await side.connect() for _ in range(4)]
     number = (await one.ask("CLIENT", "ID"))[1:-2]
@@ -230,7 +167,7 @@ async def gone(side: Side) -> list[bytes]:
     return [*found, await other.ask("LRANGE", "k", "0", "-1")]
 
 
-async def pipelined(side: Side) -> list[bytes]:
+async def pipelined(side: "Side") -> list[bytes]:
     """What is sent behind a command that waits is carried out behind it."""
     one, other = await side.connect(), await side.connect()
     for line in ("SET s 1", "BLPOP k 0", "INCR s", "BLPOP k 0.01", "GET s"):
@@ -248,27 +185,7 @@ SCENARIOS = [
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_waiting_is_that_of_redis(
-    prompt_node: "PromptNode", machine: KvMachine, redis_port: int, scenario: Scenario, protocol: int
-) -> None:
+def test_waiting_is_that_of_redis(play_both: "PlayBoth", scenario: "Scenario", protocol: int) -> None:
     """Every client is told the same, byte for byte, in the same order."""
-
-    async def play(port: int) -> Any:
-        side = Side(port, protocol)
-        try:
-            control = await side.connect()
-            await control.ask("FLUSHALL")
-            return await scenario(side)
-        finally:
-            await side.close()
-
-    async def main() -> tuple[Any, Any]:
-        server = KvServer(prompt_node, machine, "127.0.0.1", 0)
-        await server.start()
-        try:
-            return await asyncio.wait_for(play(server.port), 60), await asyncio.wait_for(play(redis_port), 60)
-        finally:
-            await server.stop()
-
-    ours, theirs = asyncio.run(main())
+    ours, theirs = play_both(scenario, protocol)
     assert ours == theirs

@@ -19,7 +19,16 @@ __all__ = ["Guard", "denial_text"]
 _NOT_LOGGED_IN: Final = error("NOAUTH Authentication required.")
 _DELETED: Final = error("NOAUTH the user of this connection was deleted")
 _NO_COMMAND: Final = "this user has no permissions to run the '{0}' command"
+_NO_CHANNEL: Final = "this user has no permissions to access one of the channels used as arguments"
 _NO_KEY: Final = "this user has no permissions to access one of the keys used as arguments"
+
+
+_LISTENING: Final = frozenset(
+    {"subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"}
+)
+_ONLY_LISTENS: Final = (
+    "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+)
 
 
 class Guard:
@@ -42,25 +51,26 @@ class Guard:
             self._version = self._users.version
         if not client.is_authenticated:
             return False
-        if client.user in self._compiled:
-            return self._compiled[client.user] is None
-        user = self._users.named(client.user)
-        if user is None:
-            return False
-        self._compiled[client.user] = rights = None if user.is_free else Rights(user, self._commands)
-        return rights is None
+        if client.user not in self._compiled:
+            user = self._users.named(client.user)
+            if user is None:
+                return False
+            self._compiled[client.user] = None if user.is_free else Rights(user, self._commands)
+        return self._compiled[client.user] is None and not client.only_listens
 
     def refusal(self, client: Client, command: Command, args: Arguments) -> bytes | None:
         """Return the reply to what the client may not do, None if it may; a refusal goes to ACL LOG."""
-        if command.name in ALWAYS_ALLOWED or self.is_free(client):
+        if client.only_listens and command.name not in _LISTENING:
+            return error(_ONLY_LISTENS.format(command.name))
+        if self.is_free(client) or command.name in ALWAYS_ALLOWED:
             return None
         if not client.is_authenticated:
             return _NOT_LOGGED_IN
-        rights = self._compiled.get(client.user)
-        if rights is None:
+        if client.user not in self._compiled:
             client.closing = True
             return _DELETED
-        denial = rights.denial(command, args)
+        rights = self._compiled[client.user]
+        denial = None if rights is None else rights.denial(command, args)
         if denial is None:
             return None
         self.denials.note(denial.reason, denial.object, client.user, client.server.now_ms(), client.line())
@@ -69,4 +79,6 @@ class Guard:
 
 def denial_text(denial: Denial) -> str:
     """Return what a client is told."""
+    if denial.reason == "channel":
+        return _NO_CHANNEL
     return _NO_KEY if denial.reason == "key" else _NO_COMMAND.format(denial.object.decode())

@@ -20,6 +20,7 @@ __all__ = [
     "categories_of",
     "is_known_rule",
     "key_access",
+    "may_listen",
     "rows_of",
 ]
 
@@ -77,22 +78,27 @@ _ANY_KEY: Final = b"\xff any key \xff"
 """Stands for keys that only the values of others name: who may read all keys may read it."""
 
 
+_BY_NAME: Final = frozenset({"subscribe", "ssubscribe", "psubscribe"})
+_BY_MESSAGE: Final = frozenset({"publish", "spublish"})
+
+
 class Denial(NamedTuple):
     """Why a user may not do something."""
 
     reason: str
-    """`command` or `key`."""
+    """`command`, `key` or `channel`."""
     object: bytes
-    """The command's name, or the key."""
+    """The command's name, or the key, or the channel."""
 
 
 class Rights:
     """What one user may do; immutable."""
 
-    __slots__ = ("_allowed", "_keys")
+    __slots__ = ("_allowed", "_keys", "_user")
 
     def __init__(self, user: User, commands: Mapping[bytes, Command]) -> None:
         self._allowed = frozenset(_allowed(user, commands)) | ALWAYS_ALLOWED
+        self._user = user
         self._keys: list[tuple[frozenset[str], Callable[[bytes], bool]]] | None = None
         if user.keys != (b"~*",):
             self._keys = [_key_rule(rule) for rule in user.keys]
@@ -101,12 +107,29 @@ class Rights:
         """Return why `command` with these arguments, name included, may not be carried out; None if it may."""
         if command.name not in self._allowed:
             return Denial("command", command.name.encode())
+        if command.group == "pubsub":
+            return self._denial_of_channel(command, args)
         if self._keys is None or not (command.keys[0] or command.numkeys):
             return None
         for key, needed in _needs(command, args):
             if not any(given.issuperset(needed) and matches(key) for given, matches in self._keys):
                 return Denial("key", key)
         return None
+
+    def _denial_of_channel(self, command: Command, args: Arguments) -> Denial | None:
+        names = args[1:] if command.name in _BY_NAME else args[1:2] if command.name in _BY_MESSAGE else []
+        for name in names:
+            if not may_listen(self._user, name, is_pattern=command.name == "psubscribe"):
+                return Denial("channel", name)
+        return None
+
+
+def may_listen(user: User, name: bytes, *, is_pattern: bool = False) -> bool:
+    """Say whether a user may use a channel; a pattern has to be allowed letter by letter."""
+    if user.channels == (b"&*",):
+        return True
+    allowed = [rule[1:] for rule in user.channels]
+    return name in allowed if is_pattern else any(compile_glob(pattern)(name) for pattern in allowed)
 
 
 def _needs(command: Command, args: Arguments) -> Iterator[tuple[bytes, str]]:
@@ -144,6 +167,8 @@ def categories_of(command: Command) -> list[str]:
 
 def key_access(command: Command, args: Arguments) -> tuple[str, ...]:
     """Return what is needed of each key: letters of `rw`, none where any right to the key will do."""
+    if command.group == "pubsub":
+        return ("",)
     if command.name == "set":
         return ("rw",) if any(arg.upper() == b"GET" for arg in args[3:]) else ("w",)
     return _ACCESS.get(command.name) or (("rw",) if "write" in command.flags else ("r",))

@@ -60,10 +60,12 @@ _INVALID_CLIENT_ID = error("ERR Invalid client ID")
 _CLIENT_TYPES = frozenset({b"normal", b"master", b"replica", b"slave", b"pubsub"})
 
 
-def ping(_client: Client, args: Arguments) -> bytes:
+def ping(client: Client, args: Arguments) -> bytes:
     """PING [message]."""
     if len(args) > 2:
         return _PING_ARITY
+    if client.only_listens:
+        return array([bulk(b"pong"), bulk(b"".join(args[1:]))])
     return PONG if len(args) == 1 else bulk(args[1])
 
 

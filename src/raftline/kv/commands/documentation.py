@@ -17,6 +17,7 @@ _GROUPS = {
     "set": "Sets",
     "sorted-set": "Sorted sets",
     "generic": "Keys",
+    "pubsub": "Channels",
     "connection": "Connection",
     "server": "Server",
     "raftline": "Cluster",

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from raftline.kv.channels import CHANNEL, PATTERN, SHARD
 from raftline.kv.client import Client, Server
 from raftline.kv.commands.command import Arguments
 from raftline.kv.resp.replies import verbatim
@@ -65,6 +66,7 @@ def _clients(server: Server) -> dict[str, object]:
         "connected_clients": len(clients),
         "maxclients": server.limits.clients_max,
         "blocked_clients": sum(1 for client in clients if client.blocked is not None),
+        "pubsub_clients": sum(1 for client in clients if client.is_subscribed),
         "clients_with_pending_replies": sum(1 for client in clients if client.pending),
     }
 
@@ -96,6 +98,9 @@ def _stats(server: Server) -> dict[str, object]:
         "slow_clients_closed": statistics.slow_clients_closed,
         "failed_requests": statistics.failed_requests,
         "expired_keys": server.store.expired_count,
+        "pubsub_channels": len(server.channels.names(CHANNEL)),
+        "pubsub_patterns": len(server.channels.names(PATTERN)),
+        "pubsubshard_channels": len(server.channels.names(SHARD)),
     }
 
 

@@ -13,6 +13,7 @@ from raftline.kv.commands.introspection import CommandCommands
 from raftline.kv.commands.list_rows import LIST_ROWS
 from raftline.kv.commands.lock_rows import add_lock_rows
 from raftline.kv.commands.more_rows import MORE_KEY_ROWS, MORE_STRING_ROWS
+from raftline.kv.commands.pubsub_rows import add_pubsub_rows
 from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
 from raftline.kv.commands.server_rows import add_server_rows
 from raftline.kv.commands.set_rows import SET_ROWS
@@ -429,3 +430,4 @@ _containers(
 add_cluster_rows(COMMANDS)
 add_lock_rows(COMMANDS)
 add_acl_rows(COMMANDS)
+add_pubsub_rows(COMMANDS)

@@ -10,6 +10,7 @@ __all__ = ["as_resp3", "downgrade"]
 
 _UNCHANGED = frozenset(b"+-:$")
 _CONTAINERS = frozenset(b"*~>%|&")
+_PUSH = 0x3E
 _DOUBLED = frozenset(b"%|")
 _TEXTS = frozenset(b"$=!")
 _RESP3_WITHIN = re.compile(rb"\n[_%~#,(=>|!&]")
@@ -21,7 +22,7 @@ _RESP3_NULL = b"_\r\n"
 
 
 def downgrade(reply: bytes) -> bytes:
-    """Return the RESP2 form of one complete RESP3 reply."""
+    """Return the RESP2 form of one complete RESP3 reply, or of several pushes."""
     kind = reply[0]
     if kind in _UNCHANGED:
         return reply
@@ -32,7 +33,9 @@ def downgrade(reply: bytes) -> bytes:
     if kind == 0x2A and _RESP3_WITHIN.search(reply) is None:  # *
         return reply
     parts: list[bytes] = []
-    _convert(reply, 0, parts)
+    position = _convert(reply, 0, parts)
+    while position < len(reply):
+        position = _convert(reply, position, parts)
     return b"".join(parts)
 
 
@@ -41,7 +44,7 @@ def as_resp3(reply: bytes) -> bytes:
     kind = reply[0]
     if kind == 0x26:  # &
         return _RESP3_NULL if reply == _NULL_PAIRS else b"*" + reply[1:]
-    if kind not in _CONTAINERS or _PAIRS_WITHIN.search(reply) is None:
+    if kind not in _CONTAINERS or kind == _PUSH or _PAIRS_WITHIN.search(reply) is None:
         return reply
     parts: list[bytes] = []
     _copy(reply, 0, parts)
