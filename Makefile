@@ -6,14 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test oracle soak bench bench-micro bench-guard lint types ci format clean
+.PHONY: help demo test oracle soak bench bench-quick bench-micro bench-guard lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
 	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
 	@echo 'make oracle  10,000 random sequences of commands, compared with a real redis-server'
 	@echo 'make soak    simulate seed after seed until stopped (SEED=N to begin with a certain one)'
-	@echo 'make bench   raftline beside etcd and Redis, as far as they are installed (BENCH_ARGS="--rounds 5")'
+	@echo 'make bench   all benchmarks: beside etcd, Redis and PySyncObj, failover, memory, sizes (BENCH_ARGS="--only compare")'
+	@echo 'make bench-quick   the ones that matter most, in about five minutes'
 	@echo 'make bench-micro   what the parts cost one by one: instructions (with valgrind) and CPU time'
 	@echo 'make bench-guard   has the way of a command become dearer? (BENCH_ARGS=--update makes a new baseline)'
 	@echo 'make lint    ruff, rules and format'
@@ -37,7 +38,10 @@ soak: $(STAMP)
 	@bash scripts/soak $(BIN)/raftline $(SEED)
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.all $(BENCH_ARGS)
+
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.all --quick $(BENCH_ARGS)
 
 bench-micro: $(STAMP)
 	$(BIN)/python -m benchmarks.micro $(BENCH_ARGS)

@@ -1,6 +1,6 @@
 """How long failures of real processes stop writes: the leader killed or paused, and all nodes restarted with many keys.
 
-    python benchmarks/failover.py --kills 20 --pauses 3 --keys 1000000 [--json]
+    python -m benchmarks.failover --kills 20 --pauses 3 --keys 1000000 [--json]
 
 Three servers on this machine with default settings, clients on all three that remember what was acknowledged. Ends with
 exit code 1 if anything acknowledged was lost, any read was stale, or the three logs differ.
@@ -8,6 +8,7 @@ exit code 1 if anything acknowledged was lost, any read was stale, or the three 
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -16,12 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import describe, load_now
+
 from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalCluster
 
-__all__ = ["main"]
+__all__ = ["main", "time_line"]
 
 PIPELINE = 2000
+SLICE_S = 0.05
 
 
 def main() -> int:
@@ -31,27 +35,33 @@ def main() -> int:
     parser.add_argument("--pauses", type=int, default=3, help="stop the leader for five seconds this often [3]")
     parser.add_argument("--keys", type=int, default=1_000_000, help="restart all nodes with this many keys [1000000]")
     parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    parser.add_argument("--out", type=Path, help="write that document, and what was measured on, here")
     options = parser.parse_args()
     parts: list[tuple[str, int, Callable[[Path, int], dict[str, Any]]]] = [
         ("kills", options.kills, kill_leaders),
         ("pauses", options.pauses, pause_leaders),
         ("restart", options.keys, restart_with_keys),
     ]
-    results = {}
+    results: dict[str, Any] = {}
+    before = load_now()
     for name, amount, run in parts:
         if amount:
             with tempfile.TemporaryDirectory(prefix="raftline-failover-") as directory:
                 results[name] = run(Path(directory), amount)
             if not options.json:
-                print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in results[name].items()), flush=True)
+                shown = {key: value for key, value in results[name].items() if key != "time_line"}
+                print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in shown.items()), flush=True)
     if options.json:
         print(json.dumps(results, indent=2))
+    if options.out:
+        document = {"machine": describe(), "load_before": before, **results}
+        options.out.write_text(json.dumps(document) + "\n", encoding="utf-8")
     return 1 if any(result["faults"] for result in results.values()) else 0
 
 
 def kill_leaders(directory: Path, kills: int) -> dict[str, Any]:
     """Kill the leader under load, again and again; return how long no write that was sent after it was acknowledged."""
-    resumed = []
+    resumed: list[tuple[float, float]] = []
     with LocalCluster(directory) as cluster:
         load = started_load(cluster)
         for _ in range(kills):
@@ -59,10 +69,29 @@ def kill_leaders(directory: Path, kills: int) -> dict[str, Any]:
             leader = cluster.wait_for_leader()
             killed_at = time.monotonic()
             cluster.kill9(leader)
-            resumed.append(load.wait_acknowledged_after(killed_at, 30.0) - killed_at)
+            resumed.append((load.wait_acknowledged_after(killed_at, 30.0) - killed_at, killed_at))
             cluster.start(leader)
+        time.sleep(1.0)
         faults = faults_of(cluster, load)
-    return {"kills": kills, **seconds(resumed), **counts(load), "faults": faults}
+    median_at = sorted(resumed)[len(resumed) // 2][1]
+    return {
+        "kills": kills,
+        **seconds([took for took, _ in resumed]),
+        **counts(load),
+        "faults": faults,
+        "resumed_s": [round(took, 3) for took, _ in resumed],
+        "time_line": time_line(load.acknowledged_times(), median_at),
+    }
+
+
+def time_line(acknowledged: list[float], killed_at: float) -> list[tuple[float, float]]:
+    """Return (seconds since the kill, acknowledged writes per second there) from one second before to two after."""
+    slices = dict.fromkeys(range(round(-1 / SLICE_S), round(2 / SLICE_S)), 0)
+    for at in acknowledged:
+        number = math.floor((at - killed_at) / SLICE_S)
+        if number in slices:
+            slices[number] += 1
+    return [(round((number + 0.5) * SLICE_S, 3), count / SLICE_S) for number, count in slices.items()]
 
 
 def pause_leaders(directory: Path, pauses: int) -> dict[str, Any]:

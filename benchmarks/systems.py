@@ -1,6 +1,6 @@
 """The systems that are compared, each three nodes on loopback (Redis alone: one), fsync on, started and stopped here.
 
-A system is a context manager; inside, `leader` and `follower` are client ports and `pids` its processes. What is not
+A system is a context manager; inside, `leader` and `followers` are client ports and `pids` its processes. What is not
 installed says so in `missing`. It refuses to know what load comes.
 """
 
@@ -12,10 +12,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+
+from benchmarks.machine import first_line
 
 from raftline.cli.local_cluster import LocalCluster, free_port
 
@@ -33,7 +35,7 @@ class System:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.leader = 0
-        self.follower = 0
+        self.followers: list[int] = []
         self.pids: list[int] = []
 
     @classmethod
@@ -75,26 +77,31 @@ class System:
 
 
 class Raftline(System):
-    """Servers of this project with default settings."""
+    """Servers of this project with default settings, unless others are given."""
 
     name = "raftline"
 
-    def __init__(self, directory: Path, size: int = 3) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        settings: Mapping[str, object] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         super().__init__(directory)
-        self.cluster = LocalCluster(directory, size=size)
+        self.cluster = LocalCluster(directory, size=size, settings=settings, prefix=prefix)
 
     @classmethod
     def version(cls) -> str:
         """Return the installed version."""
-        return _first_line(sys.executable, "-m", "raftline.cli.main", "--version")
+        return first_line(sys.executable, "-m", "raftline.cli.main", "--version")
 
     def start(self) -> None:
         """Start the nodes and find the leader."""
         self.cluster.start()
         leader = self.cluster.wait_for_leader()
         self.leader = self.cluster.nodes[leader].port
-        others = self.cluster.followers()
-        self.follower = self.cluster.nodes[others[0]].port if others else self.leader
+        self.followers = [node.port for name, node in self.cluster.nodes.items() if name != leader]
         self.pids = [node.pid for node in self.cluster.nodes.values()]
 
     def stop(self) -> None:
@@ -143,7 +150,7 @@ class Etcd(_Processes):
     @classmethod
     def version(cls) -> str:
         """Return what etcd says."""
-        return _first_line("etcd", "--version")
+        return first_line("etcd", "--version")
 
     def start(self) -> None:
         """Start three nodes and wait until one leads."""
@@ -170,7 +177,7 @@ class Etcd(_Processes):
         if leading is None:
             raise SystemExit(f"etcd has no leader after {_START_S_MAX} s; its logs are in {self.directory}")
         self.leader = leading
-        self.follower = next(client for client, _ in ports.values() if client != leading)
+        self.followers = [client for client, _ in ports.values() if client != leading]
 
 
 class RedisAlone(_Processes):
@@ -186,11 +193,11 @@ class RedisAlone(_Processes):
     @classmethod
     def version(cls) -> str:
         """Return what redis-server says."""
-        return _first_line("redis-server", "--version")
+        return first_line("redis-server", "--version")
 
     def start(self) -> None:
         """Start it and wait for its port."""
-        self.leader = self.follower = free_port()
+        self.leader = free_port()
         settings = {
             "port": self.leader,
             "dir": self.directory,
@@ -214,11 +221,6 @@ def _leads(port: int) -> bool:
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     fields = [field.strip() for field in found.stdout.split(",")]
     return len(fields) > 4 and fields[4] == "true"
-
-
-def _first_line(*command: str) -> str:
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip().split("\n")[0]
 
 
 def _cpu_s(pid: int) -> float:

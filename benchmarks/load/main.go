@@ -34,11 +34,14 @@ type client interface {
 
 type report struct {
 	Operations int     `json:"operations"`
+	All        int     `json:"all_operations"` // those of the warm-up, too
 	Seconds    float64 `json:"seconds"`
 	PerSecond  float64 `json:"per_second"`
 	P50        float64 `json:"p50_ms"`
+	P90        float64 `json:"p90_ms"`
 	P95        float64 `json:"p95_ms"`
 	P99        float64 `json:"p99_ms"`
+	P999       float64 `json:"p999_ms"`
 	Max        float64 `json:"max_ms"`
 	Errors     int     `json:"errors"`
 	FirstError string  `json:"first_error"`
@@ -53,7 +56,8 @@ func main() {
 	warmup := flag.Float64("warmup", 0.5, "time before it")
 	size := flag.Int("size", 128, "bytes per value")
 	reads := flag.Float64("reads", 0, "share of reads, 0 to 1")
-	keys := flag.Int("keys", 100000, "distinct keys, chosen evenly")
+	keys := flag.Int("keys", 10000, "distinct keys, chosen evenly")
+	fill := flag.Bool("fill", false, "write every key once first, so that reads find something")
 	flag.Parse()
 
 	dial, err := dialer(*system, strings.Split(*endpoints, ","), *clients)
@@ -62,6 +66,12 @@ func main() {
 		os.Exit(1)
 	}
 	value := strings.Repeat("x", *size)
+	if *fill {
+		if err := writeAll(dial, *clients, *keys, value); err != nil {
+			fmt.Fprintln(os.Stderr, "filling:", err)
+			os.Exit(1)
+		}
+	}
 	begin := time.Now().Add(time.Duration(*warmup * float64(time.Second)))
 	end := begin.Add(time.Duration(*seconds * float64(time.Second)))
 	loops := make([]loop, *clients)
@@ -83,8 +93,38 @@ func main() {
 	json.NewEncoder(os.Stdout).Encode(summarize(loops, *pipeline, *seconds))
 }
 
+func key(number int) string {
+	return fmt.Sprintf("key:%012d", number)
+}
+
+// writeAll writes every key once, each client its share, sixteen at a time where requests can be sent together.
+func writeAll(dial func(int) (client, error), clients, keys int, value string) error {
+	failed := make(chan error, clients)
+	for n := 0; n < clients; n++ {
+		go func(n int) {
+			target, err := dial(n)
+			for first := n * 16; err == nil && first < keys; first += clients * 16 {
+				var chosen []string
+				for number := first; number < first+16 && number < keys; number++ {
+					chosen = append(chosen, key(number))
+				}
+				err = target.write(chosen, value)
+			}
+			failed <- err
+		}(n)
+	}
+	var first error
+	for n := 0; n < clients; n++ {
+		if err := <-failed; first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
 type loop struct {
 	latencies []float64
+	steps     int
 	errors    int
 	first     error
 }
@@ -102,7 +142,7 @@ func (l *loop) run(
 	chosen := make([]string, pipeline)
 	for {
 		for n := range chosen {
-			chosen[n] = fmt.Sprintf("key:%012d", random.Intn(keys))
+			chosen[n] = key(random.Intn(keys))
 		}
 		sent := time.Now()
 		if sent.After(end) {
@@ -120,7 +160,10 @@ func (l *loop) run(
 			if l.errors > 100 {
 				return
 			}
-		} else if answered.After(begin) && answered.Before(end) {
+			continue
+		}
+		l.steps++
+		if answered.After(begin) && answered.Before(end) {
 			l.latencies = append(l.latencies, answered.Sub(sent).Seconds()*1000)
 		}
 	}
@@ -132,6 +175,7 @@ func summarize(loops []loop, pipeline int, seconds float64) report {
 	for _, l := range loops {
 		all = append(all, l.latencies...)
 		result.Errors += l.errors
+		result.All += l.steps * pipeline
 		if l.first != nil && result.FirstError == "" {
 			result.FirstError = l.first.Error()
 		}
@@ -143,7 +187,8 @@ func summarize(loops []loop, pipeline int, seconds float64) report {
 	at := func(share float64) float64 { return all[min(len(all)-1, int(share*float64(len(all))))] }
 	result.Operations = len(all) * pipeline
 	result.PerSecond = float64(result.Operations) / seconds
-	result.P50, result.P95, result.P99, result.Max = at(0.5), at(0.95), at(0.99), all[len(all)-1]
+	result.P50, result.P90, result.P95, result.P99 = at(0.5), at(0.9), at(0.95), at(0.99)
+	result.P999, result.Max = at(0.999), all[len(all)-1]
 	return result
 }
 

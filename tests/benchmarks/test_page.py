@@ -1,0 +1,55 @@
+"""The page keeps its words and gets new figures."""
+
+from pathlib import Path
+
+import pytest
+from benchmarks.page import replace_between, sections, table, write_page
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+
+
+def test_only_what_stands_between_the_markers_is_replaced() -> None:
+    """Twice the same gives the same, and other markers stay."""
+    text = "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n<!-- begin: y -->\n<!-- end: y -->\n"
+    once = replace_between(text, "x", "new\n")
+    assert once == "a\n<!-- begin: x -->\n\nnew\n\n<!-- end: x -->\nb\n<!-- begin: y -->\n<!-- end: y -->\n"
+    assert replace_between(once, "x", "new") == once
+    with pytest.raises(ValueError, match="no markers for z"):
+        replace_between(text, "z", "new")
+
+
+def test_a_table_is_markdown() -> None:
+    """A head, a line that sets all but the first column to the right, and the rows."""
+    assert table(["", "a"], [["x", "1"], ["y", "2"]]) == "|  | a |\n|---|---:|\n| x | 1 |\n| y | 2 |\n"
+
+
+def test_every_section_has_its_place_on_the_page() -> None:
+    """What the page of this repository has markers for is what the benchmarks write, no more and no less."""
+    text = PAGE.read_text(encoding="utf-8")
+    names = {"machine", "targets", "compare", "library", "limits", "sizes", "micro"}
+    assert {line[12:-4] for line in text.splitlines() if line.startswith("<!-- begin: ")} == names
+    for name in names:
+        assert replace_between(text, name, "figures") != text
+    assert set(sections({})) <= names
+
+
+def test_results_go_beside_the_page(tmp_path: Path) -> None:
+    """Parts that were not run leave their tables alone; charts and results are files in a folder of the page's name."""
+    page = tmp_path / "speed.md"
+    page.write_text("".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in ("targets", "machine")))
+    machine = {
+        "processors": 2, "processor": "p", "memory_gib": 1.5, "system": "s", "file_system": "f", "python": "3",
+        "packages": {"a": "1"}, "commit": "c",
+    }  # fmt: skip
+    kills = {
+        "kills": 1,
+        "resumed_s_median": 0.5,
+        "resumed_s_max": 0.5,
+        "faults": [],
+        "time_line": [[-0.5, 10], [0.5, 0]],
+    }
+    write_page({"failover": {"machine": machine, "load_before": {"1 min": 0.25}, "kills": kills}}, page)
+    text = page.read_text()
+    assert "| failover under load |" in text
+    assert "failover 0.25" in text
+    assert sorted(path.name for path in (tmp_path / "speed").iterdir()) == ["failover.json", "failover.svg"]
