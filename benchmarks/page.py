@@ -27,12 +27,12 @@ def write_page(parts: Mapping[str, Results], page: Path = PAGE) -> None:
     directory = page.with_suffix("")
     directory.mkdir(exist_ok=True)
     text = page.read_text(encoding="utf-8")
-    for name, section in sections(parts).items():
+    for name, section in sections(parts, directory.name).items():
         text = replace_between(text, name, section)
     page.write_text(text, encoding="utf-8")
     for name, results in parts.items():
         (directory / f"{name}.json").write_text(json.dumps(results) + "\n", encoding="utf-8")
-    for name, drawn in charts(parts).items():
+    for name, (_, _, drawn) in charts(parts).items():
         (directory / f"{name}.svg").write_text(drawn, encoding="utf-8")
 
 
@@ -52,18 +52,21 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def sections(parts: Mapping[str, Results]) -> dict[str, str]:
+def sections(parts: Mapping[str, Results], folder: str = "performance") -> dict[str, str]:
     """Return the text of every section for which there are results."""
     rows = judge(parts)
     found = {"targets": table(["what", "target", "measured", ""], [[*row[:3], row.verdict] for row in rows])}
     writers: dict[str, Callable[[Results], str]] = {
         "compare": _compare,
+        "failover": _failover,
         "library": _library,
         "limits": _limits,
         "sizes": _sizes,
         "micro": _micro,
     }
     found |= {name: write(parts[name]) for name, write in writers.items() if name in parts}
+    for name, (section, alternative, _) in charts(parts).items():
+        found[section] += f"\n\n![{alternative}]({folder}/{name}.svg)"
     if parts:
         found["machine"] = _machine(parts)
     return found
@@ -93,6 +96,16 @@ def _compare(results: Results) -> str:
     return (
         f"Operations per second: median (lowest to highest) of {results['rounds']} rounds.\n\n"
         f"{table(head, rates)}\nLatency in ms: p50 / p99 / p99.9.\n\n{table(['', *systems], latencies)}\n{versions}."
+    )
+
+
+def _failover(results: Results) -> str:
+    kills = results["kills"]
+    took = ", ".join(f"{seconds:.2f}" for seconds in sorted(kills["resumed_s"]))
+    return (
+        f"Median of {kills['kills']} kills {kills['resumed_s_median']:.2f} s, at most {kills['resumed_s_max']:.2f} s: "
+        f"{took} s. {kills['writes']:,} writes were acknowledged and {kills['interrupted']:,} ended without an answer; "
+        f"what was acknowledged and is not there, or reads that were stale: {len(kills['faults'])}."
     )
 
 
@@ -168,14 +181,14 @@ def _machine(parts: Mapping[str, Results]) -> str:
     )
 
 
-def charts(parts: Mapping[str, Results]) -> dict[str, str]:
-    """Return every chart for which there are results, as SVG."""
-    found = {}
+def charts(parts: Mapping[str, Results]) -> dict[str, tuple[str, str, str]]:
+    """Return every chart for which there are results: name → section, what it shows in words, and the SVG."""
+    found: dict[str, tuple[str, str, str]] = {}
     if "compare" in parts:
         found = _compare_charts(parts["compare"])
     line = parts.get("failover", {}).get("kills", {}).get("time_line")
     if line:
-        found["failover"] = line_chart(
+        drawn = line_chart(
             "Acknowledged writes while the leader is killed at 0 s",
             "seconds since the kill",
             "writes per second",
@@ -183,13 +196,14 @@ def charts(parts: Mapping[str, Results]) -> dict[str, str]:
             x_names={float(at): f"{at - 1:g}" for at in range(4)},
             marks=False,
         )
+        found["failover"] = ("failover", "Acknowledged writes per second around the kill of the median", drawn)
     return found
 
 
-def _compare_charts(results: Results) -> dict[str, str]:
+def _compare_charts(results: Results) -> dict[str, tuple[str, str, str]]:
     summary = summarize(dict(results))
     systems = list(results["versions"])
-    found = {}
+    found: dict[str, tuple[str, str, str]] = {}
     for key, title, reads, followers in (
         ("set", "SET, 128 bytes", 0.0, False),
         ("get", "Linearizable GET, 128 bytes, on the leader", 1.0, False),
@@ -209,7 +223,8 @@ def _compare_charts(results: Results) -> dict[str, str]:
             for system in systems
         }
         if any(len(points) > 1 for points in series.values()):
-            found[f"throughput-{key}"] = line_chart(title, "clients", "operations per second", series, log_x=True)
+            drawn = line_chart(title, "clients", "operations per second", series, log_x=True)
+            found[f"throughput-{key}"] = ("compare", f"{title}: operations per second by number of clients", drawn)
     percentiles = {"p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "p999_ms": "p99.9", "max_ms": "max"}
     rows = summary.get("SET, 64 clients", {})
     if rows:
@@ -219,7 +234,7 @@ def _compare_charts(results: Results) -> dict[str, str]:
             if system in rows
         }
         names_of = {float(place): name for place, name in enumerate(percentiles.values())}
-        found["latency"] = line_chart(
-            "Latency of SET, 64 clients", "share of all requests", "milliseconds", series, x_names=names_of, log_y=True
-        )
+        title = "Latency of SET, 64 clients"
+        drawn = line_chart(title, "percentile", "milliseconds", series, x_names=names_of, log_y=True)
+        found["latency"] = ("compare", f"{title}: percentiles", drawn)
     return found

@@ -26,7 +26,7 @@ def test_a_table_is_markdown() -> None:
 def test_every_section_has_its_place_on_the_page() -> None:
     """What the page of this repository has markers for is what the benchmarks write, no more and no less."""
     text = PAGE.read_text(encoding="utf-8")
-    names = {"machine", "targets", "compare", "library", "limits", "sizes", "micro"}
+    names = {"machine", "targets", "compare", "failover", "library", "limits", "sizes", "micro"}
     assert {line[12:-4] for line in text.splitlines() if line.startswith("<!-- begin: ")} == names
     for name in names:
         assert replace_between(text, name, "figures") != text
@@ -36,7 +36,9 @@ def test_every_section_has_its_place_on_the_page() -> None:
 def test_results_go_beside_the_page(tmp_path: Path) -> None:
     """Parts that were not run leave their tables alone; charts and results are files in a folder of the page's name."""
     page = tmp_path / "speed.md"
-    page.write_text("".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in ("targets", "machine")))
+    page.write_text(
+        "".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in ("targets", "machine", "failover"))
+    )
     machine = {
         "processors": 2, "processor": "p", "memory_gib": 1.5, "system": "s", "file_system": "f", "python": "3",
         "packages": {"a": "1"}, "commit": "c",
@@ -45,6 +47,9 @@ def test_results_go_beside_the_page(tmp_path: Path) -> None:
         "kills": 1,
         "resumed_s_median": 0.5,
         "resumed_s_max": 0.5,
+        "resumed_s": [0.5],
+        "writes": 1,
+        "interrupted": 0,
         "faults": [],
         "time_line": [[-0.5, 10], [0.5, 0]],
     }
@@ -52,4 +57,5 @@ def test_results_go_beside_the_page(tmp_path: Path) -> None:
     text = page.read_text()
     assert "| failover under load |" in text
     assert "failover 0.25" in text
+    assert "](speed/failover.svg)" in text
     assert sorted(path.name for path in (tmp_path / "speed").iterdir()) == ["failover.json", "failover.svg"]
