@@ -39,6 +39,14 @@ def test_one_bad_ratio_is_enough_and_an_unknown_one_is_not() -> None:
     assert guard.judge({"c": 9.0}, {}, 0.05)[1] is False
 
 
+def test_another_patch_release_is_compared_with_the_nearest_one() -> None:
+    """Never with another minor release, whose steps cost something else."""
+    known = {"3.11.7": {"SET": 1.0}, "3.11.10": {"SET": 2.0}, "3.12.1": {"SET": 3.0}}
+    assert guard.find_baseline(known, "3.11.7") == ("3.11.7", {"SET": 1.0})
+    assert guard.find_baseline(known, "3.11.2") == ("3.11.10", {"SET": 2.0})
+    assert guard.find_baseline(known, "3.13.0") == ("none", {})
+
+
 def test_the_exit_code_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new baseline is written when asked for, met by its own figures, missed by twice the cost."""
     monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
