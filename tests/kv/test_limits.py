@@ -14,9 +14,9 @@ def test_the_usual_limits_can_be_made() -> None:
 
 @pytest.mark.parametrize("name", Limits.__struct_fields__)
 def test_nothing_may_be_zero(name: str) -> None:
-    """The refusal names the limit; 0 means something for idle clients, and 0 and -1 for SLOWLOG, as in Redis."""
+    """The refusal names the limit; 0 means something for idle clients, maxmemory and SLOWLOG, -1 for SLOWLOG."""
     with pytest.raises(ConfigError, match=name):
-        Limits(**{name: -2 if name in {"slowlog_log_slower_than", "idle_s_max"} else 0})
+        Limits(**{name: -2 if name in {"slowlog_log_slower_than", "idle_s_max", "maxmemory"} else 0})
 
 
 def test_keys_fit_into_a_chunk_of_a_snapshot() -> None:

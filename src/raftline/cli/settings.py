@@ -173,6 +173,15 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "asks for no password: use the loopback interface or a network that you trust."
         ),
     ] = ""
+    maxmemory: Annotated[
+        int,
+        _about(
+            "Above so much of keys and values, as INFO counts them, this node refuses commands that may need more; 0: "
+            "no limit. The same on all nodes; CONFIG SET changes it until the node is started again.",
+            "bytes",
+            ge=0,
+        ),
+    ] = _LIMITS.maxmemory
     slowlog_log_slower_than: Annotated[
         int,
         _about("SLOWLOG keeps commands that take at least this long; 0 for all, -1 for none.", "microseconds", ge=-1),

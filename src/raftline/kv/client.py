@@ -9,6 +9,7 @@ import msgspec
 from raftline.kv.acl.denials import Denials
 from raftline.kv.acl.user import DEFAULT_NAME
 from raftline.kv.limits import Limits
+from raftline.kv.memory import MemoryLimit
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
 from raftline.runtime.backup import Backup
@@ -80,6 +81,10 @@ class Server(Protocol):
     @property
     def statistics(self) -> Statistics:
         """What it counted."""
+
+    @property
+    def memory(self) -> MemoryLimit:
+        """How much its copy of the data may take."""
 
     @property
     def guard(self) -> "Guardian":

@@ -10,7 +10,7 @@ KEY_BYTES_CEILING = 512 << 10
 """No limit on keys may be above this: a snapshot carries each key in one piece of at most 1 MiB."""
 
 
-_LOWEST = frozenset({"idle_s_max", "slowlog_log_slower_than"})
+_LOWEST = frozenset({"idle_s_max", "maxmemory", "slowlog_log_slower_than"})
 """Limits that 0, too, means something for."""
 
 
@@ -49,6 +49,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     waited_keys_max: int = 1 << 20
     """Keys that blocking commands wait for on this node, all together; further commands are refused."""
 
+    maxmemory: int = 0
+    """Bytes of keys and values, as INFO counts them, above which nothing may grow; 0: no limit; see `kv.memory`."""
     slowlog_log_slower_than: int = 10_000
     """Microseconds from which on a command is kept in SLOWLOG; 0 keeps all, -1 none."""
     slowlog_max_len: int = 128
@@ -60,6 +62,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.idle_s_max < 0:
             raise ConfigError(f"idle_s_max must be 0 or above, not {self.idle_s_max}")
+        if self.maxmemory < 0:
+            raise ConfigError(f"maxmemory must be 0 or above, not {self.maxmemory}")
         if self.slowlog_log_slower_than < -1:
             raise ConfigError(f"slowlog_log_slower_than must be -1 or above, not {self.slowlog_log_slower_than}")
         if self.key_bytes_max > KEY_BYTES_CEILING:

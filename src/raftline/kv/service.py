@@ -14,6 +14,7 @@ from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, KvMachine
+from raftline.kv.memory import MemoryLimit
 from raftline.kv.ports import KvNode
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
@@ -46,7 +47,8 @@ class Service:
     ) -> None:
         """Prepare; `password` is what the user `default` has to give on this node, empty: what the log says."""
         machine.store.users.set_own_password(password)
-        self.guard = Guard(machine.store.users, COMMANDS)
+        self.memory = MemoryLimit(machine.store, limits.maxmemory)
+        self.guard = Guard(machine.store.users, COMMANDS, self.memory)
         self.waiting = Waiting(machine.store, limits.waited_keys_max)
         self.channels = Channels(machine.store)
         self._node = node

@@ -16,6 +16,7 @@ from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
+from raftline.kv.memory import MemoryLimit
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
 from raftline.kv.waiting import Waiting
@@ -44,7 +45,8 @@ class _NodeServer:
         self.slowlog = Slowlog(self.limits.slowlog_log_slower_than, self.limits.slowlog_max_len)
         self.reply_latency = Histogram()
         self.store: Store = machine.store
-        self.guard = Guard(machine.store.users, COMMANDS)
+        self.memory = MemoryLimit(machine.store, self.limits.maxmemory)
+        self.guard = Guard(machine.store.users, COMMANDS, self.memory)
         self.clients: dict[int, Client] = {}
         self.channels = Channels(machine.store)
         self.waiting = Waiting(machine.store, self.limits.waited_keys_max)

@@ -31,7 +31,7 @@ def test_tools_find_what_they_ask_for(conversation: "Conversation") -> None:
     assert len(config(conversation, b"*")) > 5
 
 
-@pytest.mark.parametrize("args", [(b"SET", b"maxmemory", b"1"), (b"REWRITE",)])
+@pytest.mark.parametrize("args", [(b"SET", b"maxclients", b"1"), (b"REWRITE",)])
 def test_settings_do_not_change_at_run_time(conversation: "Conversation", args: tuple[bytes, ...]) -> None:
     """The refusal says where settings are given."""
     assert conversation.ask(b"CONFIG", *args).startswith(b"-ERR ")

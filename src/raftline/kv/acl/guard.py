@@ -12,6 +12,7 @@ from raftline.kv.acl.rights import ALWAYS_ALLOWED, Denial, Rights
 from raftline.kv.acl.users import Users
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, Command
+from raftline.kv.memory import MemoryLimit
 from raftline.kv.resp.replies import error
 
 __all__ = ["Guard", "denial_text"]
@@ -34,9 +35,10 @@ _ONLY_LISTENS: Final = (
 class Guard:
     """Invariant: `_compiled` holds nothing that is older than `_version`."""
 
-    __slots__ = ("_commands", "_compiled", "_users", "_version", "denials")
+    __slots__ = ("_commands", "_compiled", "_memory", "_users", "_version", "denials")
 
-    def __init__(self, users: Users, commands: Mapping[bytes, Command]) -> None:
+    def __init__(self, users: Users, commands: Mapping[bytes, Command], memory: MemoryLimit) -> None:
+        self._memory = memory
         self._users = users
         self._commands = commands
         self._compiled: dict[bytes, Rights | None] = {}
@@ -45,7 +47,11 @@ class Guard:
         """For ACL LOG."""
 
     def is_free(self, client: Client) -> bool:
-        """Say whether nothing has to be asked about this client's commands until the users change."""
+        """Say whether nothing has to be asked about this client's commands in this turn."""
+        return self._may_everything(client) and not self._memory.is_exceeded
+
+    def _may_everything(self, client: Client) -> bool:
+        """Say so of its user, until the users change."""
         if self._users.version != self._version:
             self._compiled = {}
             self._version = self._users.version
@@ -59,10 +65,13 @@ class Guard:
         return self._compiled[client.user] is None and not client.only_listens
 
     def refusal(self, client: Client, command: Command, args: Arguments) -> bytes | None:
-        """Return the reply to what the client may not do, None if it may; a refusal goes to ACL LOG."""
+        """Return the reply to what the client may not do, or this node not now; a refusal by right goes to ACL LOG."""
         if client.only_listens and command.name not in _LISTENING:
             return error(_ONLY_LISTENS.format(command.name))
-        if self.is_free(client) or command.name in ALWAYS_ALLOWED:
+        return self._refusal_by_right(client, command, args) or self._memory.refusal(command.name, command.flags)
+
+    def _refusal_by_right(self, client: Client, command: Command, args: Arguments) -> bytes | None:
+        if command.name in ALWAYS_ALLOWED or self._may_everything(client):
             return None
         if not client.is_authenticated:
             return _NOT_LOGGED_IN

@@ -16,7 +16,7 @@ from raftline.kv.version import RAFTLINE_VERSION, REDIS_VERSION
 from raftline.runtime.histogram import Histogram, quantile
 from raftline.runtime.stages import STAGES
 
-__all__ = ["info"]
+__all__ = ["info", "resident_bytes"]
 
 _UNITS = ("B", "K", "M", "G", "T")
 
@@ -73,16 +73,22 @@ def _clients(server: Server) -> dict[str, object]:
 
 def _memory(server: Server) -> dict[str, object]:
     used = server.store.used_bytes
-    rss = _resident_bytes()
+    rss = resident_bytes()
+    limit = server.memory.bytes_max
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "used_memory": used,
         "used_memory_human": _human(used),
         "used_memory_rss": rss,
         "used_memory_rss_human": _human(rss),
         "used_memory_dataset": used,
-        "maxmemory": 0,
-        "maxmemory_human": "0B",
+        "used_memory_dataset_perc": "100.00%",
+        "total_system_memory": machine,
+        "total_system_memory_human": _human(machine),
+        "maxmemory": limit,
+        "maxmemory_human": _human(limit),
         "maxmemory_policy": "noeviction",
+        "mem_fragmentation_ratio": f"{rss / max(1, used):.2f}",
     }
 
 
@@ -204,7 +210,7 @@ def _human(count: int) -> str:
     return f"{amount:.2f}{_UNITS[-1]}"
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     """Return the memory this process has in RAM, 0 where the system does not say."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  a path object says no more

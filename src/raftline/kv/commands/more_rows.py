@@ -1,6 +1,6 @@
 """The rows of commands about parts of strings, and about keys as a whole, that are rarer than those in the table."""
 
-from raftline.kv.commands import keys, objects, sorting, strings, substrings
+from raftline.kv.commands import keys, objects, server, sorting, strings, substrings
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.rows import ALL_KEYS, NO_KEYS, ONE_KEY, TWO_KEYS, Rows, subcommand
 
@@ -210,6 +210,22 @@ _container(
             "Return the memory of a key and its value, as INFO counts it; nothing is sampled.",
             read=objects.memory_usage,
             keys=_SECOND_KEY,
+            since="4.0.0",
+        ),
+        subcommand(
+            "memory|stats",
+            2,
+            "",
+            "Return what this node's memory is used for, as far as it is counted, in Redis's names.",
+            local=server.memory_stats,
+            since="4.0.0",
+        ),
+        subcommand(
+            "memory|doctor",
+            2,
+            "",
+            "Say in words whether anything is wrong with this node's memory.",
+            local=server.memory_doctor,
             since="4.0.0",
         ),
     ),

@@ -3,15 +3,19 @@
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments
 from raftline.kv.commands.glob import compile_glob
-from raftline.kv.resp.replies import OK, bulk, error, mapping
+from raftline.kv.commands.info import resident_bytes
+from raftline.kv.memory import parse_memory
+from raftline.kv.resp.replies import OK, bulk, double, error, integer, mapping, shown, verbatim
 from raftline.kv.slots import SLOT_COUNT
 
-__all__ = ["config_get", "config_resetstat", "config_rewrite", "config_set"]
+__all__ = ["config_get", "config_resetstat", "config_rewrite", "config_set", "memory_doctor", "memory_stats"]
 
-_READ_ONLY = error(
-    "ERR CONFIG SET is not supported: settings are given to each server when it starts "
-    "(raftline server --help lists them)"
-)
+_FAILED = "ERR CONFIG SET failed (possibly related to argument '{}') - {}"
+_FIXED = "this setting is given to each server when it starts (raftline server --help lists them)"
+_NEAR = 0.9
+_NO_MEMORY = "argument must be a memory value"
+_ONLY_POLICY = "only noeviction is supported: no key is ever removed to make room"
+_WRONG_COUNT = error("ERR wrong number of arguments for 'config|set' command")
 _NO_FILE = error("ERR The server is running without a config file")
 
 
@@ -28,9 +32,34 @@ def config_get(client: Client, args: Arguments) -> bytes:
     return mapping((bulk(name.encode()), bulk(parameters[name].encode())) for name in names)
 
 
-def config_set(_client: Client, _args: Arguments) -> bytes:
-    """CONFIG SET; refused."""
-    return _READ_ONLY
+def config_set(client: Client, args: Arguments) -> bytes:
+    """CONFIG SET name value [name value ...]: all of them or none, on this node, until it is started again."""
+    if len(args) % 2:
+        return _WRONG_COUNT
+    chosen: dict[bytes, bytes] = {}
+    for position in range(2, len(args), 2):
+        name = args[position].lower()
+        if name.decode(errors="replace") not in _parameters(client):
+            return error(f"ERR Unknown option or number of arguments for CONFIG SET - '{shown(args[position])}'")
+        if name in chosen:
+            return error(_FAILED.format(shown(name), "duplicate parameter"))
+        chosen[name] = args[position + 1]
+    for name, value in chosen.items():
+        if (reason := _wrong(name, value)) is not None:
+            return error(_FAILED.format(shown(name), reason))
+    limit = parse_memory(chosen.get(b"maxmemory", b""))
+    if limit is not None:
+        client.server.memory.bytes_max = limit
+    return OK
+
+
+def _wrong(name: bytes, value: bytes) -> str | None:
+    """Say why a setting cannot have this value at run time, None if it can."""
+    if name == b"maxmemory":
+        return None if parse_memory(value) is not None else _NO_MEMORY
+    if name == b"maxmemory-policy":
+        return None if value.lower() == b"noeviction" else _ONLY_POLICY
+    return _FIXED
 
 
 def config_rewrite(_client: Client, _args: Arguments) -> bytes:
@@ -48,6 +77,35 @@ def config_resetstat(client: Client, _args: Arguments) -> bytes:
     return OK
 
 
+def memory_stats(client: Client, _args: Arguments) -> bytes:
+    """MEMORY STATS: keys, values and what the process takes beside them."""
+    store = client.server.store
+    facts = {
+        "total.allocated": integer(store.used_bytes),
+        "keys.count": integer(store.count),
+        "keys.bytes-per-key": integer(store.used_bytes // max(1, store.count)),
+        "dataset.bytes": integer(store.used_bytes),
+        "dataset.percentage": double(100.0),
+        "allocator.resident": integer(resident_bytes()),
+    }
+    return mapping((bulk(name.encode()), value) for name, value in facts.items())
+
+
+def memory_doctor(client: Client, _args: Arguments) -> bytes:
+    """MEMORY DOCTOR: what is wrong, or that nothing is."""
+    memory, used = client.server.memory, client.server.store.used_bytes
+    if memory.is_exceeded:
+        words = (
+            f"Keys and values take {used} bytes, maxmemory is {memory.bytes_max}: commands that may need more are "
+            "refused on this node. Remove keys, let them expire, or raise maxmemory on every node."
+        )
+    elif used > _NEAR * memory.bytes_max > 0:
+        words = f"Keys and values take {used} bytes of the {memory.bytes_max} that maxmemory allows: little is left."
+    else:
+        words = "Nothing is wrong with the memory that keys and values take."
+    return verbatim(words)
+
+
 def _parameters(client: Client) -> dict[str, str]:
     """Return what tools ask for, in Redis's names; the store is durable, so `appendonly` is `yes`."""
     limits, facts = client.server.limits, client.server.facts
@@ -60,7 +118,7 @@ def _parameters(client: Client) -> dict[str, str]:
         "cluster-slots": str(SLOT_COUNT),
         "databases": "1",
         "maxclients": str(limits.clients_max),
-        "maxmemory": "0",
+        "maxmemory": str(client.server.memory.bytes_max),
         "maxmemory-policy": "noeviction",
         "port": str(facts.port),
         "proto-max-bulk-len": str(limits.value_bytes_max),

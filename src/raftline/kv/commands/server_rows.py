@@ -74,7 +74,7 @@ def _add_config(rows: Rows) -> None:
                 "config|set",
                 -4,
                 "name value [name value ...]",
-                "Refused: settings are given when a server starts.",
+                "Change `maxmemory` on this node until it starts again; other settings are given when it starts.",
                 local=server.config_set,
                 flags="admin",
                 since="2.0.0",
