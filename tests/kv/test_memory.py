@@ -144,7 +144,10 @@ def test_the_doctor_says_what_is_wrong(conversation: "Conversation") -> None:
     used = conversation.node.machine.store.used_bytes
     told = parsed(conversation.ask(b"MEMORY", b"STATS"))
     assert told[:6] == [b"total.allocated", used, b"keys.count", 1, b"keys.bytes-per-key", used]
-    for limit, words in ((used + 1, b"little is left"), (used - 1, b"commands that may need more are refused on this node")):
+    for limit, words in (
+        (used + 1, b"little is left"),
+        (used - 1, b"that may need more are refused on this node"),
+    ):
         conversation.ask(b"CONFIG", b"SET", b"maxmemory", b"%d" % limit)
         assert words in conversation.ask(b"MEMORY", b"DOCTOR")
 
