@@ -1,6 +1,7 @@
 # Each target does its own set-up: `make demo` and `make test` work in a fresh clone.
 
 PYTHON ?= python3
+MINUTES ?= 10
 PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,8 @@ help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
 	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
 	@echo 'make oracle  10,000 random sequences of commands, compared with a real redis-server'
-	@echo 'make soak    simulate seed after seed until stopped (SEED=N to begin with a certain one)'
+	@echo 'make soak    real servers for MINUTES=10: does anything grow? then seed after seed until stopped (SEED=N to begin'
+	@echo '             with a certain one); SOAK=real or SOAK=seeds for one of the two'
 	@echo 'make bench   all benchmarks: beside etcd, Redis and PySyncObj, failover, memory, sizes (BENCH_ARGS="--only compare")'
 	@echo 'make bench-quick   the ones that matter most, in about five minutes'
 	@echo 'make bench-micro   what the parts cost one by one: instructions (with valgrind) and CPU time'
@@ -35,7 +37,12 @@ oracle: $(STAMP)
 	ORACLE_SEQUENCES=5000 $(BIN)/python -m pytest --timeout 0 tests/kv/commands/test_values_against_redis.py
 
 soak: $(STAMP)
+ifneq ($(SOAK),seeds)
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+endif
+ifneq ($(SOAK),real)
 	@bash scripts/soak $(BIN)/raftline $(SEED)
+endif
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.all $(BENCH_ARGS)

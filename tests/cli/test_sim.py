@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from raftline.cli.main import app
+from raftline.kv.service import Service
 from raftline.linearizability.history import Operation, read_jsonl
+from raftline.sim import level
 from raftline.sim.workload import Answer, Workload
 
 RUNNER = CliRunner()
@@ -137,3 +139,22 @@ def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...], complaint: s
     result = RUNNER.invoke(app, ["sim", *arguments])
     assert result.exit_code == 2
     assert complaint in result.stderr.replace("│\n│ ", "")
+
+
+def test_level_says_what_was_done_and_that_nothing_grows() -> None:
+    """`--level` runs one seed for the minutes given, and prints measures, work and verdict."""
+    printed = " ".join(run("--level", "--seed", "1", "--minutes", "1").split())
+    for words in ("process blocks", "n1 file bytes", "1 seeds (0 failed)", "nothing grows"):
+        assert words in printed
+
+
+def test_level_as_json_names_what_grew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure has exit code 1, its measures, and a line that repeats it on standard error."""
+    monkeypatch.setattr(Service, "disconnect", lambda *_: None)
+    monkeypatch.setitem(level._ALLOWED, "clients", 0)
+    result = RUNNER.invoke(app, ["sim", "--level", "--seed", "1", "--minutes", "1", "--json"])
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["failed"] == 1
+    assert "n1 clients" in [growth["measure"] for growth in found["outcomes"][0]["grown"]]
+    assert "replay: raftline sim --level --seed 1 --minutes 1" in " ".join(result.stderr.split())

@@ -52,7 +52,10 @@ def check(
 
 
 Seeds = Annotated[
-    str | None, typer.Option(help="Seeds FIRST:STOP, STOP excluded.", show_default="0:100, or 0:1000 with --mutants")
+    str | None,
+    typer.Option(
+        help="Seeds FIRST:STOP, STOP excluded.", show_default="0:100, 0:1000 with --mutants, 0:24 with --level"
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Run this one seed.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
@@ -71,6 +74,10 @@ ScheduleFile = Annotated[
     Path | None, typer.Option("--schedule", help="Run the schedule in this file, which --minimize wrote.")
 ]
 Executor = Annotated[str, typer.Option(help="Where runs are carried out: processes (of this machine), ray.")]
+Level = Annotated[
+    bool, typer.Option("--level", help="Does anything grow? A virtual hour per seed at a fixed number of keys.")
+]
+Minutes = Annotated[float, typer.Option(min=1.0, help="With --level: virtual minutes per seed.")]
 Artifacts = Annotated[Path, typer.Option(help="Where a failing run's trace and history are written.")]
 
 
@@ -89,6 +96,8 @@ def sim(
     runs_max: Runs = 1000,
     schedule: ScheduleFile = None,
     executor: Executor = "processes",
+    level: Level = False,  # noqa: FBT002
+    minutes: Minutes = 60.0,
     artifacts: Artifacts = Path("artifacts"),
 ) -> None:
     """Run the code that ships under virtual time and injected faults, and check what it promises.
@@ -112,6 +121,8 @@ def sim(
         runs_max=runs_max,
         schedule=schedule,
         executor=executor,
+        level=level,
+        minutes=minutes,
         artifacts=artifacts,
     )
     raise typer.Exit(code)

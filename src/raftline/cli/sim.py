@@ -46,17 +46,23 @@ def run_sim(
     runs_max: int,
     schedule: Path | None,
     executor: str,
+    level: bool,
+    minutes: float,
     artifacts: Path,
 ) -> int:
     """Do what the options of `raftline sim` say; return the exit code."""
     if mutants:
         from raftline.cli.sim_mutants import list_mutants, run_catalogue  # noqa: PLC0415  a catalogue that other runs need not load
 
-        if only_list:
-            return list_mutants(as_json=as_json)
-        return run_catalogue(names, range(*_range(seeds or "0:1000")), jobs, as_json=as_json)
+        span = range(*_range(seeds or "0:1000"))
+        return list_mutants(as_json=as_json) if only_list else run_catalogue(names, span, jobs, as_json=as_json)
     if names:
         raise typer.BadParameter("names are for --mutants")
+    if level:
+        from raftline.cli.sim_level import run_level  # noqa: PLC0415  as above
+
+        chosen = range(*_range(seeds or "0:24")) if seed is None else range(seed, seed + 1)
+        return run_level(chosen, minutes, _executor(executor, jobs), as_json=as_json)
     scenario = Scenario(size=size, safety_s=safety_s)
     if schedule is not None:
         loaded = load_schedule(schedule)

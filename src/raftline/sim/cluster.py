@@ -144,6 +144,7 @@ class SimCluster:
         config_of: ConfigOf,
         make_machine: Callable[[], StateMachine],
         make_sessions: Callable[[], Sessions] = Sessions,
+        make_checkers: Callable[["SimCluster"], Any] = Checkers,
         disk_faults: DiskFaults = CALM_DISK,
         trace: Callable[[str, str, str], None] | None = None,
     ) -> None:
@@ -165,7 +166,7 @@ class SimCluster:
         self.relies_on_clocks = settings.lease_reads
         """Reads may be answered on a lease, so clocks have to keep to the drift that is set."""
         self.guards_lost_disks = settings.guard_lost_disk
-        self.checkers = Checkers(self)
+        self.checkers: Checkers = make_checkers(self)
         self.members = {name: Member(self, name, index) for index, name in enumerate(names)}
         """The machines that belong to the cluster now."""
         self.everybody = dict(self.members)

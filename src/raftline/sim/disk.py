@@ -193,6 +193,11 @@ class SimDisk:
         """Sizes of all files."""
         return sum(inode.size for inode in self.names.live.values())
 
+    @property
+    def open_files(self) -> int:
+        """How many files the present incarnation holds open."""
+        return self._mounted.open_count if self._mounted is not None else 0
+
     # --- for tests and nemeses --------------------------------------------------------------------------------------
 
     def flip_bit(self, path: str, offset: int, bit: int) -> None:
@@ -213,6 +218,8 @@ class SimFiles:
     def __init__(self, disk: SimDisk) -> None:
         self.disk = disk
         self.dead = False
+        self.open_count = 0
+        """Files that were opened and not closed."""
         self._locks: dict[str, SimLock] = {}
 
     def check_alive(self) -> SimDisk:
@@ -330,6 +337,7 @@ class SimFile:
         self._files = files
         self._inode = inode
         self._closed = False
+        files.open_count += 1
 
     def _disk(self) -> SimDisk:
         if self._closed:
@@ -429,6 +437,7 @@ class SimFile:
 
     def close(self) -> None:
         """Give the file back."""
+        self._files.open_count -= not self._closed
         self._closed = True
 
 

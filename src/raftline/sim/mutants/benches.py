@@ -11,6 +11,7 @@ from collections.abc import Callable
 from raftline.errors import RaftlineError
 from raftline.sim.acts import Act
 from raftline.sim.blame import place_of
+from raftline.sim.level import LevelPlan, run_level_seed
 from raftline.sim.log_walks import LogWalk
 from raftline.sim.mutants.scenes import SCENES
 from raftline.sim.nemesis import NemesisPlan
@@ -23,6 +24,7 @@ __all__ = ["BENCHES", "Bench"]
 
 _WALK_STEPS = 1500
 _LOG_STEPS = 150
+_LEVEL_MINUTES = 4.0
 
 Bench = Callable[[int], Outcome]
 
@@ -391,6 +393,19 @@ def _scene(name: str) -> Bench:
     return lambda seed: _watched(seed, lambda _outcome: SCENES[name](seed))
 
 
+def _level(seed: int) -> Outcome:
+    """Look whether anything grows over four virtual minutes."""
+    found = run_level_seed(seed, LevelPlan.of(_LEVEL_MINUTES))
+    return Outcome(
+        seed=seed,
+        error=found.error,
+        check=found.check,
+        where=found.where,
+        virtual_s=found.virtual_s,
+        cpu_s=found.cpu_s,
+    )
+
+
 BENCHES: dict[str, Bench] = {
     **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
     "walk": _walk,
@@ -400,6 +415,7 @@ BENCHES: dict[str, Bench] = {
     "walk_members": lambda seed: _walk(seed, _MEMBERS),
     "walk_lost_disks": lambda seed: _walk(seed, wipes=True),
     "log": _walk_log,
+    "level": _level,
     **{name: _scene(name) for name in SCENES},
 }
 """Name → seed → what came of it."""

@@ -9,6 +9,7 @@ from raftline.errors import ConfigError
 from raftline.sim.mutants import (
     election,
     flow,
+    growth,
     members,
     messages,
     persistence,
@@ -35,6 +36,7 @@ CATALOGUE: tuple[Mutant, ...] = (
     *sessions.MUTANTS,
     *members.MUTANTS,
     *flow.MUTANTS,
+    *growth.MUTANTS,
 )
 
 

@@ -1,0 +1,124 @@
+"""Clients' lasting connections to simulated nodes: the production service of each incarnation, without sockets.
+
+What a server process owns beside its node is here, too: clients come and go, statistics, the slow log, the timer that
+lets keys expire. Bytes take a moment in either direction; a connection ends with its node.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from raftline.kv.connection import Connection
+from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
+from raftline.kv.service import Service
+from raftline.runtime.node import Node
+from raftline.sim.cluster import Member, SimCluster
+from raftline.sim.node_loop import NodeLoop
+
+__all__ = ["Line", "Refusal", "ServiceDoor"]
+
+_TRAVEL_S = 0.0002
+_TICK_S = 0.1
+_pack: Callable[[tuple[bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+
+
+class Refusal(Exception):
+    """An error reply."""
+
+
+class _Served:
+    """One incarnation's service."""
+
+    def __init__(self, member: Member, node: Node, machine: KvMachine, loop: NodeLoop) -> None:
+        self.node = node
+        self.loop = loop
+        self.service = Service(node, machine, Limits(), member.clock, member.name, 6379)
+        loop.call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self.service.expire()
+        self.loop.call_later(_TICK_S, self._tick)
+
+
+class ServiceDoor:
+    """All services."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self._cluster = cluster
+        self._served: dict[str, _Served] = {}
+
+    def service(self, member: Member) -> Service | None:
+        """Return the service of a node that is ready."""
+        served = self._find(member)
+        return None if served is None else served.service
+
+    def connect(self, member: Member) -> "Line | None":
+        """Return a new connection to a node, None if it does not serve."""
+        served = self._find(member)
+        return None if served is None else Line(self._cluster, served)
+
+    def _find(self, member: Member) -> _Served | None:
+        node, loop, machine = member.node, member.loop, member.machine
+        if node is None or loop is None or not member.ready or not isinstance(machine, KvMachine):
+            return None
+        served = self._served.get(member.name)
+        if served is None or served.node is not node:
+            served = self._served[member.name] = _Served(member, node, machine, loop)
+        return served
+
+
+class Line:
+    """One connection; one command at a time. A node that dies never answers."""
+
+    def __init__(self, cluster: SimCluster, served: _Served) -> None:
+        self._world = cluster.world
+        self._served = served
+        self._reader = hiredis.Reader(replyError=Refusal)
+        self._connection: Connection | None = None
+        self._done: Callable[[Any], None] | None = None
+        served.loop.call_later(_TRAVEL_S, self._open)
+
+    def ask(self, words: tuple[bytes, ...], done: Callable[[Any], None]) -> None:
+        """Send a command; `done` gets its reply, a `Refusal` included, at most once."""
+        self._done = done
+        self._served.loop.call_later(_TRAVEL_S, self._feed, _pack(words))
+
+    def close(self) -> None:
+        """Hear nothing any more, and let the node know."""
+        self._done = None
+        self._served.loop.call_later(_TRAVEL_S, self._end)
+
+    def _open(self) -> None:
+        self._connection = self._served.service.connect("127.0.0.1:1", "127.0.0.1:2", self._on_ready)
+
+    def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._served.service.disconnect(connection)
+
+    def _feed(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.feed(data)
+            self._send(self._connection)
+
+    def _on_ready(self, connection: Connection) -> None:
+        self._served.loop.call_soon(self._turn, connection)
+
+    def _turn(self, connection: Connection) -> None:
+        if connection is self._connection:
+            connection.turn()
+            self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        output = connection.take_output()
+        if output:
+            self._world.call_later(_TRAVEL_S, self._receive, output)
+
+    def _receive(self, output: bytes) -> None:
+        self._reader.feed(output)
+        reply = self._reader.gets()
+        done, self._done = self._done, None
+        if done is not None:
+            done(reply)
