@@ -120,6 +120,11 @@ class Raft:
         return deadline if state.transfer is None else min(deadline, state.transfer.deadline)
 
     @property
+    def has_more(self) -> bool:
+        """Say whether the last `Ready` did not hold everything: more is committed than goes into one."""
+        return self.state.handed_out < self.state.commit
+
+    @property
     def takes_proposals(self) -> bool:
         """Say whether commands can be appended here now: this replica leads, and hands over to nobody."""
         return self.state.role is Role.LEADER and self.state.transfer is None
@@ -203,10 +208,10 @@ class Raft:
         """Return everything to do since the last call, None if there is nothing."""
         state = self.state
         leading = state.role is Role.LEADER
+        appends: list[Outgoing] = []
         if leading:
             lease.renew_lease(state)
-        appends = replication.plan_appends(state) if leading else []
-        if leading:
+            appends = replication.plan_appends(state)
             state.chunks_wanted += snapshots.plan_chunks(state)
         elif (question := plan_read_request(state)) is not None:
             state.out.append(question)

@@ -80,7 +80,7 @@ def start_round_if_due(state: RaftState) -> bool:
 def plan_read_request(state: RaftState) -> Outgoing | None:
     """Return a follower's request for all its waiting reads; repeated with a new number if no answer comes."""
     reads = state.reads
-    if state.role is not Role.FOLLOWER or state.leader is None:
+    if not (reads.asked or reads.waiting) or state.role is not Role.FOLLOWER or state.leader is None:
         return None
     overdue = reads.asked and state.now >= read_deadline(state)
     if (reads.asked and not overdue) or not (reads.waiting or overdue):

@@ -74,6 +74,8 @@ def plan_appends(state: RaftState) -> list[Outgoing]:
             or state.now >= _silent_until(state, progress)
             or progress.sent_round < state.reads.round
         )
+        if not must_say and progress.next_index > state.log.last_index:
+            continue
         while True:
             wanted = _bytes_allowed(state, progress)
             if wanted and progress.next_index <= state.log.disk_index and not progress.fetched:

@@ -86,6 +86,8 @@ def _is_first_start(state: RaftState) -> bool:
 
 def _advance_commit(state: RaftState) -> None:
     """A majority stores an entry of my own term: it and all before it are committed (§5.4.2, B11)."""
+    if state.commit == state.log.last_index:
+        return
     stored = {node: progress.match_index for node, progress in state.progress.items()}
     stored[state.me] = state.persisted
     index = agreed(state.membership, stored)

@@ -1,9 +1,12 @@
-"""What can be told of a socket's address: how it is written, and whether only this machine reaches it."""
+"""What is to know of a client's socket: how its address is written, who reaches it, whether the other end lives."""
 
 import ipaddress
+import socket
 from typing import Any
 
-__all__ = ["address_text", "is_loopback"]
+__all__ = ["address_text", "is_loopback", "keep_alive"]
+
+_KEEPALIVE_S = 300
 
 
 def is_loopback(host: str) -> bool:
@@ -22,3 +25,11 @@ def address_text(address: Any) -> str:
         host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
         return f"{host}:{address[1]}"
     return str(address or "")
+
+
+def keep_alive(sock: socket.socket | None) -> None:
+    """Let the system find out about peers that vanished without a word."""
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)

@@ -71,7 +71,6 @@ class Connection:
         "_on_ready",
         "_out",
         "_out_bytes",
-        "_parser",
         "_reading",
         "_reads",
         "_settling",
@@ -83,6 +82,7 @@ class Connection:
         "is_abandoned",
         "is_at_end",
         "is_output_blocked",
+        "parser",
     )
 
     def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
@@ -93,7 +93,7 @@ class Connection:
         self._on_ready = on_ready
         self._calls = client.server.statistics.calls
         self._slow = SlowWatch(client)
-        self._parser = RequestParser(limits)
+        self.parser = RequestParser(limits)
         self._input: deque[bytes] = deque()
         self._commands: deque[Arguments] = deque()
         self._backlog_bytes = 0
@@ -131,8 +131,10 @@ class Connection:
         self._is_ready = False
         if self.is_abandoned:
             return
-        self._collect()
-        self._carry_out_commands()
+        if self._slots:
+            self._collect()
+        if self._commands or self._input:
+            self._carry_out_commands()
         if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
             self._reading, self._reads = self._reads, []
             try:
@@ -159,7 +161,7 @@ class Connection:
         self._reads = []
         self._reading = []
         self._out = []
-        self._parser = RequestParser(self._limits)
+        self.parser = RequestParser(self._limits)
         if self._task is not None:
             self._task.cancel()
 
@@ -181,19 +183,19 @@ class Connection:
         return self._backlog_bytes >= _BACKLOG_BYTES_MAX
 
     @property
-    def parsed_count(self) -> int:
-        """Return how many requests were complete so far."""
-        return self._parser.parsed_count
+    def is_in_order(self) -> bool:
+        """Say whether nothing but replies has to be looked after: no end, no backlog, no half-received request."""
+        return not (self.is_at_end or self.client.closing or self.parser.is_amid_request or self.has_backlog)
 
     @property
     def partial_bytes(self) -> int:
         """Return the memory that a half-received request takes, 0 if there is none."""
-        return self._parser.partial_bytes
+        return self.parser.partial_bytes
 
     @property
     def waits_for_bytes(self) -> bool:
         """Say whether a half-received request lacks bytes that have not come, not bytes that wait here to be parsed."""
-        return self._parser.partial_bytes > 0 and not self._input
+        return self.parser.partial_bytes > 0 and not self._input
 
     def push(self, data: bytes) -> None:
         """Send what was not asked for, in the client's protocol, behind the replies that are known."""
@@ -226,8 +228,7 @@ class Connection:
     def _on_tick(self, outcome: bytes | Exception) -> None:
         """The log's time advanced; look again, and this time take its word for what is expired."""
         if isinstance(outcome, Exception):
-            self._fail_reads(outcome)
-            self._be_ready()
+            self._on_readable_after_tick(outcome)
         else:
             self._node.submit_read(self._on_readable_after_tick)
 
@@ -264,7 +265,7 @@ class Connection:
             else:
                 commands.popleft()
                 count += 1
-        if not (self._is_free or client.is_authenticated) and self._parser.partial_bytes > _STRANGERS_BYTES_MAX:
+        if not (self._is_free or client.is_authenticated) and self.parser.partial_bytes > _STRANGERS_BYTES_MAX:
             self._on_protocol_error("unauthenticated bulk length")
         client.pending = len(self._slots)
         client.server.statistics.commands += count
@@ -273,11 +274,11 @@ class Connection:
         """Parse a slice of input; return False if there is none."""
         if not self._input:
             self._backlog_bytes = 0
-            if self._parser.error is not None:
-                self._on_protocol_error(self._parser.error)
+            if self.parser.error is not None:
+                self._on_protocol_error(self.parser.error)
             return False
         data = self._input.popleft()
-        parser = self._parser
+        parser = self.parser
         self._is_large = len(data) > self._limits.key_bytes_max or parser.partial_bytes > 0
         self._commands.extend(parser.feed(data))
         self._backlog_bytes = sum(map(len, self._input)) + len(data)
@@ -484,8 +485,7 @@ class Connection:
         """Move the replies that are next and known to the output, in the client's protocol."""
         slots = self._slots
         out = self._out
-        size = 0
-        is_old = self.client.protocol == 2
+        size, is_old = 0, self.client.protocol == 2
         if self._slow.marks:
             self._slow.look()
         while slots and (reply := slots[0].reply) is not None:
@@ -497,3 +497,4 @@ class Connection:
         self._out_bytes += size
         if not slots:
             self._held_bytes = 0
+        self.client.pending = len(slots)

@@ -16,9 +16,6 @@ from raftline.replica.state_machine import StateMachine
 
 __all__ = ["TICK_COMMAND", "KvMachine", "encode_command"]
 
-_DUE_KEYS_MAX = 20
-"""Expired keys that any command removes in passing, at most."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
@@ -44,13 +41,7 @@ class KvMachine(StateMachine):
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Carry out one command and return its RESP3 reply."""
         store = self.store
-        if time_ms > store.time_ms:  # noqa: PLR1730  max() takes three times as long, on every command
-            store.time_ms = time_ms
-        store.index = index
-        if store.next_due_ms <= store.time_ms:
-            store.remove_due(_DUE_KEYS_MAX)
-        if store.has_garbage:
-            store.release_garbage()
+        store.begin(index, time_ms)
         try:
             args = _decode(command)
             write = WRITES[args[0]]

@@ -6,7 +6,6 @@ the loop is written in the next one, one write per connection, and one sweeper l
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import structlog
 
 from raftline.errors import ConfigError
-from raftline.kv.addresses import address_text, is_loopback
+from raftline.kv.addresses import address_text, is_loopback, keep_alive
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
@@ -33,7 +32,6 @@ __all__ = ["KvServer"]
 _TICK_S = 0.1
 _SWEEP_S = 1.0
 _BACKLOG = 1024
-_KEEPALIVE_S = 300
 _QUIET_S = 0.05
 _STOP_S = 1.0
 _CLOSE_S = 10.0
@@ -295,9 +293,11 @@ class _Protocol(asyncio.Protocol):
         "_is_draining",
         "_is_fresh",
         "_is_paused",
+        "_now_ms",
         "_partial_after",
         "_partial_bytes",
         "_server",
+        "_statistics",
         "_transport",
         "has_ended",
     )
@@ -319,6 +319,7 @@ class _Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         service = self._server.service
+        self._statistics, self._now_ms = service.statistics, service.now_ms
         self._server.on_connected(self)
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if self._server.is_closed_to(peer):
@@ -331,7 +332,7 @@ class _Protocol(asyncio.Protocol):
             return
         self._connection.client.kill = self.abort
         self._transport.set_write_buffer_limits(high=service.limits.output_pause_bytes)
-        _keep_alive(transport.get_extra_info("socket"))
+        keep_alive(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         connection = self._connection
@@ -342,8 +343,8 @@ class _Protocol(asyncio.Protocol):
                     self._server.on_tls_for_plain(connection.client.address)
                     self._refuse(_SPEAK_PLAIN)
                     return
-            self._server.service.statistics.input_bytes += len(data)
-            connection.client.last_ms = self._server.service.now_ms()
+            self._statistics.input_bytes += len(data)
+            connection.client.last_ms = self._now_ms()
             connection.feed(data)
             connection.is_at_end = connection.is_at_end or self._is_draining
             self._settle(connection)
@@ -440,11 +441,17 @@ class _Protocol(asyncio.Protocol):
         transport = self._transport
         output = connection.take_output()
         if output and not transport.is_closing():
-            self._server.service.statistics.output_bytes += len(output)
+            self._statistics.output_bytes += len(output)
             transport.write(output)
             if connection.is_output_blocked and transport.get_write_buffer_size() > connection.client.output_bytes_max:
                 self.on_too_slow()
                 return
+        if not connection.is_in_order or self._is_paused or self._partial_bytes:
+            self._look_after(connection)
+
+    def _look_after(self, connection: Connection) -> None:
+        """See to an end, to a backlog, to half a request: seldom needed, so ordinary replies do not pay for it."""
+        transport = self._transport
         if transport.is_closing():
             return
         if connection.is_finished:
@@ -454,11 +461,8 @@ class _Protocol(asyncio.Protocol):
                 self.close()
             return
         if connection.has_backlog != self._is_paused:
-            self._is_paused = not self._is_paused
-            if self._is_paused:
-                transport.pause_reading()
-            else:
-                transport.resume_reading()
+            self._is_paused = connection.has_backlog
+            (transport.pause_reading if self._is_paused else transport.resume_reading)()
         partial_bytes = connection.partial_bytes
         if partial_bytes or self._partial_bytes:
             self._note_partial(connection, partial_bytes)
@@ -475,19 +479,11 @@ class _Protocol(asyncio.Protocol):
         elif not connection.waits_for_bytes:
             server.unwatch(self)
             self._partial_after = -1
-        elif connection.parsed_count != self._partial_after:
-            self._partial_after = connection.parsed_count
+        elif connection.parser.parsed_count != self._partial_after:
+            self._partial_after = connection.parser.parsed_count
             server.watch(self, server.service.limits.receive_s_max)
 
     def _refuse(self, reply: bytes) -> None:
         """Say why, and close."""
         self._transport.write(reply)
         self.close()
-
-
-def _keep_alive(sock: socket.socket | None) -> None:
-    """Let the system find out about peers that vanished without a word."""
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)

@@ -48,6 +48,7 @@ IN_SESSION = 1
 OPEN_SESSION = 2
 _CHANGE = b"\x03"
 _TRANSFER = b"\x04"
+_CONTROLS = frozenset({_CHANGE, _TRANSFER})
 USE_VERSION = 5
 CLOSE_SESSION = 6
 HISTORY_LOST = 7
@@ -121,7 +122,7 @@ def transfer_leadership(to: NodeId | None) -> bytes:
 
 def is_control(command: bytes) -> bool:
     """Say whether a wrapped command is a request to the leader itself and no entry."""
-    return command[:1] in {_CHANGE, _TRANSFER}
+    return command[:1] in _CONTROLS
 
 
 def control_event(command: bytes, request_id: int) -> ChangeRequested | TransferRequested | None:

@@ -25,6 +25,7 @@ from raftline.replica.commands import (
     change_membership,
     close_session,
     open_session,
+    plain,
     transfer_leadership,
     wrapped,
 )
@@ -55,6 +56,7 @@ __all__ = ["Node", "Ports"]
 
 _log = structlog.get_logger("raftline.node")
 _GROUP: GroupId = 0
+_CONSISTENCIES: tuple[str, ...] = get_args(Consistency)
 _DRAWN_END = 1 << 53
 """As many as a random number between 0 and 1 can tell apart, and as every client's numbers can hold."""
 
@@ -310,7 +312,8 @@ class Node:
         sequence: int = 0,
     ) -> None:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
-        self._running().submit(wrapped(command, session, sequence), done)
+        group = self._group or self._running()
+        group.submit(plain(command) if session is None else wrapped(command, session, sequence), done)
 
     def submit_read(
         self,
@@ -322,9 +325,10 @@ class Node:
         if consistency == "lease" and not self.config.core.lease_reads:
             how = "set CoreConfig.lease_reads (a server: --reads lease) on all members"
             raise ConfigError(f"reads on a lease are switched off: {how}")
-        if consistency not in get_args(Consistency):
-            raise ConfigError(f"consistency {consistency!r} is none of {', '.join(get_args(Consistency))}")
-        self._running().submit_read(done, consistency, staleness_s_max)
+        if consistency not in _CONSISTENCIES:
+            raise ConfigError(f"consistency {consistency!r} is none of {', '.join(_CONSISTENCIES)}")
+        group = self._group or self._running()
+        group.submit_read(done, consistency, staleness_s_max)
 
     @property
     def is_leader(self) -> bool:

@@ -5,6 +5,7 @@ the requests came, because all of them wait equally long.
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -54,7 +55,11 @@ class Proposal(Request):
     def __init__(
         self, command: bytes, done: Callable[[bytes | Exception], None], deadline: float, term: Term | None = None
     ) -> None:
-        super().__init__(done, deadline, len(command))
+        # Made for every command: the fields of `Request` are set here, which saves a call.
+        self.done = done
+        self.deadline = deadline
+        self.size_bytes = len(command)
+        self.may_take_effect = False
         self.command = command
         self.is_control = is_control(command)
         self.term = term
@@ -78,7 +83,10 @@ class Read(Request):
         consistency: Consistency = "linearizable",
         staleness_s_max: float = 0.0,
     ) -> None:
-        super().__init__(done, deadline, 0)
+        self.done = done  # as above
+        self.deadline = deadline
+        self.size_bytes = 0
+        self.may_take_effect = False
         self.consistency = consistency
         self.staleness_s_max = staleness_s_max
         self.fresh_at = float("inf")
@@ -88,20 +96,28 @@ class Read(Request):
 class Deadlines:
     """Requests in the order of their deadlines, with what they hold in memory.
 
-    Invariant: a request leaves at the latest when its deadline has passed and it was swept.
+    Invariants: at most `count_max` of them, with `bytes_max` unless there is only one; a request leaves at the latest
+    when its deadline has passed and it was swept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count_max: int = sys.maxsize, bytes_max: int = sys.maxsize) -> None:
         self._requests: deque[Request] = deque()
+        self._count_max = count_max
+        self._bytes_max = bytes_max
         self.size_bytes = 0
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def add(self, request: Request) -> None:
-        """Watch one more request; its deadline is not before those already watched."""
-        self._requests.append(request)
-        self.size_bytes += request.size_bytes
+    def add(self, request: Request) -> bool:
+        """Watch one more request, whose deadline is not before those already watched; False: there are too many."""
+        requests = self._requests
+        size_bytes = self.size_bytes + request.size_bytes
+        if len(requests) >= self._count_max or (size_bytes > self._bytes_max and requests):
+            return False
+        requests.append(request)
+        self.size_bytes = size_bytes
+        return True
 
     @property
     def is_idle(self) -> bool:

@@ -68,6 +68,11 @@ class Stages:
         """Return the stages that a node measures, in the order in which a write passes them."""
         return {name: getattr(self, name) for name in STAGES if name != "reply"}
 
+    @property
+    def is_following(self) -> bool:
+        """Say whether there is a batch to look for."""
+        return self._index != 0
+
     def on_queued(self) -> None:
         """Note that a command came while none waited."""
         self._queued_at = self._clock()

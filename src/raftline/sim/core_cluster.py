@@ -300,6 +300,7 @@ class CoreNode:
             if ready is None:
                 return
             self._cluster.on_ready(self, ready)
+            assert self.core.has_more or self.core.take_ready() is None, "has_more knows whether a Ready was everything"
             self._carry_out(ready)
         raise SafetyViolation(f"{self.name} has something to do for ever")
 

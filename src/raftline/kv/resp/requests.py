@@ -52,6 +52,11 @@ class RequestParser:
         """Commands that were complete so far."""
 
     @property
+    def is_amid_request(self) -> bool:
+        """Say whether part of a request was received, and not all of it."""
+        return bool(self._missing or self._buffer)
+
+    @property
     def partial_bytes(self) -> int:
         """Return the memory that a half-received request takes; 0 between requests."""
         if not self._buffer and not self._missing:

@@ -404,7 +404,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            self.time_ms = max(self.time_ms, entry.time_ms)\n",
                 "            self.time_ms = entry.time_ms\n",
             ),
-            Patch("raftline.kv.machine", "        if time_ms > store.time_ms:  # noqa", "        if time_ms:  # noqa"),
+            Patch("raftline.kv.store", "        if time_ms > self.time_ms:  # noqa", "        if time_ms:  # noqa"),
         ),
         bench="expiry",
     ),
