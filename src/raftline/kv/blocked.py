@@ -6,14 +6,13 @@ is popped for it, unless the pop is on its way already.
 
 import asyncio
 from functools import partial
-from typing import Any
 
 from raftline.kv.client import Client
 from raftline.kv.commands.blocking import FORMS, Form, require_timeout_s
 from raftline.kv.commands.command import Arguments, Command, Refused, TaskFunction
-from raftline.kv.machine import encode_command
 from raftline.kv.ports import KvNode
-from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.proposals import propose, settle
+from raftline.kv.refusals import read_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY
 from raftline.kv.waiting import Waiter
 
@@ -40,7 +39,7 @@ async def _carry_out(command: Command, node: KvNode, client: Client, args: Argum
         is_certain = False
         while waiter.end is None:
             if waiting.is_worth_trying(waiter):
-                reply = await _propose(node, client, args)
+                reply = await propose(node, client, args)
                 if reply not in _NOTHING:
                     return reply
                 is_certain = False
@@ -59,7 +58,7 @@ async def _carry_out(command: Command, node: KvNode, client: Client, args: Argum
             if not keys:
                 continue
             waiter.is_popping, waiter.was_filled = True, False
-            reply = await _propose(node, client, form.narrowed(args, keys))
+            reply = await propose(node, client, form.narrowed(args, keys))
             if reply not in _NOTHING:
                 return reply
             waiter.is_popping = False
@@ -91,7 +90,7 @@ async def _carry_out_once(
                     raise Refused(waiter.end or NULL)
             if waiter.end is None and (keys := waiting.filled(waiter)):
                 args = form.narrowed(args, keys)
-        return await _propose(node, client, args, session, sequence)
+        return await propose(node, client, args, session, sequence)
     finally:
         _end(client, waiter)
 
@@ -111,28 +110,10 @@ def _end(client: Client, waiter: Waiter) -> None:
     client.server.waiting.remove(waiter)
 
 
-async def _propose(
-    node: KvNode, client: Client, args: Arguments, session: int | None = None, sequence: int = 0
-) -> bytes:
-    """Return what a write came to; raises `Refused` if that is not known, or it was not taken."""
-    answered: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
-    node.submit(encode_command(args), partial(_settle, answered), session, sequence)
-    outcome = await answered
-    if isinstance(outcome, Exception):
-        client.server.statistics.failed_requests += 1
-        raise Refused(write_refusal(outcome))
-    return outcome
-
-
 async def _until_readable(node: KvNode) -> None:
     """Return when the local store holds everything that was answered before; raises `Refused`."""
     answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    node.submit_read(partial(_settle, answered))
+    node.submit_read(partial(settle, answered))
     failure = await answered
     if failure is not None:
         raise Refused(read_refusal(failure))
-
-
-def _settle(answered: "asyncio.Future[Any]", outcome: object) -> None:
-    if not answered.done():
-        answered.set_result(outcome)

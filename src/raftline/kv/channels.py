@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 
 from raftline.kv.acl.rights import may_listen
 from raftline.kv.client import Client
+from raftline.kv.commands.command import Arguments, WriteFunction
 from raftline.kv.commands.glob import compile_glob
+from raftline.kv.events import EXPIRED, KEY_EVENT, KEY_SPACE, MISSED, Event, watch_write
 from raftline.kv.resp.replies import bulk
 from raftline.kv.store import Store
 
@@ -124,6 +126,32 @@ class Channels:
             for pattern, matches in self._matchers.items():
                 if matches(channel):
                     self._send(self._by_name[PATTERN][pattern], (PATTERN.message, pattern, channel, message))
+
+    def carry_out(self, write: WriteFunction, args: Arguments) -> bytes:
+        """Carry a write out, return its reply, and tell of its events those that are to be told."""
+        store = self._store
+        if not store.notify:
+            return write(store, args, store.time_ms)
+        return watch_write(store, write, args, store.time_ms, self._tell)
+
+    def on_expired(self, keys: list[bytes]) -> None:
+        """Tell that keys were removed because they expired."""
+        if self._store.notify:
+            for key in keys:
+                self._tell(Event(*EXPIRED, key))
+
+    def on_missed(self, key: bytes) -> None:
+        """Tell that a key was read that is not there."""
+        if self._store.notify:
+            self._tell(Event(*MISSED, key))
+
+    def _tell(self, event: Event) -> None:
+        flags = self._store.notify
+        if event.kind in flags:
+            if KEY_SPACE in flags:
+                self.on_message(b"__keyspace@0__:" + event.key, event.name)
+            if KEY_EVENT in flags:
+                self.on_message(b"__keyevent@0__:" + event.name, event.key)
 
     def _send(self, listeners: Iterable[Client], words: tuple[bytes, ...]) -> None:
         texts = b"".join(map(bulk, words))

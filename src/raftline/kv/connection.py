@@ -16,6 +16,7 @@ from raftline.kv.blocked import once_waiting
 from raftline.kv.client import Client
 from raftline.kv.commands.command import (
     Arguments,
+    Deferred,
     LocalFunction,
     ReadFunction,
     Refused,
@@ -406,6 +407,10 @@ class Connection:
             reply = function(client, args)
         except Refused as refused:
             reply = refused.reply
+        except Deferred as deferred:
+            client.skip_reply = skipped
+            self._start_task(deferred.function, args)
+            return
         except Unsettled:
             client.skip_reply = skipped
             self._start_read(lambda _store, again, _now_ms: function(client, again), Settled(args))

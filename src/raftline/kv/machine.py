@@ -8,6 +8,7 @@ import msgspec
 
 from raftline.kv.commands.command import Command, Refused
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
+from raftline.kv.proposals import encode_command
 from raftline.kv.resp.replies import error
 from raftline.kv.restore import Restorer
 from raftline.kv.snapshot import Snapshot
@@ -16,15 +17,9 @@ from raftline.replica.state_machine import StateMachine
 
 __all__ = ["TICK_COMMAND", "KvMachine", "encode_command"]
 
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 _MALFORMED = error("ERR malformed command in the log")
-
-
-def encode_command(args: list[bytes]) -> bytes:
-    """Return the form in which a command stands in the log."""
-    return _encode(args)
 
 
 TICK_COMMAND = encode_command([TICK_NAME])
@@ -48,6 +43,8 @@ class KvMachine(StateMachine):
         except (msgspec.MsgspecError, IndexError, KeyError):
             return _refuse(command)
         try:
+            if store.listener is not None:
+                return store.listener.carry_out(write, args)
             return write(store, args, store.time_ms)
         except Refused as refused:
             return refused.reply

@@ -63,6 +63,7 @@ class Restorer:
         self._store.time_ms = header.time_ms
         self._store.users.load(header.users)
         self._store.last_token = header.last_token
+        self._store.notify = header.notify
 
     def _load(self, slot: int, record: Record) -> None:
         if record.kind != KIND_STRING:

@@ -1,7 +1,7 @@
 """The store as of one moment, in chunks that are made between later commands; the format of those chunks.
 
 Copy on write: a snapshot shares the slots' dictionaries with the store, and takes its own copy of a slot just before
-it changes. Chunk 1 is `[format, time_ms, count, users, last_token]`. Every other chunk is an array of
+it changes. Chunk 1 is `[format, time_ms, count, users, last_token, notify]`. Every other chunk is an array of
 `[slot, records]`, in the order of slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of
 insertion. The value of a record with `more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records or
 members a chunk. Kinds: string 0, list 1, set 2, hash 3, sorted set 4, lock 5. The value of a string's record is a piece
@@ -53,6 +53,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     count: int
     users: tuple[User, ...] = ()
     last_token: int = 0
+    notify: bytes = b""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):

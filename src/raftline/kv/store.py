@@ -6,7 +6,7 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 """
 
 from binascii import crc_hqx
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
@@ -56,10 +56,19 @@ class Waited(Protocol):
 
 
 class Listener(Protocol):
-    """Who hands messages on; nothing that it does changes the store."""
+    """Who hands messages on; nothing that it does changes the store, or a reply."""
 
     def on_message(self, channel: bytes, message: bytes, *, is_shard: bool = False) -> None:
         """Hand on a message that was published."""
+
+    def carry_out(self, write: Callable[["Store", list[bytes], int], bytes], args: list[bytes]) -> bytes:
+        """Carry a write out, return its reply, and hand on what it did."""
+
+    def on_expired(self, keys: list[bytes]) -> None:
+        """Hand on that keys were removed because they expired."""
+
+    def on_missed(self, key: bytes) -> None:
+        """Hand on that a key was read that is not there."""
 
 
 class ExpiryPending(Exception):
@@ -85,6 +94,7 @@ class Store:
         "index",
         "last_token",
         "listener",
+        "notify",
         "time_ms",
         "used_bytes",
         "users",
@@ -110,6 +120,8 @@ class Store:
         """Who may log in, and what each may do; FLUSHALL leaves them alone."""
         self.waited: Waited | None = None
         """This node's own, no part of the state: set while somebody waits for a key to be filled."""
+        self.notify = b""
+        """Which events are told to those who listen: letters of `notify-keyspace-events`; part of the state."""
         self.listener: Listener | None = None
         """This node's own, too: set while somebody listens to a channel."""
         self.expired_count = 0
@@ -142,7 +154,13 @@ class Store:
                     return None
                 if deadline_ms <= now_ms:
                     raise ExpiryPending
+        elif self.listener is not None:
+            self.listener.on_missed(key)
         return value
+
+    def is_overdue(self, key: bytes) -> bool:
+        """Say whether `key` is expired and was not removed yet."""
+        return self._deadlines[slot_of(key)].get(key, NEVER_MS) <= self.time_ms
 
     def deadline_ms(self, key: bytes) -> int | None:
         """Return when `key` expires, None if never; the key need not be alive."""
@@ -277,7 +295,7 @@ class Store:
         self._values = loaded._values  # noqa: SLF001  another store's
         self._deadlines, self._queue = loaded._deadlines, loaded._queue  # noqa: SLF001  likewise
         self.users.load(loaded.users.dump())
-        self.last_token = loaded.last_token
+        self.last_token, self.notify = loaded.last_token, loaded.notify
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
         if self.waited is not None:
             self.waited.on_replaced()
@@ -323,6 +341,8 @@ class Store:
             self.used_bytes -= DEADLINE_BYTES
             self._remove(slot, key)
         self.expired_count += len(due)
+        if due and self.listener is not None:
+            self.listener.on_expired(due)
         return len(due)
 
     @property
@@ -402,7 +422,7 @@ class Store:
         self._epoch += 1
         frozen = FrozenSlots(self._values, self._deadlines)
         self._frozen.append(frozen)
-        header = Header(FORMAT, self.time_ms, self.count, self.users.dump(), self.last_token)
+        header = Header(FORMAT, self.time_ms, self.count, self.users.dump(), self.last_token, self.notify)
         return Snapshot(frozen, header, self._on_snapshot_end)
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:

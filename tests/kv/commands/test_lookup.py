@@ -2,6 +2,7 @@
 
 from raftline.kv.acl.rights import rows_of
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
+from raftline.kv.commands.server import NOTIFY_NAME
 from raftline.kv.commands.table import COMMANDS
 
 
@@ -20,4 +21,6 @@ def test_the_internal_tick_is_not_a_command() -> None:
     """What servers say to each other stands in the log's table, not in the clients'."""
     assert TICK_NAME in WRITES
     assert find_command([TICK_NAME]) is None
-    assert set(WRITES) - {TICK_NAME} == {row.wire_name for row in rows_of(COMMANDS) if row.write}
+    assert NOTIFY_NAME in WRITES
+    assert find_command([NOTIFY_NAME]) is None
+    assert set(WRITES) - {TICK_NAME, NOTIFY_NAME} == {row.wire_name for row in rows_of(COMMANDS) if row.write}

@@ -18,6 +18,7 @@ __all__ = [
     "Arguments",
     "Check",
     "Command",
+    "Deferred",
     "LocalFunction",
     "ReadFunction",
     "Refused",
@@ -54,6 +55,14 @@ class Refused(Exception):
 
 class Unsettled(Exception):
     """What this node knows is not enough to refuse a local command: it is asked again, as a read, with `Settled`."""
+
+
+class Deferred(Exception):
+    """A local command goes on as a task."""
+
+    def __init__(self, function: TaskFunction) -> None:
+        super().__init__(function)
+        self.function = function
 
 
 class Settled(list[bytes]):

@@ -1,6 +1,6 @@
 """From arguments to the row of the command table, and the rows that no client may use."""
 
-from raftline.kv.commands import keys
+from raftline.kv.commands import keys, server
 from raftline.kv.commands.command import Arguments, Command, WriteFunction
 from raftline.kv.commands.table import COMMANDS
 
@@ -17,6 +17,7 @@ WRITES: dict[bytes, WriteFunction] = {
         if row.write is not None
     },
     TICK_NAME: keys.tick,
+    server.NOTIFY_NAME: server.set_notify,
 }
 """What may stand in the log: upper-case name → function."""
 

@@ -1,18 +1,37 @@
 """Commands about the server: CONFIG, as far as clients and tools ask. INFO has a file of its own."""
 
+from functools import partial
+
 from raftline.kv.client import Client
-from raftline.kv.commands.command import Arguments
+from raftline.kv.commands.command import Arguments, Deferred
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.commands.info import resident_bytes
+from raftline.kv.events import flags_text, parse_flags
 from raftline.kv.memory import parse_memory
+from raftline.kv.ports import KvNode
+from raftline.kv.proposals import propose
 from raftline.kv.resp.replies import OK, bulk, double, error, integer, mapping, shown, verbatim
 from raftline.kv.slots import SLOT_COUNT
+from raftline.kv.store import Store
 
-__all__ = ["config_get", "config_resetstat", "config_rewrite", "config_set", "memory_doctor", "memory_stats"]
+__all__ = [
+    "NOTIFY_NAME",
+    "config_get",
+    "config_resetstat",
+    "config_rewrite",
+    "config_set",
+    "memory_doctor",
+    "memory_stats",
+    "set_notify",
+]
 
 _FAILED = "ERR CONFIG SET failed (possibly related to argument '{}') - {}"
 _FIXED = "this setting is given to each server when it starts (raftline server --help lists them)"
 _NEAR = 0.9
+_NOTIFY = b"notify-keyspace-events"
+NOTIFY_NAME = b"RAFTLINE.NOTIFY"
+"""In the log: sets `notify-keyspace-events`; proposed by CONFIG SET, never taken from a client."""
+_NO_EVENT = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."
 _NO_MEMORY = "argument must be a memory value"
 _ONLY_POLICY = "only noeviction is supported: no key is ever removed to make room"
 _WRONG_COUNT = error("ERR wrong number of arguments for 'config|set' command")
@@ -33,7 +52,7 @@ def config_get(client: Client, args: Arguments) -> bytes:
 
 
 def config_set(client: Client, args: Arguments) -> bytes:
-    """CONFIG SET name value [name value ...]: all of them or none, on this node, until it is started again."""
+    """CONFIG SET name value [name value ...]: all of them or none; `notify-keyspace-events` holds on every node."""
     if len(args) % 2:
         return _WRONG_COUNT
     chosen: dict[bytes, bytes] = {}
@@ -50,6 +69,21 @@ def config_set(client: Client, args: Arguments) -> bytes:
     limit = parse_memory(chosen.get(b"maxmemory", b""))
     if limit is not None:
         client.server.memory.bytes_max = limit
+    if _NOTIFY in chosen:
+        raise Deferred(partial(_propose_notify, chosen[_NOTIFY]))
+    return OK
+
+
+async def _propose_notify(flags: bytes, node: KvNode, client: Client, _args: Arguments) -> bytes:
+    return await propose(node, client, [NOTIFY_NAME, flags])
+
+
+def set_notify(store: Store, args: Arguments, _time_ms: int) -> bytes:
+    """RAFTLINE.NOTIFY flags: which events every node tells those who listen."""
+    flags = parse_flags(args[1])
+    if flags is None:
+        return error(_FAILED.format(_NOTIFY.decode(), _NO_EVENT))
+    store.notify = flags
     return OK
 
 
@@ -59,6 +93,8 @@ def _wrong(name: bytes, value: bytes) -> str | None:
         return None if parse_memory(value) is not None else _NO_MEMORY
     if name == b"maxmemory-policy":
         return None if value.lower() == b"noeviction" else _ONLY_POLICY
+    if name == _NOTIFY:
+        return None if parse_flags(value) is not None else _NO_EVENT
     return _FIXED
 
 
@@ -120,6 +156,7 @@ def _parameters(client: Client) -> dict[str, str]:
         "maxclients": str(limits.clients_max),
         "maxmemory": str(client.server.memory.bytes_max),
         "maxmemory-policy": "noeviction",
+        "notify-keyspace-events": flags_text(client.server.store.notify).decode(),
         "port": str(facts.port),
         "proto-max-bulk-len": str(limits.value_bytes_max),
         "save": "",

@@ -74,7 +74,8 @@ def _add_config(rows: Rows) -> None:
                 "config|set",
                 -4,
                 "name value [name value ...]",
-                "Change `maxmemory` on this node until it starts again; other settings are given when it starts.",
+                "Change `maxmemory` on this node until it starts again, or `notify-keyspace-events`, through "
+                "the log, on all nodes for good; other settings are given when a server starts.",
                 local=server.config_set,
                 flags="admin",
                 since="2.0.0",
