@@ -98,18 +98,16 @@ class Connection:
         self._input: deque[bytes] = deque()
         self._commands: deque[Arguments] = deque()
         self._backlog_bytes = 0
-        self._is_large = False
+        self._is_large = self._is_ready = False
         self._is_free = client.server.guard.is_free(client)
         self._settling: Slot | None = None
         self._slots: deque[Slot] = deque()
         self._reads: list[Read] = []
         self._reading: list[Read] = []
-        self._writes = 0
+        self._writes = self._held_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._held_bytes = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._is_ready = False
         self.is_output_blocked = False
         """The owner cannot send more at the moment; nothing further is carried out until it can."""
         self.is_at_end = False
@@ -149,8 +147,7 @@ class Connection:
         out = self._out
         if not out:
             return b""
-        self._out = []
-        self._out_bytes = 0
+        self._out, self._out_bytes = [], 0
         return out[0] if len(out) == 1 else b"".join(out)
 
     def abandon(self) -> None:
@@ -159,9 +156,7 @@ class Connection:
         self._input.clear()
         self._commands.clear()
         self._slots.clear()
-        self._reads = []
-        self._reading = []
-        self._out = []
+        self._reads, self._reading, self._out = [], [], []
         self.parser = RequestParser(self._limits)
         if self._task is not None:
             self._task.cancel()

@@ -6,19 +6,20 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 """
 
 from binascii import crc_hqx
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 from zlib import crc32
 
 from raftline.kv.acl.users import Users
 from raftline.kv.deadlines import NEVER_MS, Deadlines
+from raftline.kv.hooks import Listener, Waited
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.snapshot import FORMAT, FrozenSlots, Header, Snapshot
 from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
 
-__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "ExpiryPending", "Listener", "Store", "Waited"]
+__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "ExpiryPending", "Store"]
 
 C = TypeVar("C", bound=Container)
 
@@ -43,32 +44,6 @@ _SCAN_SORT_MIN = 512
 
 _LARGE_MEMBERS = 1024
 """A container with more members gives its memory back little by little."""
-
-
-class Waited(Protocol):
-    """Who wants to know when keys are filled; nothing that it does changes the store."""
-
-    def on_filled(self, key: bytes) -> None:
-        """Note that `key` holds a container that it did not hold before."""
-
-    def on_replaced(self) -> None:
-        """Note that everything was replaced."""
-
-
-class Listener(Protocol):
-    """Who hands messages on; nothing that it does changes the store, or a reply."""
-
-    def on_message(self, channel: bytes, message: bytes, *, is_shard: bool = False) -> None:
-        """Hand on a message that was published."""
-
-    def carry_out(self, write: Callable[["Store", list[bytes], int], bytes], args: list[bytes]) -> bytes:
-        """Carry a write out, return its reply, and hand on what it did."""
-
-    def on_expired(self, keys: list[bytes]) -> None:
-        """Hand on that keys were removed because they expired."""
-
-    def on_missed(self, key: bytes) -> None:
-        """Hand on that a key was read that is not there."""
 
 
 class ExpiryPending(Exception):
