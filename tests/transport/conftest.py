@@ -198,7 +198,8 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[World], 
                 async with asyncio.timeout(30):
                     await story(world)
             finally:
-                await world.close()
+                async with asyncio.timeout(30):
+                    await world.close()
 
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(main())

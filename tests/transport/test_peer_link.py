@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -167,6 +168,29 @@ def test_a_peer_that_reads_again_gets_what_was_queued(run: Run) -> None:
         a.send("b", *messages[50:])
         assert [(await b.inbox.get())[2] for _ in messages] == messages
         assert a.transport.status()["b"].queued_bytes == 0
+
+    run(story)
+
+
+def test_a_connection_made_when_its_time_is_up_is_made_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that stood still while it connected does not hold on to a connection that is none."""
+    on_connected = PeerLink.on_connected
+    stalls = [0.2]
+
+    def stalled(link: PeerLink, connection: Any) -> None:
+        on_connected(link, connection)
+        if stalls:
+            time.sleep(stalls.pop())  # the process gets no processor
+
+    monkeypatch.setattr(PeerLink, "on_connected", stalled)
+    settings = TransportSettings(connect_timeout_s=0.1)
+
+    async def story(world: "World") -> None:
+        b = await world.node("b")
+        a = await world.node("a", peers={"b": b.address}, settings=settings)
+        await a.until_link("b", up=True)
+        a.send("b", TimeoutNow(1))
+        assert (await b.inbox.get())[2] == TimeoutNow(1)
 
     run(story)
 

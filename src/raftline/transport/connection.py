@@ -112,6 +112,13 @@ class Connection(asyncio.Protocol):
             if transport.get_write_buffer_size():
                 self._linger_timer = self._loop.call_later(_LINGER_S, transport.abort)
 
+    def give_up(self) -> None:
+        """End at once a connection whose making was cut off: uvloop has closed it then, and does not say so."""
+        transport = self._transport
+        if transport is not None:
+            transport.abort()
+            self.connection_lost(None)
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -162,6 +169,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of the connection, on purpose or not."""
+        if self._transport is None:
+            return  # it was given up
         self._ending = True
         self._transport = None
         for timer in (self._handshake_timer, self._linger_timer):

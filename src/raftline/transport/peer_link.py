@@ -201,6 +201,8 @@ class PeerLink:
             async with asyncio.timeout(seconds):
                 await self._loop.create_connection(factory, self.address.host, self.address.bus_port)
         except TimeoutError:
+            if self._connection is not None:  # made at the very moment when its time was up
+                self._connection.give_up()
             self._on_no_connection(f"no connection within {seconds:g} s")
         except (OSError, UnicodeError) as error:
             self._on_no_connection(f"cannot connect: {error}")
