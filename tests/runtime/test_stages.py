@@ -141,7 +141,8 @@ def test_real_nodes_measure_every_stage(make_cluster: Any) -> None:
             measured = leader.measure()
         assert [*measured.stages, "reply"] == list(STAGES)
         assert [name for name, histogram in measured.stages.items() if not histogram.count] == []
-        assert measured.stages["fsync"].count >= 20
+        # Followers may be ahead of the leader's own disk, which then takes several writes at once: no count of fsyncs.
+        assert (measured.stages["queue"].count, measured.stages["commit"].count) == (20, 20)
         assert measured.not_ready == ""
         assert measured.elections == 1
         assert sorted(measured.peers) == sorted(set(cluster.members) - {leader.config.node_id})
