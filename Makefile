@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 MINUTES ?= 10
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Three for two processors: tests of real servers wait half of their time, and whoever is done takes tests from others.
+PYTEST_ARGS ?= -n 3 --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

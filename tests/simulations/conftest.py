@@ -1,4 +1,4 @@
-"""The seeds of the day, in batches: two files run half of them each, so that two processes share the work."""
+"""The seeds of the day, in batches, so that processes can share the work."""
 
 import datetime as dt
 import os
