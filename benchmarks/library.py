@@ -66,7 +66,12 @@ def main() -> int:
         for system in systems
         for result in run_system(system, options.seconds)
     ]
-    document = {"machine": describe(), "load_before": before, "results": results, "summary": summarize(results)}
+    document: dict[str, Any] = {
+        "machine": describe(),
+        "load_before": before,
+        "results": results,
+        "summary": summarize(results),
+    }
     for name, row in document["summary"].items():
         print(f"{name}: " + ", ".join(f"{key} {value:,.2f}" for key, value in row.items()))
     if options.json:

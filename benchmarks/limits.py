@@ -36,7 +36,7 @@ def main() -> int:
     before = load_now()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as scratch:
         disk = {name: disk_rate(Path(scratch), size, options.seconds) for name, size in SIZES.items()}
-    result = {"disk": disk, "loopback": loopback_rates(options.seconds)}
+    result: dict[str, Any] = {"disk": disk, "loopback": loopback_rates(options.seconds)}
     for name, rate in disk.items():
         print(f"disk, {name}: {rate['syncs_per_second']:,.0f} syncs/s each, {rate['mb_per_second']:,.0f} MB/s together")
     print("loopback: " + ", ".join(f"{key} {value:,.0f}" for key, value in result["loopback"].items()))

@@ -224,7 +224,7 @@ class Path3:
             return _Listener()
 
         async def run() -> None:
-            loop.create_server = listen  # type: ignore[method-assign, assignment]
+            loop.create_server = listen
             await node.start()
             await server.start()
 
