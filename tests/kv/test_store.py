@@ -239,3 +239,22 @@ def test_a_restored_store_goes_on_as_the_original_does() -> None:
         assert list(original.snapshot()) == list(copy.snapshot())
         assert original.used_bytes == copy.used_bytes
     assert copy.count == 0
+
+
+def test_a_slot_without_keys_holds_nothing() -> None:
+    """However many names came and went, deleted or expired, what is left of their slots is nothing (D16)."""
+    store = Store()
+    for number in range(5000):
+        key = b"session %d" % number
+        store.put(key, b"value")
+        if number % 3:
+            store.expire_at(key, 100)
+        if number % 2:
+            store.delete(key)
+        elif number % 3 == 0:
+            store.take(key)
+    store.time_ms = 1000
+    while store.remove_due(100):
+        pass
+    assert store.count == store.used_bytes == store.deadline_count == 0
+    assert len({id(values) for values in (*store._values, *store._deadlines)}) == 1

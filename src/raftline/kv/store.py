@@ -38,7 +38,7 @@ _LOOKED_AT = 64
 """Slots that are looked at together when memory is given back: most are empty."""
 
 _EMPTY: dict[bytes, Any] = {}
-"""Stands for each slot that never held anything; nothing is ever put into it."""
+"""Stands for each slot that holds nothing; nothing is ever put into it."""
 
 _SCAN_SORT_MIN = 512
 
@@ -312,8 +312,9 @@ class Store:
             slot = slot_of(key)
             if self._frozen:
                 self._keep(slot)
-            del self._deadlines[slot][key]
-            self.used_bytes -= DEADLINE_BYTES
+            deadlines = self._deadlines[slot]
+            del deadlines[key]
+            self._on_deadline_gone(slot, deadlines)
             self._remove(slot, key)
         self.expired_count += len(due)
         if due and self.listener is not None:
@@ -451,10 +452,17 @@ class Store:
         self.used_bytes += DEADLINE_BYTES
 
     def _forget_deadline(self, slot: int, key: bytes) -> None:
-        deadline_ms = self._deadlines[slot].pop(key, None)
+        deadlines = self._deadlines[slot]
+        deadline_ms = deadlines.pop(key, None)
         if deadline_ms is not None:
             self._queue.discard(key, slot, deadline_ms)
-            self.used_bytes -= DEADLINE_BYTES
+            self._on_deadline_gone(slot, deadlines)
+
+    def _on_deadline_gone(self, slot: int, left: dict[bytes, int]) -> None:
+        """Count a deadline less; a slot without any needs no dictionary, which would keep its size."""
+        if not left:
+            self._deadlines[slot] = _EMPTY
+        self.used_bytes -= DEADLINE_BYTES
 
     def _remove(self, slot: int, key: bytes) -> None:
         value = self._pop(slot, key)
@@ -462,7 +470,10 @@ class Store:
             self._discard(value)
 
     def _pop(self, slot: int, key: bytes) -> Value:
-        value = self._values[slot].pop(key)
+        values = self._values[slot]
+        value = values.pop(key)
+        if not values:
+            self._values[slot] = _EMPTY
         self.count -= 1
         self.used_bytes -= len(key) + len(value) + ENTRY_BYTES
         return value

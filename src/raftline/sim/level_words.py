@@ -12,7 +12,7 @@ __all__ = ["LevelWords", "Words"]
 Words = tuple[bytes, ...]
 
 _MEMBERS = 24
-_VALUE_BYTES_MAX = 200
+_VALUE_BYTES_MAX = 600
 _LIFE_MS = (1_000, 45_000)
 
 
@@ -31,9 +31,9 @@ class LevelWords:
             (4, self._list),
             (4, self._set),
             (4, self._sorted_set),
-            (5, self._expiring),
+            (8, self._expiring),
             (1, self._gone),
-            (4, self._read),
+            (8, self._read),
         )
         self._draws = tuple(draw for weight, draw in draws for _ in range(weight))
 

@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="deadlines_of_expired_keys_stay",
         rules=("D16",),
         does="A key that expired is gone, and when it did stays noted.",
-        patches=(Patch(_STORE, "            del self._deadlines[slot][key]\n", ""),),
+        patches=(Patch(_STORE, "            del deadlines[key]\n", ""),),
         bench="level",
     ),
     Mutant(
@@ -125,13 +125,17 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="count_of_memory_drifts",
         rules=("D16",),
-        does="A key that expires does not give back what its deadline was counted with: in the end writes are refused.",
+        does="A deadline that is gone stays in the count of memory: in the end writes are refused.",
+        patches=(Patch(_STORE, "        self.used_bytes -= DEADLINE_BYTES\n", ""),),
+        bench="level",
+    ),
+    Mutant(
+        name="empty_slots_stay",
+        rules=("D16",),
+        does="A slot whose last key went keeps its dictionary, until all slots have one.",
         patches=(
-            Patch(
-                _STORE,
-                "            del self._deadlines[slot][key]\n            self.used_bytes -= DEADLINE_BYTES\n",
-                "            del self._deadlines[slot][key]\n",
-            ),
+            Patch(_STORE, "            self._deadlines[slot] = _EMPTY\n", "            pass\n"),
+            Patch(_STORE, "            self._values[slot] = _EMPTY\n", "            pass\n"),
         ),
         bench="level",
     ),
