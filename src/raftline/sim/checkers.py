@@ -17,6 +17,7 @@ from raftline.core.membership import Membership
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
+from raftline.sim.lock_checks import LockChecks
 from raftline.sim.majorities import can_decide
 from raftline.sim.membership_checks import MembershipChecks
 from raftline.sim.message_checks import Durable, LogRecord, MessageChecks
@@ -119,6 +120,7 @@ class Checkers:
         self._timeouts = Timeouts()
         self._logs = LogRecord()
         self._states = StateChecks()
+        self.locks = LockChecks()
         self._memberships: MembershipChecks | None = None
         self._wiped: dict[NodeId, Index] = {}
         """How far the disks went that were lost."""
@@ -156,6 +158,8 @@ class Checkers:
         self._messages.failed.discard(name)
         self._watch_turns(name, watched, durable)
         self._states.watch(name, watched.group)
+        machine = watched.replica.machine
+        machine.apply = self.locks.watched(machine.apply)  # type: ignore[method-assign,assignment]
 
     def _watch_turns(self, name: NodeId, watched: _Watched, durable: Durable) -> None:
         """Put checks around what the group loop does; its own code is what runs."""
@@ -254,6 +258,7 @@ class Checkers:
         self.steps += 1
         state = watched.core.state
         applied = watched.replica.applied
+        self.locks.check()
         self._check_step(name, state, watched)
         if applied < watched.applied:
             self._violated(name, f"applied index went back from {watched.applied} to {applied} (D9)")

@@ -25,6 +25,7 @@ from raftline.sim.blame import place_of
 from raftline.sim.cluster import SimCluster
 from raftline.sim.expiry_clients import ExpiryClients
 from raftline.sim.kv_door import KvDoor
+from raftline.sim.lock_clients import LockClients
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
 from raftline.sim.older_reads import OlderReads
@@ -88,6 +89,7 @@ class _Run:
         self.expiring = ExpiryClients(
             self.cluster, KvDoor(self.cluster), workload.expiry_clients, self.world.stream("expiry")
         )
+        self.locks = LockClients(self.cluster, KvDoor(self.cluster), workload.lock_clients, self.world.stream("locks"))
         self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"))
         self.cluster.on_message_delivered = self.older_reads.on_delivered
         evicts = settings.evicts
@@ -137,6 +139,7 @@ class _Run:
         self.sessions.start()
         self.once.start()
         self.expiring.start()
+        self.locks.start()
         self.older_reads.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
@@ -150,6 +153,7 @@ class _Run:
         self.sessions.stop()
         self.once.stop()
         self.expiring.stop()
+        self.locks.stop()
         self.older_reads.stop()
         self._wait_for_answers()
         aftermath = Aftermath(self.cluster, self.workload)
@@ -261,6 +265,8 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     faults.update({f"once {name}": count for name, count in run.once.told.items()})
     faults["commands repeated"] = repeated(checkers.committed)
     faults.update(run.older_reads.counts)
+    faults.update(run.locks.counts)
+    faults["leases that ran out"] = checkers.locks.ran_out
     faults["upgrades done"] = sum(
         member.ready and member.node is not None and member.node.command_version > KvMachine.version
         for member in cluster.members.values()

@@ -51,11 +51,13 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Others, that do so over RESP, with the decisions of raftline.Client, and give up at a deadline."""
     expiry_clients: int = 1
     """Others, with keys that expire."""
+    lock_clients: int = 0
+    """Others, that take turns with locks."""
 
     @property
     def everybody(self) -> int:
         """Return how many clients of all kinds there are."""
-        return self.clients + self.session_clients + self.once_clients + self.expiry_clients
+        return self.clients + self.session_clients + self.once_clients + self.expiry_clients + self.lock_clients
 
     @staticmethod
     def draw(random: Random) -> "WorkloadPlan":
@@ -64,6 +66,7 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
             keys=2 + int(random.random() * 8),
             read_share=round(0.2 + 0.5 * random.random(), 2),
             think_s_max=round(0.2 + 0.5 * random.random(), 2),
+            lock_clients=2,
             value_bytes_max=8 + int((40_000 if random.random() < 0.2 else 4000) * random.random() ** 4),
         )
 

@@ -149,6 +149,15 @@ _SCENARIOS: dict[str, Scenario] = {
         ),
         workload=WorkloadPlan(clients=4, expiry_clients=8),
     ),
+    # Locks change hands while leaders, and their clocks, come and go.
+    "locks": Scenario(
+        safety_s=20.0,
+        plan=NemesisPlan(
+            kill_leader=8, isolate_leader=8, lag=10, clock_jump=10, down_s_max=1.0, cut_s_max=2.0, kill_machine=6
+        ),
+        workload=WorkloadPlan(clients=2, expiry_clients=0, lock_clients=8),
+        snapshot_entries=40,
+    ),
     # All machines are replaced, some move, and nobody remembers the log for those who lag: only the disk does.
     "churn": Scenario(
         size=3,
