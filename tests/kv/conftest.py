@@ -97,6 +97,7 @@ class HeldNode:
         self.clock = clock
         self.waiting: list[tuple[bytes | None, Callable[..., None]]] = []
         self.is_leader = True
+        self.command_version = KvMachine.version
         self.applied = 0
         self.log: list[bytes] = []
         self.reads: list[tuple[Consistency, float]] = []

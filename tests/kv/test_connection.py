@@ -298,14 +298,14 @@ def test_only_so_much_is_under_way(new_conversation: "NewConversation", request_
     data = b"".join(request_of(b"SET", b"k%d" % number, b"v" * 100) for number in range(1000))
     talk.send(data)
     assert len(talk.node.waiting) == 10
-    assert talk.connection.has_backlog
+    assert talk.connection.intake.has_backlog
     output = b""
     while talk.node.waiting:
         assert len(talk.node.waiting) <= 10
         talk.node.answer()
         output += talk.take()
     assert output == b"+OK\r\n" * 1000
-    assert not talk.connection.has_backlog
+    assert not talk.connection.intake.has_backlog
 
 
 def test_only_so_many_bytes_are_under_way(new_conversation: "NewConversation", request_of: "Encode") -> None:

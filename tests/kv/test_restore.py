@@ -71,7 +71,7 @@ ONE_KEY = msgspec.msgpack.encode([1, 0, 1])
     ("chunks", "kind", "words"),
     [
         ([b"\xc1"], StorageError, "cannot be read"),
-        ([msgspec.msgpack.encode([2, 0, 0])], ConfigError, "format 2, this raftline reads 1: use a newer raftline"),
+        ([msgspec.msgpack.encode([3, 0, 0])], ConfigError, "format 3, this raftline reads those up to 2: use a newer"),
         ([ONE_KEY, b"garbage"], StorageError, "cannot be read"),
         (
             [msgspec.msgpack.encode([1, 0, 1]), msgspec.msgpack.encode([[0, [[b"k", 9, 0, b""]]]])],

@@ -16,7 +16,7 @@ from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.output import byte_progress, complain, say
 from raftline.core.entries import SnapshotMeta
 from raftline.errors import CorruptLog, RaftlineError
-from raftline.kv.snapshot import FORMAT, decode_header, decode_records
+from raftline.kv.snapshot import FORMAT, decode_changes, decode_header, decode_records
 from raftline.runtime.backup import PIECE_BYTES_MAX
 from raftline.wal.backup_file import BackupHeader, BackupReader
 from raftline.wal.files import OsFiles, ReadOnlyOsFiles
@@ -116,9 +116,10 @@ def _private(path: str, flags: int) -> int:
 class _KeyCount:
     """Counts the keys of the key/value store's chunks without keeping them."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, cells: int) -> None:
         self._expected = expected
         self._found = 0
+        self._cells_left = cells
 
     @classmethod
     def begun_with(cls, chunk: bytes) -> "_KeyCount | None":
@@ -127,18 +128,21 @@ class _KeyCount:
             header = decode_header(chunk)
         except msgspec.MsgspecError:
             return None
-        return cls(header.count) if header.format == FORMAT else None
+        return cls(header.count, header.cells) if header.format <= FORMAT else None
 
     def take(self, file: str, chunk: bytes) -> None:
         """Count the keys that end in this chunk."""
         try:
+            if self._cells_left > 0:
+                self._cells_left -= len(decode_changes(chunk)) or 1
+                return
             self._found += sum(not record.more for _, records in decode_records(chunk) for record in records)
         except msgspec.MsgspecError as error:
             raise CorruptLog(f"{file}: a chunk with a good checksum cannot be read: {error}") from error
 
     def checked(self, file: str) -> int:
         """Return how many keys there are; raises `CorruptLog` if some are missing."""
-        if self._found != self._expected:
+        if self._found != self._expected or self._cells_left:
             raise CorruptLog(f"{file}: it holds {self._found} keys, but was made of {self._expected}")
         return self._found
 

@@ -12,6 +12,7 @@ from raftline.kv.limits import Limits
 from raftline.kv.memory import MemoryLimit
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
+from raftline.kv.transaction import Transaction
 from raftline.runtime.backup import Backup
 from raftline.runtime.histogram import Histogram
 from raftline.runtime.measurements import Measurements
@@ -65,6 +66,9 @@ class Guardian(Protocol):
 
     def refusal(self, client: "Client", command: Any, args: list[bytes]) -> bytes | None:
         """Return the reply to a command that the client may not use like this; None if it may."""
+
+    def denial(self, client: "Client", command: Any, args: list[bytes]) -> str | None:
+        """Return why the client may no longer use a command that it was allowed to queue; None if it may."""
 
 
 class Server(Protocol):
@@ -158,6 +162,7 @@ class Client:
         "shard_channels",
         "skip_reply",
         "staleness_s_max",
+        "transaction",
         "user",
     )
 
@@ -232,11 +237,13 @@ class Client:
     def line(self) -> str:
         """Return what CLIENT INFO and CLIENT LIST say of it."""
         now_ms = self.server.now_ms()
+        transaction = self.transaction
+        queued = len(transaction.queued) if transaction is not None and transaction.is_open else -1
         return (
             f"id={self.id} addr={self.address} laddr={self.local_address} name={self.name.decode()}"
             f" age={max(0, now_ms - self.connected_ms) // 1000} idle={max(0, now_ms - self.last_ms) // 1000}"
             f" flags={self._flags()} db=0 sub={len(self.channels)} psub={len(self.patterns)}"
-            f" ssub={len(self.shard_channels)} multi=-1 oll={self.pending}"
+            f" ssub={len(self.shard_channels)} multi={queued} oll={self.pending}"
             f" cmd={self.last_command or 'NULL'} user={self.user.decode(errors='replace')} redir=-1"
             f" resp={self.protocol} lib-name={self.library_name.decode()} lib-ver={self.library_version.decode()}\n"
         )
@@ -245,6 +252,7 @@ class Client:
         """Return what kind of client it is, in Redis's letters."""
         flags = (
             ("P" if self.is_subscribed else "")
+            + ("x" if self.transaction is not None and self.transaction.is_open else "")
             + ("b" if self.blocked is not None else "")
             + ("e" if self.no_evict else "")
         )
@@ -268,6 +276,8 @@ class Client:
         self.muted = False
         self.skip_reply = False
         self.no_evict = False
+        self.transaction: Transaction | None = None
+        """What WATCH and MULTI began; None most of the time."""
         self.reads: Consistency = self.default_reads
         self.staleness_s_max = 0.0
         """How old what a bounded read sees may be."""

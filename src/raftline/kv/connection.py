@@ -8,10 +8,12 @@ order in which they were sent. Every command has a slot for its reply, and repli
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
-from raftline.errors import ConfigError, RaftlineError
+from raftline.errors import ConfigError
+from raftline.kv.answers import INTERNAL_ERROR, local_reply, task_reply
 from raftline.kv.blocked import once_waiting
 from raftline.kv.client import Client
 from raftline.kv.commands.command import (
@@ -24,31 +26,28 @@ from raftline.kv.commands.command import (
     TaskFunction,
     Unsettled,
 )
+from raftline.kv.intake import Intake
 from raftline.kv.limits import Limits
-from raftline.kv.machine import TICK_COMMAND, encode_command
+from raftline.kv.machine import TICK_COMMAND, KvMachine, encode_command
 from raftline.kv.once import unwrap
-from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal
+from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal, version_refusal
 from raftline.kv.ports import KvNode
-from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
-from raftline.kv.reply_slots import Read, SilentWrite, Slot, SlowWatch, Write
+from raftline.kv.queueing import new_entry, queue
+from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.reply_slots import Executed, Read, SilentWrite, Slot, SlowWatch, Write
 from raftline.kv.resp.downgrade import as_resp3, downgrade
-from raftline.kv.resp.replies import error
-from raftline.kv.resp.requests import RequestParser
+from raftline.kv.resp.replies import EMPTY_ARRAY, error
 from raftline.kv.store import ExpiryPending
 
 __all__ = ["Connection"]
 
 _log = structlog.get_logger("raftline.kv")
 
-_SLICE_BYTES = 32 << 10
-"""Input is parsed in pieces of this size, so that one turn of the loop is short whatever a client sends."""
 _COMMANDS_PER_TURN = 1024
-_BACKLOG_BYTES_MAX = 64 << 10
 _STRANGERS_BYTES_MAX = 16 << 10
 """Half a request of a client that has not logged in may be this long."""
 _HTTP_WORDS = frozenset({b"POST", b"HOST:"})
 _OLDER = frozenset({"bounded", "stale"})
-_INTERNAL_ERROR = error("ERR internal error: this node's log says more")
 
 
 class Connection:
@@ -59,13 +58,11 @@ class Connection:
     """
 
     __slots__ = (
-        "_backlog_bytes",
         "_calls",
         "_commands",
         "_held_bytes",
-        "_input",
+        "_is_current",
         "_is_free",
-        "_is_large",
         "_is_ready",
         "_limits",
         "_node",
@@ -80,6 +77,7 @@ class Connection:
         "_task",
         "_writes",
         "client",
+        "intake",
         "is_abandoned",
         "is_at_end",
         "is_output_blocked",
@@ -94,12 +92,11 @@ class Connection:
         self._on_ready = on_ready
         self._calls = client.server.statistics.calls
         self._slow = SlowWatch(client)
-        self.parser = RequestParser(limits)
-        self._input: deque[bytes] = deque()
+        self.intake = Intake(limits)
+        self.parser = self.intake.parser
         self._commands: deque[Arguments] = deque()
-        self._backlog_bytes = 0
-        self._is_large = self._is_ready = False
-        self._is_free = client.server.guard.is_free(client)
+        self._is_ready = self._is_current = False
+        self._is_free = self._is_unasked()
         self._settling: Slot | None = None
         self._slots: deque[Slot] = deque()
         self._reads: list[Read] = []
@@ -118,11 +115,7 @@ class Connection:
 
     def feed(self, data: bytes) -> None:
         """Take bytes in and carry out what can be; the owner then sends `take_output()`."""
-        self._backlog_bytes += len(data)
-        if len(data) <= _SLICE_BYTES:
-            self._input.append(data)
-        else:
-            self._input.extend(data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES))
+        self.intake.feed(data)
         self.turn()
 
     def turn(self) -> None:
@@ -132,7 +125,7 @@ class Connection:
             return
         if self._slots:
             self._collect()
-        if self._commands or self._input:
+        if self._commands or self.intake.waiting:
             self._carry_out_commands()
         if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
             self._reading, self._reads = self._reads, []
@@ -153,11 +146,11 @@ class Connection:
     def abandon(self) -> None:
         """Forget everything: the socket is gone. Writes under way take their course."""
         self.is_abandoned = True
-        self._input.clear()
+        self.intake.clear()
         self._commands.clear()
         self._slots.clear()
         self._reads, self._reading, self._out = [], [], []
-        self.parser = RequestParser(self._limits)
+        self.parser = self.intake.parser
         if self._task is not None:
             self._task.cancel()
 
@@ -166,32 +159,25 @@ class Connection:
         """Say whether everything is answered and nothing more will be: the socket can be closed."""
         if self._slots or self._out:
             return False
-        return self.client.closing or (self.is_at_end and not self._commands and not self._input)
+        return self.client.closing or (self.is_at_end and not self._commands and not self.intake.waiting)
 
     @property
     def is_idle(self) -> bool:
         """Say whether nothing is under way: no request was received that is not answered."""
-        return not (self._slots or self._out or self._commands or self._input)
-
-    @property
-    def has_backlog(self) -> bool:
-        """Say whether so much input waits that the owner should stop reading for now."""
-        return self._backlog_bytes >= _BACKLOG_BYTES_MAX
+        return not (self._slots or self._out or self._commands or self.intake.waiting)
 
     @property
     def is_in_order(self) -> bool:
-        """Say whether nothing but replies has to be looked after: no end, no backlog, no half-received request."""
-        return not (self.is_at_end or self.client.closing or self.parser.is_amid_request or self.has_backlog)
+        """Say whether nothing but replies has to be looked after: no end, no backlog, nothing that is half there."""
+        if self.is_at_end or self.client.closing or self.parser.is_amid_request or self.client.transaction is not None:
+            return False
+        return not self.intake.has_backlog
 
     @property
     def partial_bytes(self) -> int:
-        """Return the memory that a half-received request takes, 0 if there is none."""
-        return self.parser.partial_bytes
-
-    @property
-    def waits_for_bytes(self) -> bool:
-        """Say whether a half-received request lacks bytes that have not come, not bytes that wait here to be parsed."""
-        return self.parser.partial_bytes > 0 and not self._input
+        """Return the memory that a half-received request and queued commands take, 0 if there are none."""
+        transaction = self.client.transaction
+        return self.parser.partial_bytes + (0 if transaction is None else transaction.size_bytes)
 
     def push(self, data: bytes) -> None:
         """Send what was not asked for, in the client's protocol, behind the replies that are known."""
@@ -211,11 +197,11 @@ class Connection:
         self.client.server.statistics.failed_requests += 1
         return write_refusal(reason)
 
-    def _on_readable(self, failure: Exception | None) -> None:
+    def _on_readable(self, failure: Exception | None, *, after_tick: bool = False) -> None:
         """Run the reads that wait: the local store is linearizable right now, or will not be."""
         if failure is None:
-            # Who may see an older state may see it by that state's own time: nobody needs to be asked.
-            is_older = self.client.reads in _OLDER
+            # An older state is seen by that state's own time: nobody needs to be asked.
+            is_older = after_tick or self.client.reads in _OLDER
             self._run_reads(0 if is_older else self.client.server.now_ms())
         else:
             self._fail_reads(failure)
@@ -224,16 +210,9 @@ class Connection:
     def _on_tick(self, outcome: bytes | Exception) -> None:
         """The log's time advanced; look again, and this time take its word for what is expired."""
         if isinstance(outcome, Exception):
-            self._on_readable_after_tick(outcome)
+            self._on_readable(outcome)
         else:
-            self._node.submit_read(self._on_readable_after_tick)
-
-    def _on_readable_after_tick(self, failure: Exception | None) -> None:
-        if failure is None:
-            self._run_reads(0)
-        else:
-            self._fail_reads(failure)
-        self._be_ready()
+            self._node.submit_read(partial(self._on_readable, after_tick=True))
 
     def _be_ready(self) -> None:
         if not self._is_ready and not self.is_abandoned:
@@ -246,7 +225,7 @@ class Connection:
         """Parse and start commands until one has to wait, the turn is long enough, or there are no more."""
         commands = self._commands
         client = self.client
-        self._is_free = client.server.guard.is_free(client)
+        self._is_free = self._is_unasked()
         count = 0
         self._slow.is_marked = False
         while not client.closing:
@@ -261,26 +240,19 @@ class Connection:
             else:
                 commands.popleft()
                 count += 1
-        if not (self._is_free or client.is_authenticated) and self.parser.partial_bytes > _STRANGERS_BYTES_MAX:
+        if not client.is_authenticated and self.parser.partial_bytes > _STRANGERS_BYTES_MAX:
             self._on_protocol_error("unauthenticated bulk length")
         client.pending = len(self._slots)
         client.server.statistics.commands += count
 
     def _parse_next(self) -> bool:
         """Parse a slice of input; return False if there is none."""
-        if not self._input:
-            self._backlog_bytes = 0
-            if self.parser.error is not None:
-                self._on_protocol_error(self.parser.error)
-            return False
-        data = self._input.popleft()
-        parser = self.parser
-        self._is_large = len(data) > self._limits.key_bytes_max or parser.partial_bytes > 0
-        self._commands.extend(parser.feed(data))
-        self._backlog_bytes = sum(map(len, self._input)) + len(data)
-        if parser.error is not None:
-            self._input.clear()
-        return True
+        commands = self.intake.parse()
+        if commands is not None:
+            self._commands.extend(commands)
+        elif self.parser.error is not None:
+            self._on_protocol_error(self.parser.error)
+        return commands is not None
 
     def _must_wait(self) -> bool:
         """Say whether enough is under way, or waits to be sent."""
@@ -291,7 +263,7 @@ class Connection:
             if self._settling.reply is None:
                 return True
             self._settling = None
-            self._is_free = self.client.server.guard.is_free(self.client)
+            self._is_free = self._is_unasked()
         if self._out_bytes > limits.output_pause_bytes:
             self._be_ready()
             return True
@@ -300,15 +272,17 @@ class Connection:
     def _start(self, args: Arguments) -> bool:
         """Start a command, or return False if it has to wait for those before it."""
         plan = PLANS.get(args[0]) or find_plan(args)
-        if plan is None:
-            self._on_unknown(args)
-        elif not plan.args_min <= len(args) <= plan.args_max:
-            self._reply(arity_refusal(plan))
-        elif not self._is_free and (refusal := self.client.server.guard.refusal(self.client, plan.command, args)):
+        if self.client.transaction is not None and self.client.transaction.is_open:
+            if (reply := queue(self.client, plan, args, self._limits, is_large=self.intake.is_large)) is not None:
+                self._reply(reply)
+                return True
+        if plan is None or not plan.args_min <= len(args) <= plan.args_max:
+            self._on_unsuitable(plan, args)
+        elif not self._is_free and (refusal := self._refusal(plan, args)):
             self._reply(refusal)
         elif (plan.write and (self._reads or self._reading)) or (plan.after_all and self._slots):
             return False
-        elif self._is_large and (refusal := size_refusal(plan, args, self._limits)) is not None:
+        elif self.intake.is_large and (refusal := size_refusal(plan, args, self._limits)) is not None:
             self._reply(refusal)
         else:
             self.client.last_command = plan.name
@@ -317,25 +291,59 @@ class Connection:
                 self._start_write(plan, args)
             elif plan.read is not None:
                 self._start_read(plan.read, args)
-            elif plan.task is not None:
-                self._start_task(plan.task, args)
             elif plan.local is not None:
                 self._answer_locally(plan.local, args)
             else:
-                return self._start_once(args)
+                return self._start_special(plan, args)
+        return True
+
+    def _start_special(self, plan: Plan, args: Arguments) -> bool:
+        """Start a task, WATCH, EXEC, or what is in RAFTLINE.ONCE; return False if it has to wait."""
+        if plan.executes:
+            return self._start_transaction(args)
+        if plan.task is not None:
+            self._start_task(plan.task, args)
+        elif plan.bound is not None:
+            self._start_read(plan.bound(self.client, args), args)
+        else:
+            return self._start_once(args)
+        return True
+
+    def _is_unasked(self) -> bool:
+        """Say whether nothing has to be asked about this client's commands for now."""
+        self._is_current = self._is_current or self._node.command_version >= KvMachine.version
+        return self._is_current and self.client.server.guard.is_free(self.client)
+
+    def _refusal(self, plan: Plan, args: Arguments) -> bytes | None:
+        """Return the reply to what the client may not use, or a member does not know."""
+        refusal = self.client.server.guard.refusal(self.client, plan.command, args)
+        return refusal or version_refusal(plan, args, self._node.command_version)
+
+    def _start_transaction(self, args: Arguments, session: int | None = None, sequence: int = 0) -> bool:
+        """Propose what EXEC or RAFTLINE.EXEC brings, in one entry; return False if it has to wait."""
+        if self._reads or self._reading:
+            return False
+        entry = new_entry(self.client, args, self._limits, is_large=self.intake.is_large)
+        if entry.command is None:
+            self._reply(entry.finish(EMPTY_ARRAY))
+        else:
+            slot = Executed(self, entry.finish, is_silent=self._is_silent())
+            self._submit(entry.command, slot, args[:1], session, sequence)
         return True
 
     def _start_once(self, args: Arguments) -> bool:
         """Start what is in RAFTLINE.ONCE: a write in its session, a read as it is; return False if it has to wait."""
         try:
-            session, sequence, plan, inner = unwrap(args, self._limits if self._is_large else None)
+            session, sequence, plan, inner = unwrap(args, self._limits if self.intake.is_large else None)
         except Refused as refused:
             self._reply(refused.reply)
             return True
-        if not self._is_free and (refusal := self.client.server.guard.refusal(self.client, plan.command, inner)):
+        if not self._is_free and (refusal := self._refusal(plan, inner)):
             self._reply(refusal)
         elif plan.read is not None:
             self._start_read(plan.read, inner)
+        elif plan.executes:
+            return self._start_transaction(inner, session, sequence)
         elif self._reads or self._reading or (plan.waits and self._slots):
             return False
         elif plan.waits:
@@ -355,10 +363,13 @@ class Connection:
 
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         args[0] = plan.wire_name
-        command = encode_command(args)
         slot = SilentWrite(self) if self._is_silent() else Write(self) if plan.slot is None else plan.slot(self, args)
+        self._submit(encode_command(args), slot, args, session, sequence)
+
+    def _submit(self, command: bytes, slot: Write, args: Arguments, session: int | None, sequence: int) -> None:
+        """Propose a command; `args` is what SLOWLOG may show of it."""
         if not self._slow.is_marked:
-            self._slow.mark(slot, args, is_large=self._is_large)
+            self._slow.mark(slot, args, is_large=self.intake.is_large)
         self._slots.append(slot)
         self._writes += 1
         self._held_bytes += len(command)
@@ -367,10 +378,10 @@ class Connection:
     def _start_read(self, function: ReadFunction, args: Arguments) -> None:
         slot = Read(function, args, is_silent=self._is_silent())
         if not self._slow.is_marked:
-            self._slow.mark(slot, args, is_large=self._is_large)
+            self._slow.mark(slot, args, is_large=self.intake.is_large)
         self._slots.append(slot)
         self._reads.append(slot)
-        if self._is_large:
+        if self.intake.is_large:
             self._held_bytes += sum(map(len, args))
 
     def _start_task(self, function: TaskFunction, args: Arguments) -> None:
@@ -380,15 +391,7 @@ class Connection:
         self._slots.append(slot)
 
         async def run() -> None:
-            try:
-                reply = await function(self._node, self.client, args)
-            except Refused as refused:
-                reply = refused.reply
-            except RaftlineError as error_:
-                reply = task_refusal(error_)
-            except Exception:  # noqa: BLE001  a faulty command must not cost the client its connection
-                _log.exception("a command failed", command=args[0])
-                reply = _INTERNAL_ERROR
+            reply = await task_reply(function, self._node, self.client, args)
             self._task = None
             slot.reply = b"" if is_silent else reply
             self._be_ready()
@@ -399,9 +402,7 @@ class Connection:
         client = self.client
         skipped, client.skip_reply = client.skip_reply, False
         try:
-            reply = function(client, args)
-        except Refused as refused:
-            reply = refused.reply
+            reply = local_reply(function, client, args)
         except Deferred as deferred:
             client.skip_reply = skipped
             self._start_task(deferred.function, args)
@@ -411,16 +412,15 @@ class Connection:
             self._start_read(lambda _store, again, _now_ms: function(client, again), Settled(args))
             self._settling = self._slots[-1]
             return
-        except Exception:  # noqa: BLE001  a faulty command must not cost the client its connection
-            _log.exception("a command failed", command=args[0])
-            reply = _INTERNAL_ERROR
-        self._is_free = client.server.guard.is_free(client)
+        self._is_free = self._is_unasked()
         self._put(b"" if skipped or client.muted else reply)
 
-    def _on_unknown(self, args: Arguments) -> None:
-        if args[0].upper() in _HTTP_WORDS:
-            # A browser was tricked into talking to us: its lines must not become commands.
-            self.client.closing = True
+    def _on_unsuitable(self, plan: Plan | None, args: Arguments) -> None:
+        if plan is not None:
+            self.client.transaction = None if plan.executes else self.client.transaction
+            self._reply(arity_refusal(plan))
+        elif args[0].upper() in _HTTP_WORDS:
+            self.client.closing = True  # a browser was tricked: its lines must not become commands
         else:
             self._reply(unknown_refusal(args))
 
@@ -432,8 +432,7 @@ class Connection:
     def _run_reads(self, now_ms: int) -> None:
         """Answer the reads in order; stop at a key whose expiry has to go through the log first."""
         reading, self._reading = self._reading, []
-        store = self.client.server.store
-        size = 0
+        store, size = self.client.server.store, 0
         for position, slot in enumerate(reading):
             try:
                 reply = slot.function(store, slot.args, now_ms)
@@ -445,7 +444,7 @@ class Connection:
                 reply = refused.reply
             except Exception:  # noqa: BLE001  a faulty command must not stop the node, whose turn this is
                 _log.exception("a read failed", command=slot.args[0])
-                reply = _INTERNAL_ERROR
+                reply = INTERNAL_ERROR
             slot.reply = b"" if slot.is_silent else reply
             size += len(reply)
             if size > self._limits.output_pause_bytes:

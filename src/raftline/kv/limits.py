@@ -38,7 +38,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_bytes: int = 4 << 20
     """Bytes of one connection's writes under way, beyond which what follows waits unread."""
     partial_bytes_max: int = 512 << 20
-    """Half-received requests of all connections together; the connection that would exceed it is closed."""
+    """Half-received requests and queued commands of all connections together; who would exceed it is closed."""
+    transaction_commands_max: int = 1 << 16
+    """Most commands of one transaction."""
+    transaction_bytes_max: int = 16 << 20
+    """Arguments of one transaction's commands together."""
     receive_s_max: float = 60.0
     """A request that is not complete after this long is given up and its connection closed."""
     stalled_s_max: float = 60.0

@@ -29,6 +29,9 @@ TICK_COMMAND = encode_command([TICK_NAME])
 class KvMachine(StateMachine):
     """The key/value store as a replicated state machine."""
 
+    version = 2
+    """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ."""
+
     def __init__(self) -> None:
         self.store = Store()
         self._restorer: Restorer | None = None
@@ -66,6 +69,10 @@ class KvMachine(StateMachine):
     def on_history_lost(self) -> None:
         """Leave out the fencing tokens that lost entries may have given."""
         self.store.skip_tokens()
+
+    def use_version(self, version: int) -> None:
+        """From the version that has transactions on, changes are noted, and are part of snapshots."""
+        self.store.use_version(version)
 
     def snapshot(self) -> Snapshot:
         """Return the state as of this call; see `raftline.kv.snapshot` for the chunks."""

@@ -19,7 +19,7 @@ _BAD_SEQUENCE = error("ERR sequence is not a number above 0: a session counts it
 
 
 class Once(NamedTuple):
-    """A command in a session: either it writes, or `plan.read` is set and the session does not matter."""
+    """A command in a session: it writes, or executes others, or `plan.read` is set and the session does not matter."""
 
     session: int
     sequence: int
@@ -43,7 +43,7 @@ def unwrap(args: Arguments, limits: Limits | None) -> Once:
         raise Refused(unknown_refusal(inner))
     if not plan.args_min <= len(inner) <= plan.args_max:
         raise Refused(arity_refusal(plan))
-    if plan.command.write is None and plan.read is None:
+    if plan.command.write is None and plan.read is None and (not plan.executes or plan.name == "exec"):
         raise Refused(error(f"ERR '{plan.name}' cannot be in RAFTLINE.ONCE, which takes commands that write or read"))
     if limits is not None and (refusal := size_refusal(plan, inner, limits)) is not None:
         raise Refused(refusal)

@@ -5,12 +5,17 @@ from raftline.kv.commands.command import Arguments, Check, Command, LocalFunctio
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
 from raftline.kv.reply_slots import Published
 from raftline.kv.resp.replies import error, shown
 
-__all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unknown_refusal"]
+__all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unknown_refusal", "version_refusal"]
 
 _ANY_NUMBER = 1 << 62
+_TOO_NEW = error(
+    "TRYAGAIN not every member knows this command yet, upgrade the others first (the command was not taken)"
+)
+_EXEC_ALONE = error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
 _SHOWN_BYTES_MAX = 128
 _AFTER_ALL_BEFORE = frozenset({"auth", "hello", "reset", "readonly", "readwrite", "client|reads"})
 
@@ -18,14 +23,16 @@ _SLOTS = {"publish": Published, "spublish": Published}
 
 
 class Plan:
-    """One row of the command table, as it is carried out; `write`, `read`, `local` or `task` is set unless it wraps."""
+    """One row of the command table, as it is carried out; one of its functions is set unless it wraps a command."""
 
     __slots__ = (
         "after_all",
         "args_max",
         "args_min",
+        "bound",
         "check",
         "command",
+        "executes",
         "local",
         "name",
         "read",
@@ -48,6 +55,8 @@ class Plan:
         self.read: ReadFunction | None = command.read
         self.slot: type[Published] | None = _SLOTS.get(command.name)
         """Where its reply is kept, if not in a `Write`."""
+        self.bound = command.bound
+        self.executes = command.execute is not None
         self.local: LocalFunction | None = command.local
         self.task: TaskFunction | None = waiting_task(command) if self.waits else command.task
         self.check: Check | None = command.check
@@ -90,6 +99,8 @@ def unknown_refusal(args: Arguments) -> bytes:
 
 def arity_refusal(plan: Plan) -> bytes:
     """Return the reply to too many or too few arguments."""
+    if plan.name == "exec":
+        return _EXEC_ALONE
     return error(f"ERR wrong number of arguments for '{plan.name}' command")
 
 
@@ -103,3 +114,12 @@ def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
         elif len(arg) > limits.value_bytes_max:
             return error(f"ERR a value of {len(arg)} bytes is above the limit of {limits.value_bytes_max}")
     return None
+
+
+def version_refusal(plan: Plan, args: Arguments, known: int) -> bytes | None:
+    """Return the reply to what a member that knows commands up to version `known` could not carry out, or None."""
+    command = plan.command
+    needed = command.version
+    if command.newer_options and not command.newer_options.isdisjoint([arg.upper() for arg in args[3:]]):
+        needed = KvMachine.version
+    return _TOO_NEW if needed > known else None

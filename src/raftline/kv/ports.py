@@ -66,5 +66,9 @@ class KvNode(Protocol):
         """Return everything that the node measures."""
 
     @property
+    def command_version(self) -> int:
+        """Return the newest version of commands that every member knows; it never falls."""
+
+    @property
     def is_leader(self) -> bool:
         """Say whether this node leads the group, as far as it knows."""

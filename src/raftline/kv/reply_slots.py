@@ -4,7 +4,7 @@ A connection keeps them in the order of its commands; a reply is None until it i
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from raftline.kv.channels import CHANNEL, SHARD
@@ -13,7 +13,7 @@ from raftline.kv.commands.command import Arguments, ReadFunction
 from raftline.kv.resp.replies import integer
 from raftline.kv.slowlog import shorten
 
-__all__ = ["Published", "Read", "SilentWrite", "Slot", "SlowWatch", "Write"]
+__all__ = ["Executed", "Published", "Read", "SilentWrite", "Slot", "SlowWatch", "Write", "published_reply"]
 
 
 class Owner(Protocol):
@@ -62,19 +62,24 @@ class Write(Slot):
 class Published(Write):
     """A message on its way through the log, of which this node counts its own receivers."""
 
-    __slots__ = ("_channel", "_client", "_kind")
+    __slots__ = ("_args", "_client")
 
     def __init__(self, connection: Host, args: Arguments) -> None:
         super().__init__(connection)
         self._client = connection.client
-        self._kind = SHARD if args[0] == b"SPUBLISH" else CHANNEL
-        self._channel = args[1]
+        self._args = args[:2]
 
     def done(self, outcome: bytes | Exception) -> None:
         """Take the outcome, and count."""
         super().done(outcome)
         if not isinstance(outcome, Exception):
-            self.reply = integer(self._client.server.channels.receivers(self._channel, self._kind))
+            self.reply = published_reply(self._client, self._args)
+
+
+def published_reply(client: Client, args: Arguments) -> bytes:
+    """Return on how many subscriptions of this node a message of PUBLISH or SPUBLISH goes."""
+    kind = SHARD if args[0].upper() == b"SPUBLISH" else CHANNEL
+    return integer(client.server.channels.receivers(args[1], kind))
 
 
 class SilentWrite(Write):
@@ -86,6 +91,23 @@ class SilentWrite(Write):
         """Take the outcome, and say nothing."""
         super().done(outcome)
         self.reply = b""
+
+
+class Executed(Write):
+    """A transaction on its way through the log; `finish` makes the reply of its outcome."""
+
+    __slots__ = ("finish", "is_silent")
+
+    def __init__(self, connection: Owner, finish: Callable[[bytes], bytes], *, is_silent: bool) -> None:
+        super().__init__(connection)
+        self.finish = finish
+        self.is_silent = is_silent
+
+    def done(self, outcome: bytes | Exception) -> None:
+        """Take the outcome, and answer what the connection answers itself."""
+        super().done(outcome if isinstance(outcome, Exception) else self.finish(outcome))
+        if self.is_silent:
+            self.reply = b""
 
 
 class Read(Slot):

@@ -5,14 +5,16 @@ import msgspec
 from raftline.errors import ConfigError, StorageError
 from raftline.kv.snapshot import (
     FORMAT,
+    FORMAT_BEFORE_WATCH,
     KIND_STRING,
     Header,
     Record,
+    decode_changes,
     decode_header,
     decode_items,
     decode_records,
 )
-from raftline.kv.store import Store
+from raftline.kv.store import WATCH_VERSION, Store
 from raftline.kv.values.container import Container, Item
 from raftline.kv.values.value import CONTAINERS
 
@@ -29,6 +31,7 @@ class Restorer:
         self._replaced = store
         self._store = Store()
         self._header: Header | None = None
+        self._cells_left = 0
         self._pieces: list[bytes] = []
         """Of a string, or of one item."""
         self._container: Container | None = None
@@ -41,6 +44,9 @@ class Restorer:
             if self._header is None:
                 self._begin(decode_header(chunk))
                 return
+            if self._cells_left:
+                self._load_changes(decode_changes(chunk))
+                return
             for slot, records in decode_records(chunk):
                 for record in records:
                     self._load(slot, record)
@@ -50,20 +56,31 @@ class Restorer:
     def end(self) -> None:
         """Check that all of it came, and let it take the old store's place."""
         expected = self._header.count if self._header else 0
-        if self._header is None or self._pieces or self._container is not None or self._store.count != expected:
+        is_partial = self._pieces or self._container is not None or self._cells_left
+        if self._header is None or is_partial or self._store.count != expected:
             raise StorageError(f"a snapshot of {expected} keys ended after {self._store.count}: it is not complete")
         self._replaced.become(self._store)
 
     def _begin(self, header: Header) -> None:
-        if header.format != FORMAT:
+        if header.format not in {FORMAT, FORMAT_BEFORE_WATCH}:
             raise ConfigError(
-                f"the keys' snapshot has format {header.format}, this raftline reads {FORMAT}: use a newer raftline"
+                f"the keys' snapshot has format {header.format}, this raftline reads those up to {FORMAT}: "
+                "use a newer raftline"
             )
         self._header = header
+        self._cells_left = header.cells
+        self._store.index = header.index
+        self._store.version = WATCH_VERSION if header.format == FORMAT else 1
         self._store.time_ms = header.time_ms
         self._store.users.load(header.users)
         self._store.last_token = header.last_token
         self._store.notify = header.notify
+
+    def _load_changes(self, changes: dict[int, int]) -> None:
+        assert 0 < len(changes) <= self._cells_left, "as many cells as were announced"
+        self._cells_left -= len(changes)
+        for cell, index in changes.items():
+            self._store.changes[cell] = index
 
     def _load(self, slot: int, record: Record) -> None:
         if record.kind != KIND_STRING:

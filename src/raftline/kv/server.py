@@ -460,8 +460,8 @@ class _Protocol(asyncio.Protocol):
             elif not self.has_ended:
                 self.close()
             return
-        if connection.has_backlog != self._is_paused:
-            self._is_paused = connection.has_backlog
+        if connection.intake.has_backlog != self._is_paused:
+            self._is_paused = connection.intake.has_backlog
             (transport.pause_reading if self._is_paused else transport.resume_reading)()
         partial_bytes = connection.partial_bytes
         if partial_bytes or self._partial_bytes:
@@ -476,7 +476,7 @@ class _Protocol(asyncio.Protocol):
             self._refuse(_TOO_MUCH_PARTIAL)
         elif connection.is_output_blocked:
             pass  # already watched, as a client that does not take its replies
-        elif not connection.waits_for_bytes:
+        elif not connection.intake.waits_for_bytes:
             server.unwatch(self)
             self._partial_after = -1
         elif connection.parser.parsed_count != self._partial_after:

@@ -1,13 +1,14 @@
 """The store as of one moment, in chunks that are made between later commands; the format of those chunks.
 
 Copy on write: a snapshot shares the slots' dictionaries with the store, and takes its own copy of a slot just before
-it changes. Chunk 1 is `[format, time_ms, count, users, last_token, notify]`. Every other chunk is an array of
-`[slot, records]`, in the order of slots; a record is `[key, kind, deadline_ms or 0, value, more]`, in the order of
-insertion. The value of a record with `more` goes on in the next one. MessagePack, at most 1 MiB and 1,024 records or
-members a chunk. Kinds: string 0, list 1, set 2, hash 3, sorted set 4, lock 5. The value of a string's record is a piece
-of the string; that of any other `[items, open]` in MessagePack: items, members, or fields and values, or members and
-scores in turns, in their order (of a lock its owner and token); if `open` the last item is a piece, too, and goes on in
-the first item of the next record.
+it changes. Chunk 1 is `[format, time_ms, count, users, last_token, notify, index, cells]`; format 1 has neither index
+nor cells. Then come maps of cell → index of its last change (docs/decisions/0010-transactions.md), `cells` pairs in
+all. Every other chunk is an array of `[slot, records]`, in the order of slots; a record is
+`[key, kind, deadline_ms or 0, value, more]`, in the order of insertion. The value of a record with `more` goes on in
+the next one. MessagePack, at most 1 MiB and 1,024 records or members a chunk. Kinds: string 0, list 1, set 2, hash 3,
+sorted set 4, lock 5. The value of a string's record is a piece of the string; that of any other `[items, open]` in
+MessagePack: items, members, or fields and values, or members and scores in turns, in their order (of a lock its owner
+and token); if `open` the last item is a piece, too, and goes on in the first item of the next record.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,17 +22,21 @@ from raftline.kv.values.value import Value
 
 __all__ = [
     "FORMAT",
+    "FORMAT_BEFORE_WATCH",
     "KIND_STRING",
     "FrozenSlots",
     "Header",
     "Record",
     "Snapshot",
+    "decode_changes",
     "decode_header",
     "decode_items",
     "decode_records",
 ]
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_BEFORE_WATCH = 1
+"""What is written as long as a member may not know `FORMAT`."""
 KIND_STRING = 0
 
 _CHUNK_RECORDS_MAX = 1024
@@ -43,6 +48,7 @@ _SLOT_BYTES = 16
 _ITEM_BYTES = 9
 """Most that an item takes beside its own bytes, and all of a score."""
 _PIECE_ITEMS_MAX = 512
+_CHUNK_CELLS_MAX = 4096
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -54,6 +60,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     users: tuple[User, ...] = ()
     last_token: int = 0
     notify: bytes = b""
+    index: int = 0
+    """Up to which everything was applied."""
+    cells: int = 0
+    """How many cells are not 0."""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -68,6 +78,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_header = msgspec.msgpack.Decoder(Header).decode
+decode_changes = msgspec.msgpack.Decoder(dict[int, int]).decode
 decode_records = msgspec.msgpack.Decoder(list[tuple[int, list[Record]]]).decode
 decode_items = msgspec.msgpack.Decoder(tuple[list[bytes | float], bool]).decode
 
@@ -116,10 +127,12 @@ class Snapshot:
 
     __slots__ = ("_chunks", "_frozen", "_on_end")
 
-    def __init__(self, frozen: FrozenSlots, header: Header, on_end: Callable[[FrozenSlots], None]) -> None:
+    def __init__(
+        self, frozen: FrozenSlots, header: Header, changes: list[int], on_end: Callable[[FrozenSlots], None]
+    ) -> None:
         self._frozen = frozen
         self._on_end: Callable[[FrozenSlots], None] | None = on_end
-        self._chunks = _chunks(frozen, header)
+        self._chunks = _chunks(frozen, header, changes)
 
     def __iter__(self) -> "Snapshot":
         return self
@@ -142,9 +155,13 @@ class Snapshot:
             self._chunks = iter(())
 
 
-def _chunks(frozen: FrozenSlots, header: Header) -> Iterator[bytes]:
-    """Encode the header and then the slots, a chunk at a time."""
+def _chunks(frozen: FrozenSlots, header: Header, changes: list[int]) -> Iterator[bytes]:
+    """Encode the header, the cells and then the slots, a chunk at a time."""
     yield _encode(header)
+    for first in range(0, len(changes), _CHUNK_CELLS_MAX):
+        cells = {cell: index for cell, index in enumerate(changes[first : first + _CHUNK_CELLS_MAX], first) if index}
+        if cells:
+            yield _encode(cells)
     groups: list[tuple[int, list[Record]]] = []
     count = size = 0
     for slot, items, deadlines in frozen.slots():

@@ -5,6 +5,7 @@ applied. Nothing here reads a clock, and everything, order of iteration and memo
 applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 """
 
+from array import array
 from binascii import crc_hqx
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -12,14 +13,15 @@ from zlib import crc32
 
 from raftline.kv.acl.users import Users
 from raftline.kv.deadlines import NEVER_MS, Deadlines
+from raftline.kv.garbage import is_large, release_some
 from raftline.kv.hooks import Listener, Waited
 from raftline.kv.slots import SLOT_COUNT, slot_of
-from raftline.kv.snapshot import FORMAT, FrozenSlots, Header, Snapshot
+from raftline.kv.snapshot import FORMAT, FORMAT_BEFORE_WATCH, FrozenSlots, Header, Snapshot
 from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import Value
 
-__all__ = ["DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "ExpiryPending", "Store"]
+__all__ = ["CELL_COUNT", "DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "WATCH_VERSION", "ExpiryPending", "Store"]
 
 C = TypeVar("C", bound=Container)
 
@@ -33,17 +35,16 @@ LOST_TOKENS_MAX = 1 << 40
 
 _DUE_KEYS_MAX = 20
 """Expired keys that any command removes in passing, at most."""
-_RELEASED_KEYS_MIN = 1000
-_LOOKED_AT = 64
-"""Slots that are looked at together when memory is given back: most are empty."""
+CELL_COUNT = 1 << 16
+"""Places for the index of the last change: one for all keys with the same CRC16. A key's hash tag plays no part."""
+WATCH_VERSION = 2
+"""The version of commands from which on every member notes changes."""
 
+_STEP = 0x9E3779B97F4A7C15
 _EMPTY: dict[bytes, Any] = {}
 """Stands for each slot that holds nothing; nothing is ever put into it."""
 
 _SCAN_SORT_MIN = 512
-
-_LARGE_MEMBERS = 1024
-"""A container with more members gives its memory back little by little."""
 
 
 class ExpiryPending(Exception):
@@ -54,7 +55,9 @@ class Store:
     """One database.
 
     Invariants: every key with a deadline has a value and stands in the deadline queue; `count` and `used_bytes`
-    include keys that are expired and not yet removed; snapshots under way keep what they stand for.
+    include keys that are expired and not yet removed; snapshots under way keep what they stand for; a key that is
+    alive was not changed after the index in its cell, so one that lives all the time is the same at any two indexes
+    that are not below that. See docs/decisions/0010-transactions.md.
     """
 
     __slots__ = (
@@ -64,15 +67,18 @@ class Store:
         "_garbage",
         "_queue",
         "_values",
+        "changes",
         "count",
         "expired_count",
         "index",
         "last_token",
         "listener",
         "notify",
+        "step",
         "time_ms",
         "used_bytes",
         "users",
+        "version",
         "waited",
     )
 
@@ -80,6 +86,8 @@ class Store:
         self._values: list[dict[bytes, Value]] = [_EMPTY] * SLOT_COUNT
         self._deadlines: list[dict[bytes, int]] = [_EMPTY] * SLOT_COUNT
         self._queue = Deadlines()
+        self.changes = array("Q", bytes(8 * CELL_COUNT))
+        """Cell → index at which one of its keys was last given a value or a deadline, or lost one."""
         self._frozen: list[FrozenSlots] = []
         self._garbage: list[list[Any] | Deadlines] = []
         self._epoch = 0
@@ -88,6 +96,8 @@ class Store:
         """The entry that is being applied, from which draws are made."""
         self.last_token = 0
         """The fencing token that was given last, to any lock; nothing takes it back, FLUSHALL neither."""
+        self.step = 0
+        """The command of a transaction that is being carried out, 1 the first; 0 outside."""
         self.count = 0
         self.used_bytes = 0
         self.time_ms = 0
@@ -101,6 +111,8 @@ class Store:
         """This node's own, too: set while somebody listens to a channel."""
         self.expired_count = 0
         """Keys that this process removed because they expired."""
+        self.version = 1
+        """The version of commands that every member knows; below `WATCH_VERSION` what was noted counts for nothing."""
 
     # Looking up.
 
@@ -145,7 +157,9 @@ class Store:
 
     def put(self, key: bytes, value: Value) -> None:
         """Set `key` to `value`, without a deadline."""
-        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+        cell = crc_hqx(key, 0)
+        self.changes[cell] = self.index
+        slot = slot_of(key) if b"{" in key else cell & 0x3FFF
         if self._frozen:
             self._keep(slot)
         values = self._values[slot]
@@ -204,6 +218,7 @@ class Store:
 
     def settle(self, key: bytes, value: Container) -> None:
         """Count the size of a container that was changed; remove the key if nothing is left in it."""
+        self.changes[crc_hqx(key, 0)] = self.index
         self.used_bytes += value.size_bytes - value.counted_bytes
         value.counted_bytes = value.size_bytes
         if not value.count:
@@ -239,6 +254,7 @@ class Store:
             return
         slot = slot_of(key)
         assert key in self._values[slot], "only a key that exists has a deadline"
+        self.changes[crc_hqx(key, 0)] = self.index
         if self._frozen:
             self._keep(slot)
         self._forget_deadline(slot, key)
@@ -249,6 +265,7 @@ class Store:
         slot = slot_of(key)
         if key not in self._deadlines[slot]:
             return False
+        self.changes[crc_hqx(key, 0)] = self.index
         if self._frozen:
             self._keep(slot)
         self._forget_deadline(slot, key)
@@ -272,6 +289,7 @@ class Store:
         self.users.load(loaded.users.dump())
         self.last_token, self.notify = loaded.last_token, loaded.notify
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
+        self.changes, self.index, self.version = loaded.changes, loaded.index, loaded.version
         if self.waited is not None:
             self.waited.on_replaced()
 
@@ -283,6 +301,24 @@ class Store:
     def skip_tokens(self) -> None:
         """Leave out as many tokens as any history can have given that is lost from here on."""
         self.last_token += LOST_TOKENS_MAX
+
+    # Drawing.
+
+    def draws(self) -> Draws:
+        """Return a stream for a write that draws: the same on every replica."""
+        return Draws(self.index << 42 ^ self.time_ms ^ self.step * _STEP)
+
+    def draws_to_show(self) -> Draws:
+        """Return a stream for a read: nobody can foresee it, but in a transaction it is part of a write."""
+        return self.draws() if self.step else Draws.fresh()
+
+    # Watching.
+
+    def use_version(self, version: int) -> None:
+        """Note that every member understands commands up to `version`; from `WATCH_VERSION` on all note changes."""
+        if self.version < WATCH_VERSION <= version:
+            self.changes = array("Q", bytes(8 * CELL_COUNT))
+        self.version = version
 
     # Time.
 
@@ -328,25 +364,7 @@ class Store:
 
     def release_garbage(self) -> None:
         """Give back a slice of the memory of what was flushed."""
-        released = 0
-        while self._garbage and released < _RELEASED_KEYS_MIN:
-            tables = self._garbage[-1]
-            if isinstance(tables, Deadlines):
-                if not (size := tables.release()):
-                    self._garbage.pop()
-                released += size
-            elif not tables:
-                self._garbage.pop()
-            else:
-                last = tables[-min(_LOOKED_AT, _RELEASED_KEYS_MIN - released) :]
-                if any(last):
-                    table = tables.pop()
-                    released += len(table) + 1
-                    if isinstance(table, dict):
-                        self._garbage += [value.parts() for value in table.values() if _is_large(value)]
-                else:
-                    del tables[-len(last) :]
-                    released += len(last)
+        release_some(self._garbage)
 
     # Walking.
 
@@ -398,8 +416,11 @@ class Store:
         self._epoch += 1
         frozen = FrozenSlots(self._values, self._deadlines)
         self._frozen.append(frozen)
-        header = Header(FORMAT, self.time_ms, self.count, self.users.dump(), self.last_token, self.notify)
-        return Snapshot(frozen, header, self._on_snapshot_end)
+        changes = [] if self.version < WATCH_VERSION else list(self.changes)
+        form, cells = (FORMAT, CELL_COUNT - changes.count(0)) if changes else (FORMAT_BEFORE_WATCH, 0)
+        users = self.users.dump()
+        header = Header(form, self.time_ms, self.count, users, self.last_token, self.notify, self.index, cells)
+        return Snapshot(frozen, header, changes, self._on_snapshot_end)
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
         """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""
@@ -420,7 +441,7 @@ class Store:
             self._frozen.remove(frozen)
         else:  # a flush came in between: nobody else holds the slots
             self._garbage.append(frozen.release())
-        self._garbage += [value.parts() for value in frozen.retired if _is_large(value)]
+        self._garbage += [value.parts() for value in frozen.retired if is_large(value)]
         frozen.retired = []
 
     def _keep(self, slot: int) -> None:
@@ -480,14 +501,10 @@ class Store:
 
     def _discard(self, value: Value) -> None:
         """Let go of a container: a large one little by little, and no part of it before its last snapshot."""
-        if _is_large(value):
+        if is_large(value):
             assert not isinstance(value, bytes)
             if self._frozen:
                 for frozen in self._frozen:
                     frozen.retired.append(value)
             else:
                 self._garbage.append(value.parts())
-
-
-def _is_large(value: Value | int) -> bool:
-    return isinstance(value, Container) and value.count > _LARGE_MEMBERS

@@ -1,7 +1,7 @@
 """From arguments to rows, for clients and for the log."""
 
 from raftline.kv.acl.rights import rows_of
-from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
+from raftline.kv.commands.lookup import EXEC_NAME, TICK_NAME, WRITES, find_command
 from raftline.kv.commands.server import NOTIFY_NAME
 from raftline.kv.commands.table import COMMANDS
 
@@ -23,4 +23,5 @@ def test_the_internal_tick_is_not_a_command() -> None:
     assert find_command([TICK_NAME]) is None
     assert NOTIFY_NAME in WRITES
     assert find_command([NOTIFY_NAME]) is None
-    assert set(WRITES) - {TICK_NAME, NOTIFY_NAME} == {row.wire_name for row in rows_of(COMMANDS) if row.write}
+    own = {TICK_NAME, NOTIFY_NAME, EXEC_NAME}
+    assert set(WRITES) - own == {row.wire_name for row in rows_of(COMMANDS) if row.write}

@@ -79,11 +79,27 @@ class Guard:
             client.closing = True
             return _DELETED
         rights = self._compiled[client.user]
-        denial = None if rights is None else rights.denial(command, args)
-        if denial is None:
+        denial = None if rights is None else self._noted(client, rights, command, args)
+        return None if denial is None else error("NOPERM " + denial_text(denial))
+
+    def denial(self, client: Client, command: Command, args: Arguments) -> str | None:
+        """Return the reason, as in `Denial`, why a client may not do what it was allowed to queue; None if it may.
+
+        A refusal goes to ACL LOG; of a user that is gone all commands are.
+        """
+        if self.is_free(client):
             return None
-        self.denials.note(denial.reason, denial.object, client.user, client.server.now_ms(), client.line())
-        return error("NOPERM " + denial_text(denial))
+        if client.user not in self._compiled:
+            return "command"
+        rights = self._compiled[client.user]
+        denial = None if rights is None else self._noted(client, rights, command, args)
+        return None if denial is None else denial.reason
+
+    def _noted(self, client: Client, rights: Rights, command: Command, args: Arguments) -> Denial | None:
+        denial = rights.denial(command, args)
+        if denial is not None:
+            self.denials.note(denial.reason, denial.object, client.user, client.server.now_ms(), client.line())
+        return denial
 
 
 def denial_text(denial: Denial) -> str:

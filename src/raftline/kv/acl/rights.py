@@ -51,8 +51,8 @@ _WITHOUT: Final = {"wait": "keyspace", "sort": "keyspace", "sort_ro": "keyspace"
 _WITHOUT_GROUP: Final = frozenset({"pubsub|help", "memory|usage"})
 
 _NEITHER: Final = (
-    "touch hstrlen hlen llen exists watch scard memory|usage type sismember strlen zcard hexists object|idletime "
-    "object|freq object|encoding object|refcount"
+    "touch hstrlen hlen llen exists watch raftline.watch scard memory|usage type sismember strlen zcard hexists "
+    "object|idletime object|freq object|encoding object|refcount"
 )
 _WRITE: Final = (
     "rpush ltrim hset lpushx psetex lset linsert lpush srem mset hdel msetnx zremrangebyscore setrange del rpushx zadd "

@@ -1,8 +1,9 @@
 """What a row of the command table says, and the four kinds of functions behind it.
 
 A write goes through the log and is carried out on every replica: it sees the store and the log's time, nothing else.
-A read is carried out on one node, at a moment when its store is linearizable. A local command concerns the
-connection or the node and is answered at once; a task concerns the cluster and takes its time.
+A read is carried out on one node, at a moment when its store is linearizable; in a transaction it is part of a write.
+A local command concerns the connection or the node and is answered at once; a task concerns the cluster and takes its
+time.
 """
 
 from collections.abc import Awaitable, Callable
@@ -72,8 +73,8 @@ class Settled(list[bytes]):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One command or, with a name like `client|setname`, one subcommand.
 
-    Invariant: exactly one of `write`, `read`, `local`, `task` and `wraps` is given, or none and there are
-    `subcommands`.
+    Invariant: exactly one of `write`, `read`, `bound`, `local`, `task`, `execute` and `wraps` is given, or none and
+    there are `subcommands`.
     """
 
     name: str
@@ -94,11 +95,19 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """An option, in upper case, behind which a further key stands."""
     write: WriteFunction | None = None
     read: ReadFunction | None = None
+    bound: Callable[[Client, Arguments], ReadFunction] | None = None
+    """Makes a read that tells the connection something, too."""
     local: LocalFunction | None = None
     task: TaskFunction | None = None
+    execute: WriteFunction | None = None
+    """What carries a transaction out; the connection says of which commands it consists."""
     wraps: int = 0
     """So many arguments, the name included, stand before another command, which is what is carried out."""
     check: Check | None = None
+    version: int = 1
+    """The `KvMachine.version` that every member must know before it is used."""
+    newer_options: frozenset[bytes] = frozenset()
+    """Options, in upper case, that need the newest version."""
     subcommands: tuple["Command", ...] = ()
     syntax: str = ""
     """Arguments as people write them."""

@@ -19,6 +19,7 @@ _GROUPS = {
     "generic": "Keys",
     "pubsub": "Channels",
     "connection": "Connection",
+    "transactions": "Transactions",
     "server": "Server",
     "raftline": "Cluster",
 }
@@ -127,9 +128,9 @@ def _line(command: Command) -> str:
     usage = f"{command.name.replace('|', ' ').upper()} {command.syntax}".strip().replace("|", "\\|")
     kind = (
         "write"
-        if command.write
+        if command.write or command.execute
         else "read"
-        if command.read
+        if command.read or command.bound
         else "task"
         if command.task
         else "local"

@@ -27,7 +27,6 @@ from raftline.kv.resp.replies import (
     pairs,
 )
 from raftline.kv.store import Store
-from raftline.kv.values.draws import Draws
 from raftline.kv.values.hash import Hash
 
 __all__ = [
@@ -106,7 +105,8 @@ def hdel(store: Store, args: Arguments, _time_ms: int) -> bytes:
     if hash_ is None:
         return ZERO
     removed = sum([hash_.remove(field) for field in args[2:]])
-    store.settle(args[1], hash_)
+    if removed:
+        store.settle(args[1], hash_)
     return integer(removed)
 
 
@@ -183,12 +183,12 @@ def hrandfield(store: Store, args: Arguments, now_ms: int) -> bytes:
     """HRANDFIELD key [count [WITHVALUES]]."""
     if len(args) == 2:
         hash_ = viewed(store, args[1], now_ms, Hash)
-        return NULL if hash_ is None else bulk(hash_.draw(Draws.fresh())[0])
+        return NULL if hash_ is None else bulk(hash_.draw(store.draws_to_show())[0])
     count, with_values = require_draws(args, b"WITHVALUES")
     hash_ = viewed(store, args[1], now_ms, Hash)
     if hash_ is None or not count:
         return EMPTY_ARRAY
-    found = hash_.fields.draw_many(Draws.fresh(), count)
+    found = hash_.fields.draw_many(store.draws_to_show(), count)
     if with_values:
         return pairs([(bulk(field), bulk(value)) for field, value in found])
     return bulk_array([field for field, _ in found])

@@ -7,7 +7,6 @@ from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
 from raftline.kv.commands.typed import refuse_lock
 from raftline.kv.resp.replies import OK, ONE, ZERO, array, bulk, bulk_array, bulk_or_null, error, integer, simple
 from raftline.kv.store import Store
-from raftline.kv.values.draws import Draws
 from raftline.kv.values.value import TYPE_NAMES
 
 __all__ = [
@@ -120,7 +119,7 @@ def copy(store: Store, args: Arguments, _time_ms: int) -> bytes:
 
 def randomkey(store: Store, _args: Arguments, now_ms: int) -> bytes:
     """RANDOMKEY."""
-    return bulk_or_null(store.draw_key(Draws.fresh(), now_ms))
+    return bulk_or_null(store.draw_key(store.draws_to_show(), now_ms))
 
 
 def flush(store: Store, args: Arguments, _time_ms: int) -> bytes:

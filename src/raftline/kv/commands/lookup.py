@@ -4,10 +4,16 @@ from raftline.kv.commands import keys, server
 from raftline.kv.commands.command import Arguments, Command, WriteFunction
 from raftline.kv.commands.table import COMMANDS
 
-__all__ = ["TICK_NAME", "WRITES", "find_command"]
+__all__ = ["EXEC_NAME", "TICK_NAME", "WRITES", "find_command"]
 
 TICK_NAME = b"RAFTLINE.TICK"
 """Lets the log's time advance and removes expired keys; proposed by servers, never taken from a client."""
+
+EXEC_NAME = b"RAFTLINE.EXEC"
+"""Carries out a transaction: marks of watched keys, and commands as they stand in the log, each in one argument."""
+
+_execute = COMMANDS[EXEC_NAME].execute
+assert _execute is not None, "its row says so"
 
 WRITES: dict[bytes, WriteFunction] = {
     **{
@@ -18,6 +24,7 @@ WRITES: dict[bytes, WriteFunction] = {
     },
     TICK_NAME: keys.tick,
     server.NOTIFY_NAME: server.set_notify,
+    EXEC_NAME: _execute,
 }
 """What may stand in the log: upper-case name → function."""
 

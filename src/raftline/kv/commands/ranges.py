@@ -214,5 +214,6 @@ def _remove(store: Store, key: bytes, find: Range) -> bytes:
     if set_ is None:
         return ZERO
     removed = set_.remove_between(*find(set_))
-    store.settle(key, set_)
+    if removed:
+        store.settle(key, set_)
     return integer(len(removed))

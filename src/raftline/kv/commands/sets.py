@@ -9,7 +9,6 @@ from raftline.kv.commands.scanning import scan_reply
 from raftline.kv.commands.typed import editable, existing, keep, opened, viewed
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL, ONE, ZERO, array, bulk, bulk_array, integer, set_of
 from raftline.kv.store import Store
-from raftline.kv.values.draws import Draws
 from raftline.kv.values.set import Set
 
 __all__ = [
@@ -39,7 +38,8 @@ def sadd(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """SADD key member [member ...]."""
     set_ = opened(store, args[1], Set)
     added = sum([set_.add(member) for member in args[2:]])
-    keep(store, args[1], set_)
+    if added:
+        keep(store, args[1], set_)
     return integer(added)
 
 
@@ -49,7 +49,8 @@ def srem(store: Store, args: Arguments, _time_ms: int) -> bytes:
     if set_ is None:
         return ZERO
     removed = sum([set_.remove(member) for member in args[2:]])
-    store.settle(args[1], set_)
+    if removed:
+        store.settle(args[1], set_)
     return integer(removed)
 
 
@@ -101,7 +102,7 @@ def _reply(set_: Set) -> bytes:
     return set_of([bulk(member) for member in set_])
 
 
-def spop(store: Store, args: Arguments, time_ms: int) -> bytes:
+def spop(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """SPOP key [count]; what is drawn follows from the entry's index and time."""
     if len(args) > 3:
         return SYNTAX_ERROR
@@ -109,7 +110,7 @@ def spop(store: Store, args: Arguments, time_ms: int) -> bytes:
     set_ = editable(store, args[1], Set)
     if set_ is None:
         return NULL if count is None else _EMPTY_SET
-    draws = Draws(store.index << 42 ^ time_ms)
+    draws = store.draws()
     if count is not None and count >= set_.count:
         reply = _reply(set_)
         store.delete(args[1])
@@ -127,12 +128,12 @@ def srandmember(store: Store, args: Arguments, now_ms: int) -> bytes:
         return SYNTAX_ERROR
     if len(args) == 2:
         set_ = viewed(store, args[1], now_ms, Set)
-        return NULL if set_ is None else bulk(set_.draw(Draws.fresh()))
+        return NULL if set_ is None else bulk(set_.draw(store.draws_to_show()))
     count, _ = require_draws(args, b"")
     set_ = viewed(store, args[1], now_ms, Set)
     if set_ is None or not count:
         return EMPTY_ARRAY
-    return bulk_array([member for member, _ in set_.members.draw_many(Draws.fresh(), count)])
+    return bulk_array([member for member, _ in set_.members.draw_many(store.draws_to_show(), count)])
 
 
 def sscan(store: Store, args: Arguments, now_ms: int) -> bytes:

@@ -26,7 +26,6 @@ from raftline.kv.resp.replies import (
     pairs,
 )
 from raftline.kv.store import Store
-from raftline.kv.values.draws import Draws
 from raftline.kv.values.ordered import Pair
 from raftline.kv.values.sorted_set import SortedSet
 
@@ -100,7 +99,8 @@ def _add(store: Store, args: Arguments, options: set[bytes]) -> bytes:
             set_.put(member, score)
             processed += 1
             changed += before != score
-    keep(store, args[1], set_)
+    if changed:
+        keep(store, args[1], set_)
     if increases:
         return double(scores[0]) if processed else NULL
     return integer(changed if b"CH" in options else set_.count - count)
@@ -133,7 +133,8 @@ def zrem(store: Store, args: Arguments, _time_ms: int) -> bytes:
     if set_ is None:
         return ZERO
     removed = sum([set_.remove(member) is not None for member in args[2:]])
-    store.settle(args[1], set_)
+    if removed:
+        store.settle(args[1], set_)
     return integer(removed)
 
 
@@ -224,12 +225,12 @@ def zrandmember(store: Store, args: Arguments, now_ms: int) -> bytes:
     """ZRANDMEMBER key [count [WITHSCORES]]."""
     if len(args) == 2:
         set_ = viewed(store, args[1], now_ms, SortedSet)
-        return NULL if set_ is None else bulk(set_.draw(Draws.fresh())[0])
+        return NULL if set_ is None else bulk(set_.draw(store.draws_to_show())[0])
     count, with_scores = require_draws(args, b"WITHSCORES")
     set_ = viewed(store, args[1], now_ms, SortedSet)
     if set_ is None or not count:
         return EMPTY_ARRAY
-    found = set_.scores.draw_many(Draws.fresh(), count)
+    found = set_.scores.draw_many(store.draws_to_show(), count)
     return scored_reply([(score, member) for member, score in found], with_scores=with_scores)
 
 

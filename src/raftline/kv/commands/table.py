@@ -18,6 +18,7 @@ from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
 from raftline.kv.commands.server_rows import add_server_rows
 from raftline.kv.commands.set_rows import SET_ROWS
 from raftline.kv.commands.sorted_set_rows import SORTED_SET_ROWS
+from raftline.kv.commands.transaction_rows import add_transaction_rows
 
 __all__ = ["COMMANDS"]
 
@@ -288,6 +289,8 @@ _server(
     check=keys.check_flush,
     note=_FLUSH,
 )
+
+add_transaction_rows(COMMANDS)
 
 # Connections.
 
