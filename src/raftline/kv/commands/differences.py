@@ -47,6 +47,19 @@ DIFFERENCES: tuple[Difference, ...] = (
         "So do all other commands. In Redis it depends on how large the set is or once was.",
     ),
     Difference(
+        "transactions",
+        "multi",
+        "AUTH, HELLO, READONLY, READWRITE, CLIENT READS, CLIENT REPLY, SUBSCRIBE and its like, ACL but for what a node "
+        "answers itself, and what concerns the cluster cannot be queued.",
+        "They would change how the rest is answered, or take their time.",
+    ),
+    Difference(
+        "watched-cells",
+        "watch",
+        "A change of another key may abort, too: of one in 65,536.",
+        "See decisions/0010-transactions.md.",
+    ),
+    Difference(
         "memory",
         "memory",
         "MEMORY USAGE says what INFO counts here.",
