@@ -272,10 +272,11 @@ class Connection:
     def _start(self, args: Arguments) -> bool:
         """Start a command, or return False if it has to wait for those before it."""
         plan = PLANS.get(args[0]) or find_plan(args)
-        transaction = self.client.transaction
-        if transaction is not None and transaction.is_open and (reply := self._queue(plan, args)) is not None:
-            self._reply(reply)
-            return True
+        if self.client.transaction is not None:
+            reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large)
+            if reply is not None:
+                self._reply(reply)
+                return True
         if plan is None or not plan.args_min <= len(args) <= plan.args_max:
             self._on_unsuitable(plan, args)
         elif not self._is_free and (refusal := self._refusal(plan, args)):
@@ -318,9 +319,6 @@ class Connection:
         """Return the reply to what the client may not use, or a member does not know."""
         refusal = self.client.server.guard.refusal(self.client, plan.command, args)
         return refusal or version_refusal(plan, args, self._node.command_version)
-
-    def _queue(self, plan: Plan | None, args: Arguments) -> bytes | None:
-        return queue(self.client, plan, args, self._limits, is_large=self.intake.is_large)
 
     def _start_transaction(self, args: Arguments, session: int | None = None, sequence: int = 0) -> bool:
         """Propose what EXEC or RAFTLINE.EXEC brings, in one entry; return False if it has to wait."""

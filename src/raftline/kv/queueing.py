@@ -71,7 +71,8 @@ class Entry(NamedTuple):
 def queue(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *, is_large: bool) -> bytes | None:
     """Return the reply to a command that comes behind MULTI; None for those that are carried out at once."""
     transaction = client.transaction
-    assert transaction is not None, "it is open"
+    if transaction is None or not transaction.is_open:
+        return None
     refusal = _refusal(client, plan, args, limits if is_large else None)
     if refusal is None:
         assert plan is not None, "it was found"
