@@ -119,6 +119,23 @@ def test_commands_and_their_bytes_are_bounded(new_conversation: "NewConversation
     assert talk.ask(b"EXEC").startswith(b"-EXECABORT")
 
 
+def test_maxmemory_refuses_what_is_queued_and_what_was(new_conversation: "NewConversation") -> None:
+    """Above it nothing can be queued, and EXEC is refused with Redis's words if one of its commands may grow."""
+    talk = new_conversation(limits=Limits(maxmemory=1000))
+    lines(talk, "MULTI|SET a 1|GET a")
+    talk.node.machine.store.used_bytes = 2000
+    assert talk.ask(b"PING").startswith(b"-OOM command not allowed")
+    assert talk.ask(b"EXEC").startswith(b"-EXECABORT Transaction discarded because of")
+    talk.node.machine.store.used_bytes = 0
+    lines(talk, "MULTI|SET a 1|GET a")
+    talk.node.machine.store.used_bytes = 2000
+    assert talk.ask(b"EXEC").startswith(b"-EXECABORT Transaction discarded because of: OOM command not allowed")
+    talk.node.machine.store.used_bytes = 0
+    lines(talk, "MULTI|DEL a|GET a")
+    talk.node.machine.store.used_bytes = 2000
+    assert talk.ask(b"EXEC") == b"*2\r\n:0\r\n$-1\r\n"
+
+
 def test_keys_and_values_are_as_large_as_outside(new_conversation: "NewConversation", request_of: "Encode") -> None:
     """A key above its limit is refused when it is queued."""
     talk = new_conversation(limits=Limits(key_bytes_max=10, value_bytes_max=100))

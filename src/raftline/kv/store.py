@@ -40,7 +40,6 @@ CELL_COUNT = 1 << 16
 WATCH_VERSION = 2
 """The version of commands from which on every member notes changes."""
 
-_STEP = 0x9E3779B97F4A7C15
 _EMPTY: dict[bytes, Any] = {}
 """Stands for each slot that holds nothing; nothing is ever put into it."""
 
@@ -301,16 +300,6 @@ class Store:
     def skip_tokens(self) -> None:
         """Leave out as many tokens as any history can have given that is lost from here on."""
         self.last_token += LOST_TOKENS_MAX
-
-    # Drawing.
-
-    def draws(self) -> Draws:
-        """Return a stream for a write that draws: the same on every replica."""
-        return Draws(self.index << 42 ^ self.time_ms ^ self.step * _STEP)
-
-    def draws_to_show(self) -> Draws:
-        """Return a stream for a read: nobody can foresee it, but in a transaction it is part of a write."""
-        return self.draws() if self.step else Draws.fresh()
 
     # Watching.
 

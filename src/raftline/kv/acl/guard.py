@@ -68,7 +68,16 @@ class Guard:
         """Return the reply to what the client may not do, or this node not now; a refusal by right goes to ACL LOG."""
         if client.only_listens and command.name not in _LISTENING:
             return error(_ONLY_LISTENS.format(command.name))
-        return self._refusal_by_right(client, command, args) or self._memory.refusal(command.name, command.flags)
+        return self._refusal_by_right(client, command, args) or self._refusal_for_memory(client, command)
+
+    def _refusal_for_memory(self, client: Client, command: Command) -> bytes | None:
+        if not self._memory.is_exceeded:
+            return None
+        transaction, flags = client.transaction, set(command.flags)
+        is_open = transaction is not None and transaction.is_open
+        if transaction is not None and command.name == "exec":
+            flags.update(*(plan.command.flags for plan, _ in transaction.queued))
+        return self._memory.refusal(command.name, flags, in_transaction=is_open)
 
     def _refusal_by_right(self, client: Client, command: Command, args: Arguments) -> bytes | None:
         if command.name in ALWAYS_ALLOWED or self._may_everything(client):

@@ -8,6 +8,7 @@ from raftline.kv.commands.arguments import (
     require_integer,
 )
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.drawing import draws_to_show
 from raftline.kv.commands.floats import LongDouble, require_long_double
 from raftline.kv.commands.scanning import scan_reply
 from raftline.kv.commands.typed import editable, existing, keep, opened, viewed
@@ -183,12 +184,12 @@ def hrandfield(store: Store, args: Arguments, now_ms: int) -> bytes:
     """HRANDFIELD key [count [WITHVALUES]]."""
     if len(args) == 2:
         hash_ = viewed(store, args[1], now_ms, Hash)
-        return NULL if hash_ is None else bulk(hash_.draw(store.draws_to_show())[0])
+        return NULL if hash_ is None else bulk(hash_.draw(draws_to_show(store))[0])
     count, with_values = require_draws(args, b"WITHVALUES")
     hash_ = viewed(store, args[1], now_ms, Hash)
     if hash_ is None or not count:
         return EMPTY_ARRAY
-    found = hash_.fields.draw_many(store.draws_to_show(), count)
+    found = hash_.fields.draw_many(draws_to_show(store), count)
     if with_values:
         return pairs([(bulk(field), bulk(value)) for field, value in found])
     return bulk_array([field for field, _ in found])

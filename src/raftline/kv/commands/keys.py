@@ -2,6 +2,7 @@
 
 from raftline.kv.commands.arguments import SYNTAX_ERROR, require_integer
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.drawing import draws_to_show
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
 from raftline.kv.commands.typed import refuse_lock
@@ -119,7 +120,7 @@ def copy(store: Store, args: Arguments, _time_ms: int) -> bytes:
 
 def randomkey(store: Store, _args: Arguments, now_ms: int) -> bytes:
     """RANDOMKEY."""
-    return bulk_or_null(store.draw_key(store.draws_to_show(), now_ms))
+    return bulk_or_null(store.draw_key(draws_to_show(store), now_ms))
 
 
 def flush(store: Store, args: Arguments, _time_ms: int) -> bytes:

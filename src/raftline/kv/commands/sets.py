@@ -4,6 +4,7 @@ from itertools import islice
 
 from raftline.kv.commands.arguments import SYNTAX_ERROR, require_draws, require_positive
 from raftline.kv.commands.command import Arguments
+from raftline.kv.commands.drawing import draws, draws_to_show
 from raftline.kv.commands.many_keys import keys_of_card
 from raftline.kv.commands.scanning import scan_reply
 from raftline.kv.commands.typed import editable, existing, keep, opened, viewed
@@ -110,12 +111,12 @@ def spop(store: Store, args: Arguments, _time_ms: int) -> bytes:
     set_ = editable(store, args[1], Set)
     if set_ is None:
         return NULL if count is None else _EMPTY_SET
-    draws = store.draws()
+    numbers = draws(store)
     if count is not None and count >= set_.count:
         reply = _reply(set_)
         store.delete(args[1])
         return reply
-    popped = [member for member, _ in set_.members.draw_many(draws, 1 if count is None else count)]
+    popped = [member for member, _ in set_.members.draw_many(numbers, 1 if count is None else count)]
     for member in popped:
         set_.remove(member)
     store.settle(args[1], set_)
@@ -128,12 +129,12 @@ def srandmember(store: Store, args: Arguments, now_ms: int) -> bytes:
         return SYNTAX_ERROR
     if len(args) == 2:
         set_ = viewed(store, args[1], now_ms, Set)
-        return NULL if set_ is None else bulk(set_.draw(store.draws_to_show()))
+        return NULL if set_ is None else bulk(set_.draw(draws_to_show(store)))
     count, _ = require_draws(args, b"")
     set_ = viewed(store, args[1], now_ms, Set)
     if set_ is None or not count:
         return EMPTY_ARRAY
-    return bulk_array([member for member, _ in set_.members.draw_many(store.draws_to_show(), count)])
+    return bulk_array([member for member, _ in set_.members.draw_many(draws_to_show(store), count)])
 
 
 def sscan(store: Store, args: Arguments, now_ms: int) -> bytes:

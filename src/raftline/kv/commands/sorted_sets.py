@@ -8,6 +8,7 @@ from raftline.kv.commands.arguments import (
     require_positive,
 )
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.drawing import draws_to_show
 from raftline.kv.commands.floats import require_double
 from raftline.kv.commands.many_keys import keys_to_pop
 from raftline.kv.commands.scanning import scan_reply
@@ -225,12 +226,12 @@ def zrandmember(store: Store, args: Arguments, now_ms: int) -> bytes:
     """ZRANDMEMBER key [count [WITHSCORES]]."""
     if len(args) == 2:
         set_ = viewed(store, args[1], now_ms, SortedSet)
-        return NULL if set_ is None else bulk(set_.draw(store.draws_to_show())[0])
+        return NULL if set_ is None else bulk(set_.draw(draws_to_show(store))[0])
     count, with_scores = require_draws(args, b"WITHSCORES")
     set_ = viewed(store, args[1], now_ms, SortedSet)
     if set_ is None or not count:
         return EMPTY_ARRAY
-    found = set_.scores.draw_many(store.draws_to_show(), count)
+    found = set_.scores.draw_many(draws_to_show(store), count)
     return scored_reply([(score, member) for member, score in found], with_scores=with_scores)
 
 
