@@ -16,6 +16,7 @@ from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest, SnapshotRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import ChunkReceived, ChunkWanted
+from raftline.core.state import Role
 from raftline.errors import Stopped, StorageError
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.replica.commands import plain
@@ -306,6 +307,24 @@ def test_pieces_go_no_faster_than_was_asked_for(leader: Bench) -> None:
     leader.disk.run()
     first, *others = leader.moments
     assert others == [pytest.approx(first + 0.001), pytest.approx(first + 0.002)]
+
+
+def test_a_follower_restores_at_a_pace_and_whoever_is_needed_at_once(leader: Bench, tmp_path: Path) -> None:
+    """Twice as fast as a snapshot is sent, so as to take no whole core; a start or an election does not wait (D11)."""
+    follower, meta = follower_of(leader, tmp_path / "n2")
+    restored: list[bool] = []
+    follower.moments.clear()
+    follower.snapshots.restore(meta, lambda: restored.append(True))
+    follower.disk.run()
+    chunks = [len(chunk) for chunk in leader.replica.snapshot()[1]]
+    assert follower.moments[-1] == pytest.approx(sum(chunks[:-1]) / (2 * 1000 * CHUNK_BYTES), rel=0.01)
+    follower.moments.clear()
+    follower.snapshots.restore_at_once(meta, lambda: restored.append(True))
+    follower.disk.run()
+    follower.replica.core.state.role = Role.CANDIDATE
+    follower.snapshots.restore(meta, lambda: restored.append(True))
+    follower.disk.run()
+    assert (restored, follower.moments) == ([True] * 3, [])
 
 
 def test_a_piece_that_is_asked_for_again_while_it_waits_is_read_once(leader: Bench) -> None:

@@ -113,6 +113,28 @@ def test_a_damaged_transfer_is_given_up(tmp_path: Path) -> None:
     assert list((tmp_path / "there").iterdir()) == []
 
 
+@pytest.mark.parametrize("piece", [1, 7, 64, 100_000])
+def test_a_flip_anywhere_on_the_way_is_noticed(tmp_path: Path, piece: int) -> None:
+    """Every byte counts, wherever the pieces begin; nothing of it is read again at the end (D12)."""
+    here, there = _store(tmp_path / "here"), _store(tmp_path / "there")
+    writer = here.create(0, META)
+    writer.write(b"a chunk")
+    writer.write(b"")
+    writer.write(b"another")
+    writer.commit()
+    data = next((tmp_path / "here").iterdir()).read_bytes()
+    flipped = [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in range(len(data))]
+    for sent in (*flipped, data[:-1], data + b"more"):
+        receiver = there.receive(0, META)
+        for offset in range(0, len(sent), piece):
+            receiver.write_at(offset, sent[offset : offset + piece])
+        assert not receiver.commit(), sent
+    receiver = there.receive(0, META)
+    for offset in range(0, len(data), piece):
+        receiver.write_at(offset, data[offset : offset + piece])
+    assert receiver.commit()
+
+
 def test_a_flip_anywhere_is_noticed(tmp_path: Path) -> None:
     """Header, length, chunk, footer: no byte can change unseen."""
     store = _store(tmp_path)

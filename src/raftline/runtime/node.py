@@ -138,7 +138,7 @@ class Node:
             if snapshot.index:
                 restored: asyncio.Future[None] = loop.create_future()
                 self._group.replica.restoring = snapshot
-                self._group.snapshotting.restore(snapshot, lambda: restored.set_result(None))
+                self._group.snapshotting.restore_at_once(snapshot, lambda: restored.set_result(None))
                 outcomes: list[asyncio.Future[Any]] = [restored, self._failed]
                 await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
                 if self._failed.done():

@@ -12,12 +12,16 @@ from raftline.core.entries import SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Event, SnapshotTaken
 from raftline.core.ids import GroupId, Index, NodeId
 from raftline.core.ready import ChunkReceived, ChunkWanted
+from raftline.core.state import Role
 from raftline.errors import Stopped
 from raftline.replica.replica import Replica
 from raftline.runtime.ports import DiskThread
 from raftline.wal.snapshot_store import SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter
 
 __all__ = ["Snapshotting"]
+
+_RESTORED_FASTER = 2
+"""A follower restores what it was sent so many times as fast as snapshots may be sent: CPU is scarce, too."""
 
 
 class Snapshotting:
@@ -207,12 +211,19 @@ class Snapshotting:
     # Restoring one.
 
     def restore(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
-        """Replace the state machine by the stored snapshot `meta`, chunk by chunk, then call `done`.
+        """Replace the state machine by the stored snapshot `meta`, chunk by chunk, at a pace, then call `done`.
 
         A restore that is under way is given up for the newer one; its `done` is never called.
         """
+        self._restore(meta, done, at_once=False)
+
+    def restore_at_once(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
+        """Do the same as fast as it goes: for a start, when nothing else can be done before."""
+        self._restore(meta, done, at_once=True)
+
+    def _restore(self, meta: SnapshotMeta, done: Callable[[], None], *, at_once: bool) -> None:
         self._restores += 1
-        self._on_disk(partial(self._open, meta), partial(self._restore_begin, self._restores, done))
+        self._on_disk(partial(self._open, meta), partial(self._restore_begin, self._restores, done, at_once=at_once))
 
     def _open(self, meta: SnapshotMeta) -> tuple[SnapshotReader, Iterator[bytes]]:
         reader = self._store.find(self._group, meta)
@@ -221,10 +232,16 @@ class Snapshotting:
         return reader, reader.chunks()
 
     def _restore_begin(
-        self, number: int, done: Callable[[], None], opened: tuple[SnapshotReader, Iterator[bytes]]
+        self,
+        number: int,
+        done: Callable[[], None],
+        opened: tuple[SnapshotReader, Iterator[bytes]],
+        *,
+        at_once: bool,
     ) -> None:
         reader, chunks = opened
         is_header = True
+        fetch = partial(self._on_disk, partial(next, chunks, None))
 
         def on_chunk(chunk: bytes | None) -> None:
             nonlocal is_header
@@ -241,11 +258,14 @@ class Snapshotting:
                 self._replica.restore_header(chunk)
             else:
                 self._replica.machine.restore_chunk(chunk)
-            self._on_disk(partial(next, chunks, None), on_chunk)
+            if at_once or self._replica.core.state.role is not Role.FOLLOWER:
+                fetch(on_chunk)
+            else:
+                self._paced(len(chunk) // _RESTORED_FASTER, partial(fetch, on_chunk))
 
         if number == self._restores:
             self._replica.restore_begin(reader.meta)
-        self._on_disk(partial(next, chunks, None), on_chunk)
+        fetch(on_chunk)
 
     def stop(self) -> None:
         """Drop whatever comes back from the thread from now on."""
