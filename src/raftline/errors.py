@@ -12,7 +12,7 @@ RaftlineError
 │   │   ├── Overloaded         refused before the command entered the log
 │   │   ├── ChangeRefused      the leader refused a change of the membership or a transfer; nothing was changed
 │   │   ├── TooNew             a command of a version that not every member knows yet; it was not proposed
-│   │   ├── TooStale           a read with a bound: the last contact with a leader is longer ago
+│   │   ├── TooStale           a read with a bound: no leader vouches for a copy that young
 │   │   ├── Timeout            no answer in time
 │   │   └── Stopped            the node stops, or stopped leading, before the outcome was known
 │   ├── ApplyError             the state machine's `apply` or `read` raised; the same on every replica
@@ -113,7 +113,7 @@ class TooNew(ProposalError):
 
 
 class TooStale(ProposalError):
-    """A read with a bound on staleness found the last contact with a leader to be longer ago."""
+    """A read with a bound on staleness found that no leader vouches for a copy as young as that."""
 
 
 class Timeout(ProposalError):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from raftline.core.entries import Entry
@@ -196,8 +197,14 @@ def _heartbeats(one: Any, count: int, prev_index: int, round_: int = 0) -> list[
     for _ in range(count):
         one.wait(one.state.config.heartbeat_interval_s)
         request = AppendRequest(TERM, prev_index, one.state.log.term_at(prev_index), (), 0, round=round_)
-        answers += [reply for _, reply in one.receive("n2", request)]
+        answers += [_plain(reply) for _, reply in one.receive("n2", request)]
     return answers
+
+
+def _plain(reply: Any) -> Any:
+    """Leave out the number of the answer, which another test is about."""
+    assert reply.stamp > 0
+    return msgspec.structs.replace(reply, stamp=0)
 
 
 def test_a_slow_write_is_no_silence(bench: Any, entries: Any) -> None:
@@ -215,7 +222,7 @@ def test_a_quick_disk_answers_once(bench: Any, entries: Any) -> None:
     """No early answer before half a heartbeat interval, none to a request that nothing waits for, none twice."""
     one = bench(terms=[1, 1], term=TERM)
     one.node.slow_disk = True
-    assert one.receive("n2", _request(2, 1)) == [("n2", _said(2, 2))]
+    assert _plain(one.answer("n2", _request(2, 1))) == _said(2, 2)
     one.receive("n2", _request(2, 1, entries(3, 6)))
     one.wait(one.state.config.heartbeat_interval_s * 0.49)
     assert one.receive("n2", _request(3, 6)) == []

@@ -7,7 +7,7 @@ import pytest
 
 from raftline.core.changes import AddLearner
 from raftline.core.events import ChangeRequested, ClockDoubted, ReadRequested, TimerDue, TransferRequested
-from raftline.core.lease import freshness, lease_holds, lease_until
+from raftline.core.lease import lease_holds, lease_until
 from raftline.core.messages import (
     AppendReply,
     AppendRequest,
@@ -261,61 +261,3 @@ def test_a_transfer_goes_round_the_promise(bench: Any) -> None:
     one.receive("n2", TimeoutNow(1))
     one.receive("n3", VoteReply(2, 2, granted=True))
     assert one.core.is_leader
-
-
-# How fresh a copy is.
-
-
-def test_a_follower_is_as_fresh_as_the_last_message_that_left_nothing_to_be_done(bench: Any, entries: Any) -> None:
-    """What that one said to be committed has to be applied; a message that shows a gap does not count."""
-    one = bench()
-    assert freshness(one.state)[0] == float("-inf")
-    one.cluster.now = 1.0
-    one.receive("n2", AppendRequest(1, 0, 0, entries(1, 1, 1), 2))
-    assert freshness(one.state) == (1.0, 2)
-    one.cluster.now = 2.0
-    one.receive("n2", AppendRequest(1, 2, 1, (), 5))
-    assert freshness(one.state) == (1.0, 2), "entries up to 5 are committed and not here"
-    one.receive("n2", AppendRequest(1, 2, 1, entries(3, 1, 1, 1), 5))
-    assert freshness(one.state) == (2.0, 5)
-    assert one.core.freshness() == (2.0, 5)
-
-
-def test_a_leader_is_as_fresh_as_the_last_word_of_a_majority(leading: Any) -> None:
-    """It may have been deposed since."""
-    one = leading(size=5)
-    begun = one.now
-    one.cluster.now = begun + 0.1
-    _answer(one, "n2")
-    assert freshness(one.state) == (begun, 1)
-    one.cluster.now = begun + 0.2
-    _answer(one, "n3")
-    assert freshness(one.state) == (begun + 0.1, 1)
-    alone = leading(size=1)
-    alone.wait(9)
-    assert freshness(alone.state)[0] == alone.state.now
-
-
-def test_a_new_leader_tells_nobody_that_it_is_fresh(bench: Any, entries: Any) -> None:
-    """Before it has committed an entry of its term it may not know what another one had committed (§8).
-
-    A bounded read would otherwise miss what was acknowledged long before its bound.
-    """
-    one = bench()
-    one.cluster.now = 1.0
-    one.receive("n2", AppendRequest(1, 0, 0, entries(1, 1, 1), 1))
-    assert freshness(one.state) == (1.0, 1)
-    one.cluster.now = 9.0
-    one.receive("n3", AppendRequest(2, 2, 1, entries(3, 2), 1))
-    assert freshness(one.state) == (1.0, 1), "entry 2 may be committed for long, and its leader does not know it"
-    one.cluster.now = 9.1
-    one.receive("n3", AppendRequest(2, 3, 2, (), 3))
-    assert freshness(one.state) == (9.1, 3)
-
-
-def test_a_new_leader_is_not_fresh_by_itself(leading: Any) -> None:
-    """It knows how far is committed once an entry of its own term is (§8)."""
-    one = leading(size=3)
-    assert freshness(one.state)[0] > 0
-    one.state.commit = 0
-    assert freshness(one.state)[0] == float("-inf")

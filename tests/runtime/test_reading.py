@@ -19,7 +19,7 @@ class _Bench:
 
     def __init__(self) -> None:
         self.fresh: tuple[float, int] = (float("-inf"), 0)
-        self.core: Any = _fake(leader="n1", freshness=lambda: self.fresh)
+        self.core: Any = _fake(leader="n1", freshness=lambda _now: self.fresh)
         self.stepped: list[Any] = []
         self.replica: Any = _fake(
             core=self.core,

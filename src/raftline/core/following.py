@@ -5,6 +5,7 @@ A heartbeat takes exactly the same path (B3). Nothing the leader did not verify 
 
 from raftline.core.configuration import is_membership
 from raftline.core.entries import KIND_MEMBERSHIP
+from raftline.core.freshness import note_proof
 from raftline.core.history import adopt_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
@@ -49,7 +50,8 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
         adopt_history(state, request.history)
     if request.commit <= match_index and log.term_at(request.commit) == state.term:
         # Before it has committed an entry of its term a leader may know of less than another had committed (§8).
-        state.fresh_at, state.fresh_index = state.now, request.commit
+        state.level_at, state.level_index = state.now, request.commit
+        note_proof(state, request)
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
         _establish(state, sender)
     _accept(state, sender, request, match_index, early=False)
@@ -76,6 +78,8 @@ def _accept(state: RaftState, sender: NodeId, request: AppendRequest, match_inde
         unestablished=not state.established,
         command_version=state.config.command_version,
         early=early,
+        echo=request.stamp,
+        stamp=state.stamps.use(state.now),
     )
     if early:
         state.early.append(Outgoing(sender, reply))
@@ -157,5 +161,7 @@ def _refuse_conflict(state: RaftState, sender: NodeId, request: AppendRequest) -
             conflict_term=conflict_term,
             round=request.round,
             unestablished=not state.established,
+            echo=request.stamp,
+            stamp=state.stamps.use(state.now),
         ),
     )

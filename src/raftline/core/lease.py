@@ -1,15 +1,14 @@
-"""Reads on a lease (thesis 6.4.1), and how fresh the local state is: both opt-in, both trust clocks to some degree.
+"""Reads on a lease (thesis 6.4.1): opt-in, because they trust clocks to some degree.
 
 Whoever heard from a leader helps to elect no other within the shortest election timeout, on its own clock, whatever
 terms come along meanwhile and even right after a start. So a leader that a quorum answered knows that nobody else leads
 until that time after it *sent* the round, shortened by what its clock may run slow.
 """
 
-from raftline.core.ids import Index
-from raftline.core.quorum import agreed, has_quorum
+from raftline.core.quorum import agreed
 from raftline.core.state import RaftState, Role
 
-__all__ = ["freshness", "lease_holds", "lease_until", "on_clock_doubted", "pause_s_max", "renew_lease"]
+__all__ = ["lease_holds", "lease_until", "on_clock_doubted", "pause_s_max", "renew_lease"]
 
 _NEVER = float("-inf")
 
@@ -54,21 +53,3 @@ def on_clock_doubted(state: RaftState, _event: object = None) -> str | None:
 def pause_s_max(state: RaftState) -> float:
     """Return after how long without a step a replica has to be taken for one that was paused."""
     return state.config.election_timeout_s[0] / 2 if state.config.lease_reads else float("inf")
-
-
-def freshness(state: RaftState) -> tuple[float, Index]:
-    """Return a time, and the index up to which one has to have applied to hold all that a leader had committed by then.
-
-    On a leader it is when it last heard from a quorum; elsewhere when a leader's message last left nothing to be done.
-    A leader that has committed nothing of its term yet does not count: it may not know what was committed before.
-    """
-    if state.role is not Role.LEADER:
-        return state.fresh_at, state.fresh_index
-    if state.log.term_at(state.commit) != state.term:
-        return _NEVER, state.commit  # an earlier leader may have committed more (§8)
-    times = sorted({state.now, *(progress.heard_at for progress in state.progress.values())}, reverse=True)
-    for time in times:
-        heard = [node for node, progress in state.progress.items() if progress.heard_at >= time]
-        if has_quorum(state.membership, [*heard, state.me]):
-            return time, state.commit
-    return _NEVER, state.commit

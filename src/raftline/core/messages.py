@@ -80,6 +80,12 @@ class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """For a follower that does not answer: it may be new, or have slept while others moved."""
     history: int = 0
     """Of the leader's log, 0 if it has none; a follower of another one does not follow (C14)."""
+    stamp: int = 0
+    """The leader's number for what it sends about now; 0: an older node's."""
+    echoes: tuple[tuple[NodeId, int], ...] = ()
+    """The latest number that the leader has received of each follower (see `core/freshness.py`)."""
+    age_ms: int = -1
+    """For how long at most no quorum is known to have followed this leader, when it sent this; -1: none ever was."""
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a"):
@@ -102,6 +108,10 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     """The newest version of commands that the follower's state machine knows."""
     early: bool = False
     """Sent beside a slow write: this leader was heard; `match_index` is what is on disk, the rest will be answered."""
+    echo: int = 0
+    """The request's stamp."""
+    stamp: int = 0
+    """The follower's number for what it sends about now."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):

@@ -39,6 +39,7 @@ class PeerProgress:
         "command_version",
         "fetched",
         "fetching_index",
+        "followed_at",
         "heard_at",
         "inflight_bytes",
         "is_trusted",
@@ -52,6 +53,7 @@ class PeerProgress:
         "snapshot_asked_at",
         "snapshot_index",
         "snapshot_offset",
+        "stamp",
         "was_heard",
     )
 
@@ -62,6 +64,10 @@ class PeerProgress:
         self.probing = False
         self.heard_at = now
         self.was_heard = False
+        self.followed_at = float("-inf")
+        """When this leader sent the latest message that the follower answered as its follower."""
+        self.stamp = 0
+        """The number of the follower's that came last; 0 if none."""
         self.is_trusted = False
         self.catch_up: CatchUp | None = None
         self.command_version = 0
@@ -106,6 +112,11 @@ class PeerProgress:
         self.heard_at = now
         self.was_heard = True
         self.acked_round = max(self.acked_round, round_)
+
+    def on_echo(self, sent_at: float, stamp: int) -> None:
+        """Note that the follower answered what was sent at `sent_at`, and the number of its answer."""
+        self.followed_at = max(sent_at, self.followed_at)
+        self.stamp = stamp
 
     def on_accepted(self, match_index: Index, base_index: Index) -> None:
         """Note that the follower's log matches up to `match_index` (B20, E3); opens the pipeline.

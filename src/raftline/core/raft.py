@@ -7,7 +7,7 @@ source, give the same outputs. Whoever drives it keeps the order that `Ready` as
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftline.core import lease, replication, rules, snapshots, transitions
+from raftline.core import freshness, lease, replication, rules, snapshots, transitions
 from raftline.core.changing import on_change_requested
 from raftline.core.config import CoreConfig
 from raftline.core.election import believes_in_leader
@@ -153,9 +153,17 @@ class Raft:
             state.membership.is_joint or state.configuration.index > state.commit or state.transfer is not None
         )
 
-    def freshness(self) -> tuple[float, Index]:
-        """Return when this replica was last known to lack nothing committed, and what it had to apply for that."""
-        return lease.freshness(self.state)
+    @property
+    def level(self) -> tuple[float, Index]:
+        """Return when a leader's message last left this replica nothing to be done, and up to where it said so.
+
+        It may have been on its way for long: good enough to tell whether things go on, not how old the state is.
+        """
+        return self.state.level_at, self.state.level_index
+
+    def freshness(self, now: float) -> tuple[float, Index]:
+        """Return as of when this replica is known to lack nothing committed, and what it has to apply for that."""
+        return freshness.freshness(self.state, now)
 
     def step(self, event: Event, now: float) -> Index:
         """Take one event in; return the index of a proposal's first command, 0 for anything else or if refused.

@@ -7,6 +7,7 @@ only the disk holds are asked for, and sent when they are there; a probe goes wi
 
 from raftline.core.entries import Entry
 from raftline.core.events import EntriesRead
+from raftline.core.freshness import proof
 from raftline.core.history import claimed_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest, Directory
@@ -26,6 +27,7 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
     if progress is None:
         return "not a member"
     progress.on_heard(state.now, reply.round)
+    progress.on_echo(state.stamps.used_at(reply.echo), reply.stamp)
     state.must_recount = True
     progress.on_trust(not reply.unestablished)
     if reply.early:
@@ -151,6 +153,7 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         entries = log.batch(next_index, bytes_max, state.config.append_entries_max)
     prev_term = log.term_at(next_index - 1)
     assert prev_term is not None, "the entry before the next one, or the sentinel, is held (B31)"
+    echoes, age_ms = proof(state)
     request = AppendRequest(
         term=state.term,
         prev_index=next_index - 1,
@@ -162,6 +165,9 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         digest=state.digest,
         directory=Directory(state.configuration.index, state.membership.addresses) if is_silent else None,
         history=claimed_history(state),
+        stamp=state.stamps.use(state.now),
+        echoes=echoes,
+        age_ms=age_ms,
     )
     cache[next_index, bytes_max, is_silent] = request, sum([len(entry.data) for entry in entries])
     return cache[next_index, bytes_max, is_silent]

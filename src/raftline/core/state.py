@@ -19,6 +19,7 @@ from raftline.core.progress import PeerProgress
 from raftline.core.reads import Reads
 from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, EntriesWanted, Outgoing, ReadOutcome
 from raftline.core.role_changes import RoleChange, Why
+from raftline.core.stamps import Proof, Stamps
 
 __all__ = ["RaftState", "RandomSource", "Role"]
 
@@ -79,6 +80,8 @@ class RaftState:
         "leader",
         "leader_heard_at",
         "lease_is_fenced",
+        "level_at",
+        "level_index",
         "log",
         "log_epoch",
         "me",
@@ -91,6 +94,7 @@ class RaftState:
         "persisted_term",
         "predecessor",
         "progress",
+        "proof",
         "random",
         "read_outcomes",
         "reads",
@@ -100,6 +104,7 @@ class RaftState:
         "role",
         "role_changes",
         "snapshot",
+        "stamps",
         "storing",
         "term",
         "transfer",
@@ -165,10 +170,14 @@ class RaftState:
 
         self._make_volatile_on_leaders()
 
-        # Reads; where a leader says everybody is; when this log last held all that a leader had committed; a snapshot
-        # that is coming in.
-        self.reads = Reads(int(random.random() * 2**53))
+        # Reads; where a leader says everybody is; when a leader's message last left this log nothing to be done, and as
+        # of when that is proven; a snapshot that is coming in.
+        first = int(random.random() * 2**53)
+        self.reads = Reads(first)
+        self.stamps = Stamps(first, config.heartbeat_interval_s / 4)
         self.directory: Directory | None = None
+        self.level_at = float("-inf")
+        self.level_index: Index = 0
         self.fresh_at = float("-inf")
         self.fresh_index: Index = 0
         self.storing: tuple[Index, Term, int] | None = None  # index, term, next offset
@@ -190,6 +199,7 @@ class RaftState:
     def _make_volatile_on_leaders(self) -> None:
         """Make what only a leader has, anew with each term won: its followers, and what it has begun."""
         self.progress: dict[NodeId, PeerProgress] = {}
+        self.proof: Proof | None = None
         self.must_announce = False
         self.must_recount = False
         self.must_watch = False

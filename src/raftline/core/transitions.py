@@ -129,6 +129,7 @@ def become_leader(state: RaftState) -> None:
     state.votes = {}
     state.blank_peers = set()
     state.progress = {}
+    state.proof = None
     state.storing = None
     state.retired = False
     state.lease_is_fenced = False

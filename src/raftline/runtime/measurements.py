@@ -81,9 +81,9 @@ def _why_not_ready(group: GroupLoop, status: Status, now: float) -> str:
         return "no leader is known"
     index = core.state.commit
     if not core.is_leader:  # one that hears no quorum steps down by itself
-        fresh_at, index = core.freshness()
+        level_at, index = core.level
         seconds_max = _FRESH_TIMEOUTS * core.state.config.election_timeout_s[1]
-        if now - fresh_at > seconds_max:
+        if now - level_at > seconds_max:
             return f"this log has not held all that the leader had committed for more than {seconds_max:g} s"
     lag = max(index, core.state.commit) - replica.applied
     if lag > _LAG_ENTRIES_MAX:

@@ -103,8 +103,8 @@ class Reading:
         heappush(self._confirmed, (index, next(self._ids), reads))
 
     def _check_bound(self, read: Read, now: float) -> None:
-        """Refuse a bounded read if no leader was heard in time; else let it wait for what was committed by then."""
-        read.fresh_at, index = self._core.freshness()
+        """Refuse a bounded read if no leader vouches for so young a copy; else let it wait for what it has to see."""
+        read.fresh_at, index = self._core.freshness(now)
         if now - read.fresh_at > read.staleness_s_max:
             read.finish(_too_stale(read, now - read.fresh_at))
         else:
@@ -122,6 +122,8 @@ class Reading:
 
 def _too_stale(read: Read, age_s: float) -> TooStale:
     passed = (
-        "no leader was heard yet" if age_s == float("inf") else f"the last contact with a leader is {age_s:.3f} s ago"
+        "no leader has vouched for this copy yet"
+        if age_s == float("inf")
+        else f"a leader last vouched for this copy as of {age_s:.3f} s ago"
     )
     return TooStale(f"{passed}, the bound is {read.staleness_s_max} s")

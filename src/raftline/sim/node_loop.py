@@ -40,17 +40,14 @@ class NodeLoop(LoopView):
         self.paused = False
         self.resumed_s = -math.inf
         """When the last pause ended, in virtual time."""
+        self.rate_changed_s = -math.inf
+        """When the rate was last changed, in virtual time."""
         self._outcomes: dict[asyncio.Future[Any], None] = {}
 
     @property
     def alive(self) -> bool:
         """Whether the node has not been killed."""
         return not self.gone
-
-    @property
-    def rate_since_s(self) -> float:
-        """Return the virtual time at which the clock's rate was last set."""
-        return self._rate_since
 
     @property
     def rate(self) -> float:
@@ -75,6 +72,7 @@ class NodeLoop(LoopView):
         """Let the clock drift: `rate` of its seconds pass per virtual second from now on; waiting timers follow."""
         _check_rate(rate)
         self._shown_then, self._rate_since, self._rate = self.time(), self.root.now, rate
+        self.rate_changed_s = self.root.now
         timers = self.root.timers
         for position, (_, tie, timer) in enumerate(timers):
             if timer._loop is self:  # noqa: SLF001  asyncio's own slot

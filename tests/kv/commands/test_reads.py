@@ -79,8 +79,8 @@ def test_a_copy_that_is_too_old_is_told(conversation: "Conversation") -> None:
     """With its age and the bound."""
     conversation.ask(b"CLIENT", b"READS", b"BOUNDED", b"100")
     assert conversation.send(b"GET a\r\n") == b""
-    conversation.node.answer(TooStale("the last contact with a leader is 0.250 s ago, the bound is 0.1 s"))
+    conversation.node.answer(TooStale("a leader last vouched for this copy as of 0.250 s ago, the bound is 0.1 s"))
     assert conversation.take() == (
-        b"-CLUSTERDOWN this node's copy is too old: the last contact with a leader is 0.250 s ago, "
+        b"-CLUSTERDOWN this node's copy is too old: a leader last vouched for this copy as of 0.250 s ago, "
         b"the bound is 0.1 s\r\n"
     )

@@ -142,6 +142,15 @@ _SCENARIOS: dict[str, Scenario] = {
         plan=NemesisPlan(one_way_cut=20, bridge=4, flap=4, reset=20, cut_s_max=4.0, loss=0.05, delay=0.02),
         workload=WorkloadPlan(clients=12, think_s_max=0.1),
     ),
+    # Messages are held for seconds and arrive all the same, while leaders are cut off, some with a follower.
+    "held_messages": Scenario(
+        size=5,
+        safety_s=15.0,
+        plan=NemesisPlan(
+            isolate_leader=15, partition=15, one_way_cut=10, pause_leader=5, cut_s_max=1.5, pause_s_max=1.0, delay=0.15
+        ),
+        workload=WorkloadPlan(clients=12, think_s_max=0.05, keys=3),
+    ),
     # Keys expire while leaders, and their clocks, come and go.
     "expiry": Scenario(
         plan=NemesisPlan(

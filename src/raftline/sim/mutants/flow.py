@@ -5,6 +5,7 @@ from raftline.sim.mutants.mutant import Mutant, Patch
 __all__ = ["MUTANTS"]
 
 _FEEDING = "raftline.runtime.feeding"
+_FRESHNESS = "raftline.core.freshness"
 _HISTORY = "raftline.core.history"
 _PEERS = "raftline.runtime.peers"
 _PROGRESS = "raftline.core.progress"
@@ -15,6 +16,8 @@ _SNAPSHOTS = "raftline.core.snapshots"
 _STATE = "raftline.core.state"
 
 _OTHER_LEADER = "(kind is AppendRequest or kind is SnapshotRequest) or message.history in (0, state.history)"
+
+_ARRIVED = "            at = state.now\n"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -220,8 +223,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _READING,
-                "index = self._core.freshness()\n        if now - read.fresh_at > read.staleness_s_max:\n",
-                "index = self._core.freshness()\n        if read.fresh_at > now:\n",
+                "index = self._core.freshness(now)\n        if now - read.fresh_at > read.staleness_s_max:\n",
+                "index = self._core.freshness(now)\n        if read.fresh_at > now:\n",
             ),
             Patch(
                 _READING,
@@ -230,6 +233,22 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         bench="cut_links",
+    ),
+    Mutant(
+        name="fresh_since_a_message_arrived",
+        rules=("G3",),
+        does="A copy counts as fresh from when the leader's message arrived, however long that was held on its way.",
+        patches=(
+            Patch(_FRESHNESS, "            at = state.stamps.used_at(number) - request.age_ms / 1000\n", _ARRIVED),
+        ),
+        bench="held_messages",
+    ),
+    Mutant(
+        name="fresh_whoever_follows_the_leader",
+        rules=("G3",),
+        does="What a leader says makes a copy fresh, however long ago a quorum followed that leader.",
+        patches=(Patch(_FRESHNESS, " - request.age_ms / 1000\n", "\n"),),
+        bench="held_messages",
     ),
     Mutant(
         name="leaders_address_is_not_taken_over",

@@ -1,0 +1,46 @@
+"""Numbers that a replica puts on what it sends, and since when it has used each: an echo proves when it was sent."""
+
+from collections import deque
+from typing import NamedTuple
+
+from raftline.core.ids import NodeId
+
+__all__ = ["Proof", "Stamps"]
+
+_KEPT_MAX = 1024
+
+
+class Stamps:
+    """A number is used for `apart_s`, then the next one; `first` differs from one life of the replica to the next.
+
+    Invariant: `_since[i]` is when number `_next - len(_since) + i` was first used.
+    """
+
+    __slots__ = ("_next", "_since", "apart_s")
+
+    def __init__(self, first: int, apart_s: float) -> None:
+        self.apart_s = apart_s
+        self._next = first + 1
+        self._since: deque[float] = deque(maxlen=_KEPT_MAX)
+
+    def use(self, now: float) -> int:
+        """Return the number for what is sent now."""
+        if not self._since or now >= self._since[-1] + self.apart_s:
+            self._since.append(now)
+            self._next += 1
+        return self._next - 1
+
+    def used_at(self, number: int) -> float:
+        """Return a time before which nothing was sent under this number; minus infinity if this life never used it."""
+        place = number - self._next + len(self._since)
+        return self._since[place] if 0 <= place < len(self._since) else float("-inf")
+
+
+class Proof(NamedTuple):
+    """What a leader knows of who follows it, for its AppendEntries."""
+
+    made_at: float
+    followed_at: float
+    """The latest time at which a quorum is known to have followed it; minus infinity if none is."""
+    echoes: tuple[tuple[NodeId, int], ...]
+    """The latest number received of each follower."""
