@@ -92,10 +92,16 @@ def _compare(results: Results) -> str:
                 *(" / ".join(f"{found[name][key]:.2f}" for key in keys) if name in found else "–" for name in systems),
             ]
         )
+    costs = [
+        [workload, *(f"{found[name]['cpu_us_per_operation']:,.0f}" if name in found else "–" for name in systems)]
+        for workload, found in summarize(dict(results)).items()
+    ]
     versions = "; ".join(f"{name}: {version}" for name, version in results["versions"].items())
     return (
         f"Operations per second: median (lowest to highest) of {results['rounds']} rounds.\n\n"
-        f"{table(head, rates)}\nLatency in ms: p50 / p99 / p99.9.\n\n{table(['', *systems], latencies)}\n{versions}."
+        f"{table(head, rates)}\nLatency in ms: p50 / p99 / p99.9.\n\n{table(['', *systems], latencies)}\n"
+        "CPU time of all servers of a system, µs per operation: what else a machine does disturbs it least.\n\n"
+        f"{table(['', *systems], costs)}\n{versions}."
     )
 
 
