@@ -5,6 +5,7 @@ read through the leader, and then one of them alone beside the running others, u
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import redis
 from benchmarks.compare import Workload, build_load, run_load
 from benchmarks.machine import describe, load_now
 from benchmarks.systems import Raftline
@@ -74,11 +76,20 @@ def start_all(cluster: LocalCluster, entries: int) -> float:
     cluster.start(wait=False)
     for name in cluster.nodes:
         cluster.wait_until_serving(name, _START_S_MAX)
+    found: list[int] = []
     with cluster.client(cluster.wait_for_leader(_START_S_MAX), timeout_s=_START_S_MAX) as client:
-        found: Any = client.dbsize()
-    if found < entries:
-        raise SystemExit(f"{entries} keys were written and {found} are there")
-    return time.monotonic() - began
+
+        def is_read() -> bool:
+            """Ask; a node that still applies its log refuses after a while."""
+            with contextlib.suppress(redis.RedisError):
+                found.append(int(client.dbsize()))
+            return bool(found)
+
+        cluster.wait_for(is_read, "the keys can be read", _START_S_MAX)
+    took = time.monotonic() - began
+    if found[0] < entries:
+        raise SystemExit(f"{entries} keys were written and {found[0]} are there")
+    return took
 
 
 def start_one(cluster: LocalCluster, name: str) -> tuple[float, float]:

@@ -40,11 +40,12 @@ def test_a_chart_is_well_formed_and_has_a_line_for_each_series() -> None:
         "clients",
         "operations",
         {"<first>": [(1, 10.0), (16, 40.0), (64, 20.0)], "second": [(1, 5.0), (64, 40.0)], "empty": []},
+        x_names={1: "1 & only", 64: "64"},
         log_x=True,
     )
     root = ET.fromstring(drawn)  # noqa: S314  our own text
     texts = [each.text for each in root.iter(f"{SVG}text")]
-    assert {"a < b & c", "<first>", "second", "clients", "operations", "16", "64"} <= set(texts)
+    assert {"a < b & c", "<first>", "second", "clients", "operations", "1 & only", "64"} <= set(texts)
     assert "empty" not in texts
     lines = [each for each in root.iter(f"{SVG}polyline") if len(each.get("points", "").split()) > 1]
     assert len(lines) == 4  # two lines, and a piece of each in the legend

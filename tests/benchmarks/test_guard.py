@@ -48,16 +48,19 @@ def test_another_patch_release_is_compared_with_the_nearest_one() -> None:
 
 
 def test_the_exit_code_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new baseline is written when asked for, met by its own figures, missed by twice the cost."""
+    """A baseline is written when asked for, met by its own figures, missed by twice the cost; no valgrind, no verdict."""
     monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
     costs = {"fixed loop": Cost(1.0, 1), "SET": Cost(100.0, 1)}
-    monkeypatch.setattr(guard, "measure", lambda _unit: costs)
+    monkeypatch.setattr(guard, "has_valgrind", lambda: True)
+    monkeypatch.setattr(guard, "instruction_costs", lambda _module, _names: costs)
     monkeypatch.setattr("sys.argv", ["guard", "--update", "--runs", "2"])
     assert guard.main() == 0
     monkeypatch.setattr("sys.argv", ["guard"])
     assert guard.main() == 0
     costs["SET"] = Cost(200.0, 1)
     assert guard.main() == 1
+    monkeypatch.setattr(guard, "has_valgrind", lambda: False)
+    assert guard.main() == 0
 
 
 def test_the_way_of_a_command_is_walked_by_all_three_nodes(tmp_path: Path) -> None:

@@ -37,8 +37,16 @@ def test_rates_ratios_and_latencies_are_compared() -> None:
     assert found["SET, 64 clients", "p99 below etcd's p50"] is True
     assert found["SET, 1 client", "at least 2.5 × etcd"] is False
     assert found["SET, 1 client", "p50 at most 0.5 ms"] is True
+    assert found["SET, pipeline 16, 64 clients", "at least 90,000/s"] is None
     assert found["SET, 256 clients", "at least 5 × etcd"] is None
     assert found["GET, 64 clients", "at least 30,000/s"] is None
+
+
+def test_the_tail_is_held_against_the_middle_of_the_other() -> None:
+    """A p99 above etcd's p50 is a miss, however low the p50 is."""
+    results = compared()
+    results["results"][0]["p99_ms"] = 9.5
+    assert verdicts(compare=results)["SET, 64 clients", "p99 below etcd's p50"] is False
 
 
 def test_large_values_are_held_against_the_slower_of_disk_and_loopback() -> None:
