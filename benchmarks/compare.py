@@ -153,11 +153,19 @@ def run_load(
     command = [str(program), *(f"-{name}={value}" for name, value in flags.items())]
     if fill:
         quick = [str(program), *(f"-{name}={value}" for name, value in flags.items()), "-fill", "-clients=64"]
-        subprocess.run([*quick, "-seconds=0.001", "-warmup=0"], capture_output=True, text=True, check=True)
+        _run([*quick, "-seconds=0.001", "-warmup=0"])
     cpu_s = system.cpu_s()
-    result: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    result: dict[str, Any] = json.loads(_run(command))
     result["cpu_us_per_operation"] = 1e6 * (system.cpu_s() - cpu_s) / max(1, result["all_operations"])
     return result
+
+
+def _run(command: list[str]) -> str:
+    """Return what the load generator prints; raises SystemExit with what it says if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return done.stdout
 
 
 def _run_all(

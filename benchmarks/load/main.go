@@ -109,6 +109,10 @@ func writeAll(dial func(int) (client, error), clients, keys int, value string) e
 					chosen = append(chosen, key(number))
 				}
 				err = target.write(chosen, value)
+				for try := 0; err != nil && try < 20; try++ { // a busy machine, an election
+					time.Sleep(200 * time.Millisecond)
+					err = target.write(chosen, value)
+				}
 			}
 			failed <- err
 		}(n)

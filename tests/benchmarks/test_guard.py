@@ -48,7 +48,7 @@ def test_another_patch_release_is_compared_with_the_nearest_one() -> None:
 
 
 def test_the_exit_code_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A baseline is written when asked for, met by its own figures, missed by twice the cost; no valgrind, no verdict."""
+    """A baseline is met by its own figures and missed by twice the cost; without valgrind there is no verdict."""
     monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
     costs = {"fixed loop": Cost(1.0, 1), "SET": Cost(100.0, 1)}
     monkeypatch.setattr(guard, "has_valgrind", lambda: True)
