@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, 
     from raftline.runtime.config import NodeConfig
     from raftline.runtime.node import Node
     from raftline.runtime.status import MemberStatus, SessionStatus, Status
+    from raftline.transport.tls import TlsFiles
 
 __all__ = [
     "AddLearner",
@@ -99,6 +100,7 @@ __all__ = [
     "Stopped",
     "StorageError",
     "Timeout",
+    "TlsFiles",
     "TooLarge",
     "TooNew",
     "TooStale",
@@ -120,6 +122,7 @@ _LATE = {
     "SessionLost": "client.errors",
     "SessionStatus": "runtime.status",
     "Status": "runtime.status",
+    "TlsFiles": "transport.tls",
     "Unavailable": "client.errors",
 }
 

@@ -5,6 +5,7 @@ import msgspec
 from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId
 from raftline.errors import ConfigError
+from raftline.transport.tls import TlsFiles
 
 __all__ = ["NodeConfig"]
 
@@ -61,6 +62,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Size of one file of the durable log."""
     apply_slice: int = 512
     """Most entries applied before the loop gets its turn."""
+    tls: TlsFiles | None = None
+    """Certificate, key and authority for the traffic between nodes: every other node has to show a certificate of that
+    authority with its node id; `tls.reload()` reads the files again. None, then on all nodes: plain text."""
 
     @property
     def own_address(self) -> str:

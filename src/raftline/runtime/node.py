@@ -82,6 +82,7 @@ class Ports(msgspec.Struct, kw_only=True):
             config.cluster_id,
             (address.host, address.bus_port),
             settings=TransportSettings(max_frame_bytes=frame_bytes, queue_bytes=2 * frame_bytes),
+            tls=config.tls,
         )
         return Ports(
             files=OsFiles(free_slowly),
