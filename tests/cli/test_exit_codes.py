@@ -38,7 +38,7 @@ def test_an_address_that_cannot_be_listened_on_is_no_mistake_in_the_settings() -
 
 def test_no_code_has_two_meanings() -> None:
     """Every code is there once, and says what it tells."""
-    assert len({int(code) for code in ExitCode}) == len(ExitCode.__members__) == 8
+    assert len({int(code) for code in ExitCode}) == len(ExitCode.__members__) == 9
     assert all(code.meaning.endswith(".") for code in ExitCode)
 
 

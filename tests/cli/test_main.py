@@ -1,5 +1,6 @@
 """The command line as people type it."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -7,8 +8,10 @@ from importlib.metadata import version
 import pytest
 from typer.testing import CliRunner
 
-from raftline.cli.main import app
+from raftline.cli.main import app, main
+from raftline.cli.output import DEBUG_VARIABLE
 from raftline.cli.settings import settings_table
+from raftline.errors import ConfigError
 
 runner = CliRunner()
 
@@ -34,6 +37,48 @@ def test_server_help_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = runner.invoke(app, ["server", "--help"], color=False).output
     for row in settings_table():
         assert (row.flag in shown) is not row.is_secret
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (
+            ZeroDivisionError("division by zero"),
+            3,
+            "raftline: ZeroDivisionError: division by zero\nThis is a mistake in",
+        ),
+        (KeyError(), 3, "raftline: KeyError\nThis is a mistake in"),
+        (ConfigError("no such thing"), 2, "raftline: no such thing\n"),
+        (PermissionError(13, "Permission denied", "/x"), 74, "raftline: [Errno 13] Permission denied: '/x'\n"),
+    ],
+)
+def test_what_no_command_has_words_for_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int, words: str
+) -> None:
+    """No traceback unless it is asked for, and an exit code that tells whose mistake it is."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.delenv(DEBUG_VARIABLE, raising=False)
+    monkeypatch.setattr("raftline.cli.status.run_status", fail)
+    monkeypatch.setattr(sys, "argv", ["raftline", "status", "127.0.0.1:1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    told = capsys.readouterr().err
+    assert told.startswith(words)
+    assert "Traceback" not in told
+    monkeypatch.setenv(DEBUG_VARIABLE, "1")
+    with pytest.raises(type(error)):
+        main()
+
+
+def test_debug_is_for_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`raftline --debug COMMAND` is the same as the variable."""
+    monkeypatch.setenv(DEBUG_VARIABLE, "")
+    runner.invoke(app, ["--debug", "wal", "--help"])
+    assert os.environ[DEBUG_VARIABLE] == "1"
 
 
 NEEDED_BY_FEW = (

@@ -40,6 +40,7 @@ class ExitCode(IntEnum):
         "The command ran and found something wrong, or a node refused it (`status`: a member is away).",
     )
     CONFIG = 2, "A flag, variable or key of the settings file cannot be used. Nothing was started."
+    FAULT = 3, "A mistake in raftline itself, in a command other than `server`; `--debug` shows where."
     UNAVAILABLE = 69, "A port is taken or an address cannot be listened on; other commands: the node does not answer."
     SAFETY = 70, "A promise of Raft was broken or the state machines differ. Keep the directory and look into it."
     STORAGE = (

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from raftline.cli.access import with_access
-from raftline.cli.exit_codes import ExitCode
+from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.operating import register as register_operating
-from raftline.cli.output import complain, say
+from raftline.cli.output import DEBUG_VARIABLE, complain, say
 from raftline.cli.proving import register as register_proving
-from raftline.errors import ConfigError
+from raftline.errors import ConfigError, RaftlineError
 
 __all__ = ["app", "main"]
 
@@ -32,13 +32,36 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the entry point `raftline`."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        sys.exit(_on_unexpected(error))
+
+
+def _on_unexpected(error: Exception) -> ExitCode:
+    """Say in one line what no command has words for, and return the exit code."""
+    is_known = isinstance(error, RaftlineError | OSError)
+    what = str(error) if is_known and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    complain(f"raftline: {what}")
+    if is_known:
+        return exit_code_of(error)
+    complain(
+        f"This is a mistake in raftline {version('raftline')}, not yours. The same with `raftline --debug ...`, or "
+        f"{DEBUG_VARIABLE}=1, shows where it happened: please report that"
+    )
+    return ExitCode.FAULT
 
 
 @app.callback(invoke_without_command=True)
 def _version(
-    *, show: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False
+    *,
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=f"Show where an error came from. [{DEBUG_VARIABLE}]")] = False,
 ) -> None:
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
     if show:
         say(f"raftline {version('raftline')}")
         raise typer.Exit
@@ -134,4 +157,4 @@ def _demo() -> None:
 register_proving(app)
 
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

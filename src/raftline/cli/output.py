@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-__all__ = ["byte_progress", "complain", "make_console", "say"]
+__all__ = ["DEBUG_VARIABLE", "byte_progress", "complain", "make_console", "say"]
+
+DEBUG_VARIABLE = "RAFTLINE_DEBUG"
+"""If it is set, errors that no command has words for are shown with where they came from."""
 
 _WIDTH_PIPED = 140
 

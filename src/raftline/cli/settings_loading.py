@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from raftline.cli.output import DEBUG_VARIABLE
 from raftline.cli.settings import (
     CONFIG_VARIABLE,
     VARIABLE_PREFIX,
@@ -64,7 +65,7 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str], c
             )
     settings = ServerSettings(**values)
     _check(settings, origins)
-    known = {row.variable for row in rows} | {CONFIG_VARIABLE}
+    known = {row.variable for row in rows} | {CONFIG_VARIABLE, DEBUG_VARIABLE}
     unknown = tuple(sorted(name for name in environ if name.startswith(VARIABLE_PREFIX) and name not in known))
     return Loaded(settings, origins, unknown)
 
