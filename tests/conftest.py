@@ -1,12 +1,19 @@
-"""Shared by several folders: an authority that issues certificates for tests."""
+"""Shared by several folders: an authority that issues certificates, and no time limits for examples of hypothesis.
+
+By default an example that takes 200 ms fails its test, which on a busy machine says nothing about the code.
+"""
 
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, settings
 
 from raftline.transport.tls import TlsFiles
+
+settings.register_profile("raftline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("raftline")
 
 
 class Office:
