@@ -23,7 +23,7 @@ def _measured(node: Node, *, later_s: float = 0.0, **status: Any) -> Measurement
 def _heard_s_ago(node: Node) -> float:
     """Return how long ago a follower knew that it lacks nothing; on a busy machine that may be long."""
     assert node._group is not None
-    return asyncio.get_running_loop().time() - node._group.replica.core.freshness()[0]
+    return asyncio.get_running_loop().time() - node._group.replica.core.level[0]
 
 
 @pytest.fixture
