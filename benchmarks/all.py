@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import disturbance
 from benchmarks.page import write_page
 from benchmarks.targets import judge
 from rich.console import Console
@@ -102,6 +103,11 @@ def print_targets(results: dict[str, Any]) -> None:
     for row in judge(results):
         table.add_row(row.what, row.target, row.measured, row.verdict, style=styles[row.met])
     Console().print(table)
+    disturbed = [
+        f"{name} ({part['load_before']['busy_percent']} %)" for name, part in results.items() if disturbance(part)
+    ]
+    if busy:
+        print(f"disturbed by what else ran, processors busy before, in percent: {busy}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ import os
 import platform
 import shutil
 import subprocess
+import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "first_line", "load_now"]
+__all__ = ["describe", "disturbance", "first_line", "load_now"]
 
+_BUSY_PERCENT_MAX = 10
 _PACKAGES = ("msgspec", "uvloop", "hiredis", "google-crc32c")
 
 
@@ -29,8 +32,30 @@ def describe(directory: Path | None = None) -> dict[str, Any]:
 
 
 def load_now() -> dict[str, float]:
-    """Return the load averages; 0 in all of them is a quiet machine before anything was started."""
-    return dict(zip(("1 min", "5 min", "15 min"), (round(each, 2) for each in os.getloadavg()), strict=True))
+    """Return how busy the processors are in the second that follows, in percent, and the load averages."""
+    before = _processor_times()
+    time.sleep(1.0)
+    used, passed = (after - then for after, then in zip(_processor_times(), before, strict=True))
+    averages = dict(zip(("1 min", "5 min", "15 min"), (round(each, 2) for each in os.getloadavg()), strict=True))
+    return {"busy_percent": round(100 * used / max(1, passed)), **averages}
+
+
+def disturbance(results: Mapping[str, Any]) -> str:
+    """Return a warning if something else kept the machine busy before a part was run, else nothing."""
+    before = results.get("load_before", {})
+    if before.get("busy_percent", 0) <= _BUSY_PERCENT_MAX:
+        return ""
+    return (
+        f"**Disturbed:** the processors were {before['busy_percent']} % busy and the load average was "
+        f"{before['1 min']:g} before this part was started. Rates, latencies and times by the clock are those of a busy "
+        "machine; CPU time and instructions are not much affected."
+    )
+
+
+def _processor_times() -> tuple[int, int]:
+    """Return the ticks that all processors were busy so far, and all ticks."""
+    ticks = [int(each) for each in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def first_line(*command: str) -> str:

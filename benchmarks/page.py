@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.charts import line_chart
 from benchmarks.compare import WORKLOADS, summarize
+from benchmarks.machine import disturbance
 from benchmarks.targets import judge
 
 __all__ = ["replace_between", "table", "write_page"]
@@ -64,7 +65,10 @@ def sections(parts: Mapping[str, Results], folder: str = "performance") -> dict[
         "sizes": _sizes,
         "micro": _micro,
     }
-    found |= {name: write(parts[name]) for name, write in writers.items() if name in parts}
+    for name, write in writers.items():
+        if name in parts:
+            warning = disturbance(parts[name])
+            found[name] = (f"{warning}\n\n" if warning else "") + write(parts[name])
     for name, (section, alternative, _) in charts(parts).items():
         found[section] += f"\n\n![{alternative}]({folder}/{name}.svg)"
     if parts:
@@ -177,13 +181,15 @@ def _machine(parts: Mapping[str, Results]) -> str:
     machine = next(results["machine"] for results in parts.values() if "machine" in results)
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     loads = ", ".join(
-        f"{name} {results['load_before']['1 min']:g}" for name, results in parts.items() if "load_before" in results
+        f"{name} {results['load_before']['busy_percent']} %"
+        for name, results in parts.items()
+        if "load_before" in results
     )
     return (
         f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gib']:g} GiB, "
         f"{machine['system']}, "
         f"logs on {machine['file_system']}; Python {machine['python']}, {packages}; commit {machine['commit']}.\n\n"
-        f"Load average before each part, everything else on the machine: {loads}."
+        f"How busy everything else kept the processors in the second before each part: {loads}."
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from benchmarks.machine import disturbance, load_now
 from benchmarks.page import replace_between, sections, table, write_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
@@ -53,9 +54,27 @@ def test_results_go_beside_the_page(tmp_path: Path) -> None:
         "faults": [],
         "time_line": [[-0.5, 10], [0.5, 0]],
     }
-    write_page({"failover": {"machine": machine, "load_before": {"1 min": 0.25}, "kills": kills}}, page)
+    write_page(
+        {"failover": {"machine": machine, "load_before": {"busy_percent": 3, "1 min": 9.5}, "kills": kills}}, page
+    )
     text = page.read_text()
     assert "| failover under load |" in text
-    assert "failover 0.25" in text
+    assert "failover 3 %" in text
+    assert "Disturbed" not in text
     assert "](speed/failover.svg)" in text
     assert sorted(path.name for path in (tmp_path / "speed").iterdir()) == ["failover.json", "failover.svg"]
+
+
+def test_figures_of_a_busy_machine_say_so() -> None:
+    """What ran before counts for nothing if it has ended: a load average remembers, the last second does not."""
+    busy = {"load_before": {"busy_percent": 97, "1 min": 7.5}}
+    assert disturbance(busy).startswith("**Disturbed:** the processors were 97 % busy and the load average was 7.5")
+    assert disturbance({"load_before": {"busy_percent": 9, "1 min": 7.5}}) == ""
+
+
+def test_how_busy_the_machine_is_comes_from_the_time_it_idled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for a disk is idling; all processors busy all the time are 100 %."""
+    lines = iter(["cpu  100 10 20 500 50 3 4 0 9 9\n", "cpu  130 10 30 550 60 3 4 0 9 9\n"])
+    monkeypatch.setattr("benchmarks.machine.Path.read_text", lambda *_path, **_options: next(lines))
+    monkeypatch.setattr("benchmarks.machine.time.sleep", lambda _seconds: None)
+    assert load_now()["busy_percent"] == 40
