@@ -103,9 +103,7 @@ def print_targets(results: dict[str, Any]) -> None:
     for row in judge(results):
         table.add_row(row.what, row.target, row.measured, row.verdict, style=styles[row.met])
     Console().print(table)
-    disturbed = [
-        f"{name} ({part['load_before']['busy_percent']} %)" for name, part in results.items() if disturbance(part)
-    ]
+    busy = {name: part["load_before"]["busy_percent"] for name, part in results.items() if disturbance(part)}
     if busy:
         print(f"disturbed by what else ran, processors busy before, in percent: {busy}")
 

@@ -73,7 +73,7 @@ def test_the_worst_node_and_the_worst_start_count() -> None:
     """No mean hides one that is above the bound."""
     nodes = {"n1": {"overhead_bytes": 100.0}, "n2": {"overhead_bytes": 251.0}}
     memory = {"keys": 1_000_000, "alone": {"overhead_bytes": 90.0}, "nodes": nodes}
-    start = {"entries": 1_000_000, "together_s": 3.0, "one_s": 10.5}
+    start = {"entries": 1_000_000, "together_s": 3.0, "one_s": 10.5, "one_cpu_s": 4.0}
     assert list(verdicts(memory=memory, start=start).values()) == [False, False]
 
 
