@@ -1,5 +1,6 @@
 """`raftline backup`, `backup verify` and `restore`, with a node of one as the source."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raftline.cli.backup import check_backup
+from raftline.cli.backup import Checked, check_backup
 from raftline.cli.local_cluster import LocalCluster, plain_client
 from raftline.cli.main import app
 from raftline.cli.wal import report_on
@@ -76,7 +77,7 @@ def test_a_backup_of_one_moment_under_load(source: LocalCluster, tmp_path: Path)
         writer.join()
     assert (code, err) == (0, "")
     assert out.startswith(f"{path}: backup of cluster raftline by n1 (raftline ")
-    assert not (tmp_path / "backup.part").exists()
+    assert list(tmp_path.glob("*.part")) == []
     assert run("backup", "verify", str(path)) == (0, f"{path}: in order: {check_backup(str(path)).text}\n", "")
     assert run("restore", str(path), "--data-dir", str(tmp_path / "n1"), "--id", "n1", "--cluster", "n1=127.0.0.1:7001",
                "--cluster-id", "other")[0] == 0  # fmt: skip
@@ -109,7 +110,7 @@ def test_a_restored_directory_is_of_the_new_cluster(backup: Path, tmp_path: Path
     (group,) = report.groups
     assert dict(group.membership.addresses) == {"n1": "h:1@10001", "n2": "h:2@3"}
     assert (group.may_vote, group.snapshot_index, group.last_index) == (
-        True, check_backup(str(backup)).meta.index, group.snapshot_index,
+        True, check_backup(str(backup)).meta.index, group.snapshot_index + 1,
     )  # fmt: skip
     assert run("wal", "verify", str(target))[0] == 0
 
@@ -183,6 +184,24 @@ def test_a_file_that_is_there_is_not_overwritten(source: LocalCluster, backup: P
     assert code == 2
     assert "is there already" in err
     assert backup.read_bytes() == before
+
+
+def test_two_that_make_the_same_file_do_not_mix(
+    source: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes to a file of its own; who comes second is told, and the first one's stays."""
+    path = tmp_path / "b"
+
+    def checked(part: str) -> Checked:
+        assert part == f"{path}.{os.getpid()}.part"
+        path.write_bytes(b"the other one's")
+        return check_backup(part)
+
+    monkeypatch.setattr("raftline.cli.backup.check_backup", checked)
+    code, _, err = run("backup", f"127.0.0.1:{source.nodes['n1'].port}", str(path))
+    assert code == 2
+    assert "was made by somebody else meanwhile" in err
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("b", b"the other one's")]
 
 
 def test_a_node_that_is_not_there_is_named(tmp_path: Path) -> None:

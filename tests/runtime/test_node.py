@@ -18,6 +18,7 @@ from raftline import (
     Timeout,
 )
 from raftline.errors import SessionClosed, TooLarge
+from raftline.kv.machine import KvMachine
 
 
 def test_a_proposal_on_any_node_is_applied_on_all(make_cluster: Any) -> None:
@@ -262,3 +263,11 @@ def test_settings_that_cannot_work_are_named() -> None:
     with pytest.raises(ConfigError, match="less than two heartbeats"):
         CoreConfig(heartbeat_interval_s=1.0).check()
     assert "ask n1 at 127.0.0.1:7001" in str(NotLeader("n1", "127.0.0.1:7001"))
+
+
+@pytest.mark.parametrize("bound_s", [0.0, -1.0, float("nan")])
+def test_a_bounded_read_needs_a_bound(bound_s: float) -> None:
+    """Said when it is asked for, not by every answer."""
+    node = Node(NodeConfig(node_id="n1", members={"n1": "127.0.0.1:1"}, data_dir="/nowhere"), KvMachine())
+    with pytest.raises(ConfigError, match="a bounded read needs staleness_s_max, a number of seconds above 0"):
+        node.submit_read(lambda _: None, "bounded", bound_s)

@@ -15,7 +15,7 @@ from raftline.cli.asking import Asker, pairs_of
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.output import byte_progress, complain, say
 from raftline.core.entries import SnapshotMeta
-from raftline.errors import CorruptLog, RaftlineError
+from raftline.errors import ConfigError, CorruptLog, RaftlineError
 from raftline.kv.snapshot import FORMAT, decode_changes, decode_header, decode_records
 from raftline.runtime.backup import PIECE_BYTES_MAX
 from raftline.wal.backup_file import BackupHeader, BackupReader
@@ -50,7 +50,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_backup(target: str, file: str, *, timeout_s: float) -> ExitCode:
     """Fetch a backup from the node at `target`; return the exit code."""
-    path, part = Path(file), Path(file + _PART)
+    path, part = Path(file), Path(f"{file}.{os.getpid()}{_PART}")  # another one may be making the same file
     if path.exists():
         complain(f"raftline backup: {file} is there already: name another file, or remove it first")
         return ExitCode.CONFIG
@@ -60,6 +60,8 @@ def run_backup(target: str, file: str, *, timeout_s: float) -> ExitCode:
             out.flush()
             os.fsync(out.fileno())
         checked = check_backup(str(part))
+        if path.exists():
+            raise ConfigError(f"{file} was made by somebody else meanwhile: name another file")
         part.replace(path)
         OsFiles().sync_directory(str(path.absolute().parent))
     except (RaftlineError, OSError) as error:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -41,7 +41,7 @@ from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.measurements import Measurements, measure
 from raftline.runtime.members import change_under_way, members_of, misplaced, role_of
 from raftline.runtime.ports import Clock, DiskThread, Transport
-from raftline.runtime.requests import Consistency
+from raftline.runtime.requests import Consistency, check_promise
 from raftline.runtime.stages import Stages
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
 from raftline.runtime.timed_files import TimedFiles
@@ -56,7 +56,6 @@ __all__ = ["Node", "Ports"]
 
 _log = structlog.get_logger("raftline.node")
 _GROUP: GroupId = 0
-_CONSISTENCIES: tuple[str, ...] = get_args(Consistency)
 _DRAWN_END = 1 << 53
 """As many as a random number between 0 and 1 can tell apart, and as every client's numbers can hold."""
 
@@ -245,10 +244,10 @@ class Node:
         """Return the state machine's answer to `query` without writing to the log (§8).
 
         `consistency` says what it has to see: "linearizable" everything acknowledged before the call; "lease" the same
-        without a round of messages, as long as clocks keep within `CoreConfig.clock_drift_max`; "bounded" what was
-        committed when a leader was last heard, at most `staleness_s_max` ago; "stale" whatever is here.
+        without a round of messages, as long as clocks keep within `CoreConfig.clock_drift_max`; "bounded" everything
+        acknowledged more than `staleness_s_max` before, which must be given; "stale" whatever is here.
         Raises `Timeout` if no leader could be confirmed in time, `TooStale` if the bound cannot be kept, `ConfigError`
-        for a lease that `CoreConfig.lease_reads` does not allow, `ApplyError` if the machine's `read` raised.
+        without a bound or for a lease that `CoreConfig.lease_reads` does not allow, `ApplyError` if `read` raised.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -323,11 +322,7 @@ class Node:
         staleness_s_max: float = 0.0,
     ) -> None:
         """Call `done(None)` when the local state machine may be read as `consistency` says, or `done(error)`; once."""
-        if consistency == "lease" and not self.config.core.lease_reads:
-            how = "set CoreConfig.lease_reads (a server: --reads lease) on all members"
-            raise ConfigError(f"reads on a lease are switched off: {how}")
-        if consistency not in _CONSISTENCIES:
-            raise ConfigError(f"consistency {consistency!r} is none of {', '.join(_CONSISTENCIES)}")
+        check_promise(consistency, staleness_s_max, lease_reads=self.config.core.lease_reads)
         group = self._group or self._running()
         group.submit_read(done, consistency, staleness_s_max)
 

@@ -8,13 +8,13 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from raftline.core.ids import Term
-from raftline.errors import Timeout
+from raftline.errors import ConfigError, Timeout
 from raftline.replica.commands import is_control
 
-__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request"]
+__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise"]
 
 
 class Request:
@@ -69,6 +69,19 @@ class Proposal(Request):
 Consistency: TypeAlias = Literal["linearizable", "lease", "bounded", "stale"]
 """What a read promises: linearizable (by a round of messages); linearizable as long as clocks do not drift apart by
 more than `clock_drift_max` (no messages, where the leader holds a lease); not older than a bound; anything."""
+
+_CONSISTENCIES: tuple[str, ...] = get_args(Consistency)
+
+
+def check_promise(consistency: str, staleness_s_max: float, *, lease_reads: bool) -> None:
+    """Raise `ConfigError` if there is no such promise, or it cannot be kept with these settings."""
+    if consistency == "lease" and not lease_reads:
+        how = "set CoreConfig.lease_reads (a server: --reads lease) on all members"
+        raise ConfigError(f"reads on a lease are switched off: {how}")
+    if consistency not in _CONSISTENCIES:
+        raise ConfigError(f"consistency {consistency!r} is none of {', '.join(_CONSISTENCIES)}")
+    if consistency == "bounded" and not staleness_s_max > 0:
+        raise ConfigError(f"a bounded read needs staleness_s_max, a number of seconds above 0, not {staleness_s_max}")
 
 
 class Read(Request):

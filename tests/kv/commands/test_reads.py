@@ -39,9 +39,7 @@ def test_it_can_be_taken_back(conversation: "Conversation", words: str) -> None:
     assert conversation.node.reads == [("lease", 0.0)]
 
 
-@pytest.mark.parametrize(
-    "words", ["CLIENT READS FRESH", "CLIENT READS STALE 5", "CLIENT READS BOUNDED", "CLIENT READS BOUNDED 1 2"]
-)
+@pytest.mark.parametrize("words", ["CLIENT READS FRESH", "CLIENT READS STALE 5", "CLIENT READS BOUNDED 1 2"])
 def test_other_words_are_refused(conversation: "Conversation", words: str) -> None:
     """And change nothing."""
     assert conversation.ask(*words.encode().split()) == b"-ERR syntax error\r\n"
@@ -52,6 +50,13 @@ def test_other_words_are_refused(conversation: "Conversation", words: str) -> No
 def test_a_bound_is_a_number_of_milliseconds(conversation: "Conversation", bound: bytes) -> None:
     """At least one of them."""
     assert conversation.ask(b"CLIENT", b"READS", b"BOUNDED", bound).startswith(b"-ERR ")
+
+
+def test_a_bound_has_to_be_given(conversation: "Conversation") -> None:
+    """Said at once, not by every read that follows."""
+    missing = b"-ERR a bound is missing: CLIENT READS BOUNDED milliseconds\r\n"
+    assert conversation.ask(b"CLIENT", b"READS", b"BOUNDED") == missing
+    assert conversation.connection.client.reads == "linearizable"
 
 
 def test_reads_before_it_keep_their_promise(conversation: "Conversation") -> None:

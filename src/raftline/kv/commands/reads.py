@@ -12,6 +12,7 @@ from raftline.kv.resp.replies import OK, error
 __all__ = ["client_reads", "readonly", "readwrite"]
 
 _BAD_BOUND = error("ERR the bound must be a number of milliseconds, at least 1")
+_NO_BOUND = error("ERR a bound is missing: CLIENT READS BOUNDED milliseconds")
 
 
 def readonly(client: Client, _args: Arguments) -> bytes:
@@ -35,6 +36,8 @@ def client_reads(client: Client, args: Arguments) -> bytes:
             raise Refused(_BAD_BOUND)
         client.reads = "bounded"
         client.staleness_s_max = bound_ms / 1000
+    elif mode == b"BOUNDED" and len(args) == 3:
+        return _NO_BOUND
     elif len(args) != 3:
         return SYNTAX_ERROR
     elif mode == b"LINEARIZABLE":
