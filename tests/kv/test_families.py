@@ -27,6 +27,46 @@ async def hashes(client: Any) -> None:
     assert dict([pair async for pair in client.hscan_iter("h")]) == {b"a": b"1.5", b"b": b"2"}
 
 
+async def transactions(client: Any) -> None:
+    """Use transactions, with and without watched keys, and conditions on values."""
+    async with client.pipeline() as pipe:
+        assert await pipe.set("a", 1).incr("a").get("a").hset("th", "f", "v").hgetall("th").ping().execute() == [
+            True,
+            2,
+            b"2",
+            1,
+            {b"f": b"v"},
+            True,
+        ]
+        pipe.get("a").lpush("a", 1)
+        failed = await pipe.execute(raise_on_error=False)
+        assert failed[0] == b"2"
+        assert isinstance(failed[1], redis.ResponseError)
+        await pipe.watch("a")
+        assert await pipe.get("a") == b"2"
+        pipe.multi()
+        pipe.set("a", 3)
+        assert await pipe.execute() == [True]
+        await pipe.watch("a")
+        await client.set("a", 4)
+        pipe.multi()
+        pipe.set("a", 5)
+        with pytest.raises(redis.WatchError):
+            await pipe.execute()
+
+    async def add(pipe: Any) -> None:
+        value = int(await pipe.get("a"))
+        pipe.multi()
+        pipe.set("a", value + 1)
+
+    assert await client.transaction(add, "a") == [True]
+    assert await client.get("a") == b"5"
+    assert await client.execute_command("SET", "a", 6, "IFEQ", 5)
+    assert not await client.execute_command("SET", "a", 7, "IFEQ", 5)
+    assert await client.execute_command("DELEX", "a", "IFEQ", 5) == 0
+    assert await client.execute_command("DELEX", "a", "IFEQ", 6) == 1
+
+
 async def lists(client: Any) -> None:
     """Use lists."""
     assert await client.rpush("l", "a", "b", "c") == 3
@@ -80,7 +120,7 @@ async def others(client: Any) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-@pytest.mark.parametrize("talk", [hashes, lists, sets, sorted_sets, others])
+@pytest.mark.parametrize("talk", [transactions, hashes, lists, sets, sorted_sets, others])
 def test_the_python_client_works(prompt_node: "PromptNode", machine: KvMachine, talk: Talk, protocol: int) -> None:
     """What redis-py makes of the replies is what people expect of it."""
 

@@ -21,6 +21,7 @@ from raftline.client.lease import LEASE_S, check_options
 from raftline.client.lock import RaftlineLock
 from raftline.client.nodes import Address, Nodes, parse_nodes
 from raftline.client.sessions import ClientSession, SessionPool
+from raftline.client.transactions import Marks, results_of, set_if
 from raftline.client.wire import (
     CLOSED_MAX,
     DEADLINE_S,
@@ -115,7 +116,7 @@ class Client(redis.Redis):
         raise TypeError(NO_SCRIPTS)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "Pipeline":  # noqa: FBT001, FBT002  theirs
-        """Return redis-py's pipeline: its commands are sent once, together, and no failure of it is retried."""
+        """Return redis-py's pipeline: a transaction is a write, carried out once; what is none is sent once."""
         return _Pipeline(self, self.response_callbacks, transaction, shard_hint)
 
     def close(self) -> None:
@@ -134,6 +135,16 @@ class Client(redis.Redis):
         """Let go of the sockets without a word: whoever collects garbage must not wait for a network."""
         with contextlib.suppress(Exception):
             self._disconnect()
+
+    def compare_and_set(
+        self, key: Any, expected: Any, value: Any, *, px: int | None = None, keepttl: bool = False
+    ) -> bool:
+        """Set a key if its value is `expected` (None: if there is none), for `px` ms if given; say whether it was."""
+        return self.execute_command(*set_if(key, expected, value, px, keepttl=keepttl)) is not None
+
+    def compare_and_delete(self, key: Any, expected: Any) -> bool:
+        """Remove a key if its value is `expected`; return whether it was."""
+        return bool(self.execute_command("DELEX", key, "IFEQ", expected))
 
     # One command.
 
@@ -263,11 +274,37 @@ class _Pipeline(Pipeline):
     """redis-py's pipeline on whichever node answers when it is executed."""
 
     def __init__(self, owner: Client, callbacks: Any, transaction: bool, shard_hint: Any) -> None:  # noqa: FBT001
+        self._marks = Marks()
+        self._is_transaction = transaction
         super().__init__(owner.connection_pool, callbacks, transaction, shard_hint)
         self._owner = owner
 
+    def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        """Carry a command out while keys are watched, on whichever node leads; WATCH is none of a connection here."""
+        owner = self._owner
+        if args[0] == "WATCH":
+            reply = owner.execute_command("RAFTLINE.WATCH", *args[1:])
+            self._marks.learn(args[1:], reply, owner.get_encoder().encode)
+            self.watching = True
+            return True
+        if args[0] == "UNWATCH":
+            self._marks.clear()
+            self.watching = False
+            return True
+        return owner.execute_command(*args, **options)
+
+    def reset(self) -> None:  # type: ignore[override]
+        """Forget the commands and what is watched."""
+        self._marks.clear()
+        super().reset()
+
     def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  their signature
-        """Send everything; raises `Unavailable` if a reply is missing, and never sends anything twice."""
+        """Carry the commands out: a transaction as a write like any other, exactly once, what is none as it comes.
+
+        What is no transaction is sent once: raises `Unavailable` if a reply is missing.
+        """
+        if self._is_transaction or self.explicit_transaction:
+            return self._execute_once(raise_on_error)
         if self.connection is None and (self.command_stack or self.watching):
             self.connection_pool, self.connection = self._owner.connect_somewhere()
         try:
@@ -279,3 +316,14 @@ class _Pipeline(Pipeline):
             raise Unavailable(
                 f"no reply to a pipeline, which is not sent twice ({error})", may_have_been_applied=True
             ) from error
+
+    def _execute_once(self, raise_on_error: bool) -> list[Any]:  # noqa: FBT001  as above
+        commands = self.command_stack
+        try:
+            if not commands and not self.watching:
+                return []
+            request = self._marks.request(commands, self._owner.get_encoder().encode)
+            response = self._owner.execute_command(*request)
+            return results_of(self, commands, response, raise_on_error=raise_on_error)
+        finally:
+            self.reset()

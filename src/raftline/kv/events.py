@@ -5,11 +5,12 @@ while nobody listens on a node; it changes neither the store nor a reply.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Final, NamedTuple
 
 from raftline.kv.commands.command import Arguments, WriteFunction
-from raftline.kv.resp.replies import NULL, NULL_ARRAY, OK, ZERO
+from raftline.kv.commands.strings import CONDITIONS
+from raftline.kv.resp.replies import NULL, NULL_ARRAY, OK, ZERO, bulk
 from raftline.kv.store import Store
 from raftline.kv.values.container import Container
 from raftline.kv.values.sorted_set import SortedSet
@@ -239,6 +240,9 @@ def _set(change: _Change) -> Iterator[Event]:
     options = {word.upper() for word in change.args[3:]}
     if b"GET" in options:
         done = not (b"NX" in options and change.existed(key)) and not (b"XX" in options and not change.existed(key))
+        for option, expected in pairwise(change.args[3:]):
+            if option.upper() in CONDITIONS:
+                done = (change.reply == bulk(expected)) is (option.upper() == b"IFEQ")
     else:
         done = change.reply == OK
     if done:
@@ -364,7 +368,7 @@ _RULES: Final[dict[bytes, _Rule]] = {
     **dict.fromkeys((b"INCR", b"DECR", b"INCRBY", b"DECRBY"), _Rule(_first, _always(b"$", b"incrby"))),
     b"INCRBYFLOAT": _Rule(_first, _always(b"$", b"incrbyfloat")),
     b"GETEX": _Rule(_first, _getex),
-    b"GETDEL": _Rule(_first, _delete),
+    **dict.fromkeys((b"GETDEL", b"DELEX", b"DELIFEQ"), _Rule(_first, _delete)),
     **dict.fromkeys((b"DEL", b"UNLINK"), _Rule(_all, _delete)),
     **dict.fromkeys((b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT"), _Rule(_first, _expire)),
     b"PERSIST": _Rule(_first, _if_positive(b"g", b"persist")),

@@ -295,7 +295,7 @@ def test_commands_about_the_connection_are_answered_as_redis_answers_them(
 def test_rows_of_the_table_say_what_redis_says(redis_port: int, request_of: "Encode") -> None:
     """Arity, key positions and the flags that clients act on are Redis's, for every command it has too."""
     oracle = Oracle(redis_port)
-    newer = {"client|setinfo", "client|no-touch", "client|reads"}
+    newer = {"delex", "delifeq", "client|setinfo", "client|no-touch", "client|reads"}
     rows = [
         row
         for command in COMMANDS.values()

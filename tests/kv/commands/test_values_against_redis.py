@@ -198,8 +198,8 @@ SORTED_SETS = [
 ]
 
 GROUPS = {"string", "hash", "list", "set", "sorted-set", "generic"}
-SHORT = {"scan", "psetex", "pexpire", "pexpireat", "pttl", "expiretime", "pexpiretime"}
-"""Not among the random words: walks that do not begin at 0, and commands about single milliseconds."""
+SHORT = {"delex", "delifeq", "scan", "psetex", "pexpire", "pexpireat", "pttl", "expiretime", "pexpiretime"}
+"""Not among the random words: what Redis 7.0 does not have, walks that do not begin at 0, single milliseconds."""
 names = [
     row.name.encode()
     for row in COMMAND_ROWS.values()
@@ -417,6 +417,7 @@ def not_drawn(_args: Args, reply: bytes) -> Any:
 
 
 RULES: dict[str, Callable[[Args, bytes], Any]] = {
+    "conditions": not_drawn,
     "transactions": not_drawn,
     "watched-cells": not_drawn,
     "order": without_order,

@@ -70,6 +70,8 @@ _ACCESS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("sort", "sort_ro"), ("r",)),
 }
 """Command → what it needs of its first key, of its second, ...; the last counts for all that follow."""
+_READS: Final = frozenset({b"GET", b"IFEQ", b"IFNE"})
+"""Options of SET with which it tells something of the value before."""
 ALWAYS_ALLOWED: Final = frozenset({"auth", "hello", "reset", "quit"})
 """Commands that need no permission, and no login."""
 
@@ -170,7 +172,7 @@ def key_access(command: Command, args: Arguments) -> tuple[str, ...]:
     if command.group == "pubsub":
         return ("",)
     if command.name == "set":
-        return ("rw",) if any(arg.upper() == b"GET" for arg in args[3:]) else ("w",)
+        return ("rw",) if any(arg.upper() in _READS for arg in args[3:]) else ("w",)
     return _ACCESS.get(command.name) or (("rw",) if "write" in command.flags else ("r",))
 
 

@@ -47,6 +47,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         "So do all other commands. In Redis it depends on how large the set is or once was.",
     ),
     Difference(
+        "conditions",
+        "set delex delifeq",
+        "SET and DELEX take IFEQ and IFNE as Redis 8.4 does, but not its digests; DELIFEQ is Valkey's. Redis 7.0 has "
+        "none of them.",
+        "Compare and set, compare and delete are what a replicated store is used for.",
+    ),
+    Difference(
         "transactions",
         "multi",
         "AUTH, HELLO, READONLY, READWRITE, CLIENT READS, CLIENT REPLY, SUBSCRIBE and its like, ACL but for what a node "

@@ -22,6 +22,7 @@ from raftline.kv.resp.replies import NULL, OK, ONE, ZERO, bulk, bulk_or_null, er
 from raftline.kv.store import Store
 
 __all__ = [
+    "CONDITIONS",
     "MGET_REPLY_BYTES_MAX",
     "STRING_BYTES_MAX",
     "TOO_LARGE",
@@ -43,6 +44,7 @@ __all__ = [
     "incr",
     "incrby",
     "incrbyfloat",
+    "meets",
     "mget",
     "mset",
     "msetnx",
@@ -65,9 +67,11 @@ _MSETNX_ARITY = error("ERR wrong number of arguments for 'msetnx' command")
 _NOT_FINITE = error("ERR increment would produce NaN or Infinity")
 _MGET_TOO_LARGE = error(f"ERR the values together are larger than {MGET_REPLY_BYTES_MAX} bytes: ask for fewer keys")
 
+CONDITIONS = frozenset({b"IFEQ", b"IFNE"})
+"""Options of SET and DELEX in Redis 8.4: only if the value is, or is not, the one that follows."""
 _UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 """Option → milliseconds per unit, and whether the amount counts from now."""
-_SET_OPTIONS = frozenset({b"NX", b"XX", b"GET", b"KEEPTTL"})
+_SET_OPTIONS = frozenset({b"NX", b"XX", b"GET", b"KEEPTTL", *CONDITIONS})
 _GETEX_OPTIONS = frozenset({b"PERSIST"})
 
 
@@ -81,6 +85,9 @@ class _Options(msgspec.Struct, frozen=True):
     get: bool = False
     keep_ttl: bool = False
     persist: bool = False
+    condition: bytes = b""
+    """IFEQ or IFNE, or none."""
+    expected: bytes = b""
 
 
 def get(store: Store, args: Arguments, now_ms: int) -> bytes:
@@ -114,7 +121,7 @@ def strlen(store: Store, args: Arguments, now_ms: int) -> bytes:
 
 
 def set_(store: Store, args: Arguments, time_ms: int) -> bytes:
-    """SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]."""
+    """SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]."""
     if len(args) == 3:
         store.put(args[1], args[2])
         return OK
@@ -134,8 +141,10 @@ def _set_with_options(store: Store, args: Arguments, time_ms: int) -> bytes:
     key, value = args[1], args[2]
     deadline_ms = _deadline_ms(options.unit, options.amount, time_ms, "set") if options.unit else None
     old = store.get(key)
-    before = existing(store, key, bytes) if options.get else None
+    before = existing(store, key, bytes) if options.get or options.condition else None
     missed = (options.nx and old is not None) or (options.xx and old is None)
+    if options.condition:
+        missed = not meets(before, options.condition, options.expected)
     if not missed:
         _put(store, key, value, deadline_ms, keep_ttl=options.keep_ttl)
     if options.get:
@@ -150,6 +159,11 @@ def _put(store: Store, key: bytes, value: bytes, deadline_ms: int | None, *, kee
         store.put(key, value)
         if deadline_ms is not None:
             store.expire_at(key, deadline_ms)
+
+
+def meets(value: bytes | None, condition: bytes, expected: bytes) -> bool:
+    """Say whether a value, None if there is none, is (IFEQ), or is not (IFNE), the one expected."""
+    return (value == expected) is (condition == b"IFEQ")
 
 
 def setnx(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -318,7 +332,7 @@ def _add(store: Store, key: bytes, amount: int) -> bytes:
 def _parse_options(args: Arguments, start: int, allowed: frozenset[bytes]) -> _Options:
     """Read the options of SET and GETEX; raises `Refused` for an unknown one or two that exclude each other."""
     given: set[bytes] = set()
-    unit = amount = b""
+    unit = amount = condition = expected = b""
     position = start
     while position < len(args):
         option = args[position].upper()
@@ -327,15 +341,28 @@ def _parse_options(args: Arguments, start: int, allowed: frozenset[bytes]) -> _O
                 raise Refused(SYNTAX_ERROR)
             unit, amount = option, args[position + 1]
             position += 1
-        elif option in allowed:
+        elif option in CONDITIONS and option in allowed and not condition and position + 1 < len(args):
+            condition, expected = option, args[position + 1]
+            position += 1
+        elif option in allowed and option not in CONDITIONS:
             given.add(option)
         else:
             raise Refused(SYNTAX_ERROR)
         position += 1
-    if given >= {b"NX", b"XX"} or len(given & {b"KEEPTTL", b"PERSIST"}) + bool(unit) > 1:
+    if given >= {b"NX", b"XX"} or (condition and given & {b"NX", b"XX"}):
+        raise Refused(SYNTAX_ERROR)
+    if len(given & {b"KEEPTTL", b"PERSIST"}) + bool(unit) > 1:
         raise Refused(SYNTAX_ERROR)
     return _Options(
-        unit, amount, b"NX" in given, b"XX" in given, b"GET" in given, b"KEEPTTL" in given, b"PERSIST" in given
+        unit,
+        amount,
+        b"NX" in given,
+        b"XX" in given,
+        b"GET" in given,
+        b"KEEPTTL" in given,
+        b"PERSIST" in given,
+        condition,
+        expected,
     )
 
 

@@ -3,7 +3,7 @@
 To add a command: write its function in the file of its family, add its row here.
 """
 
-from raftline.kv.commands import clients, connection, expiry, keys, reads, strings
+from raftline.kv.commands import clients, conditional, connection, expiry, keys, reads, strings
 from raftline.kv.commands.acl_rows import add_acl_rows
 from raftline.kv.commands.cluster_rows import add_cluster_rows
 from raftline.kv.commands.command import Command
@@ -42,8 +42,10 @@ _string("get", 2, "key", "Return the value of a key.", read=strings.get, keys=ON
 _string(
     "set",
     -3,
-    "key value [NX | XX] [GET] [EX seconds | PX ms | EXAT unix-seconds | PXAT unix-ms | KEEPTTL]",
-    "Set the value of a key, whatever it held.",
+    "key value [NX | XX | IFEQ value | IFNE value] [GET] "
+    "[EX seconds | PX ms | EXAT unix-seconds | PXAT unix-ms | KEEPTTL]",
+    "Set the value of a key, whatever it held; with IFEQ or IFNE only if that was, or was not, the value given.",
+    newer_options=strings.CONDITIONS,
     write=strings.set_,
     check=strings.check_set,
     keys=ONE_KEY,
@@ -109,6 +111,29 @@ _string(
     keys=ONE_KEY,
     flags="fast",
     since="6.2.0",
+)
+_string(
+    "delex",
+    -2,
+    "key [IFEQ value | IFNE value]",
+    "Remove a key; with a condition only if its value is, or is not, the one given.",
+    write=conditional.delex,
+    check=conditional.check_delex,
+    keys=ONE_KEY,
+    flags="fast",
+    since="8.4.0",
+    version=2,
+)
+_string(
+    "delifeq",
+    3,
+    "key value",
+    "Remove a key if its value is the one given, as in Valkey.",
+    write=conditional.delifeq,
+    keys=ONE_KEY,
+    flags="fast",
+    since="9.0.0",
+    version=2,
 )
 _string(
     "append",
