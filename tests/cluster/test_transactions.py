@@ -26,7 +26,7 @@ def ports(cluster: LocalCluster) -> list[int]:
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py_finds_transactions_as_it_knows_them(shared_cluster: LocalCluster, protocol: int) -> None:
     """A watch taken on one node sees what is written through another, whichever of them leads."""
-    clients = [redis.Redis(port=port, protocol=protocol) for port in ports(shared_cluster)]
+    clients: list[Any] = [redis.Redis(port=port, protocol=protocol) for port in ports(shared_cluster)]
     for here, there in (clients[:2], clients[1::-1]):
         here.set("k", 1)
         assert here.transaction(lambda pipe: (pipe.multi(), pipe.incr("k").get("k")), "k") == [2, b"2"]
@@ -47,7 +47,7 @@ def test_redis_py_async_does_so_too(shared_cluster: LocalCluster, protocol: int)
     """The same with its asynchronous client."""
 
     async def main() -> None:
-        clients = [redis.asyncio.Redis(port=port, protocol=protocol) for port in ports(shared_cluster)[:2]]
+        clients: list[Any] = [redis.asyncio.Redis(port=port, protocol=protocol) for port in ports(shared_cluster)[:2]]
         here, there = clients
         async with here.pipeline() as pipe:
             assert await pipe.set("k", 1).incr("k").execute() == [True, 2]
@@ -66,7 +66,7 @@ def test_redis_py_async_does_so_too(shared_cluster: LocalCluster, protocol: int)
 class Movers:
     """Threads that move amounts between accounts, some by a transaction alone, some after a look under a watch."""
 
-    def __init__(self, client: raftline.Client, count: int) -> None:
+    def __init__(self, client: Any, count: int) -> None:
         self._client = client
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(count)]
@@ -109,7 +109,7 @@ class Movers:
 def test_our_pipelines_are_carried_out_once_through_a_failover(start_cluster: StartCluster) -> None:
     """A killed leader costs no transaction and doubles none: the sum stays, and each was counted once (G7, G8)."""
     cluster = start_cluster()
-    client = raftline.Client([("127.0.0.1", node.port) for node in cluster.nodes.values()], deadline_s=60.0)
+    client: Any = raftline.Client([("127.0.0.1", node.port) for node in cluster.nodes.values()], deadline_s=60.0)
     client.mset(dict.fromkeys((*ACCOUNTS, "moves"), 0))
     movers = Movers(client, 1 + len(ACCOUNTS))
     try:
