@@ -104,6 +104,9 @@ class _Wire:
             envelope: Any = self._codec.decode_accepted(frame)
             self._on_message(sender, envelope.group, envelope.message)
 
+    def trouble(self) -> None:
+        """Say that all is well."""
+
     def tell_stranger(self, to: str, word: object) -> None:
         """Nobody is a stranger here."""
 

@@ -439,6 +439,9 @@ class Wire:
     def flush(self) -> None:
         pass
 
+    def trouble(self) -> None:
+        """Say that all is well."""
+
     def tell_stranger(self, to: str, word: object) -> None:
         pass
 

@@ -367,7 +367,7 @@ class Node:
             change=change_under_way(state),
             trouble=group.strangers.trouble()
             or group.lost_majority.words()
-            or misplaced(state, self.config.own_address),
+            or (misplaced(state, self.config.own_address) or self._ports.transport.trouble()),
             transfer_to=state.transfer.to if state.transfer is not None else None,
         )
 

@@ -45,6 +45,9 @@ class Transport(Protocol):
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Tell a node that is no peer, over the connection that it made; dropped if there is none. Never waits."""
 
+    def trouble(self) -> str | None:
+        """Return in words what an operator should know of the peers, None if all is well."""
+
     def flush(self) -> None:
         """Hand everything queued in this turn to the network, one write per peer."""
 

@@ -104,6 +104,9 @@ class SimTransport:
         self.peers = dict(addresses)
         self._outbox = {peer: batch for peer, batch in self._outbox.items() if peer in addresses}
 
+    def trouble(self) -> None:
+        """Nobody has a twin here."""
+
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Say at once what needs no link: whoever is told has just asked for it."""
         if self.listening and to not in self.peers:

@@ -70,6 +70,11 @@ class Connection(asyncio.Protocol):
         self.end(reason)
 
     @property
+    def is_lively(self) -> bool:
+        """Say whether something came within the last interval of signs of life."""
+        return self._silent_ticks <= 1
+
+    @property
     def backlog_bytes(self) -> int:
         """Bytes written that the kernel has not taken yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()

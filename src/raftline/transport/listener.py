@@ -32,6 +32,7 @@ from raftline.transport.notices import Notices
 from raftline.transport.settings import TransportSettings
 from raftline.transport.status import Traffic
 from raftline.transport.tls import TlsFiles, TlsLayer, TlsRole, is_certified_as
+from raftline.transport.twins import Twins
 
 __all__ = ["Listener", "ListenerContext"]
 
@@ -77,6 +78,7 @@ class Listener:
         self._open: set[_Accepted] = set()
         self._securing: set[TlsLayer] = set()
         self._all_gone = asyncio.Event()
+        self.twins = Twins(asyncio.get_running_loop().time)
         self._stopped = False
         self.passed_over = 0
         """Messages of a kind that this version does not know."""
@@ -192,6 +194,8 @@ class Listener:
             context.notices.warn(
                 ("again", sender), "peer connected again", peer=sender, remote=connection.remote, before=older.remote
             )
+            if older.is_lively and (words := self.twins.on_replaced(sender, older.remote, connection.remote)):
+                context.notices.warn(("twins", sender), words, peer=sender)
             older.end("the same node connected again")
         return version, context.traffic_of(sender)
 

@@ -129,6 +129,10 @@ class TcpTransport:
         if self._listener is not None:
             self._listener.tell_stranger(to, word)
 
+    def trouble(self) -> str | None:
+        """Return in words that two processes call themselves by one node's name, None if nobody does."""
+        return None if self._listener is None else self._listener.twins.trouble()
+
     def flush(self) -> None:
         """Hand everything queued in this turn to the network, one write per peer."""
         for link in self._unflushed:
