@@ -29,7 +29,7 @@ class Waiter:
     Invariants: it stands in the queues of all of its keys or of none; `end` is set once, and no pop is proposed after.
     """
 
-    __slots__ = ("_filled", "_timer", "end", "form", "is_popping", "is_woken", "keys", "was_filled")
+    __slots__ = ("_filled", "_timer", "end", "form", "is_popping", "is_queued", "is_woken", "keys", "was_filled")
 
     def __init__(self, form: Form, keys: Sequence[bytes], timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -37,6 +37,8 @@ class Waiter:
         self.keys = tuple(dict.fromkeys(keys))
         self.end: bytes | None = None
         """What its client is told if nothing can be popped any more: it waited long enough."""
+        self.is_queued = False
+        """It stands in its queues."""
         self.is_popping = False
         """Its pop is on the way."""
         self.is_woken = False
@@ -45,6 +47,11 @@ class Waiter:
         """One of its keys was filled since its pop was proposed."""
         self._filled: asyncio.Future[None] = loop.create_future()
         self._timer = loop.call_later(timeout_s, self.give_up, NULL_ARRAY) if timeout_s else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it does nothing but wait: nothing that could pop for it is on the way."""
+        return self.is_queued and not (self.is_woken or self.is_popping)
 
     def give_up(self, reply: bytes) -> None:
         """Let the command end with this reply, unless its pop, if one is on the way, finds something."""
@@ -116,6 +123,7 @@ class Waiting:
         if self._is_stopping:
             raise Refused(STOPPING)
         self._places += len(waiter.keys)
+        waiter.is_queued = True
         for key in waiter.keys:
             self._queues.setdefault(key, {})[waiter] = None
         self._store.waited = self
@@ -124,8 +132,9 @@ class Waiting:
     def remove(self, waiter: Waiter) -> None:
         """Forget a waiter, if it is here; whoever stands behind it may be next."""
         waiter.close()
-        if waiter not in self._queues.get(waiter.keys[0], ()):
+        if not waiter.is_queued:
             return
+        waiter.is_queued = False
         self._places -= len(waiter.keys)
         for key in waiter.keys:
             queue = self._queues[key]

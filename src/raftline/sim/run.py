@@ -30,7 +30,9 @@ from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
 from raftline.sim.older_reads import OlderReads
 from raftline.sim.once_clients import OnceClients
+from raftline.sim.queue_clients import QueueClients
 from raftline.sim.scenario import Outcome, Scenario, resolve
+from raftline.sim.service_door import ServiceDoor
 from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
 from raftline.sim.workload import Workload
@@ -98,6 +100,9 @@ class _Run:
         self.once = OnceClients(
             self.cluster, KvDoor(self.cluster), workload.once_clients, self.world.stream("once"), evicts=evicts
         )
+        self.queues = QueueClients(
+            self.cluster, ServiceDoor(self.cluster), workload.queue_clients, self.world.stream("queues")
+        )
 
     def _upgrading(self, make_machine: Callable[[], KvMachine]) -> Callable[[], KvMachine]:
         """Return what makes the machines that are there, and then newer ones."""
@@ -140,6 +145,7 @@ class _Run:
         self.once.start()
         self.expiring.start()
         self.locks.start()
+        self.queues.start()
         self.older_reads.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
@@ -154,6 +160,7 @@ class _Run:
         self.once.stop()
         self.expiring.stop()
         self.locks.stop()
+        self.queues.stop()
         self.older_reads.stop()
         self._wait_for_answers()
         aftermath = Aftermath(self.cluster, self.workload)
@@ -163,6 +170,7 @@ class _Run:
             raise LivenessViolation(f"{waiting} repeat a command and are not answered (G8)")
         self.sessions.check_end()
         self.once.check_end()
+        self.queues.check_end()
         self._check_history()
 
     def _recover(self) -> None:
@@ -263,6 +271,8 @@ def _fill(outcome: Outcome, run: _Run) -> None:
         points.update(member.disk.reached)
     faults["storage failures"] = cluster.storage_failures
     faults.update({f"once {name}": count for name, count in run.once.told.items()})
+    faults["elements delivered"] = len(run.queues.delivered)
+    faults["consumers gone while they waited"] = run.queues.hang_ups
     faults["commands repeated"] = repeated(checkers.committed)
     faults.update(run.older_reads.counts)
     faults.update(run.locks.counts)

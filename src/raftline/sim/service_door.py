@@ -13,6 +13,7 @@ from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.service import Service
+from raftline.kv.waiting import Waiter
 from raftline.runtime.node import Node
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.node_loop import NodeLoop
@@ -85,17 +86,24 @@ class Line:
         self._done = done
         self._served.loop.call_later(_TRAVEL_S, self._feed, _pack(words))
 
-    def close(self) -> None:
-        """Hear nothing any more, and let the node know."""
+    def close(self, on_end: Callable[[Connection], object] | None = None) -> None:
+        """Hear nothing any more, and let the node know; `on_end` looks at what is there when it does."""
         self._done = None
-        self._served.loop.call_later(_TRAVEL_S, self._end)
+        self._served.loop.call_later(_TRAVEL_S, self._end, on_end)
+
+    @property
+    def blocked(self) -> Waiter | None:
+        """Return the command that waits for something to pop, as its node knows it."""
+        return None if self._connection is None or self._served.loop.gone else self._connection.client.blocked
 
     def _open(self) -> None:
         self._connection = self._served.service.connect("127.0.0.1:1", "127.0.0.1:2", self._on_ready)
 
-    def _end(self) -> None:
+    def _end(self, on_end: Callable[[Connection], object] | None) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            if on_end is not None:
+                on_end(connection)
             self._served.service.disconnect(connection)
 
     def _feed(self, data: bytes) -> None:

@@ -53,11 +53,14 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Others, with keys that expire."""
     lock_clients: int = 0
     """Others, that take turns with locks."""
+    queue_clients: int = 0
+    """Others, that wait for elements of queues, and as many that push them."""
 
     @property
     def everybody(self) -> int:
         """Return how many clients of all kinds there are."""
-        return self.clients + self.session_clients + self.once_clients + self.expiry_clients + self.lock_clients
+        others = self.session_clients + self.once_clients + self.expiry_clients + self.lock_clients
+        return self.clients + others + 2 * self.queue_clients
 
     @staticmethod
     def draw(random: Random) -> "WorkloadPlan":

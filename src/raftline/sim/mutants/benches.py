@@ -245,6 +245,15 @@ _SCENARIOS: dict[str, Scenario] = {
         workload=WorkloadPlan(clients=12, keys=3, think_s_max=0.1, timeout_s=2.0),
         settings=Settings(lease_reads=True),
     ),
+    # Consumers wait for what producers push, and hang up, while leaders come and go and followers are restored.
+    "queues": Scenario(
+        safety_s=20.0,
+        plan=NemesisPlan(
+            kill_leader=2, isolate_leader=3, lag=4, kill_program=2, down_s_max=1.0, cut_s_max=1.5, delay=0.02
+        ),
+        workload=WorkloadPlan(clients=2, once_clients=0, session_clients=0, expiry_clients=0, queue_clients=6),
+        snapshot_entries=40,
+    ),
     # Writes that take long, and fail, while leaders come and go.
     "slow_disks": Scenario(
         plan=NemesisPlan(
