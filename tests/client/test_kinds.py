@@ -31,7 +31,7 @@ def test_the_servers_say_what_writes() -> None:
     assert kinds.knows(("set", "k"))
     assert kinds.of(("Set", "k", "v")) is Kind.WRITE
     assert kinds.of((b"get", "k")) is Kind.READ
-    assert kinds.of(("BLPOP", "k", 0)) is Kind.OTHER
+    assert kinds.of(("BLPOP", "k", 0)) is Kind.WAIT
     assert kinds.of(("OBJECT", "freq", "k")) is Kind.READ
     assert kinds.of(("OBJECT", "SET", "k")) is Kind.WRITE
     assert kinds.of(("NOSUCH",)) is Kind.OTHER

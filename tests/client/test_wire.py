@@ -8,7 +8,7 @@ from redis.retry import Retry
 
 from raftline.client.call import Outcome
 from raftline.client.nodes import Member
-from raftline.client.wire import failure_of, members_of, node_options, once, words_of
+from raftline.client.wire import Waits, failure_of, members_of, node_options, once, piece_s, words_of
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,18 @@ def test_an_attempt_never_waits_for_ever_and_never_repeats_itself() -> None:
     assert node_options({"socket_timeout": 1}, Retry)["socket_timeout"] == 1
     with pytest.raises(TypeError, match="retry cannot be given"):
         node_options({"retry": 1}, Retry)
+
+
+def test_a_command_that_waits_is_cut_into_pieces() -> None:
+    """The last piece ends with the command's time; 0 waits for ever; what is no number goes as it is."""
+    waits = Waits(("BLPOP", "k", "5"), 100.0, 2.0)
+    assert waits.piece(100.0) == (("BLPOP", "k", 2.0), 2.0)
+    assert waits.piece(104.5) == (("BLPOP", "k", 0.5), 0.5)
+    assert [waits.is_over(now) for now in (104.9, 105.0)] == [False, True]
+    for_ever = Waits((b"bzmpop", 0, 1, "k", "MIN"), 100.0, 2.0)
+    assert for_ever.piece(1e6) == ((b"bzmpop", 2.0, 1, "k", "MIN"), 2.0)
+    assert not for_ever.is_over(1e9)
+    wrong = Waits(("BLPOP", "k", "x"), 100.0, 2.0)
+    assert wrong.piece(100.0) == (("BLPOP", "k", "x"), 0.0)
+    assert wrong.is_over(100.0)
+    assert piece_s({"socket_timeout": None}) == piece_s({"socket_timeout": 5.0}) == 2.5

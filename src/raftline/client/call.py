@@ -22,6 +22,8 @@ class Kind(Enum):
 
     WRITE = "write"
     """It goes in a session and is sent until its outcome is known."""
+    WAIT = "wait"
+    """A write that waits until there is something to write, a while at a time."""
     READ = "read"
     """It changes nothing, so it is sent as often as it takes."""
     OTHER = "other"
@@ -52,6 +54,7 @@ _BY_CODE = {
     "FORGOTTEN": Outcome.FORGOTTEN,
 }
 _UNSURE = "may have been applied"
+_STOPS = "UNBLOCKED this node stops"
 _TOO_MANY = "ERR max number of clients reached"
 
 
@@ -60,7 +63,7 @@ def outcome_of(reply: str) -> Outcome:
     outcome = _BY_CODE.get(reply.partition(" ")[0], Outcome.FINAL)
     if outcome is Outcome.REFUSED and _UNSURE in reply:
         return Outcome.LOST
-    if outcome is Outcome.FINAL and reply.startswith(_TOO_MANY):
+    if outcome is Outcome.FINAL and reply.startswith((_TOO_MANY, _STOPS)):
         return Outcome.REFUSED
     return outcome
 

@@ -1,6 +1,6 @@
 """Which commands write and which only read: the servers say so themselves, in the reply to COMMAND.
 
-A command that neither does, or that blocks, or that is not known, is sent once.
+A command that neither does, or that is not known, is sent once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,6 +65,8 @@ def _add(kinds: dict[str, Kind], row: Sequence[Any]) -> None:
     kind = Kind.OTHER
     if "BLOCKING" not in flags:
         kind = Kind.WRITE if "WRITE" in flags else Kind.READ if "READONLY" in flags else Kind.OTHER
+    elif "WRITE" in flags:
+        kind = Kind.WAIT
     kinds[_text(row[0]).replace("|", " ")] = kind
     if len(row) >= _FIELDS:
         for inner in row[_FIELDS - 1]:

@@ -28,11 +28,13 @@ from raftline.client.wire import (
     MEMBERS,
     NO_SCRIPTS,
     OPEN,
+    Waits,
     failure_of,
     is_own_reply,
     members_of,
     node_options,
     once,
+    piece_s,
     words_of,
 )
 
@@ -86,6 +88,8 @@ class Client(redis.Redis):
         words = words_of(args)
         deadline = time.monotonic() + deadline_s
         call = Call(self._kind_of(words, deadline), deadline, random.random)
+        if call.kind is Kind.WAIT:
+            return self._wait(args[0], words, options)
         if call.kind is not Kind.WRITE:
             return self._carry_out(call, args[0], lambda: words, options)
         return self._write(call, args[0], words, options)
@@ -147,6 +151,16 @@ class Client(redis.Redis):
         return bool(self.execute_command("DELEX", key, "IFEQ", expected))
 
     # One command.
+
+    def _wait(self, name: Any, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Wait a while at a time; each is a write of its own, so that none is carried out twice."""
+        waits = Waits(words, time.monotonic(), piece_s(self._options))
+        while True:
+            piece, waits_s = waits.piece(time.monotonic())
+            call = Call(Kind.WRITE, time.monotonic() + waits_s + self._deadline_s, random.random)
+            reply = self._write(call, name, piece, options)
+            if reply is not None or waits.is_over(time.monotonic()):
+                return reply
 
     def _write(self, call: Call, name: Any, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Carry out a write in a session of its own for as long as it takes."""

@@ -1,6 +1,7 @@
 """What the two clients share of redis-py: words as they are sent, options of connections, and what an error means."""
 
 import contextlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ __all__ = [
     "MEMBERS",
     "NO_SCRIPTS",
     "OPEN",
+    "Waits",
     "failure_of",
     "is_own_reply",
     "members_of",
     "node_options",
     "once",
+    "piece_s",
     "words_of",
 ]
 
@@ -33,6 +36,7 @@ NO_SCRIPTS = "raftline runs no Lua scripts; for a lock there is Client.lock"
 
 _TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 2.0
+_TIMEOUT_FIRST = frozenset({"BLMPOP", "BZMPOP"})
 _FINAL = (
     redis.exceptions.AuthenticationError,
     redis.exceptions.AuthorizationError,
@@ -80,6 +84,36 @@ def failure_of(error: Exception, *, sent: bool) -> Outcome:
     if str(error).startswith("max number of clients"):
         return Outcome.REFUSED
     return Outcome.LOST if sent else Outcome.NOT_SENT
+
+
+class Waits:
+    """A command that waits, cut into pieces that one attempt can take; one that cannot be read goes as it is."""
+
+    def __init__(self, words: Sequence[Any], now: float, piece_s: float) -> None:
+        self._words = words
+        self._piece_s = piece_s
+        self._place = 1 if _text(words[0]).upper() in _TIMEOUT_FIRST else len(words) - 1
+        try:
+            self._timeout_s = float(words[self._place])
+        except (TypeError, ValueError):
+            self._timeout_s = -1.0
+        self._end = now + self._timeout_s if self._timeout_s > 0 else math.inf
+
+    def piece(self, now: float) -> tuple[tuple[Any, ...], float]:
+        """Return the command with what is left of its time, and for how long that waits, in seconds."""
+        if not 0 <= self._timeout_s < math.inf:
+            return tuple(self._words), 0.0
+        left_s = round(min(self._piece_s, max(0.001, self._end - now)), 3)
+        return (*self._words[: self._place], left_s, *self._words[self._place + 1 :]), left_s
+
+    def is_over(self, now: float) -> bool:
+        """Say whether the command has waited long enough."""
+        return now >= self._end or not 0 <= self._timeout_s < math.inf
+
+
+def piece_s(options: dict[str, Any]) -> float:
+    """Return for how long one attempt of a command that waits may wait, given the options of connections."""
+    return float(options["socket_timeout"] or _TIMEOUT_S) / 2
 
 
 def is_own_reply(error: BaseException) -> bool:
