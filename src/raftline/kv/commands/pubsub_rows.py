@@ -10,7 +10,7 @@ _PER_NAME = "O(N) in the number of names."
 _NODE = "This node's clients only."
 _SENT = (
     "Goes through the log and reaches the clients of every node, in one order with all other writes. The reply counts "
-    "the receivers on the node that was asked; within a transaction or RAFTLINE.ONCE it is 0."
+    "the receivers on the node that was asked."
 )
 _SETTLED = "Takes effect at a moment when this node's copy is current, as a read is answered."
 

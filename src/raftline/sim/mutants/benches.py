@@ -247,9 +247,10 @@ _SCENARIOS: dict[str, Scenario] = {
     ),
     # Consumers wait for what producers push, and hang up, while leaders come and go and followers are restored.
     "queues": Scenario(
-        safety_s=20.0,
+        safety_s=8.0,
+        heal_s=8.0,
         plan=NemesisPlan(
-            kill_leader=2, isolate_leader=3, lag=4, kill_program=2, down_s_max=1.0, cut_s_max=1.5, delay=0.02
+            kill_leader=4, isolate_leader=6, lag=6, kill_program=4, down_s_max=1.0, cut_s_max=1.5, delay=0.02
         ),
         workload=WorkloadPlan(clients=2, once_clients=0, session_clients=0, expiry_clients=0, queue_clients=6),
         snapshot_entries=40,
