@@ -34,6 +34,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def fitting(entries: Sequence[Entry], bytes_max: int) -> tuple[Entry, ...]:
     """Return as many of the first entries as fit, and at least one if there is any."""
+    if sum([len(entry.data) for entry in entries]) + 16 * len(entries) <= bytes_max:
+        return tuple(entries)  # nearly always, and twice as fast as to look where the limit is
     total = 0
     for position, entry in enumerate(entries):
         total += len(entry.data) + 16

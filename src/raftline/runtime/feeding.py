@@ -49,7 +49,8 @@ class Feeding:
 
         A little below the bound, so that this is not due again with the next entry.
         """
-        if state.log.memory_bytes > bytes_max and state.unloadable > state.log.disk_index:
+        log = state.log
+        if log.size_bytes > bytes_max and log.memory_bytes > bytes_max and state.unloadable > log.disk_index:
             self._post(Unloaded(bytes_max - bytes_max // 8, _UNLOADED_PER_TURN))
 
     def read(self, everything_wanted: Iterable[EntriesWanted]) -> None:

@@ -90,6 +90,8 @@ class Reading:
 
         While a snapshot is being restored that is the state before it, if the machine still has it, and no other.
         """
+        if not self._confirmed:
+            return
         replica = self._replica
         can_read = replica.restoring is None or replica.machine.reads_while_restoring
         while self._confirmed and self._confirmed[0][0] <= replica.applied and can_read:

@@ -120,7 +120,7 @@ class Stages:
 def _is_replicated(state: RaftState, index: Index) -> bool:
     """Say whether the followers that this leader needs have the entry; never for a leader that needs none."""
     stored = {node: progress.match_index for node, progress in state.progress.items()}
-    if not stored:
+    if not stored or max(stored.values()) < index:
         return False
     stored[state.me] = index
     return agreed(state.membership, stored) >= index

@@ -163,8 +163,9 @@ class Codec:
 
     def forget(self) -> None:
         """Let go of the latest message, which may be large."""
-        self._latest = None
-        self._latest_frame = bytearray()
+        if self._latest is not None:
+            self._latest = None
+            self._latest_frame = bytearray()
 
     def control_frame(self, value: Hello | Welcome | Refusal | Ping | Stranger | Envelope) -> bytearray:
         """Return the complete frame of `value`."""

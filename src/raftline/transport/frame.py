@@ -70,8 +70,9 @@ class FrameReader:
         return None
 
     def _keep_rest(self) -> None:
-        """Set the incomplete frame at the end of what was fed aside."""
-        self._partial += memoryview(self._data)[self._at :]
+        """Set the incomplete frame at the end of what was fed aside; mostly there is none."""
+        if self._at < len(self._data):
+            self._partial += memoryview(self._data)[self._at :]
         self._data = b""
         self._at = 0
 

@@ -345,7 +345,9 @@ class Wal:
         """Remember what the segment holds, where, and what the next one's header must say."""
         highest = self._segments[sequence]
         for group in {write.group for write in writes}:
-            self._indexes.setdefault(group, LogIndex()).note(group, sequence, offset, writes)
+            if group not in self._indexes:
+                self._indexes[group] = LogIndex()
+            self._indexes[group].note(group, sequence, offset, writes)
         for write in writes:
             if write.reset is not None:
                 self._resets[write.group] = write.reset
