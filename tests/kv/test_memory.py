@@ -27,6 +27,7 @@ ZUNIONSTORE other 1 zset|ZRANGESTORE other zset 0 1|ZREMRANGEBYRANK zset 0 1|SOR
 COPY keep other|RENAME keep kept|RENAME kept keep|EXPIRE keep 1000|PERSIST keep|DEL other|UNLINK other|EXISTS keep
 TYPE keep|TTL keep|PING|ECHO x|SCAN 0|SET keep|SET|SETEX k 0 x|CONFIG GET maxmemory|TOUCH keep|OBJECT REFCOUNT keep
 BLMOVE list other LEFT LEFT 0.01
+MULTI|GET keep|EXEC|MULTI|DISCARD|WATCH keep|MULTI|EXEC|MULTI|SET k v|DEL k|EXEC|UNWATCH
 """
 """Commands for a server that is above its limit; some with too few arguments, or wrong ones."""
 

@@ -243,3 +243,30 @@ def test_whoever_holds_it_holds_it_alone(steps: list[tuple[str, str, int, int]])
                 until = locks.time_ms + 50 if verb == "renew" else 0
             else:
                 assert reply.startswith(b"-NOTHELD")
+
+
+def test_two_acquisitions_in_one_entry_have_two_tokens(conversation: "Conversation") -> None:
+    """A transaction is one entry; the lock that changes hands within it has another token all the same."""
+    lines = ("RAFTLINE.LOCK ACQUIRE a me 500", "DEL a", "RAFTLINE.LOCK ACQUIRE a you 500")
+    conversation.ask(b"MULTI")
+    for line in lines:
+        assert conversation.ask(*line.encode().split()) == b"+QUEUED\r\n"
+    assert conversation.ask(b"EXEC") == b"*3\r\n:1\r\n:1\r\n:2\r\n"
+
+
+def test_what_a_lock_guards_in_the_store_can_watch_it(conversation: "Conversation") -> None:
+    """WATCH the lock, look who holds it, write in a transaction: nothing is written once it changed hands."""
+    acquire, show = b"RAFTLINE.LOCK ACQUIRE a %b 500", b"RAFTLINE.LOCK SHOW a"
+    for robbed, outcome in ((False, b"*1\r\n+OK\r\n"), (True, b"*-1\r\n")):
+        conversation.ask(*(acquire % b"me").split())
+        conversation.ask(b"WATCH", b"a")
+        assert b"$2\r\nme\r\n" in conversation.ask(*show.split())
+        if robbed:
+            conversation.node.submit(encode_command([b"DEL", b"a"]), lambda _outcome: None)
+            conversation.node.submit(
+                encode_command([b"RAFTLINE.LOCK|ACQUIRE", *(acquire % b"you").split()[1:]]), lambda _outcome: None
+            )
+            conversation.node.answer_all()
+        conversation.ask(b"MULTI")
+        conversation.ask(b"SET", b"guarded", b"by me")
+        assert conversation.ask(b"EXEC") == outcome

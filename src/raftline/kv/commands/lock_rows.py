@@ -7,6 +7,8 @@ from raftline.kv.commands.rows import Rows, subcommand
 __all__ = ["add_lock_rows"]
 
 _NAME = (2, 2, 1)
+_VERSION = 2
+"""Members of an older version know no locks."""
 
 
 def add_lock_rows(table: dict[bytes, Command]) -> None:
@@ -28,6 +30,7 @@ def _changing() -> tuple[Command, ...]:
             "Take a lock that nobody holds, or hold one's own for longer: a token, higher than any before, or "
             "the same; `-LOCKED` if somebody else holds it.",
             write=locks.acquire,
+            version=_VERSION,
             check=locks.check_acquire,
             keys=_NAME,
             flags="denyoom fast",
@@ -38,6 +41,7 @@ def _changing() -> tuple[Command, ...]:
             "name owner token lease-ms",
             "Let the lease end that long from now; `-NOTHELD` if it ran out before.",
             write=locks.renew,
+            version=_VERSION,
             check=locks.check_renew,
             keys=_NAME,
             flags="fast",
@@ -48,6 +52,7 @@ def _changing() -> tuple[Command, ...]:
             "name owner token",
             "Give a lock back: 1, or `-NOTHELD`.",
             write=locks.release,
+            version=_VERSION,
             check=locks.check_release,
             keys=_NAME,
             flags="fast",
