@@ -18,7 +18,8 @@ RaftlineError
 │   ├── ApplyError             the state machine's `apply` or `read` raised; the same on every replica
 │   │   ├── SessionClosed      the session is not open; what became of a command in it that has no answer is unknown
 │   │   ├── OutdatedSequence   the session went on since: the command is not carried out now, nor later
-│   │   └── ReplyForgotten     the command was carried out before, and its reply is no longer kept
+│   │   ├── ReplyForgotten     the command was carried out before, and its reply is no longer kept
+│   │   └── NotServed          this group's state machine does not serve what was asked for; nothing was done
 │   ├── StorageError           a write, fsync or full disk; the node stops
 │   │   ├── CorruptLog         damage that is no torn tail: file, offset and reason are named
 │   │   └── DirectoryInUse     another process holds the data directory
@@ -37,6 +38,7 @@ __all__ = [
     "Diverged",
     "NotLeader",
     "NotMember",
+    "NotServed",
     "OperatingError",
     "OutdatedSequence",
     "Overloaded",
@@ -147,6 +149,13 @@ class OutdatedSequence(ApplyError):
 
 class ReplyForgotten(ApplyError):
     """The command was carried out when it was proposed before; its reply is no longer kept."""
+
+
+class NotServed(ApplyError):
+    """Raised by a state machine for what another group serves: nothing was done.
+
+    A session takes no note of it, so that the same number can be carried out where it is served.
+    """
 
 
 class StorageError(OperatingError):

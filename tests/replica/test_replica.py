@@ -15,6 +15,7 @@ from raftline.errors import ApplyError, Diverged, OutdatedSequence, ReplyForgott
 from raftline.replica.commands import close_session, history_lost, in_session, open_session, plain
 from raftline.replica.replica import Replica
 from raftline.replica.sessions import Sessions
+from raftline.replica.state_machine import StateMachine
 
 
 def test_results_reach_their_proposers_in_log_order(driver: Any) -> None:
@@ -180,7 +181,7 @@ def _follower() -> Replica:
 
 
 def _machine() -> Any:
-    class Echo:
+    class Echo(StateMachine):
         def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002
             return command
 

@@ -1,4 +1,4 @@
-"""`raftline lab`: the tests of MIT's labs 2A to 2D, on our core or on anybody's Raft in Python; 3A to 4A on ours."""
+"""`raftline lab`: the tests of MIT's labs 2A to 2D, on our core or on anybody's Raft in Python; 3A to 4B on ours."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def run_lab(
         return run_lab_mutants(names, seeds, jobs or 1, as_json=as_json)
     if services := [test for name in names for test in find_services(name)]:
         if implementation != OURS or real_time or not all(map(find_services, names)):
-            complain("raftline lab: 3A, 3B and 4A run our own services on virtual time, apart from other tests")
+            complain("raftline lab: 3A to 4B run our own services on virtual time, apart from other tests")
             return _BAD_INPUT
         return 0 if run_service_labs(services, seeds, jobs or 1, traces, as_json=as_json) else 1
     try:

@@ -1,4 +1,4 @@
-"""`raftline lab 3A 3B 4A`: the service labs, on our own store and shard controller, on virtual time."""
+"""`raftline lab 3A 3B 4A 4B`: the service labs, on our own store and shard controller, on virtual time."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from raftline.cli.output import say
 from raftline.lab.loader import OURS
 from raftline.lab.report import failure_lines, first_line, passed_line, replay_command, summary_lines
 from raftline.lab.result import TestResult
-from raftline.lab.services.case import ServiceTest
+from raftline.lab.services.case import ServiceTest, ShardedTest
 from raftline.lab.services.catalogue import SERVICE_TESTS
 from raftline.lab.services.run import run_service_test
 from raftline.sim.quiet import quiet
@@ -24,7 +24,7 @@ __all__ = ["run_service_labs"]
 
 
 def run_service_labs(
-    tests: Sequence[ServiceTest], seeds: Sequence[int], jobs: int, traces: Path, *, as_json: bool
+    tests: Sequence[ServiceTest | ShardedTest], seeds: Sequence[int], jobs: int, traces: Path, *, as_json: bool
 ) -> bool:
     """Run each test with each seed, tell what came of it, and return whether all passed."""
     todo = [(test.title, seed) for seed in seeds for test in tests]

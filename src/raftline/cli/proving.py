@@ -131,7 +131,7 @@ def sim(
 LabNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[2A 2B 2C 2D | 3A 3B 4A | NAME]...",
+        metavar="[2A 2B 2C 2D | 3A 3B 4A 4B | NAME]...",
         help="Parts, or titles of tests; 2A to 2D if none. With --mutants: names, rules (A11) or sections (A).",
     ),
 ]
@@ -171,7 +171,7 @@ def lab(
 ) -> None:
     """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.
 
-    3A and 3B run our store as a service on Raft, 4A our shard controller: always ours, on virtual time.
+    3A and 3B run our store as a service on Raft, 4A our shard controller, 4B groups of the sharded store: always ours, on virtual time.
 
     A failure says which promise was broken, where, and which rules to look at. Exit code 0: all passed; 1: some
     failed; 2: no such test. With --mutants, 1: a mutant passed that is not known as one that nothing can notice.

@@ -4,6 +4,8 @@ A command is a MessagePack array of byte strings, name first and in upper case. 
 included, is returned as a RESP3 reply, the same on every replica; nothing a client can send makes `apply` raise.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from raftline.kv.commands.command import Command, Refused
@@ -11,7 +13,6 @@ from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
 from raftline.kv.proposals import encode_command
 from raftline.kv.resp.replies import error
 from raftline.kv.restore import Restorer
-from raftline.kv.snapshot import Snapshot
 from raftline.kv.store import Store
 from raftline.replica.state_machine import StateMachine
 
@@ -74,7 +75,7 @@ class KvMachine(StateMachine):
         """From the version that has transactions on, changes are noted, and are part of snapshots."""
         self.store.use_version(version)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Iterator[bytes]:
         """Return the state as of this call; see `raftline.kv.snapshot` for the chunks."""
         return self.store.snapshot()
 

@@ -1,5 +1,7 @@
 """Chunks of a snapshot become a store, one chunk at a time; the counterpart of `raftline.kv.snapshot`."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from raftline.errors import ConfigError, StorageError
@@ -16,9 +18,9 @@ from raftline.kv.snapshot import (
 )
 from raftline.kv.store import WATCH_VERSION, Store
 from raftline.kv.values.container import Container, Item
-from raftline.kv.values.value import CONTAINERS
+from raftline.kv.values.value import CONTAINERS, Value
 
-__all__ = ["Restorer"]
+__all__ = ["Restorer", "ValueBuilder", "value_of"]
 
 
 class Restorer:
@@ -32,11 +34,7 @@ class Restorer:
         self._store = Store()
         self._header: Header | None = None
         self._cells_left = 0
-        self._pieces: list[bytes] = []
-        """Of a string, or of one item."""
-        self._container: Container | None = None
-        self._items: list[Item] = []
-        """What is left of the last record: half a pair."""
+        self._builder = ValueBuilder()
 
     def take(self, chunk: bytes) -> None:
         """Take the next chunk in."""
@@ -56,7 +54,7 @@ class Restorer:
     def end(self) -> None:
         """Check that all of it came, and let it take the old store's place."""
         expected = self._header.count if self._header else 0
-        is_partial = self._pieces or self._container is not None or self._cells_left
+        is_partial = self._builder.is_open or self._cells_left
         if self._header is None or is_partial or self._store.count != expected:
             raise StorageError(f"a snapshot of {expected} keys ended after {self._store.count}: it is not complete")
         self._replaced.become(self._store)
@@ -83,20 +81,44 @@ class Restorer:
             self._store.changes[cell] = index
 
     def _load(self, slot: int, record: Record) -> None:
+        value = self._builder.add(record)
+        if value is not None:
+            self._store.load(slot, record.key, value, record.deadline_ms)
+
+
+class ValueBuilder:
+    """Puts values together from their records, which come one after the other."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        """Of a string, or of one item."""
+        self._container: Container | None = None
+        self._items: list[Item] = []
+        """What is left of the last record: half a pair."""
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether a value is not complete."""
+        return bool(self._pieces) or self._container is not None
+
+    def add(self, record: Record) -> Value | None:
+        """Take the next record; return the value that it completes, None if more is to come.
+
+        Raises `ConfigError` for values of a newer raftline, and what decoding raises.
+        """
         if record.kind != KIND_STRING:
-            self._load_items(slot, record)
-            return
+            return self._add_items(record)
         value = record.value
         if record.more:
             self._pieces.append(value)
-            return
+            return None
         if self._pieces:
             self._pieces.append(value)
             value = b"".join(self._pieces)
             self._pieces = []
-        self._store.load(slot, record.key, value, record.deadline_ms)
+        return value
 
-    def _load_items(self, slot: int, record: Record) -> None:
+    def _add_items(self, record: Record) -> Container | None:
         """Add the items of one record to the container that is being filled."""
         if self._container is None:
             if record.kind not in CONTAINERS:
@@ -118,9 +140,20 @@ class Restorer:
         whole = len(items) - len(items) % container.item_count
         self._items = items[whole:]
         container.extend(items[:whole])
-        if not record.more:
-            self._store.load(slot, record.key, container, record.deadline_ms)
-            self._container = None
+        if record.more:
+            return None
+        self._container = None
+        return container
+
+
+def value_of(records: Iterable[Record]) -> Value:
+    """Return the value that all its records make."""
+    builder = ValueBuilder()
+    for record in records:
+        value = builder.add(record)
+        if value is not None:
+            return value
+    raise StorageError("a value's records end before it is complete")
 
 
 def _text(item: Item) -> bytes:

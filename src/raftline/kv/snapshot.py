@@ -32,6 +32,7 @@ __all__ = [
     "decode_header",
     "decode_items",
     "decode_records",
+    "records_of",
 ]
 
 FORMAT = 2
@@ -169,7 +170,7 @@ def _chunks(frozen: FrozenSlots, header: Header, changes: list[int]) -> Iterator
         groups.append((slot, records))
         size += _SLOT_BYTES
         for key, value in items:
-            for record in _records(key, value, deadlines.get(key, 0)):
+            for record in records_of(key, value, deadlines.get(key, 0)):
                 record_bytes = len(key) + len(record.value) + _RECORD_BYTES
                 weight = 1 if record.kind == KIND_STRING else _PIECE_ITEMS_MAX
                 if count + weight > _CHUNK_RECORDS_MAX or size + record_bytes > _CHUNK_BYTES_MAX:
@@ -184,7 +185,7 @@ def _chunks(frozen: FrozenSlots, header: Header, changes: list[int]) -> Iterator
         yield _encode(groups)
 
 
-def _records(key: bytes, value: Value, deadline_ms: int) -> Iterator[Record]:
+def records_of(key: bytes, value: Value, deadline_ms: int) -> Iterator[Record]:
     """Yield one record, or several for a large value."""
     if isinstance(value, Container):
         pieces = _pieces(value)

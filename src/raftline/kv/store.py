@@ -152,6 +152,12 @@ class Store:
         """Return when `key` expires, None if never; the key need not be alive."""
         return self._deadlines[slot_of(key)].get(key)
 
+    def slot_items(self, slot: int) -> list[tuple[bytes, Value, int]]:
+        """Return key, value and deadline (0: none) of every key in a slot that is alive by the log's time."""
+        deadlines = self._deadlines[slot]
+        items = [(key, value, deadlines.get(key, 0)) for key, value in self._values[slot].items()]
+        return [item for item in items if not 0 < item[2] <= self.time_ms]
+
     # Changing.
 
     def put(self, key: bytes, value: Value) -> None:

@@ -26,7 +26,7 @@ def select(names: Iterable[str]) -> tuple[LabTest, ...]:
         found = found or [test for test in TESTS if name.lower() in test.title.lower()]
         if not found:
             titles = ", ".join(test.title for test in TESTS)
-            parts = f"{', '.join(PARTS)} (3A, 3B and 4A run our own services)"
+            parts = f"{', '.join(PARTS)} (3A to 4B run our own services)"
             raise ConfigError(f"no test is called {name!r}; there are the parts {parts} and: {titles}")
         wanted.update(found)
     return tuple(test for test in TESTS if test in wanted) if wanted else TESTS

@@ -112,7 +112,7 @@ PROMISES = {
     "not itself": _promise("a server never calls itself", "H1"),
     # Services
     "raft's promises": _promise("Raft keeps its promises under the service", "B11", "A11", "C2", "F8"),
-    "exactly once": _promise("a command counts once, however often it is sent", "G7", "G8", "G9", "G19", "G6"),
+    "exactly once": _promise("a command counts once, however often it is sent", "G7", "G8", "G9", "G16", "G19", "G6"),
     "linearizable": _promise(
         "some order of all operations explains every answer", "G3", "G7", "G9", "G4", "G11", "G2", "G14"
     ),
@@ -122,6 +122,9 @@ PROMISES = {
     "slots": _promise("every slot is served by one group that is there, if any is", "G15", "G17"),
     "balanced": _promise("no two groups differ by more than one slot", "G17"),
     "fewest moves": _promise("no more slots change hands than have to", "G17"),
+    "settles": _promise("every group takes every configuration and finishes what it asks for", "G15", "G18", "G5"),
+    "given is gone": _promise("what a group gave away is deleted there", "G15", "G14"),
+    "served meanwhile": _promise("slots that do not move, or have arrived, are served while others move", "G18", "G15"),
     "history kept": _promise("a configuration stays what it was, on every server", "G17", "G14", "G1"),
 }
 

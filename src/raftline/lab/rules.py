@@ -129,6 +129,8 @@ RULES = {
     "G13": "applying wakes whoever waits for it, and nothing is lost between proposing and waiting",
     "G14": "a snapshot holds everything, and is loaded before anything is served",
     "G15": "each slot belongs to one group at a time, and that is looked at when a command is applied",
+    "G16": "a shard moves together with its table of duplicates",
+    "G18": "no group waits for another while it holds anything up",
     "G17": "the shard controller is replicated and deterministic: nothing walks over a set in an order of its own",
     "G19": "a failure does not prove that nothing happened: retry under the same number",
     "G20": "no client is told before the entry is committed and applied",

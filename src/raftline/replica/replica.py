@@ -16,7 +16,7 @@ from raftline.core.ids import Index
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import Ready
-from raftline.errors import ApplyError, ConfigError, OutdatedSequence, ReplyForgotten, SessionClosed
+from raftline.errors import ApplyError, ConfigError, NotServed, OutdatedSequence, ReplyForgotten, SessionClosed
 from raftline.replica.commands import (
     CLOSE_SESSION,
     HISTORY_LOST,
@@ -76,6 +76,7 @@ class Replica:
         self.core = core
         self.machine = machine
         self.sessions = Sessions() if sessions is None else sessions
+        machine.use_sessions(self.sessions)
         self.waiters = Waiters()
         self.digest = Digest(core.state.snapshot.index)
         self.applied: Index = core.state.snapshot.index
@@ -294,6 +295,8 @@ class Replica:
                 reply = self.machine.apply(data[SESSION_HEADER.size :], index, self.time_ms)
                 if type(reply) is not bytes:
                     failed, reply = True, str(_not_bytes(reply)).encode()
+            except NotServed:
+                raise  # nothing was done: the number stays free for where it is served (G16)
             except Exception as error:  # noqa: BLE001  whatever apply raises is its result
                 failed, reply = True, f"{type(error).__name__}: {error}".encode()
             self.sessions.remember(session_id, sequence, failed=failed, reply=reply, time_ms=self.time_ms)

@@ -99,6 +99,16 @@ class Sessions:
         self._replies = {session_id: None for session_id, session in sessions if session.reply}
         self.reply_bytes = sum(len(session.reply) for _, session in sessions)
 
+    def merge(self, sessions: list[tuple[int, Session]], time_ms: int) -> None:
+        """Take over what another group remembers, where it went further; the least recently used make room (G16)."""
+        for session_id, session in sessions:
+            known = self._sessions.get(session_id)
+            if known is None or known.sequence < session.sequence:
+                self.open(session_id, time_ms)
+                self._put(session_id, msgspec.structs.replace(session, used_ms=time_ms))
+        while self.reply_bytes > self.reply_bytes_max:
+            self._forget_reply(next(iter(self._replies)))
+
     def _put(self, session_id: int, session: Session) -> None:
         """Set an open session, as the one that was used last."""
         self.close(session_id)

@@ -7,6 +7,8 @@ over sets, nothing from outside. Time comes in with the command. What differs is
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
+from raftline.replica.sessions import Sessions
+
 __all__ = ["StateMachine"]
 
 
@@ -43,6 +45,9 @@ class StateMachine(ABC):
         A cluster goes on from one survivor, or from a backup. What a state machine counts and gives out, and nobody
         may get a second time, such as fencing tokens, goes on above whatever the lost entries can have given out.
         """
+
+    def use_sessions(self, sessions: Sessions) -> None:  # noqa: B027  most machines leave them alone
+        """Get to know the group's sessions, once, before anything is applied: for what moves between groups (G16)."""
 
     def read(self, query: bytes, time_ms: int) -> bytes:
         """Answer `query` from the state as it is, changing nothing; `time_ms` is this node's wall clock."""

@@ -16,6 +16,7 @@ from raftline.errors import (
     ApplyError,
     ChangeRefused,
     NotLeader,
+    NotServed,
     OutdatedSequence,
     Overloaded,
     ProposalLost,
@@ -27,7 +28,7 @@ from raftline.runtime.requests import Proposal
 
 __all__ = ["Arrival", "ForwardedBatch", "Forwarding", "SeenFrames", "refused"]
 
-APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED, CLOSED, OUTDATED, FORGOTTEN = range(10)
+APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED, CLOSED, OUTDATED, FORGOTTEN, NOT_SERVED = range(11)
 _WITHOUT_EFFECT = (NOT_APPENDED, LOST, OVERLOADED, REFUSED)
 _FRAME_BYTES_MAX = 1 << 20
 
@@ -35,6 +36,7 @@ _STATUS_OF: dict[type[Exception], int] = {
     SessionClosed: CLOSED,
     OutdatedSequence: OUTDATED,
     ReplyForgotten: FORGOTTEN,
+    NotServed: NOT_SERVED,
     ApplyError: RAISED,
     NotLeader: NOT_APPENDED,
     ProposalLost: LOST,

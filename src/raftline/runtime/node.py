@@ -205,12 +205,14 @@ class Node:
         """Return the newest version of commands that may be proposed: every member's state machine knows it."""
         return self._running().replica.version.in_force
 
-    async def open_session(self) -> int:
+    async def open_session(self, session: int | None = None) -> int:
         """Open a session for exactly-once proposals and return its id (§8).
 
+        `session` opens one by the id that another group gave, if it is not open here: for clients of several groups.
         Whoever knows the id can use the session, and hear its last reply: it is drawn so that nobody guesses it.
         """
-        return int(await self._propose(open_session(1 + int(self._ports.random.random() * _DRAWN_END))))
+        drawn = 1 + int(self._ports.random.random() * _DRAWN_END)
+        return int(await self._propose(open_session(drawn if session is None else session)))
 
     async def close_session(self, session: int) -> bool:
         """Close a session; return whether it was open. Raises what `propose` raises."""
@@ -259,6 +261,8 @@ class Node:
                 return
             try:
                 future.set_result(self.machine.read(query, self._ports.clock.wall_ms()))
+            except ApplyError as raised:
+                future.set_exception(raised)
             except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
                 future.set_exception(ApplyError(f"{type(raised).__name__}: {raised}"))
 

@@ -147,9 +147,12 @@ class SimCluster:
         make_checkers: Callable[["SimCluster"], Any] = Checkers,
         disk_faults: DiskFaults = CALM_DISK,
         trace: Callable[[str, str, str], None] | None = None,
+        prefix: str = "n",
     ) -> None:
+        """Prepare; `prefix` begins the machines' names, so that several clusters can share a world."""
         self.world = world
-        self.random = world.stream("cluster")
+        self._prefix = prefix
+        self.random = world.stream("cluster" if prefix == "n" else f"cluster {prefix}")
         self.config_of = config_of
         self.make_machine = make_machine
         self.make_sessions = make_sessions
@@ -157,8 +160,10 @@ class SimCluster:
         self.trace = trace
         self.point_crashes: list[tuple[NodeId, str]] = []
         self.storage_failures = 0
-        self.network = SimNetwork(world, world.stream("network"), on_event=self._on_network)
-        names = [f"n{number}" for number in range(1, size + 1)]
+        self.network = SimNetwork(
+            world, world.stream("network" if prefix == "n" else f"network {prefix}"), on_event=self._on_network
+        )
+        names = [f"{prefix}{number}" for number in range(1, size + 1)]
         self.addresses = {name: f"127.0.0.1:{7000 + number}" for number, name in enumerate(names, 1)}
         self.first_addresses = dict(self.addresses)
         """Those that the cluster begins with; who comes later waits to be added."""
@@ -190,7 +195,7 @@ class SimCluster:
     def join(self) -> Member:
         """Return a new machine with an empty disk, which is not started yet."""
         number = len(self.everybody) + 1
-        name = f"n{number}"
+        name = f"{self._prefix}{number}"
         self.addresses[name] = f"127.0.0.1:{7000 + number}"
         self.members[name] = self.everybody[name] = Member(self, name, number - 1)
         return self.members[name]

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from raftline.kv.sharded.holdings import Holdings
+from raftline.kv.sharded.machine import ShardMachine
 from raftline.lab.promises import PROMISES
 from raftline.lab.services.catalogue import SERVICE_PARTS, SERVICE_TESTS, find_services
 from raftline.lab.services.run import run_service_test
@@ -26,6 +28,12 @@ QUICK = [
     *find_services("unreliable net, restarts, partitions, many clients"),
     *find_services("InstallSnapshot RPC"),
     *find_services("unreliable net, restarts, partitions, snapshots, many clients"),
+    *find_services("static shards"),
+    *find_services("join then leave"),
+    *find_services("servers miss configuration changes"),
+    *find_services("shard deletion"),
+    *find_services("unaffected shards are served"),
+    *find_services("partial migration is served"),
 ]
 """Those that cost little; `raftline lab 3A 3B 4A` runs all."""
 
@@ -50,7 +58,7 @@ def test_titles_are_found() -> None:
     titles = [test.title for test in SERVICE_TESTS]
     assert len(set(titles)) == len(titles)
     assert all(find_services(test.title) == (test,) for test in SERVICE_TESTS)
-    assert [len(find_services(part.lower())) for part in SERVICE_PARTS] == [14, 9, 10]
+    assert [len(find_services(part.lower())) for part in SERVICE_PARTS] == [14, 9, 10, 14]
     assert find_services("one") == ()
 
 
@@ -96,6 +104,20 @@ def _in_hash_order(before: Configuration, change: Change) -> Configuration:
 
 _chance = Random(1)
 
+
+def _on_arrival_only(_self: ShardMachine, _args: list[bytes]) -> None:
+    """Serve whatever was let in: nobody looks when it is applied."""
+
+
+def _before_it_came(self: Holdings, slot: int) -> bool:
+    return self.configuration.owner(slot) == self.group
+
+
+def _never(self: Holdings, _target: int, _slots: Any) -> None:
+    """Keep what was given, and say that it is gone."""
+    self.given.clear()
+
+
 BROKEN: list[tuple[str, object, str, object, str]] = [
     ("repeated changes, with failures", Sessions, "remember", _nothing, "exactly once"),
     ("unreliable net, restarts, partitions, many clients", Sessions, "remember", _nothing, "exactly once"),
@@ -107,6 +129,10 @@ BROKEN: list[tuple[str, object, str, object, str]] = [
     ("minimal transfers after leaves", configuration, "balance", _from_scratch, "fewest moves"),
     ("historical queries", ControllerMachine, "read", _newest, "history kept"),
     ("historical queries, with snapshots", ControllerMachine, "snapshot", _newest_alone, "history kept"),
+    ("join then leave", ShardMachine, "_check", _on_arrival_only, "exactly once"),
+    ("concurrent puts and configuration changes", Holdings, "serves", _before_it_came, "exactly once"),
+    ("unreliable, with restarts", Sessions, "merge", _nothing, "exactly once"),
+    ("shard deletion", Holdings, "on_dropped", _never, "given is gone"),
     ("same configuration on every server", controller, "changed", _in_hash_order, "history kept"),
 ]
 """Test, owner and name of what is replaced, wrong code, and the promise that is found broken."""

@@ -1,1 +1,1 @@
-"""Labs 3A, 3B and 4A: the store and the shard controller as services on Raft, on virtual time, with clerks."""
+"""Labs 3A to 4B: store, shard controller and sharded store as services on Raft, on virtual time, with clerks."""

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from raftline.lab.services.deployment import Deployment
+from raftline.lab.services.sharded import ShardedDeployment
 from raftline.replica.state_machine import StateMachine
 
-__all__ = ["ServiceTest"]
+__all__ = ["ServiceTest", "ShardedTest"]
 
 
 class ServiceTest(NamedTuple):
@@ -20,3 +21,14 @@ class ServiceTest(NamedTuple):
     body: Callable[[Deployment], Awaitable[None]]
     unreliable: bool = False
     log_bytes_max: int | None = None
+
+
+class ShardedTest(NamedTuple):
+    """One test of 4B, whose body gets a deployment of which all servers run and no group has joined."""
+
+    title: str
+    groups: int
+    body: Callable[[ShardedDeployment], Awaitable[None]]
+    unreliable: bool = False
+    log_bytes_max: int | None = None
+    part: str = "4B"

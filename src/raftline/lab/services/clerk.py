@@ -26,7 +26,7 @@ from raftline.shards.controller import (
     encode_query,
 )
 
-__all__ = ["Clerk", "ControllerClerk", "StoreClerk"]
+__all__ = ["Clerk", "ControllerClerk", "StoreClerk", "parsed"]
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class StoreClerk(Clerk):
     async def get(self, key: str) -> str:
         """Return a key's value, empty if it has none."""
         called_s = self.deployment.world.now
-        answer = _parsed(await self.query(encode_command([b"GET", key.encode()])))
+        answer = parsed(await self.query(encode_command([b"GET", key.encode()])))
         value = answer.decode() if isinstance(answer, bytes) else None
         self._note(Operation(self.name, "get", None, value, called_s, self.deployment.world.now, key))
         return value or ""
@@ -92,7 +92,7 @@ class StoreClerk(Clerk):
         """Carry out a write; one that is cancelled may have happened or not."""
         called_s = self.deployment.world.now
         try:
-            answer = _parsed(await self.execute(encode_command(words)))
+            answer = parsed(await self.execute(encode_command(words)))
         except (asyncio.CancelledError, RaftlineError):
             self._note(Operation(self.name, kind, text, None, called_s, None, key))
             raise
@@ -115,7 +115,8 @@ class ControllerClerk(Clerk):
         return decode_configuration(await self.query(encode_query(number)))
 
 
-def _parsed(reply: bytes) -> Any:
+def parsed(reply: bytes) -> Any:
+    """Return what a reply of the store says."""
     reader = hiredis.Reader()
     reader.feed(reply)
     return reader.gets()

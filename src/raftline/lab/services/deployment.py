@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId
+from raftline.errors import OperatingError
 from raftline.linearizability.history import Operation
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import NodeConfig
@@ -34,7 +35,7 @@ _PATIENCE_S = 0.5
 _LOOK_S = 0.01
 
 
-class Unanswered(Exception):
+class Unanswered(OperatingError):
     """A server gave no answer; nobody knows whether it did what it was asked."""
 
 
@@ -50,8 +51,12 @@ class Deployment:
         unreliable: bool = False,
         log_bytes_max: int | None = None,
         trace: Trace | None = None,
+        prefix: str = "n",
     ) -> None:
-        """Prepare; with `log_bytes_max` a snapshot is taken whenever the log holds that much."""
+        """Prepare; with `log_bytes_max` a snapshot is taken whenever the log holds that much.
+
+        Deployments that share a world give their servers names with different prefixes.
+        """
         self.world = world
         self.unreliable = unreliable
         self.log_bytes_max = log_bytes_max
@@ -59,13 +64,14 @@ class Deployment:
         """What clerks asked and were told, to be held against a model."""
         self.requests = 0
         self.random: Random = world.stream("test")
-        self._chance: Random = world.stream("clerks' network")
+        self._chance: Random = world.stream(f"clerks' network {prefix}")
         self.cluster = SimCluster(
             world,
             servers,
             config_of=self._config_of,
             make_machine=make_machine,
             trace=trace.note if trace is not None else None,
+            prefix=prefix,
         )
         if trace is not None:
             trace.watch(self.cluster)

@@ -1,0 +1,117 @@
+"""Which slots a group serves, which it waits for and which it gave: replicated state, changed by entries alone (G15).
+
+Configurations are taken one by one, in order, each only when nothing of the one before is under way. A slot that is
+given is served up to the entry that takes the configuration, and no further; one that arrives is served from the entry
+with its last record on, whatever else is still to come.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+import msgspec
+
+from raftline.core.ids import GroupId
+from raftline.kv.sharded.chunks import START, Chunk, Cursor
+from raftline.kv.snapshot import Record
+from raftline.shards.configuration import EMPTY, Configuration, moves_between
+from raftline.shards.ranges import NOBODY, SLOT_COUNT
+
+__all__ = ["Arrival", "Holdings"]
+
+
+class Arrival(msgspec.Struct):
+    """What is still to come from one group."""
+
+    slots: list[int]
+    cursor: Cursor = START
+    pieces: list[tuple[int, Record]] = []
+    """Records of a value that is not complete."""
+
+
+class Holdings(msgspec.Struct):
+    """Of one group.
+
+    Invariants: a slot is in `arrivals` only if the configuration gives it to this group, in `given` only if it does
+    not; while either is not empty no other configuration is taken.
+    """
+
+    group: GroupId
+    configuration: Configuration = EMPTY
+    arrivals: dict[GroupId, Arrival] = {}
+    """By the group that has them."""
+    given: dict[GroupId, list[int]] = {}
+    """By the group that gets them: what is kept here until it is there."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether everything that the configuration asks for is done."""
+        return not (self.arrivals or self.given)
+
+    def serves(self, slot: int) -> bool:
+        """Say whether a slot is served here now."""
+        if self.configuration.owner(slot) != self.group:
+            return False
+        return not any(_holds(arrival.slots, slot) for arrival in self.arrivals.values())
+
+    def served(self) -> list[int]:
+        """Return the slots that are served here now."""
+        return [slot for slot in range(SLOT_COUNT) if self.serves(slot)]
+
+    def take(self, configuration: Configuration) -> bool:
+        """Enter the next configuration; return False, and change nothing, if it is not the next or cannot be yet."""
+        if configuration.number != self.configuration.number + 1 or not self.is_settled:
+            return False
+        for move in moves_between(self.configuration, configuration):
+            slots = range(move.low, move.high)
+            if move.source == self.group:
+                self.given.setdefault(move.target, []).extend(slots)
+            elif move.target == self.group and move.source != NOBODY:
+                self.arrivals.setdefault(move.source, Arrival([])).slots.extend(slots)
+        self.configuration = configuration
+        return True
+
+    def is_next(self, chunk: Chunk) -> bool:
+        """Say whether a chunk is the one that is waited for: not from another time, and not one that came before."""
+        arrival = self.arrivals.get(chunk.source)
+        return arrival is not None and chunk.number == self.configuration.number and chunk.cursor == arrival.cursor
+
+    def on_arrived(self, chunk: Chunk) -> list[list[tuple[int, Record]]]:
+        """Note what a chunk brings, and return the records of every value that is complete now, value by value."""
+        arrival = self.arrivals[chunk.source]
+        complete: list[list[tuple[int, Record]]] = []
+        pieces = arrival.pieces
+        for slot, record in chunk.records:
+            if pieces and pieces[0][1].key != record.key:
+                pieces = []  # it expired, and the rest of it will not come
+            pieces.append((slot, record))
+            if not record.more:
+                complete.append(pieces)
+                pieces = []
+        arrival.pieces = pieces
+        arrival.cursor = chunk.next
+        _remove(arrival.slots, chunk.finished)
+        if not arrival.slots:
+            del self.arrivals[chunk.source]
+        return complete
+
+    def has_all_from(self, source: GroupId, number: int) -> bool:
+        """Say whether everything is here that `source` gave to this group in configuration `number`."""
+        if self.configuration.number != number:
+            return self.configuration.number > number
+        return source not in self.arrivals
+
+    def on_dropped(self, target: GroupId, slots: Iterable[int]) -> None:
+        """Note that given slots are empty."""
+        _remove(self.given[target], slots)
+        if not self.given[target]:
+            del self.given[target]
+
+
+def _holds(slots: list[int], slot: int) -> bool:
+    at = bisect_left(slots, slot)
+    return at < len(slots) and slots[at] == slot
+
+
+def _remove(slots: list[int], gone: Iterable[int]) -> None:
+    without = set(gone)
+    slots[:] = [slot for slot in slots if slot not in without]

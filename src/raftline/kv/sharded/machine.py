@@ -1,0 +1,224 @@
+"""The state machine of a group of the sharded store: the store, and a look at who serves a slot before each command.
+
+The look is taken when a command is applied, because between its arrival and then the slot may have been given (G15).
+A command that is refused for that was not carried out, here or in its session, so that it can be repeated elsewhere
+under the same number (G16, G19). Slots arrive and leave by entries that the group's leader proposes (see `mover`).
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from raftline.core.ids import GroupId
+from raftline.errors import ConfigError, NotServed, StorageError
+from raftline.kv.commands.lookup import TICK_NAME, find_command
+from raftline.kv.machine import KvMachine
+from raftline.kv.restore import value_of
+from raftline.kv.sharded.chunks import Chunk, Cursor, next_chunk
+from raftline.kv.sharded.holdings import Holdings
+from raftline.kv.slots import slot_of
+from raftline.kv.snapshot import Record
+from raftline.kv.values.container import Container
+from raftline.replica.sessions import Sessions
+from raftline.shards.configuration import Configuration
+from raftline.shards.ranges import NOBODY
+
+__all__ = ["ShardMachine", "arrive", "decode_chunk", "drop", "fetch", "has_all", "take_configuration"]
+
+_FORMAT = 1
+_TAKE = b"RAFTLINE.SHARD.TAKE"
+_ARRIVE = b"RAFTLINE.SHARD.ARRIVE"
+_DROP = b"RAFTLINE.SHARD.DROP"
+_FETCH = b"RAFTLINE.SHARD.FETCH"
+_HAS_ALL = b"RAFTLINE.SHARD.HAS"
+_DONE = b"+OK\r\n"
+_OUTDATED = b"+OUTDATED\r\n"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_args = msgspec.msgpack.Decoder(list[bytes]).decode
+_decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
+_decode_cursor = msgspec.msgpack.Decoder(Cursor).decode
+decode_chunk = msgspec.msgpack.Decoder(Chunk | None).decode
+"""Return what `fetch` answered: None if the group has not given anything in that configuration, or not yet."""
+
+
+class _Header(msgspec.Struct, array_like=True):
+    """The first chunk of a snapshot; as many chunks follow as pieces are open, then those of the store."""
+
+    format: int
+    holdings: Holdings
+    open_pieces: int
+
+
+_decode_header = msgspec.msgpack.Decoder(_Header).decode
+_decode_piece = msgspec.msgpack.Decoder(tuple[GroupId, int, Record]).decode
+
+
+def take_configuration(configuration: Configuration) -> bytes:
+    """Return the command that enters the next configuration."""
+    return _encode([_TAKE, _encode(configuration)])
+
+
+def arrive(chunk: Chunk) -> bytes:
+    """Return the command that takes in what another group gave."""
+    return _encode([_ARRIVE, _encode(chunk)])
+
+
+def drop(number: int, target: GroupId, keys_max: int) -> bytes:
+    """Return the command that removes up to `keys_max` keys of what `target` got in configuration `number`."""
+    return _encode([_DROP, b"%d" % number, b"%d" % target, b"%d" % keys_max])
+
+
+def fetch(number: int, target: GroupId, cursor: Cursor) -> bytes:
+    """Return the question for the next chunk of what `target` gets in configuration `number`."""
+    return _encode([_FETCH, b"%d" % number, b"%d" % target, _encode(cursor)])
+
+
+def has_all(number: int, source: GroupId) -> bytes:
+    """Return the question whether all that `source` gave in configuration `number` has arrived: 1 or 0."""
+    return _encode([_HAS_ALL, b"%d" % number, b"%d" % source])
+
+
+class ShardMachine(KvMachine):
+    """One group's share."""
+
+    def __init__(self, group: GroupId) -> None:
+        super().__init__()
+        self.holdings = Holdings(group)
+        self._sessions = Sessions()
+        self._restored: _Header | None = None
+        self._pieces_left = 0
+
+    def use_sessions(self, sessions: Sessions) -> None:
+        """Remember the group's sessions: they travel with slots."""
+        self._sessions = sessions
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
+        """Carry out a command on slots that are served here; raises `NotServed` for any other."""
+        try:
+            args = _decode_args(command)
+            name = args[0]
+        except (msgspec.MsgspecError, IndexError):
+            return super().apply(command, index, time_ms)
+        if name == _TAKE:
+            return _DONE if self.holdings.take(_decode_configuration(args[1])) else _OUTDATED
+        if name == _ARRIVE:
+            return self._arrive(args[1])
+        if name == _DROP:
+            return self._drop(int(args[1]), int(args[2]), int(args[3]))
+        if name != TICK_NAME:
+            self._check(args)
+        return super().apply(command, index, time_ms)
+
+    def read(self, query: bytes, time_ms: int) -> bytes:
+        """Answer a question about slots that are served here, or one of another group's; raises `NotServed`."""
+        args = _decode_args(query)
+        if args[0] == _FETCH:
+            return _encode(self._next_chunk(int(args[1]), int(args[2]), _decode_cursor(args[3])))
+        if args[0] == _HAS_ALL:
+            return b"%d" % self.holdings.has_all_from(int(args[2]), int(args[1]))
+        self._check(args)
+        return super().read(query, time_ms)
+
+    def _check(self, args: list[bytes]) -> None:
+        """Raise `NotServed` unless every key of a command is in a slot that is served here."""
+        command = find_command(args)
+        keys = command.keys_in(args) if command is not None else []
+        if not keys:
+            raise NotServed(f"{args[0].decode('ascii', 'replace')} names no key, which a sharded store needs")
+        for position in keys:
+            slot = slot_of(args[position])
+            if not self.holdings.serves(slot):
+                number = self.holdings.configuration.number
+                raise NotServed(f"slot {slot} is not served by group {self.holdings.group} (configuration {number})")
+
+    def _arrive(self, encoded: bytes) -> bytes:
+        chunk = decode_chunk(encoded)
+        if chunk is None or not self.holdings.is_next(chunk):
+            return _OUTDATED
+        store = self.store
+        store.time_ms = max(store.time_ms, chunk.time_ms)
+        self._sessions.merge(chunk.sessions, store.time_ms)
+        for pieces in self.holdings.on_arrived(chunk):
+            first = pieces[0][1]
+            value = value_of([record for _, record in pieces])
+            if isinstance(value, Container):
+                store.put_new(first.key, value)
+            else:
+                store.put(first.key, value)
+            if first.deadline_ms:
+                store.expire_at(first.key, first.deadline_ms)
+        return _DONE
+
+    def _drop(self, number: int, target: GroupId, keys_max: int) -> bytes:
+        given = self.holdings.given.get(target)
+        if given is None or number != self.holdings.configuration.number:
+            return _OUTDATED
+        empty: list[int] = []
+        for slot in given:
+            keys = [key for key, _, _ in self.store.slot_items(slot)]
+            for key in keys[:keys_max]:
+                self.store.delete(key)
+            if len(keys) > keys_max:
+                break
+            keys_max -= len(keys)
+            empty.append(slot)
+        self.holdings.on_dropped(target, empty)
+        return _DONE
+
+    def _next_chunk(self, number: int, target: GroupId, cursor: Cursor) -> Chunk | None:
+        holdings = self.holdings
+        given = holdings.given.get(target)
+        if number != holdings.configuration.number or target == NOBODY or not given:
+            return None
+        return next_chunk(number, holdings.group, cursor, given, self.store, self._sessions.dump())
+
+    # Snapshots.
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Return the state as of this call."""
+        pieces = [
+            _encode((source, slot, record))
+            for source, arrival in self.holdings.arrivals.items()
+            for slot, record in arrival.pieces
+        ]
+        bare = {
+            source: msgspec.structs.replace(arrival, pieces=[]) for source, arrival in self.holdings.arrivals.items()
+        }
+        header = _encode(_Header(_FORMAT, msgspec.structs.replace(self.holdings, arrivals=bare), len(pieces)))
+        return _joined([header, *pieces], super().snapshot())
+
+    def restore_begin(self) -> None:
+        """Begin to load what takes the place of everything here."""
+        super().restore_begin()
+        self._restored = None
+
+    def restore_chunk(self, chunk: bytes) -> None:
+        """Take the next chunk in; raises `StorageError` if it cannot be read."""
+        try:
+            if self._restored is None:
+                self._restored = _decode_header(chunk)
+                self._pieces_left = self._restored.open_pieces
+                if self._restored.format != _FORMAT:
+                    raise ConfigError(f"a shard's snapshot of format {self._restored.format}: use a newer raftline")
+            elif self._pieces_left:
+                source, slot, record = _decode_piece(chunk)
+                self._restored.holdings.arrivals[source].pieces.append((slot, record))
+                self._pieces_left -= 1
+            else:
+                super().restore_chunk(chunk)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise StorageError(f"a chunk of a shard's snapshot cannot be read: {error}") from error
+
+    def restore_end(self) -> None:
+        """Replace everything in one step; raises `StorageError` if something is missing."""
+        if self._restored is None or self._pieces_left:
+            raise StorageError("a shard's snapshot is not complete")
+        super().restore_end()
+        self.holdings = self._restored.holdings
+        self._restored = None
+
+
+def _joined(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield from first
+    yield from rest

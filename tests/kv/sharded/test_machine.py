@@ -1,0 +1,316 @@
+"""A group's share: what is served when, what travels with slots, and what is left behind."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from raftline.errors import ChangeRefused, NotServed, StorageError
+from raftline.kv.machine import encode_command
+from raftline.kv.sharded.chunks import START, Chunk, Cursor
+from raftline.kv.sharded.machine import (
+    ShardMachine,
+    arrive,
+    decode_chunk,
+    drop,
+    fetch,
+    has_all,
+    take_configuration,
+)
+from raftline.kv.slots import SLOT_COUNT, slot_of
+from raftline.replica.sessions import Sessions
+from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, Move, changed
+
+NODES = ("n1", "n2", "n3")
+KEYS = [b"key%d" % number for number in range(40)]
+
+
+def configurations(*changes: Change) -> list[Configuration]:
+    """Return what changes lead to, one after the other."""
+    out = [EMPTY]
+    for change in changes:
+        out.append(changed(out[-1], change))
+    return out[1:]
+
+
+def apply(machine: ShardMachine, *words: bytes) -> bytes:
+    """Carry out a command as if it were committed."""
+    return machine.apply(encode_command(list(words)), 1, 1000)
+
+
+def take(machine: ShardMachine, *wanted: Configuration) -> None:
+    """Enter configurations."""
+    for configuration in wanted:
+        assert machine.apply(take_configuration(configuration), 1, 1000) == b"+OK\r\n"
+
+
+def chunk_of(giver: ShardMachine, taker: ShardMachine) -> Chunk | None:
+    """Ask for the next chunk of what `taker` waits for from `giver`."""
+    holdings = taker.holdings
+    arrival = holdings.arrivals[giver.holdings.group]
+    answer = giver.read(fetch(holdings.configuration.number, holdings.group, arrival.cursor), 0)
+    chunk: Chunk | None = decode_chunk(answer)
+    return chunk
+
+
+def carry(giver: ShardMachine, taker: ShardMachine, *, twice: bool = False) -> int:
+    """Carry everything over; return in how many chunks."""
+    count = 0
+    while giver.holdings.group in taker.holdings.arrivals:
+        chunk = chunk_of(giver, taker)
+        assert chunk is not None
+        count += 1
+        assert taker.apply(arrive(chunk), 1, 1000) == b"+OK\r\n"
+        if twice:
+            assert taker.apply(arrive(chunk), 1, 1000) == b"+OUTDATED\r\n"
+    return count
+
+
+def restored(machine: ShardMachine) -> ShardMachine:
+    """Return a machine that has come from a snapshot."""
+    other = ShardMachine(machine.holdings.group)
+    other.restore_begin()
+    for piece in machine.snapshot():
+        other.restore_chunk(piece)
+    other.restore_end()
+    return other
+
+
+@pytest.fixture
+def pair() -> tuple[ShardMachine, ShardMachine, list[Configuration]]:
+    """Group 1 with 40 keys and a session, group 2, and the configurations in which 2 joins and 1 leaves."""
+    one, two = ShardMachine(1), ShardMachine(2)
+    steps = configurations(Join({1: NODES}), Join({2: NODES}), Leave((1,)))
+    for machine in (one, two):
+        machine.use_sessions(Sessions())
+        take(machine, steps[0])
+    for key in KEYS:
+        apply(one, b"SET", key, b"v" + key)
+    return one, two, steps
+
+
+Pair = tuple[ShardMachine, ShardMachine, list[Configuration]]
+
+
+def test_a_slot_is_served_up_to_the_entry_that_gives_it(pair: Pair) -> None:
+    """The same command is carried out just before and refused just after, whoever sent it when (G15)."""
+    one, two, steps = pair
+    moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    assert apply(one, b"SET", moving, b"last") == b"+OK\r\n"
+    take(one, steps[1])
+    with pytest.raises(NotServed, match=r"slot \d+ is not served by group 1 \(configuration 2\)"):
+        apply(one, b"SET", moving, b"too late")
+    take(two, steps[1])
+    with pytest.raises(NotServed):
+        two.read(encode_command([b"GET", moving]), 0)
+    carry(one, two)
+    assert two.read(encode_command([b"GET", moving]), 0) == b"$4\r\nlast\r\n"
+
+
+def test_what_stays_is_served_throughout(pair: Pair) -> None:
+    """Keys of slots that do not move never notice."""
+    one, _, steps = pair
+    staying = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 1)
+    take(one, steps[1])
+    assert apply(one, b"APPEND", staying, b"!") == b":%d\r\n" % (len(staying) + 2)
+
+
+def test_configurations_come_in_order_and_one_at_a_time(pair: Pair) -> None:
+    """One that is not the next, or comes while slots are on their way, changes nothing."""
+    one, two, steps = pair
+    assert one.apply(take_configuration(steps[2]), 1, 0) == b"+OUTDATED\r\n"
+    take(two, steps[1])
+    before = msgspec.msgpack.encode(two.holdings)
+    assert two.apply(take_configuration(steps[2]), 1, 0) == b"+OUTDATED\r\n"
+    assert msgspec.msgpack.encode(two.holdings) == before
+
+
+def test_a_chunk_counts_once(pair: Pair) -> None:
+    """Entries of two movers, or of one that repeats itself, are recognized; nothing arrives before it was given."""
+    one, two, steps = pair
+    take(two, steps[1])
+    assert chunk_of(one, two) is None
+    take(one, steps[1])
+    carry(one, two, twice=True)
+    moved = [key for key in KEYS if steps[1].owner(slot_of(key)) == 2]
+    assert sorted(two.store.keys(0)) == sorted(moved)
+    assert two.store.count == len(moved)
+
+
+def test_given_slots_go_when_they_are_there(pair: Pair) -> None:
+    """The other group knows whether it has all; then the keys are deleted, a bounded number with each entry."""
+    one, two, steps = pair
+    take(one, steps[1])
+    take(two, steps[1])
+    assert two.read(has_all(2, 1), 0) == b"0"
+    carry(one, two)
+    assert two.read(has_all(2, 1), 0) == b"1"
+    assert two.read(has_all(1, 1), 0) == b"1"
+    assert two.read(has_all(3, 1), 0) == b"0"
+    given = sum(steps[1].owner(slot_of(key)) == 2 for key in KEYS)
+    for left in range(given - 3, -3, -3):
+        assert not one.holdings.is_settled
+        assert one.apply(drop(2, 2, 3), 1, 0) == b"+OK\r\n"
+        assert one.store.count == len(KEYS) - given + max(0, left)
+    assert one.holdings.is_settled
+    assert one.apply(drop(2, 2, 3), 1, 0) == b"+OUTDATED\r\n"
+
+
+def test_sessions_travel_first(pair: Pair) -> None:
+    """Before any slot is served, what the giver remembers of clients is there: a retry is recognized (G16)."""
+    one, two, steps = pair
+    theirs, ours = Sessions(), Sessions()
+    for session in range(600):
+        theirs.open(session, 1000)
+        theirs.remember(session, 7, failed=False, reply=b"reply %d" % session, time_ms=1000)
+    ours.open(5, 1000)
+    ours.remember(5, 9, failed=False, reply=b"newer", time_ms=1000)
+    one.use_sessions(theirs)
+    two.use_sessions(ours)
+    take(one, steps[1])
+    take(two, steps[1])
+    while two.holdings.arrivals[1].cursor.session is not None:
+        chunk = chunk_of(one, two)
+        assert chunk is not None
+        assert not chunk.records
+        two.apply(arrive(chunk), 1, 1000)
+    assert len(ours) == 600
+    found = [ours.find(session) for session in (0, 5, 599)]
+    assert [(each.sequence, each.reply) for each in found if each] == [
+        (7, b"reply 0"),
+        (9, b"newer"),
+        (7, b"reply 599"),
+    ]
+
+
+@pytest.mark.parametrize("through_snapshots", [False, True])
+def test_large_values_arrive_whole(pair: Pair, through_snapshots: bool) -> None:  # noqa: FBT001
+    """Values of many pieces, of every type and with deadlines; the taker may begin from a snapshot at any chunk."""
+    one, two, steps = pair
+    tag = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    names = [b"{%b}%d" % (tag, number) for number in range(5)]
+    apply(one, b"SET", names[0], bytes(range(256)) * 5000)
+    apply(one, b"RPUSH", names[1], *[b"item%d" % n * 20 for n in range(6000)])
+    apply(one, b"HSET", names[2], *[b"%d" % n for n in range(4000)])
+    apply(one, b"ZADD", names[3], *[part for n in range(2000) for part in (b"%d" % (n % 7), b"m%d" % n)])
+    apply(one, b"SADD", names[4], *[b"%d" % n for n in range(3000)])
+    apply(one, b"PEXPIREAT", names[1], b"99999")
+    asked = [[b"GET"], [b"LRANGE", b"0", b"-1"], [b"HGETALL"], [b"ZRANGE", b"0", b"-1", b"WITHSCORES"], [b"SMEMBERS"]]
+
+    def answers(machine: ShardMachine) -> list[bytes]:
+        return [
+            machine.read(encode_command([words[0], name, *words[1:]]), 0)
+            for name, words in zip(names, asked, strict=True)
+        ]
+
+    expected = answers(one)
+    take(one, steps[1])
+    take(two, steps[1])
+    count = 0
+    while two.holdings.arrivals:
+        chunk = chunk_of(restored(one), two) if through_snapshots else chunk_of(one, two)
+        assert chunk is not None
+        assert sum(len(record.value) for _, record in chunk.records) <= 600_000
+        two.apply(arrive(chunk), 1, 1000)
+        if through_snapshots:
+            two = restored(two)
+        count += 1
+    assert count > 5
+    assert answers(two) == expected
+    assert two.store.deadline_ms(names[1]) == 99999
+
+
+def test_a_value_that_expires_on_the_way_leaves_nothing(pair: Pair) -> None:
+    """Half of a value arrived, then it expired where it came from: what is there is let go, the rest arrives."""
+    one, two, steps = pair
+    tag = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    large = b"{%b}large" % tag
+    apply(one, b"SET", large, b"x" * 1_500_000, b"PXAT", b"5000")
+    take(one, steps[1])
+    take(two, steps[1])
+    while not two.holdings.arrivals[1].pieces:
+        chunk = chunk_of(one, two)
+        assert chunk is not None
+        two.apply(arrive(chunk), 1, 1000)
+    one.apply(encode_command([b"RAFTLINE.TICK"]), 2, 6000)
+    carry(one, two)
+    moved = [key for key in KEYS if steps[1].owner(slot_of(key)) == 2]
+    assert sorted(two.store.keys(0)) == sorted(moved)
+    assert two.store.time_ms == 6000
+
+
+def test_commands_without_a_key_are_refused(pair: Pair) -> None:
+    """No group could answer for all of the store."""
+    one, _, _ = pair
+    with pytest.raises(NotServed, match="FLUSHALL names no key"):
+        apply(one, b"FLUSHALL")
+    with pytest.raises(NotServed, match="DBSIZE names no key"):
+        one.read(encode_command([b"DBSIZE"]), 0)
+
+
+def test_a_snapshot_that_is_cut_is_refused(pair: Pair) -> None:
+    """Nothing of it takes effect."""
+    one, _, _ = pair
+    pieces = list(one.snapshot())
+    other = ShardMachine(1)
+    other.restore_begin()
+    with pytest.raises(StorageError, match="not complete"):
+        other.restore_end()
+    other.restore_begin()
+    with pytest.raises(StorageError, match="cannot be read"):
+        other.restore_chunk(pieces[0][:-1])
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(st.binary(min_size=1, max_size=6), st.binary(max_size=40), max_size=60),
+    st.lists(st.tuples(st.integers(0, 16000), st.integers(1, 384), st.integers(1, 3)), min_size=1, max_size=6),
+)
+def test_no_key_is_lost_or_doubled(values: dict[bytes, bytes], moves: list[tuple[int, int, int]]) -> None:
+    """Whatever slots go wherever, each key is with the group that serves it, with its value, and nowhere else."""
+    machines = {group: ShardMachine(group) for group in (1, 2, 3)}
+    steps = [changed(EMPTY, Join(dict.fromkeys((1, 2, 3), NODES)))]
+    for low, size, group in moves:
+        with suppress(ChangeRefused):
+            steps.append(changed(steps[-1], Move(low, low + size, group)))
+    for machine in machines.values():
+        take(machine, steps[0])
+    for key, value in values.items():
+        apply(machines[steps[0].owner(slot_of(key))], b"SET", key, value)
+    for step in steps[1:]:
+        enter(machines, step)
+    found = {(group, *item[:2]) for group, machine in machines.items() for item in items_of(machine)}
+    assert found == {(steps[-1].owner(slot_of(key)), key, value) for key, value in values.items()}
+    assert sum(machine.store.count for machine in machines.values()) == len(values)
+
+
+def enter(machines: dict[int, ShardMachine], step: Configuration) -> None:
+    """Let all groups enter a configuration and finish with it."""
+    for machine in machines.values():
+        take(machine, step)
+    for taker in machines.values():
+        for source in list(taker.holdings.arrivals):
+            carry(machines[source], taker)
+    for giver in machines.values():
+        for target in list(giver.holdings.given):
+            assert machines[target].read(has_all(step.number, giver.holdings.group), 0) == b"1"
+            giver.apply(drop(step.number, target, 1000), 1, 1000)
+
+
+def items_of(machine: ShardMachine) -> list[tuple[bytes, object, int]]:
+    """Return everything that a machine holds."""
+    return [item for slot in range(SLOT_COUNT) for item in machine.store.slot_items(slot)]
+
+
+def test_a_cursor_needs_no_memory(pair: Pair) -> None:
+    """Any replica goes on where another stopped: the chunk depends on the cursor and the state alone."""
+    one, two, steps = pair
+    take(one, steps[1])
+    take(two, steps[1])
+    ask: Callable[[Cursor], bytes] = lambda cursor: fetch(2, 2, cursor)  # noqa: E731
+    assert one.read(ask(START), 0) == restored(one).read(ask(START), 0)
+    later = Cursor(session=None, slot=9000)
+    assert one.read(ask(later), 0) == restored(one).read(ask(later), 0)
