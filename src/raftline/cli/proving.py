@@ -171,7 +171,8 @@ def lab(
 ) -> None:
     """Run the tests of labs 2A to 2D: yours with --implementation my_raft.py, the library's own without.
 
-    3A and 3B run our store as a service on Raft, 4A our shard controller, 4B groups of the sharded store: always ours, on virtual time.
+    3A and 3B run our store as a service on Raft, 4A our shard controller, 4B groups of the sharded store: always
+    ours, on virtual time.
 
     A failure says which promise was broken, where, and which rules to look at. Exit code 0: all passed; 1: some
     failed; 2: no such test. With --mutants, 1: a mutant passed that is not known as one that nothing can notice.

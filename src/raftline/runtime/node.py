@@ -230,15 +230,7 @@ class Node:
         self.submit_read(lambda error: _settle(readable, error))
         await readable
         found = replica.sessions.find(session)
-        if found is None:
-            return None
-        return SessionStatus(
-            session=session,
-            sequence=found.sequence,
-            reply_bytes=len(found.reply),
-            reply_kept=not found.reply_forgotten,
-            idle_ms=max(0, replica.time_ms - found.used_ms),
-        )
+        return None if found is None else SessionStatus.of(session, found, replica.time_ms)
 
     async def read(
         self, query: bytes, *, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0

@@ -3,6 +3,7 @@
 import msgspec
 
 from raftline.core.ids import Index, NodeId, Term
+from raftline.replica.sessions import Session
 
 __all__ = ["MemberStatus", "SessionStatus", "Status"]
 
@@ -18,6 +19,17 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A retry of the last command is answered with its reply; else only that it was carried out is known."""
     idle_ms: int
     """By the log's time, which advances with commands only."""
+
+    @staticmethod
+    def of(session_id: int, session: Session, time_ms: int) -> "SessionStatus":
+        """Return what is known of a session at the log's time `time_ms`."""
+        return SessionStatus(
+            session=session_id,
+            sequence=session.sequence,
+            reply_bytes=len(session.reply),
+            reply_kept=not session.reply_forgotten,
+            idle_ms=max(0, time_ms - session.used_ms),
+        )
 
 
 class MemberStatus(msgspec.Struct, frozen=True, kw_only=True):
