@@ -7,7 +7,7 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 
 from array import array
 from binascii import crc_hqx
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -152,11 +152,9 @@ class Store:
         """Return when `key` expires, None if never; the key need not be alive."""
         return self._deadlines[slot_of(key)].get(key)
 
-    def slot_items(self, slot: int) -> list[tuple[bytes, Value, int]]:
-        """Return key, value and deadline (0: none) of every key in a slot that is alive by the log's time."""
-        deadlines = self._deadlines[slot]
-        items = [(key, value, deadlines.get(key, 0)) for key, value in self._values[slot].items()]
-        return [item for item in items if not 0 < item[2] <= self.time_ms]
+    def table(self, slot: int) -> tuple[Mapping[bytes, Value], Mapping[bytes, int]]:
+        """Return keys with values, and with deadlines, of a slot, to look at; expired keys may be among them."""
+        return self._values[slot], self._deadlines[slot]
 
     # Changing.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from raftline.errors import ChangeRefused, NotServed, StorageError
 from raftline.kv.machine import encode_command
-from raftline.kv.sharded.chunks import START, Chunk, Cursor
+from raftline.kv.sharded.chunks import START, Chunk, Cursor, slot_items
 from raftline.kv.sharded.machine import (
     ShardMachine,
     arrive,
@@ -302,7 +302,7 @@ def enter(machines: dict[int, ShardMachine], step: Configuration) -> None:
 
 def items_of(machine: ShardMachine) -> list[tuple[bytes, object, int]]:
     """Return everything that a machine holds."""
-    return [item for slot in range(SLOT_COUNT) for item in machine.store.slot_items(slot)]
+    return [item for slot in range(SLOT_COUNT) for item in slot_items(machine.store, slot)]
 
 
 def test_a_cursor_needs_no_memory(pair: Pair) -> None:

@@ -14,9 +14,10 @@ import msgspec
 from raftline.core.ids import GroupId
 from raftline.kv.snapshot import Record, records_of
 from raftline.kv.store import Store
+from raftline.kv.values.value import Value
 from raftline.replica.sessions import Session
 
-__all__ = ["START", "Chunk", "Cursor", "next_chunk"]
+__all__ = ["START", "Chunk", "Cursor", "next_chunk", "slot_items"]
 
 _CHUNK_BYTES = 256 << 10
 _CHUNK_RECORDS = 512
@@ -53,6 +54,13 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     records: list[tuple[int, Record]] = []
     finished: list[int] = []
     """Slots that are complete with this chunk."""
+
+
+def slot_items(store: Store, slot: int) -> list[tuple[bytes, Value, int]]:
+    """Return key, value and deadline (0: none) of every key in a slot that is alive by the log's time."""
+    values, deadlines = store.table(slot)
+    items = [(key, value, deadlines.get(key, 0)) for key, value in values.items()]
+    return [item for item in items if not 0 < item[2] <= store.time_ms]
 
 
 def next_chunk(
@@ -103,7 +111,7 @@ def _sessions_chunk(
 def _records(store: Store, slot: int, cursor: Cursor) -> Iterator[tuple[Cursor, Record]]:
     """Yield each record of a slot from the cursor on, with the cursor that names it."""
     begin = (cursor.digest, cursor.key) if slot == cursor.slot else (0, b"")
-    items = sorted((crc32(key), key, value, deadline_ms) for key, value, deadline_ms in store.slot_items(slot))
+    items = sorted((crc32(key), key, value, deadline_ms) for key, value, deadline_ms in slot_items(store, slot))
     for digest, key, value, deadline_ms in items:
         if (digest, key) < begin:
             continue

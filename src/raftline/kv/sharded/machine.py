@@ -14,7 +14,7 @@ from raftline.errors import ConfigError, NotServed, StorageError
 from raftline.kv.commands.lookup import TICK_NAME, find_command
 from raftline.kv.machine import KvMachine
 from raftline.kv.restore import value_of
-from raftline.kv.sharded.chunks import Chunk, Cursor, next_chunk
+from raftline.kv.sharded.chunks import Chunk, Cursor, next_chunk, slot_items
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
 from raftline.kv.snapshot import Record
@@ -156,7 +156,7 @@ class ShardMachine(KvMachine):
             return _OUTDATED
         empty: list[int] = []
         for slot in given:
-            keys = [key for key, _, _ in self.store.slot_items(slot)]
+            keys = [key for key, _, _ in slot_items(self.store, slot)]
             for key in keys[:keys_max]:
                 self.store.delete(key)
             if len(keys) > keys_max:
