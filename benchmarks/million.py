@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Measured:
     def run(self) -> list[dict[str, Any]]:
         """Run all phases."""
         options = self._options
-        with self._cluster as cluster:
+        with self._cluster as cluster, self._telling_why():
             cluster.start()
             cluster.wait_for_leader()
             self._client = plain_client(cluster.nodes["n1"].port, timeout_s=WAIT_S)
@@ -113,6 +114,16 @@ class Measured:
                 )
             self._under_writes("FLUSHALL", lambda: self._remove("FLUSHALL"))
         return self._results
+
+    @contextmanager
+    def _telling_why(self) -> Iterator[None]:
+        """Show what the nodes said last, if something fails."""
+        try:
+            yield
+        except Exception:
+            for node in self._cluster.nodes.values():
+                print(f"--- {node.name}\n{node.log()[-3000:]}", file=sys.stderr)
+            raise
 
     def _phase(self, name: str, work: Callable[[], object]) -> None:
         """Do something, and note what it did to the loops of all nodes."""

@@ -73,3 +73,10 @@ def test_growth_shows_at_its_path() -> None:
     after = weigh({"root": root}, everything)
     grown = {path for path, holding in after.items() if path not in before or holding.objects > before[path].objects}
     assert grown == {"root.inner.records[]"}
+
+
+def test_a_queue_with_a_bound_says_so() -> None:
+    """What hangs in a queue that drops its oldest is told apart from what may grow for ever."""
+    root = _Root()
+    root.world = deque([b"one", b"two"], maxlen=64)
+    assert weigh({"root": root}, everything)["root.world[max 64]"].objects == 2

@@ -54,7 +54,9 @@ _STOP_S_MAX = 10.0
 _JOIN_S_MAX = 30.0
 _JOIN_POLL_S = 0.5
 _JOIN_TOLD_EACH = 10
-_GC_THRESHOLDS = (50_000, 50, 1_000)
+_GC_THRESHOLDS = (5_000, 8, 100_000)
+"""A young collection walks up to 5,000 objects, the next one 40,000: 6 ms at most while a million members are
+restored, where 50,000 young ones took 12."""
 
 
 def run_server(loaded: Loaded) -> ExitCode:

@@ -41,7 +41,7 @@ class Holding(msgspec.Struct):
 
 
 def weigh(roots: Mapping[str, object], is_foreign: Callable[[object], bool]) -> dict[str, Holding]:
-    """Return what can be reached from each root, by path: attribute names, and `[]` for all that a container holds."""
+    """Return what can be reached from each root, by path: attribute names, and `[]` for what containers hold."""
     found: dict[str, Holding] = {}
     kept: dict[int, object] = {}  # whatever is made during the walk stays until its end: no id comes twice
     waiting: deque[tuple[str, int, object]] = deque()
@@ -69,11 +69,16 @@ def weigh(roots: Mapping[str, object], is_foreign: Callable[[object], bool]) -> 
         path, depth, item = waiting.popleft()
         named = _attributes(item) if 0 <= depth < _NAMED_DEPTH_MAX else None
         if named is None:
-            inside = path if depth < 0 else f"{path}[]"
+            inside = path if depth < 0 else f"{path}{_inside(item)}"
             meet_all((inside, -1, part) for part in _parts(item))
         else:
             meet_all((f"{path}.{name}", depth + 1, part) for name, part in named)
     return found
+
+
+def _inside(item: object) -> str:
+    """Return what a container adds to the path of what it holds: whether it sets itself a bound is part of it."""
+    return f"[max {item.maxlen}]" if isinstance(item, deque) and item.maxlen is not None else "[]"
 
 
 def _attributes(item: Any) -> list[tuple[str, object]] | None:

@@ -7,6 +7,7 @@ that they do not grow either; other campaigns keep them. n1 never crashes: what 
 """
 
 import gc
+import math
 import os
 import sys
 import time
@@ -57,12 +58,12 @@ _ALLOWED = {
     "memory bytes": 200_000,
     "objects": 100,
     "miscounted bytes": 0,
-    "file bytes": 140_000,
+    "file bytes": 100_000,
     "data bytes": 20_000,
     "log bytes": 60_000,
     "resident bytes": 6 << 20,
     " bytes": 30_000,
-    "files": 4,
+    "files": 3,
     "requests": 30,
     "sessions": 15,
     "clients": 20,
@@ -323,6 +324,8 @@ def _troubles(plan: LevelPlan, random: Random) -> tuple[Act, ...]:
 
 def _allowance(measure: str) -> float:
     """Return what chance may add to a measure."""
+    if "[max " in measure:
+        return math.inf  # a queue that drops its oldest by itself
     return next((allowed for end, allowed in _ALLOWED.items() if measure.endswith(end)), 0)
 
 

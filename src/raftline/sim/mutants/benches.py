@@ -24,7 +24,7 @@ __all__ = ["BENCHES", "Bench"]
 
 _WALK_STEPS = 1500
 _LOG_STEPS = 150
-_LEVEL_MINUTES = 4.0
+_LEVEL_MINUTES = 6.0
 
 Bench = Callable[[int], Outcome]
 
@@ -422,7 +422,7 @@ def _scene(name: str) -> Bench:
 
 
 def _level(seed: int) -> Outcome:
-    """Look whether anything grows over four virtual minutes."""
+    """Look whether anything grows over six virtual minutes."""
     found = run_level_seed(seed, LevelPlan.of(_LEVEL_MINUTES))
     return Outcome(
         seed=seed,
