@@ -19,9 +19,10 @@ from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.snapshot import FORMAT, FORMAT_BEFORE_WATCH, FrozenSlots, Header, Snapshot
 from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
+from raftline.kv.values.lock import LOST_TOKENS_MAX
 from raftline.kv.values.value import Value
 
-__all__ = ["CELL_COUNT", "DEADLINE_BYTES", "ENTRY_BYTES", "LOST_TOKENS_MAX", "WATCH_VERSION", "ExpiryPending", "Store"]
+__all__ = ["CELL_COUNT", "DEADLINE_BYTES", "ENTRY_BYTES", "WATCH_VERSION", "ExpiryPending", "Store"]
 
 C = TypeVar("C", bound=Container)
 
@@ -29,9 +30,6 @@ ENTRY_BYTES = 128
 """Estimated cost of one key beside its own and its value's bytes: two object headers and a place in a dictionary."""
 DEADLINE_BYTES = 160
 """Estimated cost of one deadline."""
-
-LOST_TOKENS_MAX = 1 << 40
-"""More fencing tokens than were ever given between two moments of one cluster: a thousand a second for 34 years."""
 
 _DUE_KEYS_MAX = 20
 """Expired keys that any command removes in passing, at most."""

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftline.kv.machine import KvMachine, encode_command
-from raftline.kv.store import LOST_TOKENS_MAX, Store
-from raftline.kv.values.lock import Lock
+from raftline.kv.store import Store
+from raftline.kv.values.lock import LOST_TOKENS_MAX, Lock
 
 if TYPE_CHECKING:
     from tests.kv.conftest import Conversation

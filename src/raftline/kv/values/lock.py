@@ -9,7 +9,10 @@ from typing import Any, ClassVar, Self
 
 from raftline.kv.values.container import Container, Item
 
-__all__ = ["Lock"]
+__all__ = ["LOST_TOKENS_MAX", "Lock"]
+
+LOST_TOKENS_MAX = 1 << 40
+"""More fencing tokens than were ever given between two moments of one cluster: a thousand a second for 34 years."""
 
 
 class Lock(Container):
