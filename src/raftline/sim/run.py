@@ -35,6 +35,7 @@ from raftline.sim.scenario import Outcome, Scenario, resolve
 from raftline.sim.service_door import ServiceDoor
 from raftline.sim.session_clients import SessionClients, repeated
 from raftline.sim.trace import Trace
+from raftline.sim.transaction_clients import TransactionClients
 from raftline.sim.workload import Workload
 
 __all__ = ["LivenessViolation", "Outcome", "Scenario", "run_seed"]
@@ -92,6 +93,9 @@ class _Run:
             self.cluster, KvDoor(self.cluster), workload.expiry_clients, self.world.stream("expiry")
         )
         self.locks = LockClients(self.cluster, KvDoor(self.cluster), workload.lock_clients, self.world.stream("locks"))
+        self.transactions = TransactionClients(
+            self.cluster, KvDoor(self.cluster), workload.transaction_clients, self.world.stream("transactions")
+        )
         self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"))
         self.cluster.on_message_delivered = self.older_reads.on_delivered
         evicts = settings.evicts
@@ -146,6 +150,7 @@ class _Run:
         self.expiring.start()
         self.locks.start()
         self.queues.start()
+        self.transactions.start()
         self.older_reads.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
@@ -161,6 +166,7 @@ class _Run:
         self.expiring.stop()
         self.locks.stop()
         self.queues.stop()
+        self.transactions.stop()
         self.older_reads.stop()
         self._wait_for_answers()
         aftermath = Aftermath(self.cluster, self.workload)
@@ -276,6 +282,7 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     faults["commands repeated"] = repeated(checkers.committed)
     faults.update(run.older_reads.counts)
     faults.update(run.locks.counts)
+    faults.update(run.transactions.counts)
     faults["leases that ran out"] = checkers.locks.ran_out
     faults["upgrades done"] = sum(
         member.ready and member.node is not None and member.node.command_version > KvMachine.version

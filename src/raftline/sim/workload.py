@@ -55,12 +55,14 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Others, that take turns with locks."""
     queue_clients: int = 0
     """Others, that wait for elements of queues, and as many that push them."""
+    transaction_clients: int = 0
+    """Others, with transactions and watched keys."""
 
     @property
     def everybody(self) -> int:
         """Return how many clients of all kinds there are."""
         others = self.session_clients + self.once_clients + self.expiry_clients + self.lock_clients
-        return self.clients + others + 2 * self.queue_clients
+        return self.clients + others + 2 * self.queue_clients + self.transaction_clients
 
     @staticmethod
     def draw(random: Random) -> "WorkloadPlan":
@@ -70,6 +72,7 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
             read_share=round(0.2 + 0.5 * random.random(), 2),
             think_s_max=round(0.2 + 0.5 * random.random(), 2),
             lock_clients=2,
+            transaction_clients=2,
             value_bytes_max=8 + int((40_000 if random.random() < 0.2 else 4000) * random.random() ** 4),
         )
 

@@ -214,6 +214,16 @@ _SCENARIOS: dict[str, Scenario] = {
         settings=Settings(sessions_max=3, session_reply_bytes_max=10),
         snapshot_entries=25,
     ),
+    # Transactions of many clients, while leaders change and followers come back from snapshots.
+    "transactions": Scenario(
+        size=3,
+        safety_s=15.0,
+        plan=NemesisPlan(
+            kill_leader=6, isolate_leader=8, lag=10, kill_machine=6, down_s_max=1.5, cut_s_max=2.0, delay=0.02
+        ),
+        workload=WorkloadPlan(clients=2, expiry_clients=0, once_clients=0, transaction_clients=12),
+        snapshot_entries=25,
+    ),
     # Voters are removed and come back, and the leadership is handed over.
     "members": Scenario(
         safety_s=20.0,

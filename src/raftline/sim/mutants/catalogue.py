@@ -21,6 +21,7 @@ from raftline.sim.mutants import (
     sessions,
     snapshots,
     timers,
+    transactions,
 )
 from raftline.sim.mutants.mutant import Mutant
 
@@ -38,6 +39,7 @@ CATALOGUE: tuple[Mutant, ...] = (
     *sessions.MUTANTS,
     *locks.MUTANTS,
     *queues.MUTANTS,
+    *transactions.MUTANTS,
     *members.MUTANTS,
     *flow.MUTANTS,
     *growth.MUTANTS,
