@@ -9,7 +9,6 @@ __all__ = ["MUTANTS"]
 
 _BLOCKED = "raftline.kv.blocked"
 _CONNECTION = "raftline.kv.connection"
-_PROPOSALS = "raftline.kv.proposals"
 _STORE = "raftline.kv.store"
 _WAITING = "raftline.kv.waiting"
 
@@ -38,27 +37,6 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="queues",
     ),
     Mutant(
-        name="unknown_pop_is_told_as_nothing",
-        rules=("G19",),
-        does="A pop whose outcome is unknown is answered as if the time were over.",
-        patches=(
-            Patch(
-                _PROPOSALS,
-                "        raise Refused(write_refusal(outcome))\n",
-                '        if args[0][:1] == b"B":\n            return b"&-1\\r\\n"\n'
-                "        raise Refused(write_refusal(outcome))\n",
-            ),
-        ),
-        bench="queues",
-    ),
-    Mutant(
-        name="wake_during_a_pop_is_forgotten",
-        rules=("G13", "G5"),
-        does="Who finds nothing waits on, also if its key was filled while its pop was on the way.",
-        patches=(Patch(_BLOCKED, "            if waiter.was_filled:\n", "            if False:\n"),),
-        bench="queues",
-    ),
-    Mutant(
         name="nobody_is_woken_after_a_pop",
         rules=("G13", "G5"),
         does="Only a push to an empty key wakes: who waits behind it sleeps on when the first one leaves the queue.",
@@ -69,7 +47,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if not self._queues:\n",
             ),
         ),
-        bench="queues",
+        bench="woken_in_order",
     ),
     Mutant(
         name="snapshot_wakes_nobody",

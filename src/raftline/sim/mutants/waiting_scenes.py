@@ -26,6 +26,9 @@ def woken_in_order(seed: int) -> None:
             woken = [number for number, waiter in enumerate(waiters) if waiter.is_woken]
             if woken != list(range(pushed)):
                 raise SafetyViolation(f"{pushed} elements came and {woken} of {len(waiters)} were woken (G13)")
+            waiting.remove(waiters[0])
+            if not waiters[pushed].is_woken:
+                raise SafetyViolation("one who was woken left, and nobody took its place (G13, G5)")
 
         return check
 
