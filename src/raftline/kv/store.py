@@ -31,8 +31,7 @@ ENTRY_BYTES = 128
 DEADLINE_BYTES = 160
 """Estimated cost of one deadline."""
 
-_DUE_KEYS_MAX = 20
-"""Expired keys that any command removes in passing, at most."""
+_DUE_KEYS_MAX = 20  # that any command removes in passing because they expired
 CELL_COUNT = 1 << 16
 """Places for the index of the last change: one for all keys with the same CRC16. A key's hash tag plays no part."""
 WATCH_VERSION = 2
