@@ -48,7 +48,7 @@ def disturbance(results: Mapping[str, Any]) -> str:
     return (
         f"**Disturbed:** the processors were {before['busy_percent']} % busy and the load average was "
         f"{before['1 min']:g} before this part was started. Rates, latencies and times by the clock are those of a "
-        "busy machine; CPU time and instructions are not much affected."
+        "busy machine; CPU time is disturbed less, instructions are not."
     )
 
 

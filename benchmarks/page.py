@@ -104,7 +104,7 @@ def _compare(results: Results) -> str:
     return (
         f"Operations per second: median (lowest to highest) of {results['rounds']} rounds.\n\n"
         f"{table(head, rates)}\nLatency in ms: p50 / p99 / p99.9.\n\n{table(['', *systems], latencies)}\n"
-        "CPU time of all servers of a system, µs per operation: what else a machine does disturbs it least.\n\n"
+        "CPU time of all servers of a system, µs per operation: disturbed less by what else a machine does.\n\n"
         f"{table(['', *systems], costs)}\n{versions}."
     )
 
@@ -197,7 +197,7 @@ def charts(parts: Mapping[str, Results]) -> dict[str, tuple[str, str, str]]:
     """Return every chart for which there are results: name → section, what it shows in words, and the SVG."""
     found: dict[str, tuple[str, str, str]] = {}
     if "compare" in parts:
-        found = _compare_charts(parts["compare"])
+        found = _compare_charts(parts["compare"], " (on a busy machine)" if disturbance(parts["compare"]) else "")
     line = parts.get("failover", {}).get("kills", {}).get("time_line")
     if line:
         drawn = line_chart(
@@ -212,10 +212,11 @@ def charts(parts: Mapping[str, Results]) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def _compare_charts(results: Results) -> dict[str, tuple[str, str, str]]:
+def _compare_charts(results: Results, remark: str) -> dict[str, tuple[str, str, str]]:
     summary = summarize(dict(results))
     systems = list(results["versions"])
     found: dict[str, tuple[str, str, str]] = {}
+    measures = (("throughput", "per_second", "operations per second"), ("cpu", "cpu_us_per_operation", "CPU, µs"))
     for key, title, reads, followers in (
         ("set", "SET, 128 bytes", 0.0, False),
         ("get", "Linearizable GET, 128 bytes, on the leader", 1.0, False),
@@ -225,18 +226,19 @@ def _compare_charts(results: Results) -> dict[str, tuple[str, str, str]]:
             (workload.clients, name)
             for name, workload in WORKLOADS.items()
             if (workload.reads, workload.on_followers, workload.size, workload.pipeline) == (reads, followers, 128, 1)
+            and name in summary
         ]
-        series = {
-            system: [
-                (float(clients), summary[name][system]["per_second"])
-                for clients, name in names
-                if system in summary.get(name, {})
-            ]
-            for system in systems
-        }
-        if any(len(points) > 1 for points in series.values()):
-            drawn = line_chart(title, "clients", "operations per second", series, log_x=True)
-            found[f"throughput-{key}"] = ("compare", f"{title}: operations per second by number of clients", drawn)
+        for prefix, field, label in measures:
+            series = {
+                system: [
+                    (float(n), summary[name][system][field]) for n, name in names if system in summary.get(name, {})
+                ]
+                for system in systems
+            }
+            if any(len(points) > 1 for points in series.values()):
+                heading = f"{title}: {label}{remark if prefix == 'throughput' else ' of all servers per operation'}"
+                drawn = line_chart(heading, "clients", label, series, log_x=True, log_y=prefix == "cpu")
+                found[f"{prefix}-{key}"] = ("compare", f"{title}: {label} by number of clients", drawn)
     percentiles = {"p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "p999_ms": "p99.9", "max_ms": "max"}
     rows = summary.get("SET, 64 clients", {})
     if rows:
@@ -247,6 +249,6 @@ def _compare_charts(results: Results) -> dict[str, tuple[str, str, str]]:
         }
         names_of = {float(place): name for place, name in enumerate(percentiles.values())}
         title = "Latency of SET, 64 clients"
-        drawn = line_chart(title, "percentile", "milliseconds", series, x_names=names_of, log_y=True)
+        drawn = line_chart(title + remark, "percentile", "milliseconds", series, x_names=names_of, log_y=True)
         found["latency"] = ("compare", f"{title}: percentiles", drawn)
     return found

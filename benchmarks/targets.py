@@ -5,11 +5,15 @@ from typing import Any, NamedTuple
 
 from benchmarks.compare import summarize
 from benchmarks.limits import sets_per_second
+from benchmarks.machine import disturbance
 from benchmarks.sizes import spread
 
 __all__ = ["Row", "judge"]
 
 Results = Mapping[str, Any]
+
+_BY_CLOCK = frozenset({"compare", "library", "failover", "start"})
+"""Parts whose figures are times by the clock; the others' are CPU time, instructions and bytes."""
 
 
 class Row(NamedTuple):
@@ -19,11 +23,13 @@ class Row(NamedTuple):
     target: str
     measured: str
     met: bool | None
+    disturbed: bool = False
+    """The machine had other work, so that only what is no time by the clock counts."""
 
     @property
     def verdict(self) -> str:
         """Return the last column."""
-        return {True: "met", False: "missed", None: "–"}[self.met]
+        return {True: "met", False: "missed", None: "–"}[self.met] + (", disturbed" if self.disturbed else "")
 
 
 def judge(parts: Mapping[str, Results]) -> list[Row]:
@@ -37,9 +43,15 @@ def judge(parts: Mapping[str, Results]) -> list[Row]:
         "sizes": _sizes,
         "pauses": _pauses,
     }
-    rows = [row for name, judge_part in judges.items() if name in parts for row in judge_part(parts[name])]
+    rows = [
+        row._replace(disturbed=name in _BY_CLOCK and bool(disturbance(parts[name])))
+        for name, judge_part in judges.items()
+        if name in parts
+        for row in judge_part(parts[name])
+    ]
     if "compare" in parts and "limits" in parts:
-        rows.append(_large_values(parts["compare"], parts["limits"]))
+        large = _large_values(parts["compare"], parts["limits"])
+        rows.append(large._replace(disturbed=bool(disturbance(parts["compare"]))))
     return rows
 
 

@@ -93,3 +93,12 @@ def test_a_short_run_proves_no_absence_of_pauses() -> None:
     assert list(verdicts(pauses={"seconds": 20, "nodes": {"n1": ticks}}).values()) == [None]
     assert list(verdicts(pauses={"seconds": 600, "nodes": {"n1": ticks}}).values()) == [True]
     assert list(verdicts(pauses={"seconds": 20, "nodes": {"n1": ticks | {"cpu_ms_max": 11.0}}}).values()) == [False]
+
+
+def test_only_times_by_the_clock_are_called_disturbed() -> None:
+    """Bytes are bytes on a busy machine, too."""
+    before = {"load_before": {"busy_percent": 100, "1 min": 9.0}}
+    memory = {"keys": 1, "alone": {"overhead_bytes": 90.0}, "nodes": {"n1": {"overhead_bytes": 100.0}}, **before}
+    kills = {"kills": 20, "resumed_s_median": 1.5, "resumed_s_max": 2.0, "faults": []}
+    rows = judge({"failover": {"kills": kills, **before}, "memory": memory})
+    assert [row.verdict for row in rows] == ["missed, disturbed", "met"]
