@@ -302,8 +302,6 @@ class Store:
         """Leave out as many tokens as any history can have given that is lost from here on."""
         self.last_token += LOST_TOKENS_MAX
 
-    # Watching.
-
     def use_version(self, version: int) -> None:
         """Note that every member understands commands up to `version`; from `WATCH_VERSION` on all note changes."""
         if self.version < WATCH_VERSION <= version:
@@ -408,8 +406,8 @@ class Store:
         self._frozen.append(frozen)
         changes = [] if self.version < WATCH_VERSION else list(self.changes)
         form, cells = (FORMAT, CELL_COUNT - changes.count(0)) if changes else (FORMAT_BEFORE_WATCH, 0)
-        users = self.users.dump()
-        header = Header(form, self.time_ms, self.count, users, self.last_token, self.notify, self.index, cells)
+        about = (self.users.dump(), self.last_token, self.notify, self.index, cells)
+        header = Header(form, self.time_ms, self.count, *about)
         return Snapshot(frozen, header, changes, self._on_snapshot_end)
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
