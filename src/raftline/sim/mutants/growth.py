@@ -64,13 +64,6 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="level",
     ),
     Mutant(
-        name="segments_pile_up",
-        rules=("D18",),
-        does="Segments of the log are forgotten and not removed.",
-        patches=(Patch("raftline.wal.wal", "                self._files.remove(self._path(sequence))\n", ""),),
-        bench="level",
-    ),
-    Mutant(
         name="snapshots_pile_up",
         rules=("D18",),
         does="A new snapshot is written beside all earlier ones.",
@@ -127,16 +120,6 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("D16",),
         does="A deadline that is gone stays in the count of memory: in the end writes are refused.",
         patches=(Patch(_STORE, "        self.used_bytes -= DEADLINE_BYTES\n", ""),),
-        bench="level",
-    ),
-    Mutant(
-        name="empty_slots_stay",
-        rules=("D16",),
-        does="A slot whose last key went keeps its dictionary, until all slots have one.",
-        patches=(
-            Patch(_STORE, "            self._deadlines[slot] = _EMPTY\n", "            pass\n"),
-            Patch(_STORE, "            self._values[slot] = _EMPTY\n", "            pass\n"),
-        ),
         bench="level",
     ),
 )
