@@ -102,7 +102,7 @@ def _compare(results: Results) -> str:
     ]
     versions = "; ".join(f"{name}: {version}" for name, version in results["versions"].items())
     return (
-        f"Operations per second: median (lowest to highest) of {results['rounds']} rounds.\n\n"
+        f"Operations per second: median (lowest to highest), rounds: {results['rounds']}.\n\n"
         f"{table(head, rates)}\nLatency in ms: p50 / p99 / p99.9.\n\n{table(['', *systems], latencies)}\n"
         "CPU time of all servers of a system, µs per operation: disturbed less by what else a machine does.\n\n"
         f"{table(['', *systems], costs)}\n{versions}."
@@ -180,7 +180,7 @@ def _micro(results: Results) -> str:
 def _machine(parts: Mapping[str, Results]) -> str:
     machine = next(results["machine"] for results in parts.values() if "machine" in results)
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    loads = ", ".join(
+    loads = "; ".join(
         f"{name} {results['load_before']['busy_percent']} %"
         for name, results in parts.items()
         if "load_before" in results
@@ -188,8 +188,8 @@ def _machine(parts: Mapping[str, Results]) -> str:
     return (
         f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gib']:g} GiB, "
         f"{machine['system']}, "
-        f"logs on {machine['file_system']}; Python {machine['python']}, {packages}; commit {machine['commit']}.\n\n"
-        f"How busy everything else kept the processors in the second before each part: {loads}."
+        f"logs on {machine['file_system']}; Python {machine['python']}, {packages}.\n\n"
+        f"How busy everything else kept the processors before each part, the load average, and the commit: {loads}."
     )
 
 

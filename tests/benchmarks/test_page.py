@@ -59,7 +59,7 @@ def test_results_go_beside_the_page(tmp_path: Path) -> None:
     )
     text = page.read_text()
     assert "| failover under load |" in text
-    assert "failover 3 %" in text
+    assert "failover 3 %, 9.5, c" in text
     assert "Disturbed" not in text
     assert "](speed/failover.svg)" in text
     assert sorted(path.name for path in (tmp_path / "speed").iterdir()) == ["failover.json", "failover.svg"]
