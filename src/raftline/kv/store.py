@@ -104,7 +104,7 @@ class Store:
         self.notify = b""
         """Which events are told to those who listen: letters of `notify-keyspace-events`; part of the state."""
         self.listener: Listener | None = None
-        """This node's own, too: set while somebody listens to a channel."""
+        """Likewise, while somebody listens to a channel."""
         self.expired_count = 0
         """Keys that this process removed because they expired."""
         self.version = 1
