@@ -180,10 +180,9 @@ def _micro(results: Results) -> str:
 def _machine(parts: Mapping[str, Results]) -> str:
     machine = next(results["machine"] for results in parts.values() if "machine" in results)
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    befores = [(name, part["load_before"], part["machine"]) for name, part in parts.items() if "load_before" in part]
     loads = "; ".join(
-        f"{name} {results['load_before']['busy_percent']} %"
-        for name, results in parts.items()
-        if "load_before" in results
+        f"{name} {before['busy_percent']} %, {before['1 min']:g}, {where['commit']}" for name, before, where in befores
     )
     return (
         f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gib']:g} GiB, "
