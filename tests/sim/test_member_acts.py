@@ -22,7 +22,7 @@ def run(*acts: Act, size: int = 3) -> tuple[Outcome, list[str]]:
     """Return what came of a run with these acts only, and its trace."""
     lines: list[str] = []
     scenario = Scenario(size=size, safety_s=5.0, heal_s=8.0, plan=NemesisPlan(), acts=acts)
-    outcome = run_seed(3, scenario, keep_trace=True, on_finished=lambda _, found: lines.extend(found))
+    outcome = run_seed(5, scenario, keep_trace=True, on_finished=lambda _, found: lines.extend(found))
     assert outcome.error is None
     return outcome, lines
 

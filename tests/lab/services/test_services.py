@@ -122,7 +122,13 @@ BROKEN: list[tuple[str, object, str, object, str]] = [
     ("repeated changes, with failures", Sessions, "remember", _nothing, "exactly once"),
     ("unreliable net, restarts, partitions, many clients", Sessions, "remember", _nothing, "exactly once"),
     ("unreliable net, restarts, partitions, snapshots, many clients", Sessions, "load", _nothing, "raft's promises"),
-    ("progress in majority, none in minority, completion after heal", Node, "read", _whatever_is_here, "no progress"),
+    (
+        "progress in majority, none in minority, completion after heal",
+        Node,
+        "read",
+        _whatever_is_here,
+        "no progress or linearizable",
+    ),
     ("unreliable net, restarts, partitions, many clients", Node, "read", _whatever_is_here, "exactly once"),
     ("basic leave and join", configuration, "balance", _slivers, "balanced"),
     ("minimal transfers after joins", configuration, "balance", _from_scratch, "fewest moves"),
@@ -152,5 +158,5 @@ def test_a_broken_service_is_noticed(
     results = (run_service_test(test, seed) for seed in range(10))
     failure = next((result.failure for result in results if result.failure is not None), None)
     assert failure is not None
-    assert failure.promise == PROMISES[promise].sentence
+    assert failure.promise in [PROMISES[each].sentence for each in promise.split(" or ")]
     assert failure.rules
