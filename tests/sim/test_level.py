@@ -62,3 +62,18 @@ def test_a_cluster_that_answers_nobody_proves_nothing(monkeypatch: pytest.Monkey
         outcome = run_level_seed(1, LevelPlan.of(0.1))
     assert outcome.error is not None
     assert "requests were answered" in outcome.error
+
+
+def test_what_a_snapshot_holds_is_waited_for() -> None:
+    """Measuring begins when no store holds what a snapshot that is being written stands for."""
+    run = level._Run(1, LevelPlan.of(0.1), level.LevelOutcome(seed=1))
+    run.cluster.start()
+    run.world.run_until(2.0)
+    service = run.door.service(run.cluster.members["n1"])
+    assert service is not None
+    snapshot = service.store.snapshot()
+    run.world.call_later(0.5, snapshot.close)
+    run._wait_for_stores()
+    assert not level._is_busy(service.store)
+    assert run.world.now >= 2.5
+    run.world.close()

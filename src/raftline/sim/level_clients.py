@@ -80,7 +80,8 @@ class _Client:
         """Send the next command, or look after session and connection."""
         clients = self._clients
         if clients.to_fill:
-            self._send(clients.to_fill.pop(), self._on_reply)
+            missing = clients.to_fill.pop()
+            self._send(missing, lambda reply: self._on_filled(missing, reply))
             return
         chance = self._random()
         if chance < clients.change:
@@ -130,6 +131,14 @@ class _Client:
     def _on_reply(self, reply: Any) -> None:
         self._refused(reply)
         self.rest()
+
+    def _on_filled(self, words: Words, reply: Any) -> None:
+        """Keep what was not done for later: a key that was left out would grow out of nothing."""
+        if self._refused(reply):
+            self._clients.to_fill.append(words)
+            self._world.call_later(_PAUSE_S, self._next)
+        else:
+            self.rest()
 
     def _on_session(self, reply: Any) -> None:
         if not self._refused(reply):

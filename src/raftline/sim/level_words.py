@@ -1,7 +1,8 @@
 """A load at a fixed number of keys: commands of every kind, drawn so that what they leave behind stays the same size.
 
-Each key keeps its kind. What adds to a container is held by what takes away from it, so that after a while every key
-is as large as it will be; keys that are deleted or expire come back. Nothing here knows who sends it, or when.
+Each key keeps its kind. A container draws its members from a fixed few, and is given as many as are taken from it when
+it holds about half of them: fuller ones shrink, emptier ones grow, within minutes. What is made of several containers
+goes into keys of its own, never back. Keys begin as they will be; those that are deleted or expire come back.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ __all__ = ["LevelWords", "Words"]
 Words = tuple[bytes, ...]
 
 _MEMBERS = 24
+_LIST_MAX = 12
+_SCORES = 1000
 _VALUE_BYTES_MAX = 600
 _LIFE_MS = (1_000, 45_000)
 
@@ -38,18 +41,17 @@ class LevelWords:
         self._draws = tuple(draw for weight, draw in draws for _ in range(weight))
 
     def fill(self) -> list[Words]:
-        """Return the commands that make all keys what they will be."""
+        """Return the commands that make all keys what they will be, in any order."""
         numbers = range(self._keys)
-        members = [self._member() for _ in range(_MEMBERS)]
-        pairs = tuple(part for member in members for part in (member, self._value()))
-        scored = tuple(part for rank, member in enumerate(members) for part in (b"%d" % rank, member))
         return [
             *((b"SET", b"s%d" % number, self._value()) for number in numbers),
             *((b"SET", b"n%d" % number, b"1") for number in numbers),
-            *((b"HSET", b"h%d" % number, *pairs) for number in numbers),
-            *((b"RPUSH", b"l%d" % number, *members[: _MEMBERS // 2]) for number in numbers),
-            *((b"SADD", b"t%d" % number, *members) for number in numbers),
-            *((b"ZADD", b"z%d" % number, *scored) for number in numbers),
+            *((b"HSET", b"h%d" % number, *self._with_values(self._share(0.5))) for number in numbers),
+            *((b"RPUSH", b"l%d" % number, *self._values(4 + self._below(_LIST_MAX))) for number in numbers),
+            *((b"SADD", b"t%d" % number, *self._share(0.5)) for number in numbers),
+            *((b"ZADD", b"z%d" % number, *self._with_scores(self._share(0.5))) for number in numbers),
+            *((b"SADD", b"u%d" % number, *self._share(0.42)) for number in numbers),
+            *((b"ZADD", b"y%d" % number, *self._with_scores(self._share(0.25))) for number in numbers),
         ]
 
     def next(self) -> Words:
@@ -64,6 +66,23 @@ class LevelWords:
 
     def _member(self) -> bytes:
         return b"m%d" % self._below(_MEMBERS)
+
+    def _members(self, count: int) -> list[bytes]:
+        return [self._member() for _ in range(count)]
+
+    def _share(self, share: float) -> list[bytes]:
+        """Return so many of all members, which ones chance decides."""
+        left = [b"m%d" % number for number in range(_MEMBERS)]
+        return [left.pop(self._below(len(left))) for _ in range(int(share * _MEMBERS))]
+
+    def _with_values(self, members: list[bytes]) -> list[bytes]:
+        return [part for member in members for part in (member, self._value())]
+
+    def _with_scores(self, members: list[bytes]) -> list[bytes]:
+        return [part for member in members for part in (b"%d" % self._below(_SCORES), member)]
+
+    def _values(self, count: int) -> list[bytes]:
+        return [self._value() for _ in range(count)]
 
     def _value(self) -> bytes:
         return b"v" * (1 + self._below(_VALUE_BYTES_MAX))
@@ -90,42 +109,47 @@ class LevelWords:
         return self._one_of((b"INCR", key), (b"DECRBY", key, b"3"), (b"SET", key, b"7"))
 
     def _hash(self) -> Words:
-        key, field = self._key(b"h"), self._member()
+        key = self._key(b"h")
         return self._one_of(
-            (b"HSET", key, field, self._value(), self._member(), self._value()),
-            (b"HDEL", key, field),
-            (b"HSETNX", key, field, self._value()),
+            (b"HSET", key, *self._with_values(self._members(4))),
+            (b"HDEL", key, *self._members(5)),
+            (b"HSETNX", key, self._member(), self._value()),
         )
 
     def _list(self) -> Words:
         key = self._key(b"l")
         return self._one_of(
-            (b"LPUSH", key, self._value(), self._value()),
-            (b"RPUSH", key, self._value()),
-            (b"LTRIM", key, b"0", b"%d" % (_MEMBERS // 2)),
-            (b"LTRIM", key, b"0", b"%d" % (_MEMBERS // 2)),
+            (b"LPUSH", key, *self._values(5)),
+            (b"RPUSH", key, *self._values(5)),
+            (b"LTRIM", key, b"0", b"%d" % (_LIST_MAX - 1)),
+            (b"LTRIM", key, b"-%d" % _LIST_MAX, b"-1"),
             (b"RPOP", key),
             (b"LMOVE", key, self._key(b"l"), b"LEFT", b"RIGHT"),
         )
 
     def _set(self) -> Words:
-        key, member = self._key(b"t"), self._member()
+        key = self._key(b"t")
         return self._one_of(
-            (b"SADD", key, member, self._member()),
-            (b"SREM", key, member),
-            (b"SMOVE", key, self._key(b"t"), member),
+            (b"SADD", key, *self._members(6)),
+            (b"SREM", key, *self._members(3)),
+            (b"SMOVE", key, self._key(b"t"), self._member()),
             (b"SPOP", key),
-            (b"SUNIONSTORE", key, self._key(b"t"), self._key(b"t")),
+            (
+                self._one_of((b"SUNIONSTORE",), (b"SINTERSTORE",), (b"SDIFFSTORE",))[0],
+                self._key(b"u"),
+                key,
+                self._key(b"t"),
+            ),
         )
 
     def _sorted_set(self) -> Words:
-        key, member = self._key(b"z"), self._member()
+        key = self._key(b"z")
         return self._one_of(
-            (b"ZADD", key, b"%d" % self._below(1000), member),
-            (b"ZINCRBY", key, b"5", member),
-            (b"ZREM", key, member),
+            (b"ZADD", key, *self._with_scores(self._members(4))),
+            (b"ZINCRBY", key, b"5", self._member()),
+            (b"ZREM", key, *self._members(3)),
             (b"ZPOPMIN", key),
-            (b"ZRANGESTORE", key, self._key(b"z"), b"0", b"-1"),
+            (b"ZRANGESTORE", self._key(b"y"), key, b"0", b"%d" % (_MEMBERS // 4 - 1)),
         )
 
     def _expiring(self) -> Words:
