@@ -90,6 +90,14 @@ def test_key_events_reach_the_clients_of_every_node(client: Any, shared_cluster:
         assert other.config_set("notify-keyspace-events", "")
 
 
+def test_a_follower_shows_the_events_that_were_chosen_on_it(client: Any) -> None:
+    """CONFIG GET behind CONFIG SET, on every node: CONFIG GET alone is answered by a node's own copy."""
+    name = "notify-keyspace-events"
+    for letters in ["AKE", ""] * 5:
+        assert client.config_set(name, letters)
+        assert client.config_get(name) == {name: letters}
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_the_asynchronous_client_waits_and_listens(shared_cluster: LocalCluster, protocol: int) -> None:
     """redis.asyncio on a follower, what it waits for on the leader."""

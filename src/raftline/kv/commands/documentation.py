@@ -88,9 +88,14 @@ These are the differences; what a command's line above says beside them is a lim
 
 """
 _NOT_THERE = """
+A client that waits for several keys, all filled by one transaction, gets what is in the first that it named; in Redis
+it is the first that was filled.
+
 Not there: bit operations, HyperLogLog, geographic commands and streams; DUMP, RESTORE and MIGRATE (the formats belong
 to Redis); MOVE and SWAPDB (there is one database); WAIT (every answered write is on a quorum's disks); scripts and
-functions.
+functions; MONITOR, TIME and LATENCY; CLIENT TRACKING and PAUSE; LOLWUT, modules, and what administers a Redis server
+(SAVE, BGSAVE, SHUTDOWN, ROLE, REPLICAOF, FAILOVER, CLUSTER, DEBUG and their like): `raftline` has commands of its own
+for that.
 """
 
 

@@ -1,5 +1,6 @@
 """Commands about the server: CONFIG, as far as clients and tools ask. INFO has a file of its own."""
 
+import asyncio
 from functools import partial
 
 from raftline.kv.client import Client
@@ -9,7 +10,7 @@ from raftline.kv.commands.info import resident_bytes
 from raftline.kv.events import flags_text, parse_flags
 from raftline.kv.memory import parse_memory
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import propose
+from raftline.kv.proposals import propose, settle
 from raftline.kv.resp.replies import OK, bulk, double, error, integer, mapping, shown, verbatim
 from raftline.kv.slots import SLOT_COUNT
 from raftline.kv.store import Store
@@ -75,7 +76,12 @@ def config_set(client: Client, args: Arguments) -> bytes:
 
 
 async def _propose_notify(flags: bytes, node: KvNode, client: Client, _args: Arguments) -> bytes:
-    return await propose(node, client, [NOTIFY_NAME, flags])
+    """Return when the group has it and, if that can be made sure, this node's own copy: CONFIG GET shows that."""
+    reply = await propose(node, client, [NOTIFY_NAME, flags])
+    caught_up: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    node.submit_read(partial(settle, caught_up))
+    await caught_up
+    return reply
 
 
 def set_notify(store: Store, args: Arguments, _time_ms: int) -> bytes:
