@@ -79,6 +79,8 @@ def test_what_is_too_large_is_refused_at_once() -> None:
     texts = (b"1e999999999999", b"1e-999999999999", b"1e5000", b"1e-5000", b"9" * 6000, b"0x1p999999999", b"nan")
     assert [LongDouble.parse(text) for text in texts] == [None] * len(texts)
     assert total(b"0e999999999999") == b"0"
+    assert total(b"100e00000000000000000", b"1e0000000001", b"0x1p0000000000001") == b"112"
+    assert total(b"1e-00000000000002", b"1e3") == b"1000.01000000000000001"
     assert total(b"1" + b"0" * 4900) == total(b"1e4900")
     assert len(total(b"1e4900")) == 4901
     largest = LongDouble.parse(b"1.18e4932")

@@ -17,7 +17,7 @@ __all__ = ["NOT_A_FLOAT", "LongDouble", "parse_bound", "parse_double", "require_
 NOT_A_FLOAT = error("ERR value is not a valid float")
 
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_HEXADECIMAL = re.compile(rb"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]{1,9})?")
+_HEXADECIMAL = re.compile(rb"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?0*[0-9]{1,9})?")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?", re.IGNORECASE)
 _TEXT_BYTES_MAX = 5 * 1024 - 1
 
@@ -139,7 +139,7 @@ def require_long_double(text: bytes) -> LongDouble:
 
 def _decimal(text: bytes) -> Fraction | None:
     mantissa, _, exponent = text.lower().partition(b"e")
-    if len(exponent) > 9:
+    if len(exponent.lstrip(b"+-").lstrip(b"0")) > 9:
         return Fraction(0) if not _has_digits(text) else None
     number = Decimal(text.decode())
     if number and abs(number.adjusted()) > _ADJUSTED_MAX + len(mantissa):
