@@ -1,6 +1,6 @@
 """What planned changes of a cluster cost its clients: a leader that is stopped, all nodes restarted, 3 to 5 to 3 nodes.
 
-    python benchmarks/changes.py --stops 5 --restarts 2 --growths 2 [--json]
+    python -m benchmarks.changes --stops 5 --restarts 2 --growths 2 [--json]
 
 Real servers on this machine with default settings. Ends with exit code 1 if a client of a node that stays was refused
 anything, a read was wrong, or something acknowledged is missing.

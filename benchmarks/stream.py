@@ -1,6 +1,6 @@
 """What it costs a cluster under load to give its whole state to a new node: memory, latency, time.
 
-    python benchmarks/stream.py --keys 250000 --value-bytes 4096 --rate 100 --rounds 5 [--timeline] [--json]
+    python -m benchmarks.stream --keys 250000 --value-bytes 4096 --rate 100 --rounds 5 [--timeline] [--json]
 
 Three servers on this machine with default settings hold the keys; a client writes at a steady rate to the leader. The
 leader writes a snapshot (BACKUP BEGIN); then, in each round, a server is started, added, gets the state as a stream,
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from timeline import Timeline, read_pressure
+from benchmarks.timeline import Timeline, read_pressure
 
 from raftline.cli.local_cluster import LocalCluster, plain_client
 
