@@ -23,7 +23,8 @@ def test_the_whole_table_is_told(conversation: "Conversation") -> None:
     assert [row[0].decode() for row in everything] == [command.name for command in COMMANDS.values()]
     assert ask(conversation, b"COMMAND", b"INFO") == everything
     assert ask(conversation, b"COMMAND", b"COUNT") == len(COMMANDS)
-    assert ask(conversation, b"COMMAND", b"LIST") == [row[0] for row in everything]
+    names = [name for row in everything for name in (row[0], *[subcommand[0] for subcommand in row[9]])]
+    assert ask(conversation, b"COMMAND", b"LIST") == names
 
 
 def test_rows_are_told_by_name(conversation: "Conversation") -> None:
@@ -53,6 +54,8 @@ def test_lists_are_filtered(conversation: "Conversation") -> None:
     assert ask(conversation, b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", b"p?xpireat") == [b"pexpireat"]
     assert b"set" in ask(conversation, b"COMMAND", b"LIST", b"FILTERBY", b"ACLCAT", b"write")
     assert b"get" not in ask(conversation, b"COMMAND", b"LIST", b"FILTERBY", b"ACLCAT", b"write")
+    assert b"config|set" in ask(conversation, b"COMMAND", b"LIST", b"FILTERBY", b"ACLCAT", b"dangerous")
+    assert ask(conversation, b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", b"config|g*") == [b"config|get"]
     assert ask(conversation, b"COMMAND", b"LIST", b"FILTERBY", b"MODULE", b"x") == []
 
 

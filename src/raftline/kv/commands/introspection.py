@@ -46,8 +46,8 @@ class CommandCommands:
         return mapping((bulk(command.name.encode()), _docs(command)) for command in found)
 
     def list_(self, _client: Client, args: Arguments) -> bytes:
-        """COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]."""
-        commands = list(self._commands.values())
+        """COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]: subcommands, too."""
+        commands = [row for command in self._commands.values() for row in (command, *command.subcommands)]
         if len(args) > 2:
             if len(args) != 5 or args[2].upper() != b"FILTERBY":
                 return SYNTAX_ERROR
