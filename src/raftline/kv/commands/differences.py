@@ -57,8 +57,8 @@ DIFFERENCES: tuple[Difference, ...] = (
         "transactions",
         "multi",
         "AUTH, HELLO, READONLY, READWRITE, CLIENT READS, CLIENT REPLY, SUBSCRIBE and its like, ACL but for what a node "
-        "answers itself, and what changes the cluster cannot be queued; CONFIG SET of `notify-keyspace-events` can, and "
-        "EXEC replies an error in its place.",
+        "answers itself, and what changes the cluster cannot be queued; CONFIG SET of `notify-keyspace-events` can, "
+        "and EXEC replies an error in its place.",
         "They would change how the rest is answered, or take their time.",
     ),
     Difference(
