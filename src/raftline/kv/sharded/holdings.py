@@ -14,7 +14,7 @@ from raftline.core.ids import GroupId
 from raftline.kv.sharded.chunks import START, Chunk, Cursor
 from raftline.kv.snapshot import Record
 from raftline.shards.configuration import EMPTY, Configuration, moves_between
-from raftline.shards.ranges import NOBODY, SLOT_COUNT
+from raftline.shards.ranges import NOBODY
 
 __all__ = ["Arrival", "Holdings"]
 
@@ -52,10 +52,6 @@ class Holdings(msgspec.Struct):
         if self.configuration.owner(slot) != self.group:
             return False
         return not any(_holds(arrival.slots, slot) for arrival in self.arrivals.values())
-
-    def served(self) -> list[int]:
-        """Return the slots that are served here now."""
-        return [slot for slot in range(SLOT_COUNT) if self.serves(slot)]
 
     def take(self, configuration: Configuration) -> bool:
         """Enter the next configuration; return False, and change nothing, if it is not the next or cannot be yet."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import hiredis
 
 from raftline.core.ids import NodeId
-from raftline.errors import ApplyError, ProposalError, RaftlineError
+from raftline.errors import ProposalError, RaftlineError
 from raftline.kv.machine import encode_command
 from raftline.lab.services.deployment import Deployment, Unanswered
 from raftline.linearizability.history import Operation
@@ -62,8 +62,6 @@ class Clerk:
         while True:
             try:
                 return await self.deployment.ask(self.servers[self._at % len(self.servers)], call)
-            except ApplyError:
-                raise
             except (Unanswered, ProposalError):
                 self._at += 1
                 await asyncio.sleep(_PAUSE_S)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import ApplyError, NotServed, ProposalError
+from raftline.errors import NotServed, ProposalError
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.sharded.machine import ShardMachine
@@ -228,8 +228,7 @@ class ShardClerk:
         self.name = name
         self._sharded = sharded
         self._known = EMPTY
-        self._ids = sharded.world.stream(f"session of {name}")
-        self._session = 1 + self._ids.getrandbits(_SESSION_BITS)
+        self._session = 1 + sharded.world.stream(f"session of {name}").getrandbits(_SESSION_BITS)
         self._opened: set[GroupId] = set()
         self._sequence = 0
         self._at: dict[GroupId, int] = {}
@@ -280,8 +279,6 @@ class ShardClerk:
                     return await self._at_group(group, call)
                 except NotServed:
                     pass
-                except ApplyError:
-                    raise
                 except (Unanswered, ProposalError):
                     self._at[group] = self._at.get(group, 0) + 1
             await asyncio.sleep(_PAUSE_S)
