@@ -1,0 +1,118 @@
+"""What the Redis port of a sharded server asks of the node behind it, as protocols; the keeper is what implements them.
+
+A group is either hosted, so that its store can be read here, or remote, so that somebody else has to be asked. Who is
+which can change at any time; nothing that these protocols return may be kept over a turn of the event loop.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.kv.sharded.machine import ShardMachine
+from raftline.runtime.requests import Consistency
+from raftline.runtime.status import SessionStatus, Status
+from raftline.shards.configuration import Configuration
+from raftline.transport.address import Address
+
+__all__ = ["Groups", "HostedGroup", "RemoteGroup", "ShardGroup"]
+
+
+class ShardGroup(Protocol):
+    """A group of which this node holds a replica; `raftline.runtime.group.Group` is one. Calls are as in `KvNode`."""
+
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
+        """Propose, here or, if another node leads, there; `NotServed` says that it was not carried out."""
+
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        """Call `done(None)` at a moment when the local state is what is promised, or `done(error)`."""
+
+    async def open_session(self, session: int | None = None) -> int:
+        """Open a session, one of this number if it is given (which changes nothing if it is open), and return it."""
+
+    async def close_session(self, session: int) -> bool:
+        """Close a session and return whether it was open."""
+
+    async def find_session(self, session: int) -> SessionStatus | None:
+        """Return what is known of an open session."""
+
+    def status(self) -> Status:
+        """Return what is known here of this group."""
+
+    @property
+    def command_version(self) -> int:
+        """Return the newest version of commands that every member knows."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Say whether this node leads the group, as far as it knows."""
+
+
+class RemoteGroup(Protocol):
+    """A group of which this node holds no replica."""
+
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
+        """Propose at a node that holds a replica; as in `ShardGroup`."""
+
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:
+        """Return what `ShardMachine.read` answers at a node that holds a replica; raises what a read raises."""
+
+    async def open_session(self, session: int) -> int:
+        """Open a session of this number, or find it open, and return it."""
+
+
+class HostedGroup(NamedTuple):
+    """A group and what it keeps here."""
+
+    group: ShardGroup
+    machine: ShardMachine
+
+
+class Groups(Protocol):
+    """All groups of the sharded store as one node sees them; nothing here waits for another node."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """Return who this node is."""
+
+    @property
+    def node_ids(self) -> Sequence[NodeId]:
+        """Return all nodes of the sharded cluster: the members of group 0."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """Return the newest configuration that is known here."""
+
+    def hosted(self, group: GroupId) -> HostedGroup | None:
+        """Return a group of which this node holds a replica that is running, None for any other."""
+
+    def remote(self, group: GroupId) -> RemoteGroup:
+        """Return a way to a group that is not hosted; where it is looked for follows the configuration."""
+
+    def leader_of(self, group: GroupId) -> NodeId | None:
+        """Return who leads a group as far as is known here; of one that is not hosted, who should: the first node."""
+
+    def address_of(self, node: NodeId) -> Address | None:
+        """Return where a node serves clients and peers."""
+
+    def is_up(self, node: NodeId) -> bool:
+        """Say whether a node was heard of lately; this node is up."""
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call this in a later turn after the configuration, who hosts what, or who leads here has changed."""
