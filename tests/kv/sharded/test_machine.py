@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raftline.errors import ChangeRefused, NotServed, StorageError
+from raftline.kv.commands.transactions import encode_watched
 from raftline.kv.machine import encode_command
+from raftline.kv.resp.replies import NULL_ARRAY
 from raftline.kv.sharded.chunks import START, Chunk, Cursor, slot_items
 from raftline.kv.sharded.machine import (
     ShardMachine,
@@ -314,3 +316,63 @@ def test_a_cursor_needs_no_memory(pair: Pair) -> None:
     assert one.read(ask(START), 0) == restored(one).read(ask(START), 0)
     later = Cursor(session=None, slot=9000)
     assert one.read(ask(later), 0) == restored(one).read(ask(later), 0)
+
+
+def exec_of(watched: list[tuple[bytes, int]], *commands: list[bytes]) -> bytes:
+    """Return a transaction as it stands in the log."""
+    inner = [encode_command(words) for words in commands]
+    return encode_command([b"RAFTLINE.EXEC", encode_watched(watched), *inner])
+
+
+def test_a_transaction_is_refused_as_its_keys_are(pair: Pair) -> None:
+    """Every key inside counts, watched ones too: all of them are served here, or nothing is done (G15)."""
+    one, _, steps = pair
+    moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    staying = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 1)
+    take(one, steps[1])
+    with pytest.raises(NotServed, match="not served by group 1"):
+        one.apply(exec_of([], [b"SET", staying, b"new"], [b"SET", moving, b"new"]), 2, 1000)
+    with pytest.raises(NotServed, match="not served by group 1"):
+        one.apply(exec_of([(moving, 3)], [b"SET", staying, b"new"]), 2, 1000)
+    assert one.store.get(staying) == b"v" + staying
+    assert one.apply(exec_of([], [b"SET", staying, b"new"]), 2, 1000) == b"*1\r\n+OK\r\n"
+
+
+def test_a_watched_key_that_was_away_has_changed(pair: Pair) -> None:
+    """What arrives is noted at the entry that brings it: whoever watched the key before it went does nothing."""
+    one, two, steps = pair
+    for machine in (one, two):
+        machine.use_version(2)
+    moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    back = changed(steps[1], Move(slot_of(moving), slot_of(moving) + 1, 1))
+    assert one.apply(encode_command([b"SET", moving, b"watched"]), 7, 1000) == b"+OK\r\n"
+    mark = 7 << 1 | 1
+    index = 8
+    for step, giver, taker in ((steps[1], one, two), (back, two, one)):
+        for machine in (one, two):
+            machine.apply(take_configuration(step), index, 1000)
+        while giver.holdings.group in taker.holdings.arrivals:
+            chunk = chunk_of(giver, taker)
+            assert chunk is not None
+            index += 1
+            taker.apply(arrive(chunk), index, 1000)
+        giver.apply(drop(step.number, taker.holdings.group, 1000), index, 1000)
+        if taker is two:
+            apply(two, b"SET", moving, b"changed")
+    assert one.apply(exec_of([(moving, mark)], [b"SET", moving, b"mine"]), index + 1, 1000) == NULL_ARRAY
+
+
+def test_fencing_tokens_go_on_where_they_were(pair: Pair) -> None:
+    """A lock that moved is given with a higher token than it had where it came from (G16)."""
+    one, two, steps = pair
+    moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    apply(one, b"DEL", moving)
+    for _ in range(5):
+        apply(one, b"RAFTLINE.LOCK|ACQUIRE", b"ACQUIRE", moving, b"me", b"60000")
+        apply(one, b"DEL", moving)
+    assert one.store.last_token == 5
+    take(one, steps[1])
+    take(two, steps[1])
+    carry(one, two)
+    apply(two, b"RAFTLINE.LOCK|ACQUIRE", b"ACQUIRE", moving, b"me", b"60000")
+    assert two.store.last_token == 6

@@ -4,7 +4,7 @@ from raftline.kv.commands import keys, server
 from raftline.kv.commands.command import Arguments, Command, WriteFunction
 from raftline.kv.commands.table import COMMANDS
 
-__all__ = ["EXEC_NAME", "TICK_NAME", "WRITES", "find_command"]
+__all__ = ["EXEC_NAME", "TICK_NAME", "WRITES", "find_command", "find_logged"]
 
 TICK_NAME = b"RAFTLINE.TICK"
 """Lets the log's time advance and removes expired keys; proposed by servers, never taken from a client."""
@@ -37,3 +37,8 @@ def find_command(args: Arguments) -> Command | None:
     if command is not None and command.subcommands and len(args) > 1:
         return _SUBCOMMANDS.get(command.name.encode() + b"|" + args[1].lower(), command)
     return command
+
+
+def find_logged(args: Arguments) -> Command | None:
+    """Return the row for a command as it stands in the log, or as a client sends it; None for an unknown name."""
+    return _SUBCOMMANDS.get(args[0].lower()) or find_command(args)

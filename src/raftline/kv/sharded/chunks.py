@@ -54,6 +54,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     records: list[tuple[int, Record]] = []
     finished: list[int] = []
     """Slots that are complete with this chunk."""
+    last_token: int = 0
+    """The fencing token that the giving group gave last: tokens of what arrives go on from there."""
 
 
 def slot_items(store: Store, slot: int) -> list[tuple[bytes, Value, int]]:
@@ -82,12 +84,12 @@ def next_chunk(
             continue
         for place, record in _records(store, slot, cursor):
             if records and (size + len(record.value) > _CHUNK_BYTES or len(records) == _CHUNK_RECORDS):
-                return Chunk(number, source, cursor, place, store.time_ms, [], records, finished)
+                return Chunk(number, source, cursor, place, store.time_ms, [], records, finished, store.last_token)
             records.append((slot, record))
             size += len(record.key) + len(record.value)
         finished.append(slot)
     end = Cursor(session=None, slot=slots[-1] + 1 if slots else 0)
-    return Chunk(number, source, cursor, end, store.time_ms, [], records, finished)
+    return Chunk(number, source, cursor, end, store.time_ms, [], records, finished, store.last_token)
 
 
 def _sessions_chunk(

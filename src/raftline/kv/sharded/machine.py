@@ -11,7 +11,8 @@ import msgspec
 
 from raftline.core.ids import GroupId
 from raftline.errors import ConfigError, NotServed, StorageError
-from raftline.kv.commands.lookup import TICK_NAME, find_command
+from raftline.kv.commands.lookup import TICK_NAME, find_logged
+from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.machine import KvMachine
 from raftline.kv.restore import value_of
 from raftline.kv.sharded.chunks import Chunk, Cursor, next_chunk, slot_items
@@ -29,6 +30,7 @@ _FORMAT = 1
 _TAKE = b"RAFTLINE.SHARD.TAKE"
 _ARRIVE = b"RAFTLINE.SHARD.ARRIVE"
 _DROP = b"RAFTLINE.SHARD.DROP"
+_OWN = frozenset((_TAKE, _ARRIVE, _DROP))
 _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
 _DONE = b"+OK\r\n"
@@ -100,15 +102,19 @@ class ShardMachine(KvMachine):
             name = args[0]
         except (msgspec.MsgspecError, IndexError):
             return super().apply(command, index, time_ms)
+        if name in _OWN:
+            self.store.begin(index, time_ms)
+            return self._change_holdings(name, args)
+        if name != TICK_NAME:
+            self._check(args)
+        return super().apply(command, index, time_ms)
+
+    def _change_holdings(self, name: bytes, args: list[bytes]) -> bytes:
         if name == _TAKE:
             return _DONE if self.holdings.take(_decode_configuration(args[1])) else _OUTDATED
         if name == _ARRIVE:
             return self._arrive(args[1])
-        if name == _DROP:
-            return self._drop(int(args[1]), int(args[2]), int(args[3]))
-        if name != TICK_NAME:
-            self._check(args)
-        return super().apply(command, index, time_ms)
+        return self._drop(int(args[1]), int(args[2]), int(args[3]))
 
     def read(self, query: bytes, time_ms: int) -> bytes:
         """Answer a question about slots that are served here, or one of another group's; raises `NotServed`."""
@@ -122,12 +128,11 @@ class ShardMachine(KvMachine):
 
     def _check(self, args: list[bytes]) -> None:
         """Raise `NotServed` unless every key of a command is in a slot that is served here."""
-        command = find_command(args)
-        keys = command.keys_in(args) if command is not None else []
+        keys = _keys_of(args)
         if not keys:
             raise NotServed(f"{args[0].decode('ascii', 'replace')} names no key, which a sharded store needs")
-        for position in keys:
-            slot = slot_of(args[position])
+        for key in keys:
+            slot = slot_of(key)
             if not self.holdings.serves(slot):
                 number = self.holdings.configuration.number
                 raise NotServed(f"slot {slot} is not served by group {self.holdings.group} (configuration {number})")
@@ -138,6 +143,7 @@ class ShardMachine(KvMachine):
             return _OUTDATED
         store = self.store
         store.time_ms = max(store.time_ms, chunk.time_ms)
+        store.last_token = max(store.last_token, chunk.last_token)
         self._sessions.merge(chunk.sessions, store.time_ms)
         for pieces in self.holdings.on_arrived(chunk):
             first = pieces[0][1]
@@ -217,6 +223,22 @@ class ShardMachine(KvMachine):
         super().restore_end()
         self.holdings = self._restored.holdings
         self._restored = None
+
+
+def _keys_of(args: list[bytes]) -> list[bytes]:
+    """Return the keys of a command as it stands in the log, those of a transaction's commands and watches included."""
+    command = find_logged(args)
+    if command is None:
+        return []
+    if command.execute is None:
+        return [args[position] for position in command.keys_in(args)]
+    try:
+        keys = [key for key, _ in decode_watched(args[1])]
+        for inner in args[2:]:
+            keys += _keys_of(_decode_args(inner))
+    except (msgspec.MsgspecError, IndexError):
+        return []
+    return keys
 
 
 def _joined(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
