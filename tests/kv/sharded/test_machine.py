@@ -20,6 +20,7 @@ from raftline.kv.sharded.machine import (
     drop,
     fetch,
     has_all,
+    release,
     take_configuration,
 )
 from raftline.kv.slots import SLOT_COUNT, slot_of
@@ -58,8 +59,15 @@ def chunk_of(giver: ShardMachine, taker: ShardMachine) -> Chunk | None:
     return chunk
 
 
+def let_go(giver: ShardMachine, target: int = 2) -> None:
+    """Release everything that waits to go to `target`."""
+    number = giver.holdings.configuration.number
+    assert giver.apply(release(number, target, 1 << 40, 1 << 40), 1, 1000) == b"+OK\r\n"
+    assert not giver.holdings.given[target].waiting
+
+
 def carry(giver: ShardMachine, taker: ShardMachine, *, twice: bool = False) -> int:
-    """Carry everything over; return in how many chunks."""
+    """Carry over everything that is released; return in how many chunks."""
     count = 0
     while giver.holdings.group in taker.holdings.arrivals:
         chunk = chunk_of(giver, taker)
@@ -101,8 +109,9 @@ def test_a_slot_is_served_up_to_the_entry_that_gives_it(pair: Pair) -> None:
     """The same command is carried out just before and refused just after, whoever sent it when (G15)."""
     one, two, steps = pair
     moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
-    assert apply(one, b"SET", moving, b"last") == b"+OK\r\n"
     take(one, steps[1])
+    assert apply(one, b"SET", moving, b"last") == b"+OK\r\n"
+    let_go(one)
     with pytest.raises(NotServed, match=r"slot \d+ is not served by group 1 \(configuration 2\)"):
         apply(one, b"SET", moving, b"too late")
     take(two, steps[1])
@@ -136,6 +145,8 @@ def test_a_chunk_counts_once(pair: Pair) -> None:
     take(two, steps[1])
     assert chunk_of(one, two) is None
     take(one, steps[1])
+    assert chunk_of(one, two) is None
+    let_go(one)
     carry(one, two, twice=True)
     moved = [key for key in KEYS if steps[1].owner(slot_of(key)) == 2]
     assert sorted(two.store.keys(0)) == sorted(moved)
@@ -146,12 +157,13 @@ def test_given_slots_go_when_they_are_there(pair: Pair) -> None:
     """The other group knows whether it has all; then the keys are deleted, a bounded number with each entry."""
     one, two, steps = pair
     take(one, steps[1])
+    let_go(one)
     take(two, steps[1])
-    assert two.read(has_all(2, 1), 0) == b"0"
+    assert two.read(has_all(2, 1, 16383), 0) == b"0"
     carry(one, two)
-    assert two.read(has_all(2, 1), 0) == b"1"
-    assert two.read(has_all(1, 1), 0) == b"1"
-    assert two.read(has_all(3, 1), 0) == b"0"
+    assert two.read(has_all(2, 1, 16383), 0) == b"1"
+    assert two.read(has_all(1, 1, 16383), 0) == b"1"
+    assert two.read(has_all(3, 1, 16383), 0) == b"0"
     given = sum(steps[1].owner(slot_of(key)) == 2 for key in KEYS)
     for left in range(given - 3, -3, -3):
         assert not one.holdings.is_settled
@@ -173,6 +185,7 @@ def test_sessions_travel_first(pair: Pair) -> None:
     one.use_sessions(theirs)
     two.use_sessions(ours)
     take(one, steps[1])
+    let_go(one)
     take(two, steps[1])
     while two.holdings.arrivals[1].cursor.session is not None:
         chunk = chunk_of(one, two)
@@ -210,6 +223,7 @@ def test_large_values_arrive_whole(pair: Pair, through_snapshots: bool) -> None:
 
     expected = answers(one)
     take(one, steps[1])
+    let_go(one)
     take(two, steps[1])
     count = 0
     while two.holdings.arrivals:
@@ -232,6 +246,7 @@ def test_a_value_that_expires_on_the_way_leaves_nothing(pair: Pair) -> None:
     large = b"{%b}large" % tag
     apply(one, b"SET", large, b"x" * 1_500_000, b"PXAT", b"5000")
     take(one, steps[1])
+    let_go(one)
     take(two, steps[1])
     while not two.holdings.arrivals[1].pieces:
         chunk = chunk_of(one, two)
@@ -295,22 +310,24 @@ def enter(machines: dict[int, ShardMachine], step: Configuration) -> None:
         take(machine, step)
     for taker in machines.values():
         for source in list(taker.holdings.arrivals):
+            let_go(machines[source], taker.holdings.group)
             carry(machines[source], taker)
     for giver in machines.values():
         for target in list(giver.holdings.given):
-            assert machines[target].read(has_all(step.number, giver.holdings.group), 0) == b"1"
+            assert machines[target].read(has_all(step.number, giver.holdings.group, 16383), 0) == b"1"
             giver.apply(drop(step.number, target, 1000), 1, 1000)
 
 
 def items_of(machine: ShardMachine) -> list[tuple[bytes, object, int]]:
     """Return everything that a machine holds."""
-    return [item for slot in range(SLOT_COUNT) for item in slot_items(machine.store, slot)]
+    return [item[1:] for slot in range(SLOT_COUNT) for item in slot_items(machine.store, slot)]
 
 
 def test_a_cursor_needs_no_memory(pair: Pair) -> None:
     """Any replica goes on where another stopped: the chunk depends on the cursor and the state alone."""
     one, two, steps = pair
     take(one, steps[1])
+    let_go(one)
     take(two, steps[1])
     ask: Callable[[Cursor], bytes] = lambda cursor: fetch(2, 2, cursor)  # noqa: E731
     assert one.read(ask(START), 0) == restored(one).read(ask(START), 0)
@@ -330,6 +347,7 @@ def test_a_transaction_is_refused_as_its_keys_are(pair: Pair) -> None:
     moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
     staying = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 1)
     take(one, steps[1])
+    let_go(one)
     with pytest.raises(NotServed, match="not served by group 1"):
         one.apply(exec_of([], [b"SET", staying, b"new"], [b"SET", moving, b"new"]), 2, 1000)
     with pytest.raises(NotServed, match="not served by group 1"):
@@ -351,6 +369,7 @@ def test_a_watched_key_that_was_away_has_changed(pair: Pair) -> None:
     for step, giver, taker in ((steps[1], one, two), (back, two, one)):
         for machine in (one, two):
             machine.apply(take_configuration(step), index, 1000)
+        let_go(giver, taker.holdings.group)
         while giver.holdings.group in taker.holdings.arrivals:
             chunk = chunk_of(giver, taker)
             assert chunk is not None
@@ -372,7 +391,83 @@ def test_fencing_tokens_go_on_where_they_were(pair: Pair) -> None:
         apply(one, b"DEL", moving)
     assert one.store.last_token == 5
     take(one, steps[1])
+    let_go(one)
     take(two, steps[1])
     carry(one, two)
     apply(two, b"RAFTLINE.LOCK|ACQUIRE", b"ACQUIRE", moving, b"me", b"60000")
     assert two.store.last_token == 6
+
+
+def test_slots_go_in_small_batches_and_are_served_until_then(pair: Pair) -> None:
+    """A batch is released at one entry, the next only when it is there and removed: no slot is unserved for long."""
+    one, two, steps = pair
+    take(one, steps[1])
+    take(two, steps[1])
+    moving = sorted((key for key in KEYS if steps[1].owner(slot_of(key)) == 2), key=slot_of)
+    batches = 0
+    while one.holdings.given:
+        assert one.apply(release(2, 2, 1 << 20, 3), 1, 1000 + batches) == b"+OK\r\n"
+        assert one.apply(release(2, 2, 1 << 20, 3), 1, 1000 + batches) == b"+OUTDATED\r\n"
+        batches += 1
+        released = one.holdings.given[2].released
+        assert sum(slot_of(key) in released for key in KEYS) <= 3
+        for key in moving:
+            served = [machine.holdings.serves(slot_of(key)) for machine in (one, two)]
+            assert served == [slot_of(key) > released[-1], slot_of(key) < released[0]]
+        while (chunk := chunk_of(one, two) if two.holdings.arrivals else None) is not None:
+            two.apply(arrive(chunk), 1, 1000)
+        assert two.read(has_all(2, 1, released[-1]), 0) == b"1"
+        assert two.read(has_all(2, 1, 16383), 0) == (b"1" if not one.holdings.given[2].waiting else b"0")
+        one.apply(drop(2, 2, 1000), 1, 1000)
+    assert batches == -(-len(moving) // 3)
+    assert sorted(two.store.keys(0)) == sorted(moving)
+
+
+def test_a_slot_that_is_larger_than_a_batch_goes_alone(pair: Pair) -> None:
+    """One slot at least is released, however much it holds."""
+    one, _, steps = pair
+    take(one, steps[1])
+    assert one.apply(release(2, 2, 1, 0), 1, 1000) == b"+OK\r\n"
+    first = min(slot_of(key) for key in KEYS if steps[1].owner(slot_of(key)) == 2)
+    assert one.holdings.given[2].released[-1] == first - 1
+    one.apply(drop(2, 2, 1000), 1, 1000)
+    assert one.apply(release(2, 2, 1, 0), 1, 1000) == b"+OK\r\n"
+    assert one.holdings.given[2].released[0] == first
+
+
+def test_every_batch_brings_the_sessions_that_were_used_since_the_one_before(pair: Pair) -> None:
+    """A retry is recognized wherever its slot is by then (G16); who was not heard of since does not travel again."""
+    one, two, steps = pair
+    theirs = Sessions()
+    one.use_sessions(theirs)
+    for session in range(3):
+        theirs.open(session, 500)
+    one.store.time_ms = 1 << 40  # what arrived earlier came from a group whose clock is ahead
+    take(one, steps[1])
+    take(two, steps[1])
+    sent: list[list[int]] = []
+    for batch in range(3):
+        theirs.remember(batch, 7, failed=False, reply=b"", time_ms=1000 * batch + 900)
+        one.apply(release(2, 2, 1 << 20, 4), 1, 1000 * batch + 1000)
+        chunk = chunk_of(one, two)
+        assert chunk is not None
+        assert chunk.cursor.session == 0
+        sent.append([session for session, _ in chunk.sessions])
+        while chunk is not None:
+            two.apply(arrive(chunk), 1, 1000)
+            chunk = chunk_of(one, two)
+        one.apply(drop(2, 2, 1000), 1, 1000)
+    assert sent == [[0, 1, 2], [1], [2]]
+
+
+def test_abandoned_slots_are_released_at_once() -> None:
+    """What goes to nobody is not served any more, and nobody is waited for."""
+    one = ShardMachine(1)
+    take(one, *configurations(Join({1: NODES})))
+    apply(one, b"SET", b"a", b"b")
+    take(one, Configuration(2))
+    with pytest.raises(NotServed):
+        apply(one, b"SET", b"a", b"c")
+    one.apply(drop(2, -1, 1000), 1, 1000)
+    assert one.holdings.is_settled
+    assert one.store.count == 0

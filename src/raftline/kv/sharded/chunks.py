@@ -1,12 +1,15 @@
 """What travels from a group that gave slots to the one that takes them: sessions first, then keys, in bounded chunks.
 
-A cursor names the next thing to send, not a place in memory, so any replica of the giving group can go on where another
-stopped: sessions by their id, keys by slot, CRC32 and name, a large value by its pieces. Keys that expire meanwhile are
-left out; what is sent twice is recognized by its cursor.
+Each batch of released slots goes like that; the sessions are those that were used since the batch before. A cursor
+names the next thing to send, not a place in memory, so any replica of the giving group can go on where another stopped:
+sessions by their id, keys by slot, CRC32 and name, a large value by its pieces. Keys that expire meanwhile are left
+out; what is sent twice is recognized by its cursor.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -17,7 +20,7 @@ from raftline.kv.store import Store
 from raftline.kv.values.value import Value
 from raftline.replica.sessions import Session
 
-__all__ = ["START", "Chunk", "Cursor", "next_chunk", "slot_items"]
+__all__ = ["START", "Chunk", "Cursor", "Giving", "SlotItem", "next_chunk", "slot_items"]
 
 _CHUNK_BYTES = 256 << 10
 _CHUNK_RECORDS = 512
@@ -28,7 +31,8 @@ _SESSION_BYTES = 48
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """What comes next: sessions from `session` on, or if that is None keys from (`slot`, `digest`, `key`) on.
 
-    `piece` says how many records of exactly that key were sent.
+    Sessions go before the batch that begins with `slot`, or behind it. `piece` says how many records of exactly that
+    key were sent.
     """
 
     session: int | None = 0
@@ -58,47 +62,70 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """The fencing token that the giving group gave last: tokens of what arrives go on from there."""
 
 
-def slot_items(store: Store, slot: int) -> list[tuple[bytes, Value, int]]:
-    """Return key, value and deadline (0: none) of every key in a slot that is alive by the log's time."""
+class SlotItem(NamedTuple):
+    """A key in the order in which keys travel."""
+
+    digest: int
+    key: bytes
+    value: Value
+    deadline_ms: int
+    """0: none."""
+
+
+def slot_items(store: Store, slot: int) -> list[SlotItem]:
+    """Return every key in a slot that is alive by the log's time, by CRC32 and name."""
     values, deadlines = store.table(slot)
-    items = [(key, value, deadlines.get(key, 0)) for key, value in values.items()]
-    return [item for item in items if not 0 < item[2] <= store.time_ms]
+    items = [SlotItem(crc32(key), key, value, deadlines.get(key, 0)) for key, value in values.items()]
+    items = [item for item in items if not 0 < item.deadline_ms <= store.time_ms]
+    items.sort(key=_place)
+    return items
 
 
-def next_chunk(
-    number: int,
-    source: GroupId,
-    cursor: Cursor,
-    slots: Sequence[int],
-    store: Store,
-    sessions: Iterable[tuple[int, Session]],
-) -> Chunk:
-    """Return the chunk at `cursor` of the given `slots`, which are sorted."""
+def _place(item: SlotItem) -> tuple[int, bytes]:
+    return item.digest, item.key
+
+
+class Giving(NamedTuple):
+    """What a chunk is cut from."""
+
+    number: int
+    source: GroupId
+    slots: Sequence[int]
+    """Released, in order."""
+    store: Store
+    sessions: Iterable[tuple[int, Session]]
+    """Those that have to be there before the slots are served."""
+    items: Callable[[Store, int], list[SlotItem]] = slot_items
+    """Gives the keys of a slot; several chunks may be cut from one, which does not change any more."""
+
+
+def next_chunk(giving: Giving, cursor: Cursor) -> Chunk | None:
+    """Return the chunk at `cursor`; None if nothing was released there yet."""
+    slots = giving.slots[bisect_left(giving.slots, cursor.slot) :]
+    if not slots:
+        return None
     if cursor.session is not None:
-        return _sessions_chunk(number, source, cursor, store, sessions)
+        return _sessions_chunk(giving, cursor)
+    number, source, store = giving.number, giving.source, giving.store
     records: list[tuple[int, Record]] = []
     finished: list[int] = []
     size = 0
     for slot in slots:
-        if slot < cursor.slot:
-            continue
-        for place, record in _records(store, slot, cursor):
+        for place, record in _records(giving, slot, cursor):
             if records and (size + len(record.value) > _CHUNK_BYTES or len(records) == _CHUNK_RECORDS):
                 return Chunk(number, source, cursor, place, store.time_ms, [], records, finished, store.last_token)
             records.append((slot, record))
             size += len(record.key) + len(record.value)
         finished.append(slot)
-    end = Cursor(session=None, slot=slots[-1] + 1 if slots else 0)
+    end = Cursor(session=0, slot=slots[-1] + 1)
     return Chunk(number, source, cursor, end, store.time_ms, [], records, finished, store.last_token)
 
 
-def _sessions_chunk(
-    number: int, source: GroupId, cursor: Cursor, store: Store, sessions: Iterable[tuple[int, Session]]
-) -> Chunk:
-    """Return sessions in the order of their ids; those that were opened after the slots were given do not matter."""
+def _sessions_chunk(giving: Giving, cursor: Cursor) -> Chunk:
+    """Return sessions in the order of their ids; those that were used after the slots were released do not matter."""
     assert cursor.session is not None, "sessions come first"
     first = cursor.session
-    ordered = sorted((item for item in sessions if item[0] >= first), key=lambda item: item[0])
+    ordered = sorted((item for item in giving.sessions if item[0] >= first), key=lambda item: item[0])
     taken: list[tuple[int, Session]] = []
     size = 0
     for item in islice(ordered, _CHUNK_SESSIONS):
@@ -106,16 +133,17 @@ def _sessions_chunk(
         if taken and size > _CHUNK_BYTES:
             break
         taken.append(item)
-    after = Cursor(session=taken[-1][0] + 1) if len(taken) < len(ordered) else Cursor(session=None)
-    return Chunk(number, source, cursor, after, store.time_ms, taken)
+    following = taken[-1][0] + 1 if len(taken) < len(ordered) else None
+    after = Cursor(session=following, slot=cursor.slot)
+    return Chunk(giving.number, giving.source, cursor, after, giving.store.time_ms, taken)
 
 
-def _records(store: Store, slot: int, cursor: Cursor) -> Iterator[tuple[Cursor, Record]]:
+def _records(giving: Giving, slot: int, cursor: Cursor) -> Iterator[tuple[Cursor, Record]]:
     """Yield each record of a slot from the cursor on, with the cursor that names it."""
+    items = giving.items(giving.store, slot)
     begin = (cursor.digest, cursor.key) if slot == cursor.slot else (0, b"")
-    items = sorted((crc32(key), key, value, deadline_ms) for key, value, deadline_ms in slot_items(store, slot))
-    for digest, key, value, deadline_ms in items:
-        if (digest, key) < begin:
+    for digest, key, value, deadline_ms in islice(items, bisect_left(items, begin, key=_place), None):
+        if 0 < deadline_ms <= giving.store.time_ms:
             continue
         sent = cursor.piece if (slot, digest, key) == (cursor.slot, cursor.digest, cursor.key) else 0
         for piece, record in enumerate(records_of(key, value, deadline_ms)):

@@ -1,8 +1,8 @@
 """Which slots a group serves, which it waits for and which it gave: replicated state, changed by entries alone (G15).
 
-Configurations are taken one by one, in order, each only when nothing of the one before is under way. A slot that is
-given is served up to the entry that takes the configuration, and no further; one that arrives is served from the entry
-with its last record on, whatever else is still to come.
+Configurations are taken one by one, in order, each only when nothing of the one before is under way. Slots that are
+given are released a few at a time: each is served up to the entry that releases it, and no further; one that arrives is
+served from the entry with its last record on, whatever else is still to come. So none goes unserved for long.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ from raftline.kv.snapshot import Record
 from raftline.shards.configuration import EMPTY, Configuration, moves_between
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["Arrival", "Holdings"]
+__all__ = ["Arrival", "Departure", "Holdings"]
 
 
 class Arrival(msgspec.Struct):
@@ -26,6 +26,19 @@ class Arrival(msgspec.Struct):
     cursor: Cursor = START
     pieces: list[tuple[int, Record]] = []
     """Records of a value that is not complete."""
+
+
+class Departure(msgspec.Struct):
+    """What goes to one group, in the order of the slots: what was released goes before what waits."""
+
+    waiting: list[int]
+    """Served here as before, until they are released."""
+    released: list[int] = []
+    """Not served here any more, and kept until they are there."""
+    released_ms: int = 0
+    """The log's time of the last release; 0 before the first."""
+    since_ms: int = 0
+    """That of the release before it: sessions that were not used since are there already."""
 
 
 class Holdings(msgspec.Struct):
@@ -39,8 +52,8 @@ class Holdings(msgspec.Struct):
     configuration: Configuration = EMPTY
     arrivals: dict[GroupId, Arrival] = {}
     """By the group that has them."""
-    given: dict[GroupId, list[int]] = {}
-    """By the group that gets them: what is kept here until it is there."""
+    given: dict[GroupId, Departure] = {}
+    """By the group that gets them."""
 
     @property
     def is_settled(self) -> bool:
@@ -49,8 +62,10 @@ class Holdings(msgspec.Struct):
 
     def serves(self, slot: int) -> bool:
         """Say whether a slot is served here now."""
-        if self.configuration.owner(slot) != self.group:
-            return False
+        owner = self.configuration.owner(slot)
+        if owner != self.group:
+            departure = self.given.get(owner)
+            return departure is not None and _holds(departure.waiting, slot)
         return not any(_holds(arrival.slots, slot) for arrival in self.arrivals.values())
 
     def take(self, configuration: Configuration) -> bool:
@@ -60,7 +75,8 @@ class Holdings(msgspec.Struct):
         for move in moves_between(self.configuration, configuration):
             slots = range(move.low, move.high)
             if move.source == self.group:
-                self.given.setdefault(move.target, []).extend(slots)
+                departure = self.given.setdefault(move.target, Departure([]))
+                (departure.released if move.target == NOBODY else departure.waiting).extend(slots)
             elif move.target == self.group and move.source != NOBODY:
                 self.arrivals.setdefault(move.source, Arrival([])).slots.extend(slots)
         self.configuration = configuration
@@ -90,16 +106,23 @@ class Holdings(msgspec.Struct):
             del self.arrivals[chunk.source]
         return complete
 
-    def has_all_from(self, source: GroupId, number: int) -> bool:
-        """Say whether everything is here that `source` gave to this group in configuration `number`."""
+    def has_all_from(self, source: GroupId, number: int, through: int) -> bool:
+        """Say whether all is here, up to slot `through`, that `source` gave to this group in configuration `number`."""
         if self.configuration.number != number:
             return self.configuration.number > number
-        return source not in self.arrivals
+        return source not in self.arrivals or self.arrivals[source].slots[0] > through
+
+    def on_released(self, target: GroupId, count: int, time_ms: int) -> None:
+        """Stop serving the first `count` of the slots that wait to go to `target`."""
+        departure = self.given[target]
+        departure.released, departure.waiting = departure.waiting[:count], departure.waiting[count:]
+        departure.since_ms, departure.released_ms = departure.released_ms, time_ms
 
     def on_dropped(self, target: GroupId, slots: Iterable[int]) -> None:
-        """Note that given slots are empty."""
-        _remove(self.given[target], slots)
-        if not self.given[target]:
+        """Note that slots which were given are empty."""
+        departure = self.given[target]
+        _remove(departure.released, slots)
+        if not (departure.released or departure.waiting):
             del self.given[target]
 
 

@@ -6,6 +6,7 @@ under the same number (G16, G19). Slots arrive and leave by entries that the gro
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -15,22 +16,24 @@ from raftline.kv.commands.lookup import TICK_NAME, find_logged
 from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.machine import KvMachine
 from raftline.kv.restore import value_of
-from raftline.kv.sharded.chunks import Chunk, Cursor, next_chunk, slot_items
+from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, SlotItem, next_chunk, slot_items
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
 from raftline.kv.snapshot import Record
+from raftline.kv.store import Store
 from raftline.kv.values.container import Container
 from raftline.replica.sessions import Sessions
 from raftline.shards.configuration import Configuration
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["ShardMachine", "arrive", "decode_chunk", "drop", "fetch", "has_all", "take_configuration"]
+__all__ = ["ShardMachine", "arrive", "decode_chunk", "drop", "fetch", "has_all", "release", "take_configuration"]
 
 _FORMAT = 1
 _TAKE = b"RAFTLINE.SHARD.TAKE"
 _ARRIVE = b"RAFTLINE.SHARD.ARRIVE"
+_RELEASE = b"RAFTLINE.SHARD.RELEASE"
 _DROP = b"RAFTLINE.SHARD.DROP"
-_OWN = frozenset((_TAKE, _ARRIVE, _DROP))
+_OWN = frozenset((_TAKE, _ARRIVE, _RELEASE, _DROP))
 _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
 _DONE = b"+OK\r\n"
@@ -66,8 +69,17 @@ def arrive(chunk: Chunk) -> bytes:
     return _encode([_ARRIVE, _encode(chunk)])
 
 
+def release(number: int, target: GroupId, bytes_max: int, keys_max: int) -> bytes:
+    """Return the command from which on the next slots are not served that `target` gets in configuration `number`.
+
+    As many as hold `bytes_max` of keys and values, or `keys_max` keys, but one at least; none while others are under
+    way.
+    """
+    return _encode([_RELEASE, b"%d" % number, b"%d" % target, b"%d" % bytes_max, b"%d" % keys_max])
+
+
 def drop(number: int, target: GroupId, keys_max: int) -> bytes:
-    """Return the command that removes up to `keys_max` keys of what `target` got in configuration `number`."""
+    """Return the command that removes up to `keys_max` released keys, which `target` has, of configuration `number`."""
     return _encode([_DROP, b"%d" % number, b"%d" % target, b"%d" % keys_max])
 
 
@@ -76,9 +88,12 @@ def fetch(number: int, target: GroupId, cursor: Cursor) -> bytes:
     return _encode([_FETCH, b"%d" % number, b"%d" % target, _encode(cursor)])
 
 
-def has_all(number: int, source: GroupId) -> bytes:
-    """Return the question whether all that `source` gave in configuration `number` has arrived: 1 or 0."""
-    return _encode([_HAS_ALL, b"%d" % number, b"%d" % source])
+def has_all(number: int, source: GroupId, through: int) -> bytes:
+    """Return the question whether all has arrived that `source` gave in configuration `number`: 1 or 0.
+
+    All up to and with slot `through`, that is.
+    """
+    return _encode([_HAS_ALL, b"%d" % number, b"%d" % source, b"%d" % through])
 
 
 class ShardMachine(KvMachine):
@@ -90,6 +105,7 @@ class ShardMachine(KvMachine):
         self._sessions = Sessions()
         self._restored: _Header | None = None
         self._pieces_left = 0
+        self._ordered: tuple[tuple[int, int], list[SlotItem]] | None = None
 
     def use_sessions(self, sessions: Sessions) -> None:
         """Remember the group's sessions: they travel with slots."""
@@ -104,16 +120,18 @@ class ShardMachine(KvMachine):
             return super().apply(command, index, time_ms)
         if name in _OWN:
             self.store.begin(index, time_ms)
-            return self._change_holdings(name, args)
+            return self._change_holdings(name, args, time_ms)
         if name != TICK_NAME:
             self._check(args)
         return super().apply(command, index, time_ms)
 
-    def _change_holdings(self, name: bytes, args: list[bytes]) -> bytes:
+    def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
             return _DONE if self.holdings.take(_decode_configuration(args[1])) else _OUTDATED
         if name == _ARRIVE:
             return self._arrive(args[1])
+        if name == _RELEASE:
+            return self._release(*map(int, args[1:]), time_ms=time_ms)
         return self._drop(int(args[1]), int(args[2]), int(args[3]))
 
     def read(self, query: bytes, time_ms: int) -> bytes:
@@ -122,7 +140,7 @@ class ShardMachine(KvMachine):
         if args[0] == _FETCH:
             return _encode(self._next_chunk(int(args[1]), int(args[2]), _decode_cursor(args[3])))
         if args[0] == _HAS_ALL:
-            return b"%d" % self.holdings.has_all_from(int(args[2]), int(args[1]))
+            return b"%d" % self.holdings.has_all_from(int(args[2]), int(args[1]), int(args[3]))
         self._check(args)
         return super().read(query, time_ms)
 
@@ -156,28 +174,61 @@ class ShardMachine(KvMachine):
                 store.expire_at(first.key, first.deadline_ms)
         return _DONE
 
+    def _release(self, number: int, target: GroupId, bytes_max: int, keys_max: int, *, time_ms: int) -> bytes:
+        """Release slots; `time_ms` is the time that sessions go by, which that of the keys may be ahead of."""
+        departure = self.holdings.given.get(target)
+        if departure is None or number != self.holdings.configuration.number:
+            return _OUTDATED
+        if departure.released or not departure.waiting:
+            return _OUTDATED
+        count = 0
+        for slot in departure.waiting:
+            values, _ = self.store.table(slot)
+            keys_max -= len(values)
+            if keys_max >= 0:
+                bytes_max -= sum(len(key) + len(value) for key, value in values.items())
+            if count and (bytes_max < 0 or keys_max < 0):
+                break
+            count += 1
+        self.holdings.on_released(target, count, time_ms)
+        return _DONE
+
     def _drop(self, number: int, target: GroupId, keys_max: int) -> bytes:
-        given = self.holdings.given.get(target)
-        if given is None or number != self.holdings.configuration.number:
+        departure = self.holdings.given.get(target)
+        if departure is None or number != self.holdings.configuration.number:
             return _OUTDATED
         empty: list[int] = []
-        for slot in given:
-            keys = [key for key, _, _ in slot_items(self.store, slot)]
-            for key in keys[:keys_max]:
+        for slot in departure.released:
+            values, _ = self.store.table(slot)
+            keys = list(islice(values, keys_max))
+            for key in keys:
                 self.store.delete(key)
-            if len(keys) > keys_max:
-                break
             keys_max -= len(keys)
+            if self.store.table(slot)[0]:
+                break
             empty.append(slot)
         self.holdings.on_dropped(target, empty)
+        self._ordered = None
         return _DONE
 
     def _next_chunk(self, number: int, target: GroupId, cursor: Cursor) -> Chunk | None:
         holdings = self.holdings
-        given = holdings.given.get(target)
-        if number != holdings.configuration.number or target == NOBODY or not given:
+        departure = holdings.given.get(target)
+        if number != holdings.configuration.number or target == NOBODY or departure is None:
             return None
-        return next_chunk(number, holdings.group, cursor, given, self.store, self._sessions.dump())
+        since_ms = departure.since_ms
+        sessions = (item for item in self._sessions.dump() if item[1].used_ms >= since_ms)
+        return next_chunk(Giving(number, holdings.group, departure.released, self.store, sessions, self._items), cursor)
+
+    def _items(self, store: Store, slot: int) -> list[SlotItem]:
+        """Return the keys of a released slot, in order; those of the last one are kept, as the next chunk needs them.
+
+        They are those of a moment after the release, so nothing but time can have changed them.
+        """
+        of = (self.holdings.configuration.number, slot)
+        if self._ordered is None or self._ordered[0] != of:
+            self._ordered = of, slot_items(store, slot)
+        return self._ordered[1]
 
     # Snapshots.
 
@@ -222,6 +273,7 @@ class ShardMachine(KvMachine):
             raise StorageError("a shard's snapshot is not complete")
         super().restore_end()
         self.holdings = self._restored.holdings
+        self._ordered = None
         self._restored = None
 
 

@@ -1,8 +1,8 @@
 """What the leader of a group does so that slots move: everything it decides becomes an entry of its own group's log.
 
-It asks the controller for the next configuration, other groups for what they gave and whether they have what this one
-gave, and proposes. It may stop anywhere, or run on two nodes at once: entries that come twice or too late change
-nothing, and the next leader goes on from the group's state. No group waits for another inside its applier (G18).
+It asks the controller for the next configuration, other groups for what they released and whether they have what this
+one released, and proposes. It may stop anywhere, or run on two nodes at once: entries that come twice or too late
+change nothing, and the next leader goes on from the group's state. No group waits for another inside its applier (G18).
 """
 
 import asyncio
@@ -12,17 +12,33 @@ import structlog
 
 from raftline.core.ids import GroupId
 from raftline.errors import RaftlineError
-from raftline.kv.sharded.machine import ShardMachine, arrive, decode_chunk, drop, fetch, has_all, take_configuration
+from raftline.kv.sharded.machine import (
+    ShardMachine,
+    arrive,
+    decode_chunk,
+    drop,
+    fetch,
+    has_all,
+    release,
+    take_configuration,
+)
 from raftline.shards.configuration import Configuration
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["Directory", "GroupNode", "Mover"]
+__all__ = ["DEFAULT_BYTES_PER_SECOND", "Directory", "GroupNode", "Mover", "Pace"]
 
 _log = structlog.get_logger("raftline.shards")
 
+DEFAULT_BYTES_PER_SECOND = 64 << 20
 _LOOK_S = 0.1
-"""How often a settled group asks for the next configuration, and one that waits asks again."""
+"""How often a settled group asks for the next configuration."""
+_WAIT_S = 0.01
+"""How soon one that waits for another asks again; each time in vain it waits twice as long, up to `_LOOK_S`."""
 _DROPPED_KEYS = 2000
+_BATCH_BYTES = 1 << 20
+_BATCH_KEYS = 2000
+_BATCH_S = 0.05
+"""A batch is made no larger than what may arrive in this time: while it travels, nobody serves it."""
 
 
 class Directory(Protocol):
@@ -46,24 +62,52 @@ class GroupNode(Protocol):
         """Replicate a command and return its result."""
 
 
+class Pace:
+    """Bounds how many bytes arrive in a second; what all movers of a node share."""
+
+    def __init__(self, bytes_per_second: int) -> None:
+        self.bytes_per_second = bytes_per_second
+        self._free_at_s = 0.0
+
+    @property
+    def batch_bytes(self) -> int:
+        """Return how much is to be on its way, and so not served, at a time: what arrives within a moment."""
+        return min(_BATCH_BYTES, max(1, int(self.bytes_per_second * _BATCH_S)))
+
+    async def take(self, count_bytes: int) -> None:
+        """Wait until `count_bytes` may come."""
+        loop = asyncio.get_running_loop()
+        begin_s = max(loop.time(), self._free_at_s)
+        self._free_at_s = begin_s + count_bytes / self.bytes_per_second
+        if begin_s > loop.time():
+            await asyncio.sleep(begin_s - loop.time())
+
+
 class Mover:
     """One node's; it works while that node leads the group."""
 
-    def __init__(self, node: GroupNode, machine: ShardMachine, directory: Directory) -> None:
+    def __init__(
+        self, node: GroupNode, machine: ShardMachine, directory: Directory, *, pace: Pace | None = None
+    ) -> None:
         self._node = node
         self._machine = machine
         self._directory = directory
+        self._pace = pace or Pace(DEFAULT_BYTES_PER_SECOND)
 
     async def run(self) -> None:
         """Go on until cancelled."""
+        wait_s = _LOOK_S
         while True:
             try:
                 moved = self._node.is_leader and await self._step()
             except (RaftlineError, OSError) as error:
                 _log.debug("a step of moving slots failed", group=self._machine.holdings.group, error=str(error))
                 moved = False
-            if not moved:
-                await asyncio.sleep(_LOOK_S)
+            if moved:
+                wait_s = _WAIT_S
+                continue
+            await asyncio.sleep(_LOOK_S if self._machine.holdings.is_settled else wait_s)
+            wait_s = min(2 * wait_s, _LOOK_S)
 
     async def _step(self) -> bool:
         """Do what can be done now; return whether it is worth while to go on at once."""
@@ -73,7 +117,7 @@ class Mover:
         sources, targets = list(holdings.arrivals), list(holdings.given)
         outcomes = await asyncio.gather(
             *(self._fetch(source) for source in sources),
-            *(self._drop(target) for target in targets),
+            *(self._give(target) for target in targets),
             return_exceptions=True,
         )
         for outcome in outcomes:
@@ -92,18 +136,31 @@ class Mover:
     async def _fetch(self, source: GroupId) -> bool:
         """Get the next chunk of what another group gave, and enter it."""
         holdings = self._machine.holdings
-        question = fetch(holdings.configuration.number, holdings.group, holdings.arrivals[source].cursor)
-        chunk = decode_chunk(await self._directory.ask(source, question))
+        arrival = holdings.arrivals.get(source)
+        if arrival is None:
+            return False  # it is complete since the step was begun
+        question = fetch(holdings.configuration.number, holdings.group, arrival.cursor)
+        answer = await self._directory.ask(source, question)
+        chunk = decode_chunk(answer)
         if chunk is None:
-            return False  # it has not come so far
+            return False  # nothing more has been released so far
+        await self._pace.take(len(answer))
         await self._node.propose(arrive(chunk))
         return True
 
-    async def _drop(self, target: GroupId) -> bool:
-        """Remove some of what was given, once it is there."""
+    async def _give(self, target: GroupId) -> bool:
+        """Release some slots, or remove those that are there, and release more."""
         holdings = self._machine.holdings
-        number = holdings.configuration.number
-        if target != NOBODY and await self._directory.ask(target, has_all(number, holdings.group)) != b"1":
+        number, departure = holdings.configuration.number, holdings.given.get(target)
+        if departure is None:
             return False
-        await self._node.propose(drop(number, target, _DROPPED_KEYS))
+        if departure.released:
+            through = departure.released[-1]
+            if target != NOBODY and await self._directory.ask(target, has_all(number, holdings.group, through)) != b"1":
+                return False
+            await self._node.propose(drop(number, target, _DROPPED_KEYS))
+            departure = holdings.given.get(target)
+            if departure is None or departure.released or not departure.waiting:
+                return True
+        await self._node.propose(release(number, target, self._pace.batch_bytes, _BATCH_KEYS))
         return True
