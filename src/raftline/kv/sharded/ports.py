@@ -105,6 +105,13 @@ class Groups(Protocol):
     def remote(self, group: GroupId) -> RemoteGroup:
         """Return a way to a group that is not hosted; where it is looked for follows the configuration."""
 
+    def serving(self, slot: int) -> GroupId:
+        """Return who serves a slot now, as far as is known here; `NOBODY` if no configuration gives it to anybody.
+
+        A hosted group that serves it; else whoever had it before a configuration that has not been carried out here;
+        else its owner in the newest one.
+        """
+
     def leader_of(self, group: GroupId) -> NodeId | None:
         """Return who leads a group as far as is known here; of one that is not hosted, who should: the first node."""
 
