@@ -53,7 +53,8 @@ if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, 
     from raftline.client.errors import CommandFailed, LockLost, LockNotAcquired, ReplyLost, SessionLost, Unavailable
     from raftline.client.lock import RaftlineLock
     from raftline.client.sync import Client
-    from raftline.runtime.config import NodeConfig
+    from raftline.runtime.config import GroupConfig, NodeConfig
+    from raftline.runtime.group import Group
     from raftline.runtime.node import Node
     from raftline.runtime.status import MemberStatus, SessionStatus, Status
     from raftline.transport.tls import TlsFiles
@@ -71,6 +72,8 @@ __all__ = [
     "CorruptLog",
     "DirectoryInUse",
     "Diverged",
+    "Group",
+    "GroupConfig",
     "LockLost",
     "LockNotAcquired",
     "MemberStatus",
@@ -114,6 +117,8 @@ _LATE = {
     "AsyncRaftlineLock": "client.async_lock",
     "Client": "client.sync",
     "CommandFailed": "client.errors",
+    "Group": "runtime.group",
+    "GroupConfig": "runtime.config",
     "LockLost": "client.errors",
     "LockNotAcquired": "client.errors",
     "MemberStatus": "runtime.status",

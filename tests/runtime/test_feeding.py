@@ -74,7 +74,7 @@ def test_a_restart_keeps_to_the_bound_once_the_log_is_applied(make_cluster: Any)
             await cluster.start()
             node = await cluster.leader()
             log = node._group.replica.core.state.log
-            assert node._wal.recovered == {}
+            assert node._host.wal.recovered == {}
             await cluster.until(lambda: log.memory_bytes <= BOUND)
             assert log.size_bytes > ENTRIES * len(VALUE)
 

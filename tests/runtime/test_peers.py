@@ -8,7 +8,7 @@ from raftline.core.messages import Directory
 from raftline.core.pending import Departure
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState
-from raftline.runtime.peers import Peers
+from raftline.runtime.peers import AddressBook, Peers
 
 A2, A3, A4 = (f"127.0.0.{number}:7000@17000" for number in (2, 3, 4))
 MEMBERS = {"n1": "127.0.0.1:7000@17000", "n2": A2, "n3": A3}
@@ -20,7 +20,7 @@ class _Bench:
         self.state: RaftState = core.state
         self.told: list[dict[str, str]] = []
         transport: Any = self
-        self.peers = Peers(core.state, transport)
+        self.peers = Peers(0, core.state, AddressBook(transport))
 
     def set_peers(self, addresses: dict[str, str]) -> None:
         self.told.append(addresses)

@@ -3,11 +3,11 @@
 import msgspec
 
 from raftline.core.config import CoreConfig
-from raftline.core.ids import NodeId
+from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ConfigError
 from raftline.transport.tls import TlsFiles
 
-__all__ = ["NodeConfig"]
+__all__ = ["GroupConfig", "NodeConfig"]
 
 _LEAST = {
     "pending_max": 1,
@@ -90,4 +90,36 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
         self.core.check()
+        return self
+
+
+class GroupConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One more group of a node; everything else is as the node has it.
+
+    `members` maps every first voter's id to `host:port@busport`; empty: the replica waits until it is added. They count
+    only while the log holds nothing of the group.
+    """
+
+    group: GroupId
+    """The same on every node; 1 or more, 0 is the node's own first group."""
+    members: dict[NodeId, str]
+    name: str = ""
+    """What people call it on this node; empty: the number."""
+    prefers: NodeId | None = None
+    """Who should lead as long as nobody says otherwise, the same on every node: its first priority is 1."""
+
+    @property
+    def called(self) -> str:
+        """Return what people call it."""
+        return self.name or str(self.group)
+
+    def check(self, node_id: NodeId) -> "GroupConfig":
+        """Return self, or raise `ConfigError` naming what cannot work on node `node_id`."""
+        if self.group < 1:
+            raise ConfigError(f"a group's number must be 1 or more, not {self.group}: 0 is the node's first group")
+        if self.members and node_id not in self.members:
+            known = ", ".join(sorted(self.members))
+            raise ConfigError(f"node {node_id!r} is not among the members of group {self.group} ({known})")
+        if self.prefers is not None and self.prefers not in self.members:
+            raise ConfigError(f"group {self.group} prefers {self.prefers!r}, who is not among its members")
         return self

@@ -16,15 +16,14 @@ from raftline.core.state import Role
 from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.compaction import Compaction
-from raftline.runtime.config import NodeConfig
 from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
+from raftline.runtime.host import Host
 from raftline.runtime.lost_majority import LostMajority
 from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
-from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
 from raftline.runtime.role_log import RoleLog
@@ -32,7 +31,6 @@ from raftline.runtime.snapshotting import Snapshotting
 from raftline.runtime.stages import Stages
 from raftline.runtime.strangers import Strangers
 from raftline.transport.codec import Stranger
-from raftline.wal.wal import Wal
 
 __all__ = ["GroupLoop"]
 
@@ -49,40 +47,25 @@ class GroupLoop:
     Invariants: `_turn` runs at most once per loop iteration and never nested; no request is answered twice or never.
     """
 
-    def __init__(
-        self,
-        group: GroupId,
-        config: NodeConfig,
-        replica: Replica,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        clock: Clock,
-        transport: Transport,
-        wal: Wal,
-        log_disk: DiskThread,
-        snapshot_disk: DiskThread,
-        origin: int,
-        stages: Stages,
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, group: GroupId, host: Host, replica: Replica, *, origin: int, stages: Stages) -> None:
+        config, wal, log_disk, snapshot_disk = host.config, host.wal, host.log_disk, host.snapshot_disk
+        loop = host.loop
         self._group = group
+        self.host = host
         self._config = config
         self._request_timeout_s = config.request_timeout_s
         self.replica = replica
         self._core = replica.core
         self._loop = loop
-        self._clock = clock
-        self._transport = transport
-        self._wal = wal
-        self._log_disk = log_disk
-        self._on_failure = on_failure
+        self._clock = host.clock
+        self._transport = host.transport
         self._messages: deque[tuple[NodeId, Message]] = deque()
         self._events: deque[Event] = deque()
         self._proposals: deque[Proposal] = deque()
         self._held: list[Proposal] = []
-        self._reading = Reading(replica, clock.wall_ms)
-        self._peers = Peers(replica.core.state, transport)
-        self.strangers = Strangers(group, replica.core.state, transport)
+        self._reading = Reading(replica, host.clock.wall_ms)
+        self._peers = Peers(group, replica.core.state, host.addresses)
+        self.strangers = Strangers(group, replica.core.state, host.transport)
         self.lost_majority = LostMajority(replica.core.state)
         self._deadlines = Deadlines(config.pending_max, config.pending_bytes_max)
         self._controls = Controls(replica, self._held.append)
@@ -117,6 +100,11 @@ class GroupLoop:
         )
 
     # What others may call.
+
+    @property
+    def group_id(self) -> GroupId:
+        """Return whose replica this is."""
+        return self._group
 
     def on_message(self, sender: NodeId, message: Message) -> None:
         """Take a peer's message in."""
@@ -188,7 +176,7 @@ class GroupLoop:
         """Stop for good: the disk, the state machine or Raft itself can no longer be relied on."""
         if not self._stopped:
             self.stop(Stopped(f"this node stopped: {error}"))
-            self._on_failure(error)
+            self.host.on_failure(error)
 
     @property
     def pending_count(self) -> int:

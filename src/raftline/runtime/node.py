@@ -6,46 +6,32 @@ the group; `propose`, `read` and `status` are the library, `submit` and `submit_
 
 import asyncio
 import random
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Self
 
 import msgspec
 import structlog
 
-from raftline.core.changes import AddLearner, MembershipChange, Move, Replace
 from raftline.core.ids import GroupId, NodeId
-from raftline.core.membership import Membership
 from raftline.core.messages import Message
-from raftline.core.raft import Raft
 from raftline.core.state import RandomSource
-from raftline.errors import ApplyError, ConfigError, Stopped, TooNew
-from raftline.replica.commands import (
-    ID_END,
-    change_membership,
-    close_session,
-    open_session,
-    plain,
-    transfer_leadership,
-    wrapped,
-)
-from raftline.replica.replica import Replica
+from raftline.errors import ConfigError, Stopped
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
-from raftline.runtime.backup import Backup, open_backup
 from raftline.runtime.clock import SystemClock
-from raftline.runtime.config import NodeConfig
+from raftline.runtime.config import GroupConfig, NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
 from raftline.runtime.freeing import free_slowly
+from raftline.runtime.group import Group
 from raftline.runtime.group_loop import GroupLoop
-from raftline.runtime.measurements import Measurements, measure
-from raftline.runtime.members import change_under_way, members_of, misplaced, role_of
+from raftline.runtime.handle import GroupHandle
+from raftline.runtime.host import Host
+from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
-from raftline.runtime.requests import Consistency, check_promise
 from raftline.runtime.stages import Stages
-from raftline.runtime.status import MemberStatus, SessionStatus, Status
 from raftline.runtime.timed_files import TimedFiles
-from raftline.transport.address import Address, parse_address
+from raftline.transport.address import parse_address
 from raftline.transport.codec import Stranger
 from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
@@ -55,9 +41,7 @@ from raftline.wal.wal import Wal
 __all__ = ["Node", "Ports"]
 
 _log = structlog.get_logger("raftline.node")
-_GROUP: GroupId = 0
-_DRAWN_END = 1 << 53
-"""As many as a random number between 0 and 1 can tell apart, and as every client's numbers can hold."""
+_FIRST: GroupId = 0
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -92,25 +76,31 @@ class Ports(msgspec.Struct, kw_only=True):
         )
 
 
-class Node:
-    """One member of a replicated group; use it as an async context manager, inside one event loop.
+class Node(GroupHandle):
+    """One node, a member of one replicated group or of many; use it as an async context manager, inside one event loop.
 
-    Raises on entry: `ConfigError` for settings that cannot work, `DirectoryInUse`, `CorruptLog` or another
-    `StorageError` if the data directory cannot be used, `OSError` if the peer port is taken.
+    What a group is asked is asked of the first one here, whose number is 0; `add_group` hosts more of them, each with
+    a state machine, a log and a leader of its own, over the same data directory and connections. Raises on entry:
+    `ConfigError` for settings that cannot work, `DirectoryInUse`, `CorruptLog` or another `StorageError` if the data
+    directory cannot be used, `OSError` if the peer port is taken.
     """
 
     def __init__(self, config: NodeConfig, machine: StateMachine, *, ports: Ports | None = None) -> None:
         self.config = config.check()
         self.machine = machine
+        self.unhosted_messages = 0
+        """Messages that came for groups which this node does not host."""
         self._ports = ports or Ports.real(config)
         self._stages = Stages(self._ports.clock.monotonic_s)
         self._group: GroupLoop | None = None
-        self._wal: Wal | None = None
+        self._lease_reads = config.core.lease_reads
+        self._groups: dict[GroupId, Group] = {}
+        self._drivers: dict[GroupId, GroupLoop] = {}
+        self._hosting: dict[GroupId, asyncio.Lock] = {}
+        self._host: Host | None = None
         self._disks: list[DiskThread] = []
         self._failed: asyncio.Future[BaseException] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
-        self._is_joined = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -125,52 +115,45 @@ class Node:
         """Recover from the data directory, then join the group; returns when requests are taken."""
         loop = asyncio.get_running_loop()
         config = self.config
-        self._loop = loop
         self._failed = loop.create_future()
         log_disk = self._ports.make_disk(f"raftline-log-{config.node_id}", loop)
         self._disks.append(log_disk)
         try:
-            self._wal = await run_on_disk(log_disk, self._open_wal)
+            wal = await run_on_disk(log_disk, self._open_wal)
             snapshot_disk = self._ports.make_disk(f"raftline-snapshot-{config.node_id}", loop)
             self._disks.append(snapshot_disk)
-            self._group = self._make_group(self._wal, loop, log_disk, snapshot_disk)
-            snapshot = self._group.replica.core.state.snapshot
-            if snapshot.index:
-                restored: asyncio.Future[None] = loop.create_future()
-                self._group.replica.restoring = snapshot
-                self._group.snapshotting.restore_at_once(snapshot, lambda: restored.set_result(None))
-                outcomes: list[asyncio.Future[Any]] = [restored, self._failed]
-                await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
-                if self._failed.done():
-                    raise self._failed.result()  # noqa: TRY301  the failure was seen in a callback
+            self._host = self._make_host(loop, wal, log_disk, snapshot_disk)
+            first = GroupConfig(group=_FIRST, members=config.members)
+            group = Group(first, self.machine, self._host, self._stages)
+            self._groups[_FIRST] = group
+            self._group = group.driver
+            await group.restore(self._failed)
             await self._ports.transport.start(self._on_message, self._on_stranger)
         except BaseException:
             await self.stop()
             raise
-        self._group.start()
-        self._is_joined = True
+        self._begin(group)
 
     async def stop(self) -> None:
         """Hand over, answer whoever waits, finish what is being written, and close files and connections."""
         await self.drain()
         self._stopping = True
-        if self._group is not None:
-            self._group.stop(Stopped("this node stops"))
+        for group in self._groups.values():
+            group.driver.stop(Stopped("this node stops"))
         await self._ports.transport.stop()
         disks, self._disks = self._disks, []
-        wal, self._wal = self._wal, None
-        if disks and wal is not None:
-            await run_on_disk(disks[0], wal.close)
+        if disks and self._host is not None:
+            await run_on_disk(disks[0], self._host.wal.close)
         for disk in disks:
             disk.close()
 
     async def drain(self) -> None:
-        """Give the leadership away and wait until everybody who waits here has an answer; for a clean stop.
+        """Give every leadership away and wait until everybody who waits here has an answer; for a clean stop.
 
         The node goes on as a follower. Returns after `drain_s_max` at the latest, or as soon as nothing can come.
         """
-        if self._group is not None and self._is_joined and self.config.drain_s_max > 0:
-            await self._group.drain(self.config.drain_s_max)
+        if self._drivers and self.config.drain_s_max > 0:
+            await asyncio.gather(*(driver.drain(self.config.drain_s_max) for driver in self._drivers.values()))
 
     @property
     def failure(self) -> BaseException | None:
@@ -182,219 +165,72 @@ class Node:
         assert self._failed is not None, "the node was started"
         return await asyncio.shield(self._failed)
 
-    async def propose(
-        self, command: bytes, *, session: int | None = None, sequence: int = 0, version: int = 1
-    ) -> bytes:
-        """Replicate `command` and return what the state machine's `apply` returned for it.
-
-        With `session` (from `open_session`) and a `sequence` that a retry repeats, it is carried out once however
-        often it is proposed. `version` is the `StateMachine.version` that a member needs to understand it; `TooNew` is
-        raised while `command_version` is below. Raises `NotLeader`, `ProposalLost`, `Overloaded`, `Timeout` or
-        `Stopped`, whose `may_take_effect` says whether it can still be applied; `ApplyError` if `apply` raised, or in
-        a session `SessionClosed`, `OutdatedSequence` or `ReplyForgotten`; `ConfigError` for a `sequence` below 1.
-        """
-        if version > self.command_version:
-            raise TooNew(
-                f"a command of version {version}: the members all know those up to {self.command_version} only; "
-                f"upgrade the others first"
-            )
-        return await self._propose(wrapped(command, session, sequence))
+    # Groups.
 
     @property
-    def command_version(self) -> int:
-        """Return the newest version of commands that may be proposed: every member's state machine knows it."""
-        return self._running().replica.version.in_force
+    def groups(self) -> Mapping[GroupId, Group]:
+        """Return the groups that are hosted here, the first one included, by their numbers; it is kept up to date."""
+        return MappingProxyType(self._groups)
 
-    async def open_session(self, session: int | None = None) -> int:
-        """Open a session for exactly-once proposals and return its id (§8).
+    @property
+    def recovered_groups(self) -> tuple[GroupId, ...]:
+        """Return the groups that the log holds and that nobody added or removed since the start."""
+        return () if self._host is None else tuple(sorted(self._host.wal.recovered))
 
-        `session` opens one by the id that another group gave, if it is not open here: for clients of several groups.
-        Whoever knows the id can use the session, and hear its last reply: it is drawn so that nobody guesses it.
+    def group(self, name: str | GroupId) -> Group:
+        """Return a hosted group by its name or number; raises `ConfigError` if it is not hosted here."""
+        for group in self._groups.values():
+            if name in (group.group, group.name):
+                return group
+        known = ", ".join(sorted(group.name for group in self._groups.values()))
+        raise ConfigError(f"group {name!r} is not hosted by {self.config.node_id}, only {known}: add it first")
+
+    async def add_group(self, config: GroupConfig, machine: StateMachine) -> Group:
+        """Host a group: recover it if the log holds it, else begin with nothing; returns when requests are taken.
+
+        If it is hosted already, it is returned as it is, and `machine` is not used. Raises `ConfigError` for settings
+        that cannot work or a name that another group has, `StorageError`, and `Stopped` if the node stops meanwhile.
         """
-        drawn = 1 + int(self._ports.random.random() * _DRAWN_END)
-        return int(await self._propose(open_session(drawn if session is None else session)))
-
-    async def close_session(self, session: int) -> bool:
-        """Close a session; return whether it was open. Raises what `propose` raises."""
-        if not 0 <= session < ID_END:
-            return False
-        return await self._propose(close_session(session)) == b"1"
-
-    async def find_session(self, session: int) -> SessionStatus | None:
-        """Return what is known of a session, at least as new as this call; None if it is not open.
-
-        Raises `Timeout` if no leader could be confirmed in time, and `Stopped`.
-        """
-        replica = self._running().replica
-        readable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.submit_read(lambda error: _settle(readable, error))
-        await readable
-        found = replica.sessions.find(session)
-        return None if found is None else SessionStatus.of(session, found, replica.time_ms)
-
-    async def read(
-        self, query: bytes, *, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0
-    ) -> bytes:
-        """Return the state machine's answer to `query` without writing to the log (§8).
-
-        `consistency` says what it has to see: "linearizable" everything acknowledged before the call; "lease" the same
-        without a round of messages, as long as clocks keep within `CoreConfig.clock_drift_max`; "bounded" everything
-        acknowledged more than `staleness_s_max` before, which must be given; "stale" whatever is here.
-        Raises `Timeout` if no leader could be confirmed in time, `TooStale` if the bound cannot be kept, `ConfigError`
-        without a bound or for a lease that `CoreConfig.lease_reads` does not allow, `ApplyError` if `read` raised.
-        """
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def done(error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-                return
+        config.check(self.config.node_id)
+        async with self._alone(config.group) as host:
+            known = self._groups.get(config.group)
+            if known is not None:
+                return known
+            if any(other.name == config.called for other in self._groups.values()):
+                raise ConfigError(f"another group is called {config.called!r}: give group {config.group} another name")
+            group = Group(config, machine, host, Stages(host.clock.monotonic_s, shared=self._stages))
+            assert self._failed is not None, "started"
+            self._groups[config.group] = group
             try:
-                future.set_result(self.machine.read(query, self._ports.clock.wall_ms()))
-            except ApplyError as raised:
-                future.set_exception(raised)
-            except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
-                future.set_exception(ApplyError(f"{type(raised).__name__}: {raised}"))
+                await group.restore(self._failed)
+                if self._stopping:
+                    raise Stopped("this node stops")  # noqa: TRY301  as if the restore had raised it
+            except BaseException:
+                del self._groups[config.group]
+                group.give_back(Stopped("this node stops"))
+                raise
+            self._begin(group)
+            return group
 
-        self.submit_read(done, consistency, staleness_s_max)
-        return await future
+    async def remove_group(self, group: GroupId) -> None:
+        """Host a group no longer; whoever waits for it is answered. Nothing happens if there is no such group."""
+        if group == _FIRST:
+            raise ConfigError("the first group of a node cannot be removed: stop the node")
+        async with self._alone(group):
+            self._drivers.pop(group, None)
+            hosted = self._groups.pop(group, None)
+            if hosted is not None:
+                hosted.end(Stopped(f"group {hosted.name} was removed from this node"))
 
-    async def change_membership(self, change: MembershipChange) -> None:
-        """Change who belongs to the group, asked on any node; returns once the change is committed (§6).
-
-        A learner to be promoted is a learner then, and votes by itself later: `members` shows it. Raises
-        `ChangeRefused` with the leader's reason, `ConfigError` for an address that cannot be used, and what `propose`
-        raises; after `Timeout` and `Stopped` the change may still go on.
-        """
-        await self._propose(change_membership(_checked(change, self.members())))
-
-    async def transfer_leadership(self, to: NodeId | None = None) -> NodeId | None:
-        """Let `to`, or whoever is best, lead from now on, asked on any node; return who leads as far as known here.
-
-        Raises `ChangeRefused` if it is no voter, lags or did not take over in time, and what `propose` raises.
-        """
-        await self._propose(transfer_leadership(to))
-        return self._running().replica.core.leader
-
-    def members(self) -> tuple[MemberStatus, ...]:
-        """Return the members as this node knows them: the membership in force in its log, committed or not."""
-        return members_of(self._running().replica.core, self._now())
-
-    async def open_backup(self) -> Backup:
-        """Return a backup of this moment, which holds everything acknowledged before the call; to be closed.
-
-        Raises `Timeout` if no leader could be confirmed in time, `Stopped`, and `StorageError`.
-        """
-        group = self._running()
-        assert self._wal is not None, "the node was started"
-        return await open_backup(
-            group.submit_read,
-            group.snapshotting,
-            self._wal.snapshots,
-            self._disks[-1],
-            group=_GROUP,
-            cluster_id=self.config.cluster_id,
-            node_id=self.config.node_id,
-            time_ms=self._ports.clock.wall_ms(),
-        )
-
-    def submit(
-        self,
-        command: bytes,
-        done: Callable[[bytes | Exception], None],
-        session: int | None = None,
-        sequence: int = 0,
-    ) -> None:
-        """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
-        group = self._group or self._running()
-        group.submit(plain(command) if session is None else wrapped(command, session, sequence), done)
-
-    def submit_read(
-        self,
-        done: Callable[[Exception | None], None],
-        consistency: Consistency = "linearizable",
-        staleness_s_max: float = 0.0,
-    ) -> None:
-        """Call `done(None)` when the local state machine may be read as `consistency` says, or `done(error)`; once."""
-        check_promise(consistency, staleness_s_max, lease_reads=self.config.core.lease_reads)
-        group = self._group or self._running()
-        group.submit_read(done, consistency, staleness_s_max)
-
-    @property
-    def is_leader(self) -> bool:
-        """Say whether this node leads the group, as far as it knows."""
-        return self._group is not None and self._group.replica.core.is_leader
-
-    def status(self) -> Status:
-        """Return what this node knows of itself and of the group."""
-        group = self._running()
-        replica = group.replica
-        state = replica.core.state
-        return Status(
-            node_id=self.config.node_id,
-            cluster_id=self.config.cluster_id,
-            role=group.strangers.role() or role_of(replica.core),
-            leader_id=state.leader,
-            leader_address=state.membership.address_of(state.leader) if state.leader else None,
-            term=state.term,
-            compacted_index=state.log.base_index,
-            snapshot_index=state.snapshot.index,
-            applied_index=replica.applied,
-            commit_index=state.commit,
-            last_index=state.log.last_index,
-            persisted_index=state.persisted,
-            log_bytes=state.log.size_bytes,
-            log_memory_bytes=state.log.memory_bytes,
-            pending_requests=group.pending_count,
-            apply_errors=replica.apply_errors,
-            sessions=len(replica.sessions),
-            session_reply_bytes=replica.sessions.reply_bytes,
-            digest=replica.digest.value,
-            disk_batches=group.persistence.batches,
-            snapshots_taken=group.snapshotting.taken,
-            snapshots_installed=group.snapshotting.installed,
-            snapshot_in_progress=group.snapshotting.taking,
-            established=state.established,
-            members=self.members(),
-            command_version=replica.version.in_force,
-            membership_index=state.configuration.index,
-            change=change_under_way(state),
-            trouble=group.strangers.trouble()
-            or group.lost_majority.words()
-            or (misplaced(state, self.config.own_address) or self._ports.transport.trouble()),
-            transfer_to=state.transfer.to if state.transfer is not None else None,
-        )
-
-    def measure(self) -> Measurements:
-        """Return everything that this node measures: status, latency by stage, elections, queues, links."""
-        transport = self._ports.transport
-        peers = transport.status() if isinstance(transport, TcpTransport) else {}
-        return measure(self._running(), self.status(), peers, self._now())
-
-    def _now(self) -> float:
-        assert self._loop is not None, "started"
-        return self._loop.time()
-
-    def _running(self) -> GroupLoop:
-        if self._group is None:
+    def _alone(self, group: GroupId) -> "_Hosting":
+        """Return a context in which nobody else adds or removes the group."""
+        if self._host is None or self._stopping:
             raise ConfigError("the node is not running: use it inside `async with Node(...) as node:`")
-        return self._group
+        return _Hosting(self._hosting.setdefault(group, asyncio.Lock()), self._host)
 
-    async def _propose(self, wrapped: bytes) -> bytes:
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def done(outcome: bytes | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, bytes):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
-
-        self._running().submit(wrapped, done)
-        return await future
+    def _begin(self, group: Group) -> None:
+        self._drivers[group.group] = group.driver
+        group.start()
 
     def _open_wal(self) -> Wal:
         config = self.config
@@ -406,86 +242,56 @@ class Node:
             segment_bytes=config.segment_bytes,
         )
 
-    def _make_group(
-        self, wal: Wal, loop: asyncio.AbstractEventLoop, log_disk: DiskThread, snapshot_disk: DiskThread
-    ) -> GroupLoop:
-        config = self.config
-        recovered = wal.recovered.pop(_GROUP, None)  # the log holds it now, and lets it go in time
-        core = Raft(
-            config.node_id,
-            Membership.of(config.members),  # nobody, for a node that waits to be added
-            random=self._ports.random,
-            now=loop.time(),
-            config=msgspec.structs.replace(config.core, command_version=self.machine.version),
-            hard_state=recovered.hard_state if recovered else None,
-            snapshot=recovered.snapshot if recovered else None,
-            entries=recovered.entries if recovered else (),
-        )
-        _log.info(
-            "recovered",
-            node=config.node_id,
-            term=core.term,
-            snapshot=core.state.snapshot.index,
-            last_index=core.state.log.last_index,
-            new_directory=wal.is_new,
-        )
-        return GroupLoop(
-            _GROUP,
-            config,
-            Replica(core, self.machine, self._ports.make_sessions()),
+    def _make_host(
+        self, loop: asyncio.AbstractEventLoop, wal: Wal, log_disk: DiskThread, snapshot_disk: DiskThread
+    ) -> Host:
+        ports = self._ports
+        return Host(
+            config=self.config,
             loop=loop,
-            clock=self._ports.clock,
-            transport=self._ports.transport,
+            clock=ports.clock,
+            random=ports.random,
+            transport=ports.transport,
+            addresses=AddressBook(ports.transport),
             wal=wal,
             log_disk=log_disk,
             snapshot_disk=snapshot_disk,
-            origin=int(self._ports.random.random() * 2**53),
+            make_sessions=ports.make_sessions,
             stages=self._stages,
             on_failure=self._on_failure,
         )
 
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
-        if group == _GROUP and self._group is not None:
-            self._group.on_message(sender, message)
+        driver = self._drivers.get(group)
+        if driver is not None:
+            driver.on_message(sender, message)
+        else:
+            self.unhosted_messages += 1
 
     def _on_stranger(self, sender: NodeId, word: Stranger) -> None:
-        if word.group == _GROUP and self._group is not None:
-            self._group.on_stranger(sender, word)
+        driver = self._drivers.get(word.group)
+        if driver is not None:
+            driver.on_stranger(sender, word)
 
     def _on_failure(self, error: BaseException) -> None:
+        """One group cannot go on: the disk that all share failed, or a promise is broken, and none of them may."""
         _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
+        for group in self._groups.values():
+            group.driver.stop(Stopped(f"this node stopped: {error}"))
 
 
-def _settle(future: "asyncio.Future[None]", error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
+class _Hosting:
+    """A lock that, once taken, gives what the groups share."""
 
+    def __init__(self, lock: asyncio.Lock, host: Host) -> None:
+        self._lock = lock
+        self._host = host
 
-def _checked(change: MembershipChange, members: tuple[MemberStatus, ...]) -> MembershipChange:
-    """Return the change; raise `ConfigError` if it names an address that cannot be used, or a port of a member."""
-    addresses: tuple[tuple[NodeId, str], ...] = ()
-    if isinstance(change, AddLearner | Move):
-        addresses = ((change.node, change.address),)
-    elif isinstance(change, Replace):
-        addresses = change.addresses
-    taken = {member.node_id: member.address for member in members} | dict(addresses)
-    for node, text in addresses:
-        address = parse_address(text)
-        for other, known in taken.items():
-            if other != node and _share_port(address, known):
-                raise ConfigError(f"{address} has a port in common with {other}, which is at {known}: correct it")
-    return change
+    async def __aenter__(self) -> Host:
+        await self._lock.acquire()
+        return self._host
 
-
-def _share_port(address: Address, known: str) -> bool:
-    """Say whether a member's address has a port of `address`; one in the log that cannot be used has none."""
-    try:
-        return address.shares_port_with(parse_address(known))
-    except ConfigError:
-        return False
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()

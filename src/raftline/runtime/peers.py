@@ -1,4 +1,4 @@
-"""Where everybody is: the transport's peers follow the membership in force.
+"""Where everybody is: the transport's peers follow the memberships in force, those of all groups together.
 
 A member is dialled from the moment its entry is appended; who was removed is talked to until it had time to learn of
 it. A node that was just added, or that slept while others moved, takes its leader's word for where to answer.
@@ -6,7 +6,7 @@ it. A node that was just added, or that slept while others moved, takes its lead
 
 import structlog
 
-from raftline.core.ids import NodeId
+from raftline.core.ids import GroupId, NodeId
 from raftline.core.membership import Membership
 from raftline.core.messages import Directory
 from raftline.core.state import RaftState
@@ -14,20 +14,54 @@ from raftline.errors import ConfigError
 from raftline.runtime.ports import Transport
 from raftline.transport.address import parse_address
 
-__all__ = ["Peers"]
+__all__ = ["AddressBook", "Peers"]
 
 _log = structlog.get_logger("raftline.peers")
+_FIRST_GROUP: GroupId = 0
+
+
+class AddressBook:
+    """Whom the groups of a node have to reach, together; where they differ, the first group's word counts.
+
+    Invariant: the transport knows everybody whom a group needs, and nobody else.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._needed: dict[GroupId, dict[NodeId, str]] = {}
+        self._told: dict[NodeId, str] | None = None
+
+    def set(self, group: GroupId, addresses: dict[NodeId, str]) -> None:
+        """Note whom a group needs from now on, in place of what it needed before."""
+        self._needed.pop(group, None)  # so that of two others the one that spoke last counts
+        self._needed[group] = addresses
+        self._tell()
+
+    def drop(self, group: GroupId) -> None:
+        """Forget a group that is not hosted any more."""
+        if self._needed.pop(group, None):
+            self._tell()
+
+    def _tell(self) -> None:
+        everybody: dict[NodeId, str] = {}
+        for needed in self._needed.values():
+            everybody |= needed
+        everybody |= self._needed.get(_FIRST_GROUP, {})
+        if everybody != self._told:
+            self._told = everybody
+            self._transport.set_peers(dict(everybody))
 
 
 class Peers:
-    """Keeps the transport's addresses those of one replica's group.
+    """Tells the node whom one replica's group needs.
 
-    Invariant: the transport was told the addresses of what `_seen` holds.
+    Invariant: the book was told the addresses of what `_seen` holds.
     """
 
-    def __init__(self, state: RaftState, transport: Transport) -> None:
+    def __init__(self, group: GroupId, state: RaftState, book: AddressBook) -> None:
+        self._group = group
         self._state = state
-        self._transport = transport
+        self._book = book
         self._seen: tuple[Membership, Directory | None, NodeId | None, int, bool] | None = None
         self._addresses: dict[NodeId, str] = {}
         self._leader: NodeId | None = None
@@ -50,8 +84,8 @@ class Peers:
         addresses = self._current()
         if addresses != self._addresses or seen is None:
             self._addresses = addresses
-            self._transport.set_peers(dict(addresses))
-            _log.info("peers", node=state.me, peers=addresses)
+            self._book.set(self._group, addresses)
+            _log.info("peers", node=state.me, group=self._group, peers=addresses)
 
     def _current(self) -> dict[NodeId, str]:
         """Return everybody to be reached: members, those of a membership not replaced for good, and the last leader.

@@ -26,7 +26,7 @@ STAGES: dict[str, str] = {
 
 
 class Stages:
-    """Histograms of one node, and the batch that is being followed.
+    """Histograms of one node, and the batch of one group that is being followed.
 
     Invariants: `_index` is 0 unless a batch is followed; each stage is written by one thread only.
     """
@@ -48,14 +48,15 @@ class Stages:
         "replicate",
     )
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, shared: "Stages | None" = None) -> None:
+        """Measure with `clock`, into the histograms of `shared` if that is given: those of the whole node."""
         self._clock = clock
-        self.queue = Histogram()
-        self.append = Histogram()
-        self.fsync = Histogram()
-        self.replicate = Histogram()
-        self.commit = Histogram()
-        self.apply = Histogram()
+        self.queue: Histogram = Histogram() if shared is None else shared.queue
+        self.append: Histogram = Histogram() if shared is None else shared.append
+        self.fsync: Histogram = Histogram() if shared is None else shared.fsync
+        self.replicate: Histogram = Histogram() if shared is None else shared.replicate
+        self.commit: Histogram = Histogram() if shared is None else shared.commit
+        self.apply: Histogram = Histogram() if shared is None else shared.apply
         self._queued_at: float | None = None
         self._index: Index = 0
         self._term: Term = 0

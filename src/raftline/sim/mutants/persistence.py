@@ -7,8 +7,8 @@ __all__ = ["MUTANTS"]
 _ELECTION = "raftline.core.election"
 _FOLLOWING = "raftline.core.following"
 _COMPACTION = "raftline.runtime.compaction"
+_GROUP = "raftline.runtime.group"
 _GROUP_LOOP = "raftline.runtime.group_loop"
-_NODE = "raftline.runtime.node"
 _PERSISTENCE = "raftline.runtime.persistence"
 _RAFT = "raftline.core.raft"
 _RECOVERY = "raftline.wal.recovery"
@@ -187,14 +187,14 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A node that starts takes messages and applies entries while its snapshot is still being read.",
         patches=(
             Patch(
-                _NODE,
-                "                self._group.replica.restoring = snapshot\n",
+                _GROUP,
+                "            driver.replica.restoring = snapshot\n",
                 "",
             ),
             Patch(
-                _NODE,
-                "                await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)\n",
-                "                outcomes.clear()\n",
+                _GROUP,
+                "            await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)\n",
+                "            outcomes.clear()\n",
             ),
         ),
     ),

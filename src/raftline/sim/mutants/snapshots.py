@@ -7,7 +7,7 @@ __all__ = ["MUTANTS"]
 _FOLLOWING = "raftline.core.following"
 _COMPACTION = "raftline.runtime.compaction"
 _LOG = "raftline.core.log"
-_NODE = "raftline.runtime.node"
+_GROUP = "raftline.runtime.group"
 _PROGRESS = "raftline.core.progress"
 _RAFT = "raftline.core.raft"
 _REPLICA = "raftline.replica.replica"
@@ -385,7 +385,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="snapshot_is_not_loaded_at_start_up",
         rules=("D17", "G14"),
         does="A node that starts goes on behind its snapshot with an empty state machine.",
-        patches=(Patch(_NODE, "            if snapshot.index:\n", "            if snapshot.index < 0:\n"),),
+        patches=(Patch(_GROUP, "        if snapshot.index:\n", "        if snapshot.index < 0:\n"),),
     ),
     Mutant(
         name="old_segments_stay",

@@ -1,0 +1,115 @@
+"""One of the groups that a node hosts: made from what the log holds of it, restored, started and stopped.
+
+Its users see what `GroupHandle` offers; the node is the only one who makes and ends it.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from raftline.core.ids import GroupId
+from raftline.core.membership import Membership
+from raftline.core.raft import Raft
+from raftline.replica.replica import Replica
+from raftline.replica.state_machine import StateMachine
+from raftline.runtime.config import GroupConfig
+from raftline.runtime.group_loop import GroupLoop
+from raftline.runtime.handle import GroupHandle
+from raftline.runtime.host import Host
+from raftline.runtime.stages import Stages
+from raftline.wal.wal import Recovered
+
+__all__ = ["Group"]
+
+_log = structlog.get_logger("raftline.node")
+
+
+class Group(GroupHandle):
+    """A replica of one group on this node.
+
+    Invariant: `driver` takes turns between `start` and `end`, and only then.
+    """
+
+    def __init__(self, config: GroupConfig, machine: StateMachine, host: Host, stages: Stages) -> None:
+        self.config = config
+        self.machine = machine
+        self._lease_reads = host.config.core.lease_reads
+        self._recovered = host.wal.recovered.pop(config.group, None)  # the log holds it now, and lets it go in time
+        self.driver = self._group = _make_driver(config, machine, host, stages, self._recovered)
+
+    @property
+    def group(self) -> GroupId:
+        """Return the number that the group has on every node."""
+        return self.config.group
+
+    @property
+    def name(self) -> str:
+        """Return what people call it."""
+        return self.config.called
+
+    async def restore(self, failed: "asyncio.Future[BaseException]") -> None:
+        """Load the newest snapshot, if there is one; raises what `failed` holds if that is settled before."""
+        driver = self.driver
+        snapshot = driver.replica.core.state.snapshot
+        if snapshot.index:
+            restored: asyncio.Future[None] = driver.host.loop.create_future()
+            driver.replica.restoring = snapshot
+            driver.snapshotting.restore_at_once(snapshot, lambda: restored.set_result(None))
+            outcomes: list[asyncio.Future[Any]] = [restored, failed]
+            await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                raise failed.result()  # the failure was seen in a callback
+
+    def start(self) -> None:
+        """Begin to take turns."""
+        self._recovered = None
+        self.driver.start()
+
+    def give_back(self, error: Exception) -> None:
+        """Give up before the first turn: what the log held is there for another try."""
+        self.driver.stop(error)
+        if self._recovered is not None:
+            self.driver.host.wal.recovered[self.group] = self._recovered
+
+    def end(self, error: Exception) -> None:
+        """Answer everybody who waits with `error` and take no further turn; the node forgets whom it had to reach."""
+        self.driver.stop(error)
+        self.driver.host.addresses.drop(self.group)
+
+
+def _make_driver(
+    config: GroupConfig, machine: StateMachine, host: Host, stages: Stages, recovered: Recovered | None
+) -> GroupLoop:
+    """Put a replica together from what the log holds of the group."""
+    node = host.config
+    core = Raft(
+        node.node_id,
+        _first_membership(config),
+        random=host.random,
+        now=host.loop.time(),
+        config=msgspec.structs.replace(node.core, command_version=machine.version),
+        hard_state=recovered.hard_state if recovered else None,
+        snapshot=recovered.snapshot if recovered else None,
+        entries=recovered.entries if recovered else (),
+    )
+    _log.info(
+        "recovered",
+        node=node.node_id,
+        group=config.group,
+        term=core.term,
+        snapshot=core.state.snapshot.index,
+        last_index=core.state.log.last_index,
+        new_directory=host.wal.is_new,
+    )
+    replica = Replica(core, machine, host.make_sessions())
+    return GroupLoop(config.group, host, replica, origin=int(host.random.random() * 2**53), stages=stages)
+
+
+def _first_membership(config: GroupConfig) -> Membership:
+    """Return who votes at first: nobody, for a replica that waits to be added."""
+    membership = Membership.of(config.members)
+    if config.prefers is None:
+        return membership
+    return msgspec.structs.replace(membership, priorities=((config.prefers, 1),))

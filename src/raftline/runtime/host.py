@@ -1,0 +1,38 @@
+"""What the groups of one node share: settings, clocks, the log and its thread, the connections to other nodes.
+
+Nothing of a single group is in here, and nothing decides anything.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from raftline.core.state import RandomSource
+from raftline.replica.sessions import Sessions
+from raftline.runtime.config import NodeConfig
+from raftline.runtime.peers import AddressBook
+from raftline.runtime.ports import Clock, DiskThread, Transport
+from raftline.runtime.stages import Stages
+from raftline.wal.wal import Wal
+
+__all__ = ["Host"]
+
+
+class Host(msgspec.Struct, kw_only=True, eq=False):
+    """One started node, as its groups see it."""
+
+    config: NodeConfig
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    random: RandomSource
+    transport: Transport
+    addresses: AddressBook
+    wal: Wal
+    log_disk: DiskThread
+    snapshot_disk: DiskThread
+    make_sessions: Callable[[], Sessions]
+    stages: Stages
+    """How long things take, over all groups."""
+    on_failure: Callable[[BaseException], None]
+    """Called with why the whole node has to stop."""

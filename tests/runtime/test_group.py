@@ -1,0 +1,154 @@
+"""Many groups in a node: each has its own log, leader and state, over one directory and one set of connections."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from raftline import ConfigError, Group, GroupConfig, Node, StateMachine, Stopped
+
+
+class Count(StateMachine):
+    """Counts its commands."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002
+        self.count += 1
+        return b"%d" % self.count
+
+    def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002
+        return b"%d" % self.count
+
+    def snapshot(self) -> Iterable[bytes]:
+        return [b"%d" % self.count]
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.count = int(b"".join(chunks))
+
+
+async def add(cluster: Any, number: int, **settings: Any) -> list[Group]:
+    """Let every node of a cluster host one more group."""
+    config = GroupConfig(group=number, members=cluster.members, **settings)
+    return [*await asyncio.gather(*(node.add_group(config, Count()) for node in cluster.nodes.values()))]
+
+
+async def led(groups: list[Group]) -> Group:
+    """Wait until one of these replicas leads, and return it."""
+    async with asyncio.timeout(10):
+        while True:
+            for group in groups:
+                if group.is_leader:
+                    return group
+            await asyncio.sleep(0.01)
+
+
+def test_groups_of_a_node_know_nothing_of_each_other(make_cluster: Any) -> None:
+    """A command counts in its own group, on all its replicas, and nowhere else."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            orders = await add(cluster, 1, name="orders")
+            users = await add(cluster, 2, name="users")
+            for number in range(1, 11):
+                assert await orders[number % 3].propose(b"one") == b"%d" % number
+            assert await users[0].propose(b"one") == b"1"
+            for node in cluster.nodes.values():
+                assert await node.group("orders").read(b"") == b"10"
+                assert await node.group(2).read(b"") == b"1"
+                assert await node.read(b"k") == b""
+                assert list(node.groups) == [0, 1, 2]
+                assert node.group("0").status().term == node.status().term
+
+    asyncio.run(scenario())
+
+
+def test_every_group_comes_back_with_what_it_had(make_cluster: Any) -> None:
+    """One directory holds all logs; after a restart a group is where it was as soon as it is added again (C13)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            for number in (1, 2, 3):
+                groups = await add(cluster, number)
+                await asyncio.gather(*(groups[0].propose(b"one") for _ in range(10 * number)))
+            await cluster.stop()
+            await cluster.start()
+            assert {node.recovered_groups for node in cluster.nodes.values()} == {(1, 2, 3)}
+            for number in (3, 1):
+                groups = await add(cluster, number)
+                assert await groups[1].read(b"") == b"%d" % (10 * number)
+            assert {node.recovered_groups for node in cluster.nodes.values()} == {(2,)}
+
+    asyncio.run(scenario())
+
+
+def test_a_group_is_added_once(make_cluster: Any) -> None:
+    """Whoever adds it again gets the same; two groups of one name, or no number of its own, are refused."""
+
+    async def scenario() -> None:
+        async with make_cluster(1) as cluster:
+            (node,) = cluster.nodes.values()
+            config = GroupConfig(group=1, members=cluster.members, name="orders")
+            first, second = await asyncio.gather(node.add_group(config, Count()), node.add_group(config, Count()))
+            assert first is second
+            with pytest.raises(ConfigError, match="another group is called 'orders'"):
+                await node.add_group(GroupConfig(group=2, members=cluster.members, name="orders"), Count())
+            with pytest.raises(ConfigError, match="must be 1 or more"):
+                await node.add_group(GroupConfig(group=0, members=cluster.members), Count())
+            with pytest.raises(ConfigError, match="not hosted by n1, only 0, orders"):
+                node.group("users")
+            assert await first.propose(b"one") == b"1"
+
+    asyncio.run(scenario())
+
+
+def test_whoever_waits_for_a_group_that_goes_is_told(make_cluster: Any) -> None:
+    """Nobody is left without an answer (G5), and the other groups go on."""
+
+    async def scenario() -> None:
+        async with make_cluster(3) as cluster:
+            groups = await add(cluster, 1)
+            leader = await led(groups)
+            others = [group for group in groups if group is not leader]
+            for node in cluster.nodes.values():
+                if node.group(1) in others:
+                    await node.remove_group(1)
+            asked = asyncio.ensure_future(leader.propose(b"one"))
+            await asyncio.sleep(0)
+            for node in cluster.nodes.values():
+                await node.remove_group(1)
+                await node.remove_group(1)
+            with pytest.raises(Stopped, match="group 1 was removed from this node"):
+                await asked
+            assert await (await cluster.leader()).propose(b"k=1") == b""
+
+    asyncio.run(scenario())
+
+
+def test_messages_for_a_group_that_is_not_hosted_are_counted(make_cluster: Any) -> None:
+    """And nothing else happens to them."""
+
+    async def scenario() -> None:
+        async with make_cluster(3) as cluster:
+            one: Node = cluster.nodes["n1"]
+            await one.add_group(GroupConfig(group=7, members=cluster.members), Count())
+            other: Node = cluster.nodes["n2"]
+            await cluster.until(lambda: other.unhosted_messages > 0)
+            assert list(other.groups) == [0]
+
+    asyncio.run(scenario())
+
+
+def test_who_is_preferred_leads(make_cluster: Any) -> None:
+    """The first membership says who should lead (thesis 3.10)."""
+
+    async def scenario() -> None:
+        async with make_cluster(3) as cluster:
+            groups = await add(cluster, 1, prefers="n2")
+            preferred = cluster.nodes["n2"].group(1)
+            await cluster.until(lambda: preferred.is_leader)
+            assert await groups[0].propose(b"one") == b"1"
+
+    asyncio.run(scenario())
