@@ -131,7 +131,11 @@ BROKEN: dict[str, tuple[Callable[..., RaftState], Callable[[RaftState], None]]] 
         _set(change=PendingChange(1, "removing n3")),
     ),
     "the leadership goes to a voter (thesis 3.10)": (_leader, _set(transfer=Transfer("n9", 1.0))),
-    "whoever does not lead has an election timer": (_state, _set(election_deadline=float("inf"))),
+    "whoever neither leads nor sleeps has an election timer": (_state, _set(election_deadline=float("inf"))),
+    "who sleeps leads or follows, has committed all that it holds, and nobody waits for it": (
+        _leader,
+        _set(asleep=True),
+    ),
     "no read waits where no leader is known": (_state, _waits_without_leader),
 }
 

@@ -30,6 +30,9 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     """By how much, as a fraction, one node's clock may run faster than another's; bounds leases, nothing else."""
     priority_handover_s: float = 10.0
     """A leader that led undisturbed for so long hands over to a caught-up voter of higher priority."""
+    quiesce_after_s: float = float("inf")
+    """A group that had nothing to do for so long falls asleep: no heartbeats, no election timers. Needs a driver that
+    reports `Woken`; all members have to agree on it, or it stays awake."""
     command_version: int = 1
     """The newest version of commands that this node's state machine knows; the leader is told."""
     guard_lost_disk: bool = True
@@ -82,5 +85,9 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"clock_drift_max is a fraction in [0, 1), not {self.clock_drift_max}")
         if self.lease_reads and not (self.pre_vote and self.check_quorum):
             raise ConfigError("lease_reads needs pre_vote and check_quorum: they keep a second leader away meanwhile")
+        if not self.quiesce_after_s >= 0:
+            raise ConfigError(f"quiesce_after_s must be 0 or more, not {self.quiesce_after_s}")
+        if self.quiesce_after_s < float("inf") and not self.pre_vote:
+            raise ConfigError("quiesce_after_s needs pre_vote: who wakes and hears nobody must not depose the leader")
         if not self.priority_handover_s > 0:
             raise ConfigError(f"priority_handover_s must be above 0, not {self.priority_handover_s}")

@@ -29,6 +29,7 @@ __all__ = [
     "TimerDue",
     "TransferRequested",
     "Unloaded",
+    "Woken",
 ]
 
 
@@ -143,6 +144,17 @@ class ChunkStored(msgspec.Struct, frozen=True, gc=False):
     complete: bool
 
 
+class Woken(msgspec.Struct, frozen=True, gc=False):
+    """Somebody has to look after a group that sleeps (`core/quiescence.py`); nothing for one that is awake.
+
+    The driver must say so when the node of the leader that is followed, or of a follower that sleeps, may be down, and
+    when a member's node that did not answer is back.
+    """
+
+    suspected: NodeId | None = None
+    """Whose node may be down: who follows it no longer believes in it."""
+
+
 Event: TypeAlias = (
     Received
     | TimerDue
@@ -159,4 +171,5 @@ Event: TypeAlias = (
     | EntriesRead
     | ChunkRead
     | ChunkStored
+    | Woken
 )

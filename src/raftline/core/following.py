@@ -9,6 +9,7 @@ from raftline.core.freshness import note_proof
 from raftline.core.history import adopt_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.quiescence import fall_asleep, may_sleep
 from raftline.core.ready import Outgoing
 from raftline.core.state import RaftState
 from raftline.core.transitions import append_entries, hear_leader
@@ -54,9 +55,12 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
         note_proof(state, request)
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
         _establish(state, sender)
-    _accept(state, sender, request, match_index, early=False)
+    sleeps = request.quiesce and may_sleep(state, request, match_index)
+    _accept(state, sender, request, match_index, early=False, asleep=sleeps)
     if _keeps_waiting(state):
         _accept(state, sender, request, min(match_index, state.persisted), early=True)
+    if sleeps:
+        fall_asleep(state)
     return None
 
 
@@ -66,7 +70,15 @@ def refuse_append(state: RaftState, sender: NodeId, request: AppendRequest) -> N
     state.send(sender, reply)
 
 
-def _accept(state: RaftState, sender: NodeId, request: AppendRequest, match_index: Index, *, early: bool) -> None:
+def _accept(
+    state: RaftState,
+    sender: NodeId,
+    request: AppendRequest,
+    match_index: Index,
+    *,
+    early: bool,
+    asleep: bool = False,
+) -> None:
     """Answer that the logs match up to `match_index`: once that is on disk, or `early`, at once."""
     reply = AppendReply(
         term=state.term,
@@ -80,6 +92,7 @@ def _accept(state: RaftState, sender: NodeId, request: AppendRequest, match_inde
         early=early,
         echo=request.stamp,
         stamp=state.stamps.use(state.now),
+        asleep=asleep,
     )
     if early:
         state.early.append(Outgoing(sender, reply))

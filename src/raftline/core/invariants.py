@@ -98,6 +98,18 @@ def _one_at_a_time(state: RaftState) -> bool:
     return state.log.term_at(configuration.index) != state.term or configuration.count_above(state.commit) <= 1
 
 
+def _may_rest(state: RaftState) -> bool:
+    """Say whether nothing is left to be done that a timer would be needed for."""
+    reads = state.reads
+    return (
+        state.leader is not None
+        and state.commit == state.log.last_index
+        and state.transfer is None
+        and state.change is None
+        and not (reads.waiting or reads.asked or reads.confirming)
+    )
+
+
 OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
     (
         "compacted ≤ snapshot ≤ committed ≤ last",
@@ -147,7 +159,14 @@ OF_A_STATE: tuple[tuple[str, Callable[[RaftState], bool]], ...] = (
         "the leadership goes to a voter (thesis 3.10)",
         lambda s: s.transfer is None or s.transfer.to in s.membership.voters,
     ),
-    ("whoever does not lead has an election timer", lambda s: s.role is _LEADER or s.election_deadline < float("inf")),
+    (
+        "whoever neither leads nor sleeps has an election timer",
+        lambda s: s.role is _LEADER or s.asleep == (s.election_deadline == float("inf")),
+    ),
+    (
+        "who sleeps leads or follows, has committed all that it holds, and nobody waits for it",
+        lambda s: not s.asleep or _may_rest(s),
+    ),
     (
         "no read waits where no leader is known",
         lambda s: s.leader is not None or not (s.reads.waiting or s.reads.asked or s.reads.confirming),

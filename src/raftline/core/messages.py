@@ -86,6 +86,8 @@ class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """The latest number that the leader has received of each follower (see `core/freshness.py`)."""
     age_ms: int = -1
     """For how long at most no quorum is known to have followed this leader, when it sent this; -1: none ever was."""
+    quiesce: bool = False
+    """There is nothing to do: who holds all that there is may sleep until something happens."""
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a"):
@@ -112,6 +114,8 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     """The request's stamp."""
     stamp: int = 0
     """The follower's number for what it sends about now."""
+    asleep: bool = False
+    """The follower sleeps, as it was asked to, and runs no election timer."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):

@@ -35,6 +35,7 @@ class PeerProgress:
     __slots__ = (
         "_inflight",
         "acked_round",
+        "asleep",
         "catch_up",
         "command_version",
         "fetched",
@@ -66,6 +67,8 @@ class PeerProgress:
         self.was_heard = False
         self.followed_at = float("-inf")
         """When this leader sent the latest message that the follower answered as its follower."""
+        self.asleep = False
+        """It said that it sleeps since this leader last began to ask."""
         self.stamp = 0
         """The number of the follower's that came last; 0 if none."""
         self.is_trusted = False
@@ -112,6 +115,12 @@ class PeerProgress:
         self.heard_at = now
         self.was_heard = True
         self.acked_round = max(self.acked_round, round_)
+
+    def on_woken(self, now: float) -> None:
+        """Note that the leader wakes: who slept was silent on purpose, and has from now on to answer."""
+        if self.asleep:
+            self.asleep = False
+            self.heard_at = now
 
     def on_echo(self, sent_at: float, stamp: int) -> None:
         """Note that the follower answered what was sent at `sent_at`, and the number of its answer."""

@@ -7,7 +7,7 @@ source, give the same outputs. Whoever drives it keeps the order that `Ready` as
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftline.core import freshness, lease, replication, rules, snapshots, transitions
+from raftline.core import freshness, lease, quiescence, replication, rules, snapshots, transitions
 from raftline.core.changing import on_change_requested
 from raftline.core.config import CoreConfig
 from raftline.core.election import believes_in_leader
@@ -29,6 +29,7 @@ from raftline.core.events import (
     TimerDue,
     TransferRequested,
     Unloaded,
+    Woken,
 )
 from raftline.core.following import is_well_formed, refuse_append
 from raftline.core.history import is_foreign, note_entries_elsewhere
@@ -113,11 +114,36 @@ class Raft:
     def next_deadline(self) -> float:
         """Return when `TimerDue` is needed next, in the caller's monotonic seconds; infinity for never."""
         state = self.state
+        if state.asleep:
+            return _INFINITY
         if state.role is not Role.LEADER:
             deadline = state.election_deadline if state.may_campaign or state.leader is not None else _INFINITY
             return min(deadline, read_deadline(state))
         deadline = replication.heartbeat_deadline(state)
         return deadline if state.transfer is None else min(deadline, state.transfer.deadline)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Say whether this replica needs no timer until something happens, and has to be told of nodes that fail."""
+        return self.state.asleep
+
+    @property
+    def sleeps_with(self) -> tuple[NodeId, ...]:
+        """Return on whose nodes this sleeping replica relies to be up: its leader's, or those of its followers."""
+        state = self.state
+        if not state.asleep:
+            return ()
+        if state.role is not Role.LEADER:
+            return () if state.leader is None else (state.leader,)
+        return tuple(node for node, progress in state.progress.items() if progress.asleep)
+
+    @property
+    def sleeps_without(self) -> tuple[NodeId, ...]:
+        """Return the members that did not answer when this sleeping leader fell asleep: they have to catch up."""
+        state = self.state
+        if not state.asleep or state.role is not Role.LEADER:
+            return ()
+        return tuple(node for node, progress in state.progress.items() if not progress.asleep)
 
     @property
     def has_more(self) -> bool:
@@ -176,10 +202,15 @@ class Raft:
         state.now = now
         result = 0
         if type(event) is Received:
+            if state.asleep:
+                quiescence.on_message_asleep(state, event.sender, event.message)
             self.receive(event.sender, event.message)
         elif type(event) is Proposed:
+            quiescence.stir(state)
             result = self._propose(event)
         else:
+            if type(event) in quiescence.STIRRING:
+                quiescence.stir(state)
             _OTHER[type(event)](state, event)
         rules.conclude(state)
         return result
@@ -217,11 +248,11 @@ class Raft:
         state = self.state
         leading = state.role is Role.LEADER
         appends: list[Outgoing] = []
-        if leading:
+        if leading and not state.asleep:
             lease.renew_lease(state)
             appends = replication.plan_appends(state)
             state.chunks_wanted += snapshots.plan_chunks(state)
-        elif (question := plan_read_request(state)) is not None:
+        elif not leading and (question := plan_read_request(state)) is not None:
             state.out.append(question)
         entries: tuple[Entry, ...] = ()
         if state.handed_to_disk < state.log.last_index:
@@ -399,4 +430,5 @@ _OTHER: dict[type, Callable[[RaftState, Any], object]] = {
     EntriesRead: replication.on_entries_read,
     ChunkRead: snapshots.on_chunk_read,
     ChunkStored: snapshots.on_chunk_stored,
+    Woken: quiescence.on_woken,
 }

@@ -4,6 +4,7 @@ from raftline.core.events import ReadRequested
 from raftline.core.ids import NodeId
 from raftline.core.lease import lease_holds
 from raftline.core.messages import ReadIndexReply, ReadIndexRequest
+from raftline.core.quiescence import stir
 from raftline.core.reads import PendingRead
 from raftline.core.ready import Outgoing, ReadOutcome
 from raftline.core.state import RaftState, Role
@@ -34,6 +35,7 @@ def on_read_requested(state: RaftState, event: ReadRequested) -> str | None:
 
 def on_read_index_request(state: RaftState, sender: NodeId, request: ReadIndexRequest) -> str | None:
     """Let a follower's reads wait for the next round, if no lease will do."""
+    stir(state)
     if request.lease and lease_holds(state):
         state.send(sender, ReadIndexReply(state.term, request.read_id, state.commit))
         return None

@@ -12,6 +12,7 @@ from raftline.core.history import claimed_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest, Directory
 from raftline.core.progress import Mode, PeerProgress
+from raftline.core.quiescence import asks_for_sleep, conclude_sleep
 from raftline.core.ready import EntriesWanted, Outgoing
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
@@ -37,6 +38,9 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
         progress.command_version = reply.command_version
         assert reply.match_index <= state.log.last_index, "a follower can only match what this leader sent"
         progress.on_accepted(reply.match_index, state.log.base_index)
+        if reply.asleep and progress.followed_at >= state.drowsy_since:
+            progress.asleep = True
+            conclude_sleep(state)
         return None
     if reply.unestablished and reply.conflict_index <= progress.match_index:
         progress.on_log_lost()
@@ -65,6 +69,8 @@ def on_entries_read(state: RaftState, event: EntriesRead) -> str | None:
 def plan_appends(state: RaftState) -> list[Outgoing]:
     """Return every AppendEntries that is due now and note it as sent."""
     planned: list[Outgoing] = []
+    if state.asleep:
+        return planned
     cache: _Cache = {}
     for node, progress in state.progress.items():
         if progress.mode is not Mode.SNAPSHOT and progress.next_index <= state.log.base_index:
@@ -168,6 +174,7 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         stamp=state.stamps.use(state.now),
         echoes=echoes,
         age_ms=age_ms,
+        quiesce=asks_for_sleep(state),
     )
     cache[next_index, bytes_max, is_silent] = request, sum([len(entry.data) for entry in entries])
     return cache[next_index, bytes_max, is_silent]

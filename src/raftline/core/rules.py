@@ -5,6 +5,7 @@ Handlers never commit, elect or step down by themselves; each rule below is one 
 
 from raftline.core.changing import conclude_membership
 from raftline.core.history import adopt_history, claimed_history
+from raftline.core.quiescence import consider_sleep
 from raftline.core.quorum import agreed, has_quorum
 from raftline.core.read_index import conclude_reads, start_round_if_due
 from raftline.core.reasons import no_quorum, silence, votes
@@ -22,6 +23,7 @@ def on_timer(state: RaftState) -> None:
         on_transfer_timer(state)
         transfer_by_priority(state)
         _step_down_without_quorum(state)
+        consider_sleep(state)
     elif state.now >= state.election_deadline and state.may_campaign:
         if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state) and _is_granted(state)):
             _start_election(state, silence(state))  # else the round is over, and `_count_votes` concludes

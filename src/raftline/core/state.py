@@ -50,6 +50,7 @@ class RaftState:
     __slots__ = (
         "answers",
         "applied",
+        "asleep",
         "blank_peers",
         "change",
         "chunks_received",
@@ -62,6 +63,7 @@ class RaftState:
         "digest_index",
         "directory",
         "disk_waits_since",
+        "drowsy_since",
         "early",
         "election_deadline",
         "entries_elsewhere",
@@ -105,6 +107,7 @@ class RaftState:
         "role_changes",
         "snapshot",
         "stamps",
+        "stirred_at",
         "storing",
         "term",
         "transfer",
@@ -162,6 +165,8 @@ class RaftState:
         # With leases, a start may come right after a promise to a leader (see `lease`).
         self.leader_heard_at = now if config.lease_reads and self.term else float("-inf")
         self.election_deadline = float("inf")
+        self.asleep = False  # see `quiescence`
+        self.stirred_at = now
         self.votes: dict[NodeId, bool] = {}
         self.handover_term: Term = 0  # the last one known to have begun with a transfer (thesis 3.10)
         self.predecessor: NodeId | None = None  # who handed over to this replica and is no member any more
@@ -209,6 +214,7 @@ class RaftState:
         self.handover_after = float("inf")
         self.retired = False
         self.lease_is_fenced = False
+        self.drowsy_since = float("inf")
 
     @property
     def membership(self) -> Membership:
@@ -252,6 +258,7 @@ class RaftState:
         self.role_changes.append(RoleChange(self.role.value, was.value, self.term, self.leader, leader_before, why))
 
     def restart_election_timer(self) -> None:
-        """Draw a new timeout; called for exactly the three events of A2, and by a leader that steps down."""
+        """Draw a new timeout; called for exactly the three events of A2, when waking, and when stepping down."""
+        self.asleep = False
         low, high = self.config.election_timeout_s
         self.election_deadline = self.now + low + (high - low) * self.random.random()

@@ -133,6 +133,8 @@ def become_leader(state: RaftState) -> None:
     state.storing = None
     state.retired = False
     state.lease_is_fenced = False
+    state.drowsy_since = float("inf")
+    state.stirred_at = state.now
     state.reads.forget_rounds()
     state.handover_after = state.now + state.config.priority_handover_s
     if state.predecessor is not None:

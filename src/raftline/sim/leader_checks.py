@@ -34,7 +34,7 @@ class LeaderChecks:
         self._state_of = state_of
         self._spoken: dict[tuple[NodeId, NodeId], float] = {}
         self._since: dict[NodeId, tuple[Term, dict[NodeId, float]]] = {}
-        self._empty: dict[tuple[NodeId, NodeId], tuple[float, tuple[Term, Index, Index, int]]] = {}
+        self._empty: dict[tuple[NodeId, NodeId], tuple[float, tuple[Term, Index, Index, int, bool]]] = {}
 
     def forget(self, node: NodeId) -> None:
         """An incarnation ended; the next one owes nothing yet."""
@@ -51,7 +51,7 @@ class LeaderChecks:
         if request.entries:
             self._empty.pop(key, None)
             return
-        content = (request.term, request.prev_index, request.commit, request.round)
+        content = (request.term, request.prev_index, request.commit, request.round, request.quiesce)
         last_at, last = self._empty.get(key, (0.0, None))
         state = self._state_of(source)
         if last == content and state is not None:
@@ -72,8 +72,8 @@ class LeaderChecks:
             return  # what it says waits for the disk
         now, interval_s = self._clock(state.me), state.config.heartbeat_interval_s
         since = self._known_since(state, now)
-        if not state.progress:
-            return  # there is nobody to tell
+        if not state.progress or state.asleep:
+            return  # there is nobody to tell, or nothing
         if core.next_deadline > state.now + interval_s + _SLACK_S:
             self._violated(
                 state.me, f"leads and wants to be woken in {core.next_deadline - state.now:.3f} s only (A7, A22)"

@@ -25,6 +25,7 @@ from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
 from raftline.sim.log_rules import agrees, conflict_at, conflicts, describe_append, is_stale, next_after
 from raftline.sim.majorities import can_decide
+from raftline.sim.sleep_checks import check_follower_sleeps, check_leader_sleeps
 
 __all__ = ["StepChecks", "Timeouts"]
 
@@ -56,7 +57,20 @@ class Timeouts:
 class _Before:
     """What a check needs of the state before an event."""
 
-    __slots__ = ("commit", "deadline", "last", "last_term", "leader", "match", "next", "role", "round", "term", "vote")
+    __slots__ = (
+        "asleep",
+        "commit",
+        "deadline",
+        "last",
+        "last_term",
+        "leader",
+        "match",
+        "next",
+        "role",
+        "round",
+        "term",
+        "vote",
+    )
 
     def __init__(self, state: RaftState) -> None:
         self.role = state.role
@@ -64,6 +78,7 @@ class _Before:
         self.vote = state.vote
         self.leader = state.leader
         self.deadline = state.election_deadline
+        self.asleep = state.asleep
         self.commit: Index = state.commit
         self.last: Index = state.log.last_index
         self.last_term: Term = state.log.last_term
@@ -118,6 +133,8 @@ class StepChecks:
             self._check_timer(event, before, now)
         elif before.role is Role.LEADER and state.role is not Role.LEADER:
             self._violated("stepped down without an election timer (A10)")
+        if state.asleep and state.role is Role.LEADER and not before.asleep:
+            check_leader_sleeps(state, now)
         if type(event) is TimerDue and before.role is not Role.LEADER:
             started = state.role is not Role.FOLLOWER and (state.role is not before.role or state.term != before.term)
             votes = state.membership.is_voter(state.me) or state.configuration.at(state.commit).is_voter(state.me)
@@ -139,12 +156,15 @@ class StepChecks:
         state = self._state
         if state.role is Role.LEADER:
             return
+        if state.asleep:
+            check_follower_sleeps(state, event, self._last_reply(AppendReply, state.leader or ""))
+            return
         low, high = state.config.election_timeout_s
         timeout_s = state.election_deadline - now
         if not low - _SLACK_S <= timeout_s <= high + _SLACK_S:
             self._violated(f"waits {timeout_s:.6f} s for a leader, [{low}, {high}) was asked for (A7)")
         self._timeouts.note(state.me, timeout_s)
-        if before.role is Role.LEADER or state.role in _RUNNING:
+        if before.role is Role.LEADER or state.role in _RUNNING or before.asleep:
             return
         if type(event) is Received:
             message = event.message
@@ -226,7 +246,7 @@ class StepChecks:
             self._violated(f"is {state.role.value} after a message of {leader}, the leader of its term (A20)")
         if state.leader != leader:
             self._violated(f"takes {state.leader} for its leader after a message of {leader} (A28)")
-        if state.election_deadline == before.deadline:
+        if state.election_deadline == before.deadline and not state.asleep:
             self._violated(f"did not restart its election timer on a message of {leader}, its leader (A2)")
 
     def _on_append_request(self, event: Received, request: AppendRequest, before: _Before, now: float) -> Index:
@@ -314,11 +334,11 @@ class StepChecks:
         return result
 
     def _hears_leader(self, now: float) -> bool:
-        """Say whether this replica leads, or heard its leader within the shortest election timeout (§6)."""
+        """Say whether this replica leads, sleeps, or heard its leader within the shortest election timeout (§6)."""
         state = self._state
         if state.role is Role.LEADER:
             return state.config.pre_vote
-        recent = now < state.leader_heard_at + state.config.election_timeout_s[0]
+        recent = state.asleep or now < state.leader_heard_at + state.config.election_timeout_s[0]
         return state.config.pre_vote and recent and state.leader is not None
 
     def _check_answer(

@@ -196,8 +196,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _RULES,
-                "        _step_down_without_quorum(state)\n    elif state.now",
-                "        _step_down_without_quorum(state)\n    if state.now",
+                "        consider_sleep(state)\n    elif state.now",
+                "        consider_sleep(state)\n    if state.now",
             ),
         ),
     ),
