@@ -1,0 +1,206 @@
+"""The state machine of group 0 in a sharded server: the controller of the shards, and what belongs to no slot.
+
+That is users, channels and settings, which a `KvMachine` keeps; keys of clients it refuses. Changes of configuration
+stand in its log as `RAFTLINE.SHARD.CHANGE`. Ids of groups are given here and never again, so that no old log of one can
+come back to life; a group that left is remembered until it is empty, because somebody has to go on hosting it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.errors import ChangeRefused, ConfigError, StorageError
+from raftline.kv.commands.lookup import TICK_NAME, find_logged
+from raftline.kv.machine import KvMachine
+from raftline.kv.resp.replies import error, integer
+from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, Move, Place, Rebalance, changed
+from raftline.shards.controller import ControllerMachine, encode_change
+from raftline.shards.placement import join_of
+
+__all__ = ["CHANGE_NAME", "AddGroups", "MetaMachine", "Request", "Retire", "as_change", "change_command"]
+
+CHANGE_NAME = b"RAFTLINE.SHARD.CHANGE"
+_FORMAT = 1
+_LATER = "ERR no change that this version knows: upgrade every node first"
+_NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
+
+
+class AddGroups(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """New groups, whose ids and places are decided when this is applied; the slots are balanced anew."""
+
+    count: int
+    nodes: tuple[NodeId, ...]
+    """Who can take replicas."""
+    replicas: int = 3
+    only_first: bool = False
+    """Refused if there ever was a group: what several nodes may propose at the first start."""
+
+
+class Retire(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A group that left holds nothing any more: nobody need host it."""
+
+    group: GroupId
+
+
+Request = AddGroups | Retire | Leave | Move | Place | Rebalance
+
+
+class _Header(msgspec.Struct, array_like=True):
+    """The first chunk of a snapshot; as many follow with the history as it says, then those of the store."""
+
+    format: int
+    last_group: GroupId
+    founders: dict[GroupId, tuple[NodeId, ...]]
+    leaving: dict[GroupId, tuple[NodeId, ...]]
+    history_chunks: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_args = msgspec.msgpack.Decoder(list[bytes]).decode
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_header = msgspec.msgpack.Decoder(_Header).decode
+
+
+def change_command(request: Request) -> bytes:
+    """Return the command that stands in the log; the reply is the configuration's number, or an error in words."""
+    return _encode([CHANGE_NAME, _encode(request)])
+
+
+def as_change(request: Request, configuration: Configuration, last_group: GroupId) -> Change:
+    """Return a request as a change of a configuration; raises `ChangeRefused`. So it can be tried out beforehand."""
+    if isinstance(request, AddGroups):
+        if request.only_first and last_group:
+            raise ChangeRefused("there have been groups already")
+        return join_of(configuration, last_group + 1, request.count, request.nodes, request.replicas)
+    if isinstance(request, Retire):
+        raise ChangeRefused("that a group is retired changes no configuration")
+    return request
+
+
+class MetaMachine(KvMachine):
+    """Group 0's machine.
+
+    Invariants: `last_group` is the highest id that any group ever had; `founders` names first nodes of groups that were
+    never placed anew; `leaving` are groups that are in no newer configuration and may still hold something.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.controller = ControllerMachine()
+        self.last_group: GroupId = 0
+        self.founders: dict[GroupId, tuple[NodeId, ...]] = {}
+        """The nodes on which a group begins; whoever hosts it otherwise waits to be added."""
+        self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}
+        self._restored: _Header | None = None
+        self._history: list[bytes] = []
+
+    @property
+    def configuration(self) -> Configuration:
+        """Return the newest configuration."""
+        return self.controller.newest
+
+    def configuration_at(self, number: int) -> Configuration:
+        """Return configuration `number`, the newest if there is none of that number yet."""
+        history = self.controller.history
+        return history[number] if 0 <= number < len(history) else history[-1]
+
+    def nodes_of(self, group: GroupId) -> tuple[NodeId, ...]:
+        """Return the nodes that are to host a group, leaving ones included; none for one that is not there."""
+        return self.configuration.nodes_of(group) or self.leaving.get(group, ())
+
+    def is_retired(self, group: GroupId) -> bool:
+        """Say whether a group was there once and is not any more."""
+        return 0 < group <= self.last_group and not self.nodes_of(group)
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
+        """Make a change, or carry out a command that needs no keys, and return its RESP3 reply."""
+        try:
+            args = _decode_args(command)
+            name = args[0]
+        except (msgspec.MsgspecError, IndexError):
+            return super().apply(command, index, time_ms)
+        if name == CHANGE_NAME:
+            return self._change(args, index, time_ms)
+        if name != TICK_NAME:
+            row = find_logged(args)
+            if row is not None and (row.execute is not None or row.keys_in(args)):
+                return _NO_KEYS
+        return super().apply(command, index, time_ms)
+
+    def _change(self, args: Sequence[bytes], index: int, time_ms: int) -> bytes:
+        self.store.begin(index, time_ms)
+        before = self.configuration
+        try:
+            request = _decode_request(args[1])
+            if isinstance(request, Retire):
+                if self.leaving.pop(request.group, None) is not None:
+                    self.founders.pop(request.group, None)
+                return integer(before.number)
+            change = as_change(request, before, self.last_group)
+            changed(before, change)
+        except (msgspec.MsgspecError, IndexError):
+            return error(_LATER)
+        except ChangeRefused as refused:
+            return error(f"ERR {refused}")
+        self.controller.apply(encode_change(change), index, time_ms)
+        self._note(change, before)
+        return integer(self.configuration.number)
+
+    def _note(self, change: Change, before: Configuration) -> None:
+        """Keep in mind who begins, and who is about to go."""
+        if isinstance(change, Join):
+            self.last_group = max(self.last_group, *change.groups)
+            self.founders |= change.groups
+        elif isinstance(change, Leave):
+            for group in change.groups:
+                self.leaving[group] = before.nodes_of(group)
+        elif isinstance(change, Place):
+            self.founders.pop(change.group, None)
+
+    # Snapshots.
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Return the state as of this call."""
+        history = list(self.controller.snapshot())
+        header = _Header(_FORMAT, self.last_group, dict(self.founders), dict(self.leaving), len(history))
+        return _joined([_encode(header), *history], super().snapshot())
+
+    def restore_begin(self) -> None:
+        """Begin to load what takes the place of everything here."""
+        super().restore_begin()
+        self._restored, self._history = None, []
+
+    def restore_chunk(self, chunk: bytes) -> None:
+        """Take the next chunk in; raises `StorageError` if it cannot be read."""
+        if self._restored is None:
+            try:
+                self._restored = _decode_header(chunk)
+            except msgspec.MsgspecError as wrong:
+                raise StorageError(f"a chunk of the controller's snapshot cannot be read: {wrong}") from wrong
+            if self._restored.format != _FORMAT:
+                raise ConfigError(f"the controller's snapshot has format {self._restored.format}: use a newer raftline")
+        elif len(self._history) < self._restored.history_chunks:
+            self._history.append(chunk)
+        else:
+            super().restore_chunk(chunk)
+
+    def restore_end(self) -> None:
+        """Replace everything in one step; raises `StorageError` if something is missing."""
+        restored = self._restored
+        if restored is None or len(self._history) < restored.history_chunks:
+            raise StorageError("the controller's snapshot is not complete")
+        loaded = ControllerMachine()
+        try:
+            loaded.restore(self._history)
+        except msgspec.MsgspecError as wrong:
+            raise StorageError(f"a chunk of the controller's snapshot cannot be read: {wrong}") from wrong
+        super().restore_end()
+        self.controller.history = loaded.history or [EMPTY]
+        self.last_group, self.founders, self.leaving = restored.last_group, restored.founders, restored.leaving
+        self._restored, self._history = None, []
+
+
+def _joined(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield from first
+    yield from rest

@@ -1,0 +1,139 @@
+"""Group 0 of a sharded server: it gives ids, keeps configurations beside users, and no keys."""
+
+import pytest
+
+from raftline.errors import ChangeRefused, ConfigError, StorageError
+from raftline.kv.machine import TICK_COMMAND, encode_command
+from raftline.kv.sharded.meta import (
+    AddGroups,
+    MetaMachine,
+    Request,
+    Retire,
+    as_change,
+    change_command,
+)
+from raftline.shards.configuration import EMPTY, Leave, Move, Place, Rebalance
+
+NODES = ("n1", "n2", "n3")
+
+
+def change(machine: MetaMachine, request: Request) -> bytes:
+    """Carry out a change as if it were committed."""
+    return machine.apply(change_command(request), 5, 1000)
+
+
+@pytest.fixture
+def machine() -> MetaMachine:
+    """A controller with groups 1 and 2."""
+    made = MetaMachine()
+    assert change(made, AddGroups(2, NODES)) == b":1\r\n"
+    return made
+
+
+def restored(machine: MetaMachine) -> MetaMachine:
+    """Return a machine that has come from a snapshot."""
+    other = MetaMachine()
+    other.restore_begin()
+    for piece in machine.snapshot():
+        other.restore_chunk(piece)
+    other.restore_end()
+    return other
+
+
+def test_ids_are_given_once(machine: MetaMachine) -> None:
+    """A group that left does not come back under its number, so that no old log of it can either (G17)."""
+    assert machine.configuration.group_ids == (1, 2)
+    assert change(machine, Leave((2,))) == b":2\r\n"
+    assert change(machine, Retire(2)) == b":2\r\n"
+    assert change(restored(machine), AddGroups(1, NODES)) == b":3\r\n"
+    assert change(machine, AddGroups(1, NODES)) == b":3\r\n"
+    assert machine.configuration.group_ids == (1, 3)
+
+
+def test_a_group_that_left_is_hosted_until_it_is_retired(machine: MetaMachine) -> None:
+    """Its nodes are remembered, since its slots have to be fetched from somewhere."""
+    change(machine, Leave((1,)))
+    assert machine.configuration.nodes_of(1) == ()
+    assert sorted(machine.nodes_of(1)) == sorted(NODES)
+    assert not machine.is_retired(1)
+    change(machine, Retire(1))
+    assert machine.nodes_of(1) == ()
+    assert machine.is_retired(1)
+    assert not machine.is_retired(3)
+    assert 1 not in machine.founders
+
+
+def test_only_a_group_that_left_is_retired(machine: MetaMachine) -> None:
+    """Whoever proposes it for one that serves slots is not heard."""
+    assert change(machine, Retire(1)) == b":1\r\n"
+    assert machine.nodes_of(1)
+    assert 1 in machine.founders
+
+
+def test_founders_are_forgotten_once_a_group_is_placed_anew(machine: MetaMachine) -> None:
+    """A node that comes to a group later waits to be added: it must never begin a second history (A11)."""
+    assert sorted(machine.founders[1]) == sorted(NODES)
+    change(machine, Place(1, ("n2", "n3", "n4")))
+    assert 1 not in machine.founders
+    assert 2 in restored(machine).founders
+
+
+def test_the_first_groups_are_made_once(machine: MetaMachine) -> None:
+    """Several nodes may propose them at the first start."""
+    assert change(machine, AddGroups(2, NODES, only_first=True)).startswith(b"-ERR there have been groups")
+    assert change(MetaMachine(), AddGroups(2, NODES, only_first=True)) == b":1\r\n"
+
+
+def test_refusals_are_words_and_change_nothing(machine: MetaMachine) -> None:
+    """Whatever cannot be done is told to whoever asked."""
+    before = machine.configuration
+    assert change(machine, Leave((1, 2))).startswith(b"-ERR all groups would leave")
+    assert change(machine, Move(5, 5, 1)).startswith(b"-ERR slots [5, 5) are none")
+    assert change(machine, Rebalance()).startswith(b"-ERR nothing would change")
+    assert machine.apply(encode_command([b"RAFTLINE.SHARD.CHANGE", b"\xc1"]), 6, 0).startswith(b"-ERR no change that")
+    assert machine.apply(encode_command([b"RAFTLINE.SHARD.CHANGE"]), 6, 0).startswith(b"-ERR no change that")
+    assert machine.configuration == before
+
+
+def test_a_change_can_be_tried_out_beforehand(machine: MetaMachine) -> None:
+    """What a dry run shows is what happens, as long as nothing else does."""
+    wanted = as_change(AddGroups(1, (*NODES, "n4")), machine.configuration, machine.last_group)
+    change(machine, AddGroups(1, ("n4", *NODES)))
+    assert machine.configuration.groups[-1] == next(iter(wanted.groups.items()))  # type: ignore[union-attr]
+    with pytest.raises(ChangeRefused):
+        as_change(Retire(1), EMPTY, 0)
+
+
+def test_it_keeps_users_and_no_keys(machine: MetaMachine) -> None:
+    """Commands of one key are refused, alone and in a transaction; users are as in any store."""
+    for words in ([b"SET", b"a", b"b"], [b"DEL", b"a"], [b"RAFTLINE.EXEC", b"\x90"]):
+        assert machine.apply(encode_command(words), 7, 0).startswith(b"-ERR the controller")
+    assert machine.apply(encode_command([b"ACL|SETUSER", b"SETUSER", b"ann", b"on"]), 8, 0) == b"+OK\r\n"
+    assert machine.apply(TICK_COMMAND, 9, 0) != b""
+    assert machine.store.count == 0
+    assert restored(machine).store.users.dump() == machine.store.users.dump()
+
+
+def test_a_snapshot_holds_everything(machine: MetaMachine) -> None:
+    """Every configuration, who founded what, and who is about to go."""
+    for number in range(200):
+        change(machine, Move(number, number + 1, 1 + number % 2))
+    change(machine, Leave((1,)))
+    other = restored(machine)
+    assert other.controller.history == machine.controller.history
+    assert (other.last_group, other.founders, other.leaving) == (2, machine.founders, machine.leaving)
+    assert other.configuration_at(3) == machine.configuration_at(3)
+    assert other.configuration_at(999) == machine.configuration
+
+
+def test_a_snapshot_that_is_cut_is_refused(machine: MetaMachine) -> None:
+    """Nothing of it takes effect; one of an unsharded store is no snapshot of a controller."""
+    pieces = list(machine.snapshot())
+    other = MetaMachine()
+    other.restore_begin()
+    with pytest.raises(StorageError, match="not complete"):
+        other.restore_end()
+    with pytest.raises(StorageError, match="cannot be read"):
+        other.restore_chunk(pieces[0][:-1])
+    with pytest.raises((StorageError, ConfigError)):
+        other.restore_chunk(pieces[-1])
