@@ -81,6 +81,10 @@ class _Wire:
     def send(self, to: str, group: int, message: Any) -> None:
         self._queued.setdefault(to, []).append(self._codec.frame_of(group, message))
 
+    def reaches(self, to: str) -> bool:
+        """Say that nobody is gone."""
+        return to in self._wires
+
     def flush(self) -> None:
         queued, self._queued = self._queued, {}
         for to, frames in queued.items():

@@ -118,6 +118,16 @@ def test_a_change_of_leader_leaves_the_outcome_open() -> None:
     assert told[0].may_take_effect
 
 
+def test_nobody_waits_for_the_answers_of_a_leader_that_is_gone() -> None:
+    """Its process ended, so it can give none: the caller is told at once that the outcome is open."""
+    told: list[Any] = []
+    forwarding = Forwarding(1, lambda *_: None)
+    forwarding.forward("n1", 1, [Proposal(b"x", told.append, 1.0)])
+    forwarding.on_leader_changed(5.0, is_gone=True)
+    assert told[0].may_take_effect
+    assert not forwarding.waits_for_former_leader
+
+
 def test_a_leader_that_handed_over_still_answers() -> None:
     """What it appended has its real result, what it did not goes to its successor (thesis 3.10)."""
     told: list[Any] = []

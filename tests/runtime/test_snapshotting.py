@@ -442,6 +442,10 @@ class Wire:
     def trouble(self) -> None:
         """Say that all is well."""
 
+    def reaches(self, to: str) -> bool:
+        """Say that nobody is gone."""
+        return bool(to)
+
     def tell_stranger(self, to: str, word: object) -> None:
         pass
 

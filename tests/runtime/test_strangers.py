@@ -35,6 +35,10 @@ class _Bench:
     def trouble(self) -> None:
         """Say that all is well."""
 
+    def reaches(self, to: str) -> bool:
+        """Say that nobody is gone."""
+        return bool(to)
+
     def tell_stranger(self, to: str, word: Stranger) -> None:
         self.told.append((to, word))
 

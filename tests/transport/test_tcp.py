@@ -162,11 +162,15 @@ def test_a_restarted_peer_is_found_again(run: Run) -> None:
     async def story(world: "World") -> None:
         a, b = await world.pair()
         port = b.transport.port
+        assert a.transport.reaches("b")
         await b.transport.stop()
         await a.until_link("b", up=False)
+        assert not a.transport.reaches("b")
         a.send("b", TimeoutNow(1))
         b = await world.node("b", port=port)
         await a.until_link("b", up=True)
+        assert a.transport.reaches("b")
+        assert not a.transport.reaches("nobody")
         a.send("b", TimeoutNow(2))
         assert await b.inbox.get() == ("a", 0, TimeoutNow(2))
         status = a.transport.status()["b"]

@@ -144,15 +144,19 @@ class Forwarding:
         """This node leads and took commands of its own: what was passed on before is older than those."""
         self._note_passed(self._number + 1)
 
-    def on_leader_changed(self, now: float, *, handed_over: bool = False) -> None:
-        """Wait an election timeout for answers of the former leader.
+    def on_leader_changed(self, now: float, *, handed_over: bool = False, is_gone: bool = False) -> None:
+        """Wait an election timeout for answers of the former leader; not if `is_gone`: its process can give none.
 
         One that handed over answers everything, so newer commands wait a heartbeat for it (thesis 3.10). Else what came
         back and may be older than something taken is given up: newer commands must not wait for that.
         """
-        until = now + self._config.election_timeout_s[1]
-        self._late |= {number: (until, proposals) for number, proposals in self._open.items()}
-        self._open = {}
+        asked, self._open = self._open, {}
+        if is_gone:
+            for number, proposals in asked.items():
+                self._give_up_frame(number, proposals)
+        else:
+            until = now + self._config.election_timeout_s[1]
+            self._late |= {number: (until, proposals) for number, proposals in asked.items()}
         if handed_over or not self._late:
             self._waits_until = now + self._config.heartbeat_interval_s if handed_over else None
         if not self._waits:
@@ -171,13 +175,17 @@ class Forwarding:
             if until > now:
                 break
             del self._late[number]
-            self._note_passed(number)
-            for proposal in proposals:
-                proposal.finish(Stopped("the leader changed before it answered: the command may still take effect"))
+            self._give_up_frame(number, proposals)
         while self._open and _is_answered(next(iter(self._open.values()))):
             number = next(iter(self._open))
             del self._open[number]
             self._note_passed(number)
+
+    def _give_up_frame(self, number: int, proposals: Sequence[Proposal]) -> None:
+        """Tell everybody who waits for a frame that nobody will know what became of it."""
+        self._note_passed(number)
+        for proposal in proposals:
+            proposal.finish(Stopped("the leader changed before it answered: the command may still take effect"))
 
     def _newest_under_way(self) -> int:
         """Return the newest frame that may still take effect, 0 if there is none."""

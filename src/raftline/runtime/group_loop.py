@@ -361,8 +361,10 @@ class GroupLoop:
                 self._refuse_all(error)
         if core.leader is None:
             return
-        may_go = not self.forwarding.is_holding and (core.takes_proposals or not core.is_leader)
-        if self._proposals and may_go:
+        if not self._proposals or self.forwarding.is_holding:
+            return
+        # What is passed on to a leader whose process is gone would only be lost: it waits for the next leader.
+        if core.takes_proposals if core.is_leader else self._transport.reaches(core.leader):
             self._route_proposals(now)
 
     def _route_proposals(self, now: float) -> None:
@@ -458,7 +460,9 @@ class GroupLoop:
             self.strangers.forget()
             self.lost_majority.forget()
         if core.leader != old_leader or core.term != old_term:
-            self.forwarding.on_leader_changed(self._loop.time(), handed_over=state.handover_term == state.term)
+            is_gone = old_leader is not None and old_role is not Role.LEADER and not self._transport.reaches(old_leader)
+            handed_over = state.handover_term == state.term
+            self.forwarding.on_leader_changed(self._loop.time(), handed_over=handed_over, is_gone=is_gone)
             self._release_held()
         if old_role is Role.LEADER:
             self.snapshotting.close_readers()

@@ -42,6 +42,12 @@ class Transport(Protocol):
     def send(self, to: NodeId, group: GroupId, message: Message) -> None:
         """Queue `message`; never waits. A message for a stranger, or for a peer whose queue is full, is dropped."""
 
+    def reaches(self, to: NodeId) -> bool:
+        """Say whether there is a connection to `to`; without one, what it was sent and did not answer is settled.
+
+        A connection to a node that is cut off may stand for a while; one to a process that ended does not.
+        """
+
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Tell a node that is no peer, over the connection that it made; dropped if there is none. Never waits."""
 

@@ -9,53 +9,23 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import NamedTuple
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.sim.faults import CALM_LINK, LinkFaults
 from raftline.sim.loop import SimLoop
 from raftline.sim.network_stats import NetworkStats, Traffic
+from raftline.sim.parcels import Link, Parcel, size_of
 from raftline.sim.view import LoopView
 from raftline.transport.codec import Codec, Envelope, Stranger
 from raftline.transport.frame import HEADER_BYTES
 
-__all__ = ["Parcel", "SimNetwork", "SimTransport"]
+__all__ = ["SimNetwork", "SimTransport"]
 
 QUEUE_BYTES_MAX = 32 * 1024 * 1024
 """In flight on one link, as in the production transport; beyond it messages are dropped."""
 QUEUE_MESSAGES_MAX = 100_000
 _WORD_S = 0.001
-
-
-class Parcel(NamedTuple):
-    """One message on its way."""
-
-    group: GroupId
-    message: Message
-    frame: bytearray | None
-    """The encoded message; None if the network passes messages as they are."""
-    size_bytes: int
-    order: int
-    """Its number in the run; what a cut held sets out in this order."""
-
-
-class _Link:
-    """One direction between two nodes; `epoch` changes when everything in flight is lost."""
-
-    __slots__ = ("cut", "epoch", "faults", "held", "in_flight", "in_flight_bytes", "last_arrival", "source", "target")
-
-    def __init__(self, source: NodeId, target: NodeId, faults: LinkFaults) -> None:
-        self.source = source
-        self.target = target
-        self.faults = faults
-        self.cut: bool | None = None
-        """None: open; False: cut, messages are lost; True: cut, messages wait until it is mended."""
-        self.held: list[Parcel] = []
-        self.last_arrival = -math.inf
-        self.epoch = 0
-        self.in_flight = 0
-        self.in_flight_bytes = 0
 
 
 class SimTransport:
@@ -106,6 +76,10 @@ class SimTransport:
 
     def trouble(self) -> None:
         """Nobody has a twin here."""
+
+    def reaches(self, to: NodeId) -> bool:
+        """Say whether the peer's process runs: the connections to one that ended are reset at once."""
+        return self.listening and to in self.peers and self._network.is_listening(to)
 
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Say at once what needs no link: whoever is told has just asked for it."""
@@ -171,7 +145,7 @@ class SimNetwork:
         self._on_event = on_event
         self._transports: dict[NodeId, SimTransport] = {}
         self._addresses: dict[NodeId, str] = {}
-        self._links: dict[tuple[NodeId, NodeId], _Link] = {}
+        self._links: dict[tuple[NodeId, NodeId], Link] = {}
         self._packed = 0
         self.loses: Callable[[NodeId, NodeId, Message], bool] | None = None
         """Says of each message whether it is lost, for faults that hit some messages only."""
@@ -338,7 +312,7 @@ class SimNetwork:
     def carry(self, source: NodeId, target: NodeId, batch: list[Parcel]) -> None:
         """Take what `source` flushed for `target`."""
         link = self._link(source, target)
-        size = _size_of(batch)
+        size = size_of(batch)
         traffic = self.traffic[source]
         traffic.messages_sent += len(batch)
         traffic.bytes_sent += size
@@ -374,12 +348,17 @@ class SimNetwork:
         if transport is not None and transport.listening and self._link(source, target).cut is None:
             transport.loop.call_soon(transport.receive_word, source, word)
 
+    def is_listening(self, node_id: NodeId) -> bool:
+        """Say whether a node is up and takes messages in."""
+        transport = self._transports.get(node_id)
+        return transport is not None and transport.listening
+
     def _answers_at(self, node_id: NodeId, address: str | None) -> bool:
         """Say whether a node is where somebody takes it to be; one without an address is everywhere."""
         return address is None or self._addresses.get(node_id, address) == address
 
     def _without_lost(
-        self, link: _Link, batch: list[Parcel], loses: Callable[[NodeId, NodeId, Message], bool]
+        self, link: Link, batch: list[Parcel], loses: Callable[[NodeId, NodeId, Message], bool]
     ) -> list[Parcel]:
         lost = [parcel for parcel in batch if loses(link.source, link.target, parcel.message)]
         if lost:
@@ -388,7 +367,7 @@ class SimNetwork:
             batch = [parcel for parcel in batch if parcel not in lost]
         return batch
 
-    def _depart(self, link: _Link, batch: list[Parcel]) -> None:
+    def _depart(self, link: Link, batch: list[Parcel]) -> None:
         faults = link.faults
         if faults.mishap:
             batch = [parcel for parcel in batch if not self._meet_mishap(link, parcel)]
@@ -400,7 +379,7 @@ class SimNetwork:
         link.last_arrival = arrival
         self._set_out(link, batch, arrival)
 
-    def _meet_mishap(self, link: _Link, parcel: Parcel) -> bool:
+    def _meet_mishap(self, link: Link, parcel: Parcel) -> bool:
         """Draw the fate of one message; return True if it does not go on in line."""
         faults, stats = link.faults, self.stats
         fate = self._draw()
@@ -427,12 +406,12 @@ class SimNetwork:
             self._set_out(link, [parcel], now + faults.delay_latency.sample(self._draw))
         return True
 
-    def _set_out(self, link: _Link, batch: list[Parcel], arrival: float) -> None:
+    def _set_out(self, link: Link, batch: list[Parcel], arrival: float) -> None:
         link.in_flight += len(batch)
-        link.in_flight_bytes += _size_of(batch)
+        link.in_flight_bytes += size_of(batch)
         self._loop.at(arrival, partial(self._arrive, link, link.epoch, batch))
 
-    def _arrive(self, link: _Link, epoch: int, batch: list[Parcel]) -> None:
+    def _arrive(self, link: Link, epoch: int, batch: list[Parcel]) -> None:
         self._release(link, batch)
         if epoch != link.epoch:
             self._lose(link, batch, "lost in reset")
@@ -456,38 +435,34 @@ class SimNetwork:
         if self._on_event is not None:
             self._on_event("deliver", source, target, parcel.group, parcel.message)
 
-    def _meet_cut(self, link: _Link, batch: list[Parcel]) -> None:
+    def _meet_cut(self, link: Link, batch: list[Parcel]) -> None:
         if link.cut:
             self.stats.held_in_cut += len(batch)
             self._note("held", link, batch)
             link.held.extend(batch)
             link.in_flight += len(batch)
-            link.in_flight_bytes += _size_of(batch)
+            link.in_flight_bytes += size_of(batch)
         else:
             self._lose(link, batch, "lost in cut")
 
-    def _lose(self, link: _Link, batch: Sequence[Parcel], why: str) -> None:
+    def _lose(self, link: Link, batch: Sequence[Parcel], why: str) -> None:
         if why == "lost in cut":
             self.stats.lost_in_cut += len(batch)
         else:
             self.stats.lost_in_reset += len(batch)
         self._note(why, link, batch)
 
-    def _release(self, link: _Link, batch: Sequence[Parcel]) -> None:
+    def _release(self, link: Link, batch: Sequence[Parcel]) -> None:
         link.in_flight -= len(batch)
-        link.in_flight_bytes -= _size_of(batch)
+        link.in_flight_bytes -= size_of(batch)
 
-    def _note(self, what: str, link: _Link, batch: Sequence[Parcel]) -> None:
+    def _note(self, what: str, link: Link, batch: Sequence[Parcel]) -> None:
         if self._on_event is not None:
             for parcel in batch:
                 self._on_event(what, link.source, link.target, parcel.group, parcel.message)
 
-    def _link(self, source: NodeId, target: NodeId) -> _Link:
+    def _link(self, source: NodeId, target: NodeId) -> Link:
         link = self._links.get((source, target))
         if link is None:
-            link = self._links[source, target] = _Link(source, target, self._faults)
+            link = self._links[source, target] = Link(source, target, self._faults)
         return link
-
-
-def _size_of(batch: Sequence[Parcel]) -> int:
-    return batch[0].size_bytes if len(batch) == 1 else sum(parcel.size_bytes for parcel in batch)

@@ -19,7 +19,7 @@ from raftline.transport.codec import VERSIONS, Codec, Stranger, Versions, versio
 from raftline.transport.frame import HEADER_BYTES
 from raftline.transport.listener import Listener, ListenerContext
 from raftline.transport.notices import Log, Notices
-from raftline.transport.peer_link import LinkContext, PeerLink
+from raftline.transport.peer_link import LinkContext, LinkState, PeerLink
 from raftline.transport.settings import TransportSettings
 from raftline.transport.status import PeerStatus, Traffic
 from raftline.transport.tls import TlsFiles
@@ -123,6 +123,11 @@ class TcpTransport:
             return
         link.queue(frame)
         self._unflushed[link] = None
+
+    def reaches(self, to: NodeId) -> bool:
+        """Say whether there is a connection to `to` that what is flushed goes out by."""
+        link = self._links.get(to)
+        return link is not None and link.state is LinkState.OPEN
 
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Tell a node, over the connection that it made, that it is no member; dropped if there is none."""

@@ -361,8 +361,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _FORWARDING,
-                "        self._late |= {number: (until, proposals) for number, proposals in self._open.items()}\n",
-                "        self._held |= {number: list(proposals) for number, proposals in self._open.items()}\n",
+                "            self._late |= {number: (until, proposals) for number, proposals in asked.items()}\n",
+                "            self._held |= {number: list(proposals) for number, proposals in asked.items()}\n",
             ),
         ),
         bench="cut_off_leaders",
