@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "kv": {"runtime", "replica", "shards"},
     "shards": {"replica"},
     "lab": {"sim", "core", "linearizability", "shards"},
-    "sim": {"runtime", "replica", "wal", "kv", "client", "linearizability"},
+    "sim": {"runtime", "replica", "wal", "kv", "client", "linearizability", "shards"},
     "runtime": {"replica", "wal", "transport"},
     "replica": {"core"},
     "wal": {"core.entries"},

@@ -158,3 +158,16 @@ def test_level_as_json_names_what_grew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["failed"] == 1
     assert "n1 clients" in [growth["measure"] for growth in found["outcomes"][0]["grown"]]
     assert "replay: raftline sim --level --seed 1 --minutes 1" in " ".join(result.stderr.split())
+
+
+def test_a_sharded_campaign() -> None:
+    """Groups and configurations are counted, a seed can be replayed, options that mean nothing there are refused."""
+    summary = json.loads(run("--sharded", "--seeds", "3:5", "--safety-s", "2", "--json"))
+    assert summary["seeds"] == 2
+    assert summary["failures"] == []
+    assert summary["faults"]["configurations"] >= 2
+    assert summary["never_reached"] == []
+    printed = run("--sharded", "--seed", "3", "--safety-s", "2", "--trace")
+    assert "TAKE: configuration 1" in printed
+    assert "groups and the controller" in printed
+    assert RUNNER.invoke(app, ["sim", "--sharded", "--size", "3"]).exit_code == 2

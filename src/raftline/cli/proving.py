@@ -60,7 +60,10 @@ Seeds = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Run this one seed.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
 Size = Annotated[int | None, typer.Option(min=1, max=9, help="Nodes in the cluster; drawn from the seed if not given.")]
-Seconds = Annotated[float, typer.Option(min=1.0, help="Virtual seconds of faults per run.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option(min=1.0, help="Virtual seconds of faults per run.", show_default="30, 6 with --sharded"),
+]
 ShowTrace = Annotated[bool, typer.Option("--trace", help="With --seed: print one line per transition.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Names = Annotated[list[str] | None, typer.Argument(help="With --mutants: names, rules (A11) or sections (A).")]
@@ -77,6 +80,10 @@ Executor = Annotated[str, typer.Option(help="Where runs are carried out: process
 Level = Annotated[
     bool, typer.Option("--level", help="Does anything grow? A virtual hour per seed at a fixed number of keys.")
 ]
+Sharded = Annotated[
+    bool,
+    typer.Option("--sharded", help="Many groups: they join and leave, and slots move while clients go on."),
+]
 Minutes = Annotated[float, typer.Option(min=1.0, help="With --level: virtual minutes per seed.")]
 Artifacts = Annotated[Path, typer.Option(help="Where a failing run's trace and history are written.")]
 
@@ -87,7 +94,7 @@ def sim(
     seed: Seed = None,
     jobs: Jobs = 1,
     size: Size = None,
-    safety_s: Seconds = 30.0,
+    safety_s: Seconds = None,
     trace: ShowTrace = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
     mutants: Mutants = False,  # noqa: FBT002
@@ -98,6 +105,7 @@ def sim(
     executor: Executor = "processes",
     level: Level = False,  # noqa: FBT002
     minutes: Minutes = 60.0,
+    sharded: Sharded = False,  # noqa: FBT002
     artifacts: Artifacts = Path("artifacts"),
 ) -> None:
     """Run the code that ships under virtual time and injected faults, and check what it promises.
@@ -123,6 +131,7 @@ def sim(
         executor=executor,
         level=level,
         minutes=minutes,
+        sharded=sharded,
         artifacts=artifacts,
     )
     raise typer.Exit(code)

@@ -23,9 +23,14 @@ from raftline.sim.executors import Executor as SomeExecutor
 from raftline.sim.executors import make_executor
 from raftline.sim.quiet import quiet
 from raftline.sim.run import Outcome, Scenario, run_seed
+from raftline.sim.sharded.run import run_sharded_seed
+from raftline.sim.sharded.scenario import ShardScenario
 
 __all__ = ["run_sim"]
 
+_AnyScenario = Scenario | ShardScenario
+
+_SAFETY_S = 30.0
 _ARTIFACTS_MAX = 3
 """Of so many failing runs of a campaign trace and history are written."""
 
@@ -37,7 +42,7 @@ def run_sim(
     seed: int | None,
     jobs: int,
     size: int | None,
-    safety_s: float,
+    safety_s: float | None,
     trace: bool,
     as_json: bool,
     mutants: bool,
@@ -48,6 +53,7 @@ def run_sim(
     executor: str,
     level: bool,
     minutes: float,
+    sharded: bool,
     artifacts: Path,
 ) -> int:
     """Do what the options of `raftline sim` say; return the exit code."""
@@ -63,22 +69,29 @@ def run_sim(
 
         chosen = range(*_range(seeds or "0:24")) if seed is None else range(seed, seed + 1)
         return run_level(chosen, minutes, _executor(executor, jobs), as_json=as_json)
-    scenario = Scenario(size=size, safety_s=safety_s)
+    if sharded and (minimize or schedule is not None or size is not None):
+        raise typer.BadParameter("--sharded takes neither --size nor --minimize nor --schedule")
     if schedule is not None:
         loaded = load_schedule(schedule)
         replay = f"raftline sim --schedule {schedule} --trace"
         return _one(loaded.seed, loaded.scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts)
+    whole = Scenario(size=size, safety_s=_SAFETY_S if safety_s is None else safety_s)
     if minimize:
         if seed is None:
             raise typer.BadParameter("--minimize needs --seed N, a seed that fails")
         workers = _executor(executor, jobs)
-        return minimize_seed(seed, scenario, workers, artifacts, runs_max=runs_max, as_json=as_json)
+        return minimize_seed(seed, whole, workers, artifacts, runs_max=runs_max, as_json=as_json)
+    scenario = _sharded(safety_s) if sharded else whole
     if seed is not None:
         replay = _replay(seed, scenario)
         return _one(seed, scenario, replay, trace=trace, as_json=as_json, artifacts=artifacts)
     first, stop = _range(seeds or "0:100")
     campaign = Campaign(first=first, stop=stop, scenario=scenario, jobs=jobs)
     return _many(campaign, _executor(executor, jobs), artifacts, as_json=as_json)
+
+
+def _sharded(safety_s: float | None) -> ShardScenario:
+    return ShardScenario() if safety_s is None else ShardScenario(safety_s=safety_s)
 
 
 def _executor(name: str, jobs: int) -> SomeExecutor:
@@ -96,7 +109,7 @@ def _range(seeds: str) -> tuple[int, int]:
     return int(first), int(stop)
 
 
-def _one(seed: int, scenario: Scenario, replay: str, *, trace: bool, as_json: bool, artifacts: Path) -> int:
+def _one(seed: int, scenario: _AnyScenario, replay: str, *, trace: bool, as_json: bool, artifacts: Path) -> int:
     """Run one seed; write trace and history if it fails."""
     outcome, operations, lines = _run_kept(seed, scenario)
     if trace:
@@ -110,11 +123,14 @@ def _one(seed: int, scenario: Scenario, replay: str, *, trace: bool, as_json: bo
     return int(outcome.error is not None)
 
 
-def _run_kept(seed: int, scenario: Scenario) -> tuple[Outcome, list[Operation], list[str]]:
+def _run_kept(seed: int, scenario: _AnyScenario) -> tuple[Outcome, list[Operation], list[str]]:
     """Run a seed and keep its history and its trace."""
     kept: list[tuple[list[Operation], list[str]]] = []
     with quiet():
-        outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
+        if isinstance(scenario, ShardScenario):
+            outcome = run_sharded_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
+        else:
+            outcome = run_seed(seed, scenario, keep_trace=True, on_finished=lambda *both: kept.append(both))
     return outcome, *kept[0]
 
 
@@ -127,16 +143,19 @@ def _write_artifacts(artifacts: Path, outcome: Outcome, operations: list[Operati
     typer.echo(f"trace: {trace_path}\nhistory: {history_path}", err=True)
 
 
-def _replay(seed: int, scenario: Scenario) -> str:
+def _replay(seed: int, scenario: _AnyScenario) -> str:
+    if isinstance(scenario, ShardScenario):
+        return f"raftline sim --sharded --seed {seed} --safety-s {scenario.safety_s:g} --trace"
     size = f" --size {scenario.size}" if scenario.size else ""
     return f"raftline sim --seed {seed}{size} --safety-s {scenario.safety_s:g} --trace"
 
 
 def _print_outcome(console: Console, outcome: Outcome, replay: str) -> None:
     console.print(
-        f"seed {outcome.seed}: {outcome.size} nodes, {outcome.virtual_s:.0f} virtual s, {outcome.cpu_s:.1f} s of CPU, "
-        f"{outcome.events:,} events, {outcome.elections} elections, {outcome.committed:,} entries committed, "
-        f"{outcome.operations:,} operations ({outcome.unknown} of unknown outcome)",
+        f"seed {outcome.seed}: {outcome.size} {_size_in(replay)}, {outcome.virtual_s:.0f} virtual s, "
+        f"{outcome.cpu_s:.1f} s of CPU, {outcome.events:,} events, {outcome.elections} elections, "
+        f"{outcome.committed:,} entries committed, {outcome.operations:,} operations "
+        f"({outcome.unknown} of unknown outcome)",
         highlight=False,
     )
     acts = ", ".join(f"{name} {count}" for name, count in sorted(outcome.faults.items()))
@@ -146,6 +165,11 @@ def _print_outcome(console: Console, outcome: Outcome, replay: str) -> None:
     else:
         console.print(f"{outcome.check}: {outcome.error}", style="red", highlight=False)
         console.print(f"replay: {replay}", highlight=False)
+
+
+def _size_in(replay: str) -> str:
+    """Return what the size of a run counts."""
+    return "groups and the controller" if "--sharded" in replay else "nodes"
 
 
 def _many(campaign: Campaign, executor: SomeExecutor, artifacts: Path, *, as_json: bool) -> int:

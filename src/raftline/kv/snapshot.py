@@ -160,7 +160,8 @@ def _chunks(frozen: FrozenSlots, header: Header, changes: list[int]) -> Iterator
     """Encode the header, the cells and then the slots, a chunk at a time."""
     yield _encode(header)
     for first in range(0, len(changes), _CHUNK_CELLS_MAX):
-        cells = {cell: index for cell, index in enumerate(changes[first : first + _CHUNK_CELLS_MAX], first) if index}
+        part = changes[first : first + _CHUNK_CELLS_MAX]
+        cells = dict(zip(compress(range(first, first + len(part)), part), compress(part, part), strict=True))
         if cells:
             yield _encode(cells)
     groups: list[tuple[int, list[Record]]] = []

@@ -10,11 +10,13 @@ from functools import partial
 
 import msgspec
 
-from raftline.sim.coverage import FAULTS, counting, missing
+from raftline.sim.coverage import FAULTS, SHARDED, counting, missing, missing_sharded
 from raftline.sim.disk import PERSISTENCE_POINTS
 from raftline.sim.executors import Executor, make_executor
 from raftline.sim.quiet import quiet
 from raftline.sim.run import Outcome, Scenario, run_seed
+from raftline.sim.sharded.run import run_sharded_seed
+from raftline.sim.sharded.scenario import ShardScenario
 
 __all__ = ["Campaign", "Summary", "run_campaign"]
 
@@ -24,6 +26,8 @@ _FAILURES_KEPT = 20
 class Summary(msgspec.Struct, kw_only=True):
     """What a campaign did."""
 
+    is_sharded: bool = False
+    """The runs are of the sharded store."""
     seeds: int = 0
     failed: int = 0
     virtual_s: float = 0.0
@@ -62,10 +66,12 @@ class Summary(msgspec.Struct, kw_only=True):
     @property
     def faults_injected(self) -> int:
         """How often the environment did something, a message that was lost counted like a machine that crashed."""
-        return sum(self.faults[name] for name in FAULTS)
+        return sum(self.faults[name] for name in dict.fromkeys((*FAULTS, *(SHARDED if self.is_sharded else ()))))
 
     def never_reached(self) -> tuple[list[str], list[str]]:
         """Return what no run reached: what a campaign of this size should have, and what takes a larger one."""
+        if self.is_sharded:
+            return missing_sharded(self.faults, self.seeds)
         return missing(self.rows, self.cases, self.points, self.faults, PERSISTENCE_POINTS, self.seeds)
 
 
@@ -74,7 +80,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
 
     first: int
     stop: int
-    scenario: Scenario = Scenario()
+    scenario: Scenario | ShardScenario = Scenario()
     jobs: int = 1
     batch: int = 4
 
@@ -98,6 +104,7 @@ def run_campaign(
     A `summary` that is given is filled run by run, so that something is left of a campaign that is interrupted.
     """
     summary = summary if summary is not None else Summary()
+    summary.is_sharded = isinstance(campaign.scenario, ShardScenario)
     work = partial(run_batch, scenario=campaign.scenario)
     with executor or make_executor("processes", campaign.jobs) as workers:
         for outcomes, rows, cases in workers.run(work, campaign.batches()):
@@ -110,8 +117,11 @@ def run_campaign(
     return summary
 
 
-def run_batch(seeds: range, scenario: Scenario) -> Batch:
+def run_batch(seeds: range, scenario: Scenario | ShardScenario) -> Batch:
     """Run some seeds in this process."""
     with quiet(), counting() as reached:
-        outcomes = [run_seed(seed, scenario) for seed in seeds]
+        if isinstance(scenario, ShardScenario):
+            outcomes = [run_sharded_seed(seed, scenario) for seed in seeds]
+        else:
+            outcomes = [run_seed(seed, scenario) for seed in seeds]
     return outcomes, reached.rows, reached.cases

@@ -93,6 +93,7 @@ class Member:
         await node.start()
         self.cluster.checkers.watch(self, node)
         self.ready = True
+        self.cluster.on_ready(self)
         return await node.wait_failed()
 
     def _on_ended(self, node: Node, outcome: "asyncio.Future[BaseException]") -> None:
@@ -176,6 +177,8 @@ class SimCluster:
         """The machines that belong to the cluster now."""
         self.everybody = dict(self.members)
         """Those that were switched off for good, too."""
+        self.on_ready: Callable[[Member], None] = lambda _member: None
+        """Called in the machine's own loop whenever its node has begun to take requests."""
         self.on_down: Callable[[Member], None] = lambda _member: None
         self.on_message_delivered: Callable[[NodeId, Any], None] = lambda _target, _message: None
         self.on_message_sent: Callable[[NodeId, NodeId, Any], None] = lambda _source, _target, _message: None

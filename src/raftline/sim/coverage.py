@@ -11,7 +11,19 @@ from typing import Any
 from raftline.core import raft, roles
 from raftline.wal import recovery, wal
 
-__all__ = ["FAULTS", "JUDGED_FROM_RUNS", "NOT_EXPECTED", "RARE", "READS", "SESSIONS", "Reached", "counting", "missing"]
+__all__ = [
+    "FAULTS",
+    "JUDGED_FROM_RUNS",
+    "NOT_EXPECTED",
+    "RARE",
+    "READS",
+    "SESSIONS",
+    "SHARDED",
+    "Reached",
+    "counting",
+    "missing",
+    "missing_sharded",
+]
 
 
 class Reached:
@@ -188,6 +200,64 @@ READS: tuple[str, ...] = ("lease reads", "stale reads", "bounded reads", "bounde
 
 SESSIONS: tuple[str, ...] = ("commands repeated", "once acknowledged", "once SessionLost")
 """What happens to commands in sessions: repeated ones meet in the log, and sessions give way while one is unknown."""
+
+
+SHARDED: tuple[str, ...] = (
+    "join",
+    "leave",
+    "move",
+    "rebalance",
+    "changes made",
+    "changes refused",
+    "configurations",
+    "entries take",
+    "entries release",
+    "entries arrive",
+    "entries drop",
+    "keys dropped",
+    "commands refused by the log",
+    "reads refused",
+    "snapshots restored",
+    "snapshots restored in the middle of arrivals",
+    "groups cut off",
+    "requests between groups lost",
+    "clients sent elsewhere",
+    "requests repeated",
+    "runs with every check of Raft",
+    "kill_program",
+    "kill_machine",
+    "kill_leader",
+    "kill_all",
+    "crash_at_point",
+    "point_crashes_hit",
+    "pause",
+    "pause_leader",
+    "partition",
+    "isolate_leader",
+    "one_way_cut",
+    "bridge",
+    "reset",
+    "clock_jump",
+    "clock_drift",
+    "disk_error",
+    "lag",
+    "transfers done",
+    "crash_loop",
+    "slow syncs",
+    "messages lost",
+    "messages duplicated",
+    "messages reordered",
+    "messages delayed",
+    "messages lost_in_cut",
+    "storage failures",
+)
+"""What has to happen in a campaign of the sharded store."""
+
+
+def missing_sharded(counts: Counter[str], runs: int) -> tuple[list[str], list[str]]:
+    """Return what `runs` runs of the sharded store never did: what they should have, or else what takes more."""
+    never = [name for name in SHARDED if not counts[name]]
+    return (never, []) if runs >= JUDGED_FROM_RUNS else ([], never)
 
 
 def missing(

@@ -1,0 +1,101 @@
+"""The operator: groups join and leave, slots are moved by hand and balanced, whether or not the last change is done."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from raftline.core.ids import GroupId
+from raftline.errors import ProposalError
+from raftline.runtime.node import Node
+from raftline.shards.configuration import Change, Configuration, Join, Leave, Move, Rebalance
+from raftline.shards.controller import LATEST, decode_configuration, decode_decision, encode_change, encode_query
+from raftline.shards.ranges import SLOT_COUNT
+from raftline.sim.sharded.groups import CONTROLLER, Groups, Unreachable
+from raftline.sim.sharded.scenario import ShardChange
+
+__all__ = ["Operator"]
+
+T = TypeVar("T")
+
+_PAUSE_S = 0.05
+
+
+class Operator:
+    """Makes changes in a session of its own, each as soon as it is time and the one before was answered."""
+
+    def __init__(self, groups: Groups, counts: Counter[str]) -> None:
+        self._groups = groups
+        self._world = groups.world
+        self._counts = counts
+        self._random = groups.world.stream("operator")
+        self._at = 0
+        self._session = 0
+        self._sequence = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = self._world.create_task(self._run(), name="operator")
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether every change was made; raises what went wrong."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+        return self._task is not None and self._task.done()
+
+    async def _run(self) -> None:
+        scenario = self._groups.scenario
+        assert scenario.changes is not None, "resolved"
+        first = range(1, min(scenario.joined, scenario.groups) + 1)
+        await self._change(Join({group: self._nodes(group) for group in first}))
+        for change in scenario.changes:
+            await asyncio.sleep(max(0.0, change.at_s - self._world.now))
+            wanted = self._meant(change, await self._newest())
+            if wanted is not None:
+                await self._change(wanted)
+                self._counts[change.kind] += 1
+
+    async def _newest(self) -> Configuration:
+        query = encode_query(LATEST)
+        return decode_configuration(await self._ask(lambda node: node.read(query)))
+
+    def _nodes(self, group: GroupId) -> tuple[str, ...]:
+        return tuple(member.name for member in self._groups.members(group))
+
+    def _meant(self, change: ShardChange, newest: Configuration) -> Change | None:
+        """Return the change with the groups and slots that it hits in this configuration; None if there are none."""
+        there = newest.group_ids
+        absent = [group for group in self._groups.clusters if group != CONTROLLER and group not in there]
+        if change.kind == "join":
+            return Join({(group := _one(absent, change)): self._nodes(group)}) if absent else None
+        if change.kind == "leave":
+            return Leave((_one(there, change),)) if len(there) > 1 else None
+        if change.kind == "move":
+            slots = self._groups.ownership.slots
+            low = slots[int(self._random.random() * len(slots))]
+            return Move(low, min(SLOT_COUNT, low + change.slots), _one(there, change))
+        return Rebalance()
+
+    async def _change(self, change: Change) -> None:
+        """Have a change made, once."""
+        if not self._session:
+            self._session = int(await self._ask(lambda node: node.open_session()))
+        self._sequence += 1
+        command, session, sequence = encode_change(change), self._session, self._sequence
+        answer = await self._ask(lambda node: node.propose(command, session=session, sequence=sequence))
+        refusal = decode_decision(answer).refusal
+        self._counts["changes refused" if refusal else "changes made"] += 1
+
+    async def _ask(self, call: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
+        while True:
+            try:
+                return await self._groups.ask(self._world, None, CONTROLLER, self._at, call)
+            except (Unreachable, ProposalError):
+                self._at += 1
+                await asyncio.sleep(_PAUSE_S)
+
+
+def _one(groups: Sequence[GroupId], change: ShardChange) -> GroupId:
+    return groups[int(change.chance * len(groups))]

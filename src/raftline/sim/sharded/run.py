@@ -1,0 +1,251 @@
+"""One seed, one run of the sharded store: groups come and go and slots move under faults; then everything is checked.
+
+While it runs `Ownership` looks at every entry and read of every replica. Then all heals, and within bounded virtual
+time every group has to have taken every configuration and be done with it; what was given away has to be gone, the
+replicas of a group have to be equal, and the clients' history linearizable, key by key.
+"""
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import msgspec
+
+from raftline.core.ids import GroupId
+from raftline.errors import SafetyViolation
+from raftline.kv.slots import slot_of
+from raftline.linearizability.checker import Verdict, check
+from raftline.linearizability.history import HistoryError, Operation
+from raftline.linearizability.redis_strings import RedisStrings
+from raftline.sim.acts import describe_act, draw_acts
+from raftline.sim.aftermath import LivenessViolation
+from raftline.sim.blame import place_of
+from raftline.sim.checkers import Checkers
+from raftline.sim.loop import SimLoop
+from raftline.sim.nemesis import Nemesis
+from raftline.sim.no_checks import NoChecks
+from raftline.sim.run import LinearizabilityViolation
+from raftline.sim.scenario import Outcome
+from raftline.sim.sharded.clients import ShardClients
+from raftline.sim.sharded.groups import CONTROLLER, Groups
+from raftline.sim.sharded.operator import Operator
+from raftline.sim.sharded.ownership import Ownership, WatchedShard
+from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
+from raftline.sim.sharded.trace import ShardTrace
+from raftline.sim.state_checks import difference, state_of
+
+__all__ = ["run_sharded_seed"]
+
+_LOOK_S = 0.1
+_ANSWER_S_MAX = 6.0
+_CHECK_STEPS_MAX = 1_000_000
+_GC_OBJECTS = 20_000
+
+
+class _Run:
+    """The pieces of one run."""
+
+    def __init__(self, seed: int, scenario: ShardScenario, *, keep_trace: bool) -> None:
+        self.scenario = scenario = resolve_sharded(seed, scenario)
+        self.world = world = SimLoop(seed)
+        self.trace = ShardTrace(world, keep=keep_trace)
+        slots = [slot_of(f"{{t{number}}}".encode()) for number in range(scenario.tags)]
+        self.ownership = Ownership(slots, lambda group, what: self.trace.note(group, "", "log", what))
+        self.groups = Groups(
+            world,
+            scenario,
+            self.ownership,
+            Checkers if scenario.is_watched else NoChecks,
+            self.trace.note,
+            messages=keep_trace,
+        )
+        self.trace.watch(self.groups.clusters)
+        self.nemeses: dict[GroupId, Nemesis] = {}
+        for group, cluster in self.groups.clusters.items():
+            plan, random = scenario.plan_of(group), world.stream(f"nemesis {group}")
+            acts = draw_acts(plan, list(cluster.members), scenario.safety_s, random)
+            self.nemeses[group] = Nemesis(cluster, plan, random, acts)
+        self.counts: Counter[str] = Counter()
+        self.operator = Operator(self.groups, self.counts)
+        self.clients = ShardClients(self.groups, world.stream("clients"))
+        self.undecided = False
+
+    def go(self) -> None:
+        """Run to the end, and raise what is broken."""
+        world = self.world
+        self.groups.start()
+        for nemesis in self.nemeses.values():
+            nemesis.start()
+        self.operator.start()
+        self.clients.start()
+        self._cut_groups()
+        world.run_for(self.scenario.safety_s)
+        for nemesis in self.nemeses.values():
+            nemesis.heal()
+        self.groups.heal()
+        self.trace.note(CONTROLLER, "", "heal", "")
+        self._wait(self._is_settled, self.scenario.heal_s, self._unsettled)
+        self.clients.stopping = True
+        self._wait(lambda: not self.clients.busy, _ANSWER_S_MAX, lambda: f"{self.clients.busy} clients wait in vain")
+        reading = world.create_task(self.clients.read_everything())
+        self._wait(reading.done, _ANSWER_S_MAX, lambda: "keys cannot be read")
+        reading.result()
+        self._wait(self._is_settled, _ANSWER_S_MAX, self._unsettled)
+        self._check_end()
+        self._check_history()
+
+    def _cut_groups(self) -> None:
+        """Cut some pairs of groups off from each other now and then."""
+        per_s, random = self.scenario.cuts_per_s, self.world.stream("cuts")
+        if per_s <= 0:
+            return
+        known = list(self.groups.clusters)
+        at_s = 2.0 * random.random() / per_s
+        while at_s < self.scenario.safety_s:
+            one, other = (known[int(random.random() * len(known))] for _ in range(2))
+            if one != other:
+                self.world.call_later(at_s, self.groups.cut, one, other, 1.5 * random.random())
+                self.counts["groups cut off"] += 1
+            at_s += 2.0 * random.random() / per_s
+
+    def _wait(self, condition: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> None:
+        """Let the world go on until something is so; raise `LivenessViolation` if it takes too long."""
+        end = self.world.now + limit_s
+        while not condition():
+            if self.world.now > end:
+                raise LivenessViolation(f"{limit_s} s after everything was healed {why()}")
+            self.world.run_for(_LOOK_S)
+
+    def _is_settled(self) -> bool:
+        """Say whether all changes were made, and every replica has taken the newest configuration and is done."""
+        return self.operator.is_done and not any(self._late())
+
+    def _late(self) -> "list[str]":
+        """Return which replicas are not there yet, and where they are."""
+        newest = len(self.ownership.configurations) - 1
+        late: list[str] = []
+        for group, cluster in self.groups.clusters.items():
+            applied = set()
+            for member in cluster.members.values():
+                machine = member.machine
+                if not member.ready or member.node is None:
+                    late.append(f"{member.name} is down")
+                    continue
+                applied.add(member.node.status().applied_index)
+                if group == CONTROLLER or not isinstance(machine, WatchedShard):
+                    continue
+                holdings = machine.holdings
+                if holdings.configuration.number != newest:
+                    late.append(f"{member.name} is at configuration {holdings.configuration.number} of {newest}")
+                elif holdings.arrivals or holdings.given:
+                    late.append(f"{member.name} is not done with configuration {newest}")
+        return late
+
+    def _unsettled(self) -> str:
+        return "; ".join(self._late()) or "the operator waits for the controller"
+
+    def _check_end(self) -> None:
+        """Nothing is left of what was given, replicas are equal, tokens rose."""
+        for group, cluster in self.groups.clusters.items():
+            known: dict[int, tuple[str, dict[str, Any]]] = {}
+            for member in cluster.members.values():
+                machine, node = member.machine, member.node
+                assert node is not None, "settled"
+                assert node._group is not None, "settled"  # noqa: SLF001  the simulator looks inside
+                replica = node._group.replica  # noqa: SLF001
+                state = state_of(replica)
+                if isinstance(machine, WatchedShard):
+                    state["holdings"] = msgspec.msgpack.encode(machine.holdings)
+                    self._check_keys(machine)
+                other, at = known.setdefault(replica.applied, (member.name, state))
+                if (differs := difference(state, at)) is not None:
+                    self._violated(f"{member.name} and {other} of group {group} differ at the end: {differs}")
+        self.clients.check()
+
+    def _check_keys(self, machine: WatchedShard) -> None:
+        """A replica holds keys of slots that its group serves, and no others."""
+        holdings = machine.holdings
+        for key in machine.store.keys(0):
+            if holdings.configuration.owner(slot_of(key)) != holdings.group:
+                self._violated(f"group {holdings.group} still holds {key.decode()}, which it gave away (G15)")
+
+    def _check_history(self) -> None:
+        """Some order of the operations explains every answer, key by key."""
+        try:
+            result = check(self.clients.operations, RedisStrings(), steps_max=_CHECK_STEPS_MAX, stop_at_first=True)
+        except HistoryError as error:
+            raise LinearizabilityViolation(f"an answer that its operation can never have: {error}") from None
+        self.undecided = result.verdict is Verdict.UNKNOWN
+        if result.verdict is Verdict.NO:
+            part = result.failing()[0]
+            raise LinearizabilityViolation(
+                f"key {part.key}: no order explains the answers to its {len(part.operations)} operations "
+                f"({part.returns_passed} could be explained)"
+            )
+
+    @staticmethod
+    def _violated(what: str) -> NoReturn:
+        raise SafetyViolation(what)
+
+
+def run_sharded_seed(
+    seed: int,
+    scenario: ShardScenario | None = None,
+    *,
+    keep_trace: bool = False,
+    on_finished: Callable[[list[Operation], list[str]], None] | None = None,
+) -> Outcome:
+    """Run one seed and return what came of it; `on_finished` gets the history and the trace's lines."""
+    run = _Run(seed, scenario or ShardScenario(), keep_trace=keep_trace)
+    started = time.process_time()
+    collecting = gc.get_threshold()
+    gc.set_threshold(_GC_OBJECTS, *collecting[1:])
+    outcome = Outcome(seed=seed, size=run.scenario.groups)
+    try:
+        run.go()
+    except Exception as error:  # noqa: BLE001  whatever it is, it is a finding, and other seeds are to be run
+        outcome.error = str(error) or repr(error)
+        outcome.check = type(error).__name__
+        outcome.where = place_of(error)
+    finally:
+        gc.set_threshold(*collecting)
+        run.world.close(raise_failures=False)
+    outcome.cpu_s = time.process_time() - started
+    _fill(outcome, run)
+    if keep_trace:
+        outcome.acts = [
+            f"{describe_act(act)}{f' → {hit}' if hit else ''}"
+            for nemesis in run.nemeses.values()
+            for act, hit in nemesis.done
+        ]
+    if on_finished is not None:
+        on_finished(run.clients.operations, run.trace.lines)
+    return outcome
+
+
+def _fill(outcome: Outcome, run: _Run) -> None:
+    """Count what was done."""
+    faults: Counter[str] = Counter(run.counts) + run.ownership.counts
+    for group, cluster in run.groups.clusters.items():
+        faults.update(run.nemeses[group].counts)
+        stats: dict[str, int] = msgspec.structs.asdict(cluster.network.stats)
+        faults.update({f"messages {name}": count for name, count in stats.items() if count})
+        for member in cluster.everybody.values():
+            faults.update(member.disk.stats)
+            outcome.points.update(member.disk.reached)
+        faults["storage failures"] += cluster.storage_failures
+    clients = run.clients
+    faults["requests between groups lost"] = run.groups.lost
+    faults["clients sent elsewhere"] = clients.not_served
+    faults["requests repeated"] = clients.repeated
+    faults["configurations"] = len(run.ownership.configurations) - 1
+    faults["runs with every check of Raft"] = int(bool(run.scenario.is_watched))
+    outcome.faults = dict(faults)
+    outcome.virtual_s = run.world.now
+    outcome.events = run.world.steps
+    outcome.operations = len(clients.operations)
+    outcome.unknown = clients.unknown
+    outcome.undecided = run.undecided
+    outcome.trace_digest = run.trace.digest()

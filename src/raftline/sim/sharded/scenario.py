@@ -1,0 +1,136 @@
+"""What a run of the sharded store looks like apart from its seed; what is left open is drawn from it."""
+
+from random import Random
+
+import msgspec
+
+from raftline.core.ids import GroupId
+from raftline.sim.acts import NemesisPlan
+from raftline.sim.loop import derive_seed
+from raftline.sim.scenario import Settings
+
+__all__ = ["ShardChange", "ShardScenario", "resolve_sharded"]
+
+_GROUPS_MIN, _GROUPS_MAX = 2, 4
+_CALM = 0.35
+"""The share of groups whose machines are left alone."""
+_WATCHED = 0.1
+"""The share of runs in which Raft's own promises are checked at every step, too."""
+_TAGS_MAX = 10
+
+
+class ShardChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator asks of the controller, and when; `chance` decides whom it hits among those who are there."""
+
+    at_s: float
+    kind: str
+    """join, leave, move or rebalance"""
+    chance: float
+    slots: int = 1
+    """How many slots a move is about, from that of a key on."""
+
+
+class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run; what is -1 or None is drawn from the seed."""
+
+    safety_s: float = 6.0
+    heal_s: float = 25.0
+    """Virtual seconds within which every configuration has to be reached once all is well."""
+    groups: int = -1
+    joined: int = -1
+    """Groups that join first."""
+    plans: tuple[NemesisPlan, ...] | None = None
+    """What is done to the controller's machines, and to those of each group."""
+    changes: tuple[ShardChange, ...] | None = None
+    cuts_per_s: float = -1.0
+    """How often two groups are cut off from each other."""
+    lost_between: float = -1.0
+    """Of requests between groups and from clients."""
+    snapshot_entries: int = -1
+    chunk_bytes: int = -1
+    clients: int = -1
+    tags: int = -1
+    """Hash tags, each with a key of every kind."""
+    settings: Settings | None = None
+    is_watched: bool | None = None
+    """Whether Raft's own promises are checked at every step, too, which takes twice as long."""
+    records_max: int = -1
+    """Most records in a chunk that moves, and most keys that are dropped at once."""
+    value_bytes_max: int = -1
+
+    def plan_of(self, group: GroupId) -> NemesisPlan:
+        """Return what is done to a group's machines."""
+        assert self.plans is not None, "resolved"
+        return self.plans[group]
+
+
+def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
+    """Return the scenario with everything drawn that it leaves open."""
+
+    def stream(name: str) -> Random:
+        return Random(derive_seed(seed, f"sharded {name}"))  # noqa: S311  reproducible on purpose
+
+    draw = stream("scenario").random
+    groups = scenario.groups if scenario.groups > 0 else _GROUPS_MIN + int(draw() * (_GROUPS_MAX - _GROUPS_MIN + 1))
+    draw = stream("sizes").random
+    plans = stream("plans")
+    drawn = {
+        "groups": groups,
+        "joined": 1 + int(draw() * 2),
+        "plans": tuple(_draw_plan(plans) for _ in range(groups + 1)),
+        "changes": _draw_changes(scenario.safety_s, stream("changes")),
+        "cuts_per_s": 1.5 * draw() if draw() < 0.5 else 0.0,
+        "lost_between": 0.1 * draw() if draw() < 0.5 else 0.0,
+        "snapshot_entries": 1_000_000 if draw() < 0.3 else 6 + int(120 * draw() ** 2),
+        "chunk_bytes": 64 + int(20_000 * draw() ** 3),
+        "clients": 3 + int(draw() * 4),
+        "tags": 3 + int(draw() * (_TAGS_MAX - 2)),
+        "settings": _draw_settings(stream("settings")),
+        "is_watched": draw() < _WATCHED,
+        "records_max": (1, 2, 5, 20, 512)[int(draw() * 5)],
+        "value_bytes_max": 40 if draw() < 0.8 else 4000,
+    }
+    still_open = {name: value for name, value in drawn.items() if getattr(scenario, name) in (-1, None)}
+    return msgspec.structs.replace(scenario, **still_open)
+
+
+def _draw_settings(random: Random) -> Settings:
+    drawn = Settings.draw(random)
+    return msgspec.structs.replace(drawn, lease_reads=False, pace=min(drawn.pace, 1.2))
+
+
+def _draw_plan(random: Random) -> NemesisPlan:
+    """Draw what happens to one group: nothing, or a few kinds of trouble, all of it short."""
+    drawn = NemesisPlan.draw(random)
+    if random.random() < _CALM:
+        return NemesisPlan()
+    kept = {
+        name: round(rate * 2.0, 4)
+        for name, rate in msgspec.structs.asdict(drawn).items()
+        if name in _ACTS and random.random() < 0.5
+    }
+    chances = {name: getattr(drawn, name) for name in _CHANCES if random.random() < 0.5}
+    return NemesisPlan(**kept, **chances, down_s_max=1.5, pause_s_max=1.2, cut_s_max=1.5)
+
+
+_ACTS = frozenset(
+    (
+        *("kill_program", "kill_machine", "kill_leader", "kill_all", "crash_at_point", "pause", "pause_leader"),
+        *("partition", "isolate_leader", "one_way_cut", "bridge", "reset", "clock_jump", "clock_drift"),
+        *("disk_error", "lag", "late_snapshot", "slow_disk", "pause_all", "crash_loop", "transfer"),
+    )
+)
+_CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync", "slow_read")
+
+
+def _draw_changes(safety_s: float, random: Random) -> tuple[ShardChange, ...]:
+    """Draw changes: some come while the one before is under way, some in bursts."""
+    changes: list[ShardChange] = []
+    pause_s = 0.15 + 1.2 * random.random()
+    at_s = 0.5 + 0.5 * random.random()
+    while at_s < safety_s:
+        kind = ("join", "join", "leave", "move", "move", "move", "rebalance")[int(random.random() * 7)]
+        slots = 1 if random.random() < 0.7 else 1 + int(3000 * random.random() ** 3)
+        changes.append(ShardChange(at_s=round(at_s, 3), kind=kind, chance=round(random.random(), 4), slots=slots))
+        at_s += 0.02 if random.random() < 0.25 else 2 * pause_s * random.random()
+    return tuple(changes)

@@ -1,0 +1,88 @@
+"""A run of the sharded store: slots move under faults, nothing is lost, and the same seed is the same run."""
+
+import msgspec
+import pytest
+
+from raftline.errors import ProposalError
+from raftline.kv.sharded import holdings, machine
+from raftline.sim.acts import NemesisPlan
+from raftline.sim.quiet import quiet
+from raftline.sim.scenario import Outcome, Settings
+from raftline.sim.sharded.run import run_sharded_seed
+from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
+
+SHORT = ShardScenario(safety_s=3.0)
+CALM = ShardScenario(
+    safety_s=3.0,
+    groups=2,
+    joined=1,
+    plans=(NemesisPlan(),) * 3,
+    cuts_per_s=0.0,
+    lost_between=0.0,
+    clients=5,
+    tags=4,
+    settings=Settings(),
+)
+
+
+def run(seed: int, scenario: ShardScenario = SHORT) -> Outcome:
+    """Run a seed without a word."""
+    with quiet():
+        return run_sharded_seed(seed, scenario)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_promised_is_kept(seed: int) -> None:
+    """Slots move while clients go on, and every check passes (G15, G16)."""
+    outcome = run(seed)
+    assert outcome.error is None
+    assert outcome.faults["configurations"] >= 2
+    assert outcome.operations > 20
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    """Byte for byte, whatever ran before."""
+    first = run(3)
+    run(4)
+    again = run(3)
+    assert msgspec.structs.replace(again, cpu_s=0.0) == msgspec.structs.replace(first, cpu_s=0.0)
+
+
+def test_a_trace_shows_every_group() -> None:
+    """A line per transition, with who leads each group and the configuration that it has taken."""
+    kept: list[str] = []
+    with quiet():
+        run_sharded_seed(3, SHORT, keep_trace=True, on_finished=lambda _, lines: kept.extend(lines))
+    assert any("TAKE: configuration 2" in line and "log" in line for line in kept)
+    assert any("serves no more" in line for line in kept)
+    assert sum("AppendRequest" in line for line in kept) > 100
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_scenario_that_is_resolved_stays(seed: int) -> None:
+    """Drawing again what is drawn changes nothing."""
+    once = resolve_sharded(seed, ShardScenario())
+    assert resolve_sharded(seed, once) == once
+
+
+def test_it_notices_what_is_served_without_being_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is carried out by a group which gave the slot away (G15)."""
+    monkeypatch.setattr(machine.ShardMachine, "_check", lambda _self, _args: None)
+    outcome = run(0, CALM)
+    assert outcome.check == "SafetyViolation"
+    assert "does not serve (G15)" in str(outcome.error)
+
+
+def test_it_notices_a_configuration_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every group has to take every one within bounded time (G15)."""
+
+    def refuse(self: holdings.Holdings, configuration: object) -> bool:
+        if self.configuration.number:
+            raise ProposalError(str(configuration))
+        return take(self, configuration)  # type: ignore[arg-type]
+
+    take = holdings.Holdings.take
+    monkeypatch.setattr(holdings.Holdings, "take", refuse)
+    outcome = run(0, msgspec.structs.replace(CALM, heal_s=2.0))
+    assert outcome.check == "LivenessViolation"
+    assert "is at configuration 1 of" in str(outcome.error)
