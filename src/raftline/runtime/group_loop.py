@@ -36,7 +36,8 @@ __all__ = ["GroupLoop"]
 
 _MESSAGES_PER_TURN = 512
 _PROPOSALS_PER_TURN = 8192
-_APPLY_S_MAX = 0.005
+_PROPOSALS_SHARE_MIN = 256
+_APPLY_SLICE_MIN = 32
 _BACKLOG_MAX = 4096
 _SWEEP_S = 0.05
 
@@ -59,6 +60,7 @@ class GroupLoop:
         self._loop = loop
         self._clock = host.clock
         self._transport = host.transport
+        self._turns = host.turns
         self._messages: deque[tuple[NodeId, Message]] = deque()
         self._events: deque[Event] = deque()
         self._proposals: deque[Proposal] = deque()
@@ -81,7 +83,7 @@ class GroupLoop:
         self.stages = stages
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
-        self.persistence = Persistence(group, wal, log_disk, self._on_durable, self.fail)
+        self.persistence = Persistence(group, host.writer, self._on_durable, self.fail)
         self.feeding = Feeding(group, wal, log_disk, snapshot_disk, post=self.post, fail=self.fail)
         self.snapshotting = Snapshotting(
             group,
@@ -198,7 +200,7 @@ class GroupLoop:
     def _schedule(self) -> None:
         if not self._scheduled and not self._stopped:
             self._scheduled = True
-            self._loop.call_soon(self._turn)
+            self._turns.add(self._turn)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -222,7 +224,6 @@ class GroupLoop:
             self._peers.follow()
             self.compaction.step()
             self.feeding.bound_memory(self._core.state, self._config.log_memory_bytes)
-            self._transport.flush()
             self._arm_timer(now)
             if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._deadlines.is_idle):
                 self._leaving.end()
@@ -258,9 +259,10 @@ class GroupLoop:
             if not self._core.has_more or self.replica.backlog >= _BACKLOG_MAX:
                 break  # apply some first; the rest of what is ready is there in the next turn
         if self.replica.has_work:
-            until = now + _APPLY_S_MAX
+            apply_slice = self._turns.share_of(self._config.apply_slice, _APPLY_SLICE_MIN)
+            until = now + self._turns.apply_s
             while self.replica.has_work and self._loop.time() < until:
-                self.replica.apply_some(self._config.apply_slice, now)
+                self.replica.apply_some(apply_slice, now)
             if self.replica.has_work or self.replica.has_proposed:
                 self._schedule()
         self._reading.answer(now)
@@ -373,7 +375,7 @@ class GroupLoop:
         leader = core.leader
         assert leader is not None, "proposals without a leader go on waiting"
         proposals = self._proposals
-        take = min(len(proposals), _PROPOSALS_PER_TURN)
+        take = min(len(proposals), self._turns.share_of(_PROPOSALS_PER_TURN, _PROPOSALS_SHARE_MIN))
         batch = [proposals.popleft() for _ in range(take)]
         taken_at = self.stages.on_taken(take, remaining=len(proposals))
         batch = [proposal for proposal in batch if proposal.done is not None]

@@ -11,9 +11,11 @@ import msgspec
 from raftline.core.state import RandomSource
 from raftline.replica.sessions import Sessions
 from raftline.runtime.config import NodeConfig
+from raftline.runtime.log_writer import LogWriter
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.stages import Stages
+from raftline.runtime.turns import Turns
 from raftline.wal.wal import Wal
 
 __all__ = ["Host"]
@@ -29,6 +31,8 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     transport: Transport
     addresses: AddressBook
     wal: Wal
+    writer: LogWriter
+    turns: Turns
     log_disk: DiskThread
     snapshot_disk: DiskThread
     make_sessions: Callable[[], Sessions]

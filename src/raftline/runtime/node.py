@@ -27,10 +27,12 @@ from raftline.runtime.group import Group
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
+from raftline.runtime.log_writer import LogWriter
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.stages import Stages
 from raftline.runtime.timed_files import TimedFiles
+from raftline.runtime.turns import Turns
 from raftline.transport.address import parse_address
 from raftline.transport.codec import Stranger
 from raftline.transport.settings import TransportSettings
@@ -246,6 +248,8 @@ class Node(GroupHandle):
         self, loop: asyncio.AbstractEventLoop, wal: Wal, log_disk: DiskThread, snapshot_disk: DiskThread
     ) -> Host:
         ports = self._ports
+        turns = Turns(loop, ports.transport)
+        turns.writer = LogWriter(wal, log_disk, turns.flush)
         return Host(
             config=self.config,
             loop=loop,
@@ -254,6 +258,8 @@ class Node(GroupHandle):
             transport=ports.transport,
             addresses=AddressBook(ports.transport),
             wal=wal,
+            writer=turns.writer,
+            turns=turns,
             log_disk=log_disk,
             snapshot_disk=snapshot_disk,
             make_sessions=ports.make_sessions,
@@ -278,6 +284,8 @@ class Node(GroupHandle):
         _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
+        if self._host is not None:
+            self._host.turns.stop()
         for group in self._groups.values():
             group.driver.stop(Stopped(f"this node stopped: {error}"))
 

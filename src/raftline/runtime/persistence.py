@@ -1,4 +1,4 @@
-"""Batches on their way to disk: at most one write under way, everything that waits goes out together (group commit).
+"""Batches of one group on their way to disk, in order; all groups of a node share one write at a time (`LogWriter`).
 
 Keeps `Ready`'s promise: what must wait for the disk leaves only after its own batch and every one before it.
 """
@@ -7,29 +7,28 @@ from collections.abc import Callable
 
 from raftline.core.ids import GroupId
 from raftline.core.ready import Ready
-from raftline.runtime.ports import DiskThread
-from raftline.wal.wal import Wal, Write
+from raftline.runtime.log_writer import LogWriter
+from raftline.wal.wal import Write
 
 __all__ = ["Persistence"]
 
 
 class Persistence:
-    """Feeds the disk thread.
+    """Feeds the log's writer.
 
-    Invariant: `_waiting` is empty whenever no write is under way.
+    Invariants: what is in `_writing` came before what is in `_waiting`; the writer knows of it whenever something in
+    `_waiting` has to be written and nothing is in `_writing`.
     """
 
     def __init__(
         self,
         group: GroupId,
-        wal: Wal,
-        disk: DiskThread,
+        writer: LogWriter,
         on_durable: Callable[[list[Ready]], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._group = group
-        self._wal = wal
-        self._disk = disk
+        self._writer = writer
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._writing: list[Ready] = []
@@ -43,33 +42,39 @@ class Persistence:
 
     def persist(self, ready: Ready) -> bool:
         """Take a `Ready`; return True if nothing of it has to wait, so that the caller goes on at once."""
-        if not self._writing:
+        if not self._writing and not self._waiting:
             if not ready.must_persist:
                 return True
-            self._write([ready])
+            self._waiting.append(ready)
+            self._writer.want(self)
         else:
             self._waiting.append(ready)
         return False
 
-    def _write(self, batch: list[Ready]) -> None:
-        writes = [
+    def take(self) -> list[Write]:
+        """Hand over everything that waits, for the write that begins now."""
+        self._writing, self._waiting = self._waiting, []
+        self.batches += 1
+        return [
             Write(group=self._group, entries=ready.entries, hard_state=ready.hard_state, reset=ready.reset)
-            for ready in batch
+            for ready in self._writing
             if ready.must_persist
         ]
-        self._writing = batch
-        self.batches += 1
-        wal = self._wal
-        self._disk.submit(lambda: wal.append(writes), self._on_written)
 
-    def _on_written(self, result: BaseException | None) -> None:
-        if isinstance(result, BaseException):
-            self._on_failure(result)
-            return
+    def settle(self) -> list[Ready]:
+        """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
         durable, self._writing = self._writing, []
-        waiting, self._waiting = self._waiting, []
-        if any(ready.must_persist for ready in waiting):
-            self._write(waiting)
+        if any(ready.must_persist for ready in self._waiting):
+            self._writer.want(self)
         else:
-            durable += waiting
+            durable += self._waiting
+            self._waiting = []
+        return durable
+
+    def tell(self, durable: list[Ready]) -> None:
+        """Let what waited for the disk go on."""
         self._on_durable(durable)
+
+    def fail(self, error: BaseException) -> None:
+        """What is on disk is not known any more."""
+        self._on_failure(error)

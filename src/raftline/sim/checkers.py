@@ -47,6 +47,7 @@ class _Watched:
         "commit",
         "core",
         "group",
+        "is_unchecked",
         "leader_term",
         "overdue",
         "refusals",
@@ -66,6 +67,8 @@ class _Watched:
         self.commit: Index = self.core.state.commit
         self.applied: Index = self.replica.applied
         self.leader_term: Term = 0
+        self.is_unchecked = False
+        """It took a turn, and what it said there has not left yet."""
         self.overdue: tuple[object, float] = (None, 0.0)
         """The oldest request, if its time is up, and since when that is known."""
         self.summary = invariants.summarize(self.core.state)
@@ -165,21 +168,10 @@ class Checkers:
         """Put checks around what the group loop does; its own code is what runs."""
         group = watched.group
         persistence = group.persistence
-        wal = persistence._wal  # noqa: SLF001
+        wal = group.host.wal
         durable.appended.clear()
         append = wal.append
-        turn, on_durable, on_failure = group._turn, persistence._on_durable, persistence._on_failure  # noqa: SLF001
-
-        def watched_turn() -> None:
-            stopped = group._stopped  # noqa: SLF001
-            state = watched.core.state
-            before = (state.now, state.ready_number)
-            turn()
-            if stopped and (state.now, state.ready_number) != before:
-                self._violated(name, "takes turns after it was stopped (F22, E8)")
-            # A node that has just stopped says itself why; its half-finished turn would only hide it.
-            if self._watched.get(name) is watched and not group._stopped:  # noqa: SLF001
-                self.check(name, watched)
+        on_durable, on_failure = persistence._on_durable, persistence._on_failure  # noqa: SLF001
 
         def watched_append(writes: Sequence[Write]) -> None:
             append(writes)
@@ -198,11 +190,40 @@ class Checkers:
             on_failure(error)
 
         group._on_timer = _WakeUps(name, watched).count(group._on_timer)  # type: ignore[method-assign]  # noqa: SLF001
-        group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
+        self._watch_turn(name, watched)
         wal.append = watched_append  # type: ignore[method-assign]
         wal.release = self._watched_release(name, watched, wal.release)  # type: ignore[method-assign,assignment]
         persistence._on_durable = watched_on_durable  # noqa: SLF001
         persistence._on_failure = watched_on_failure  # noqa: SLF001
+
+    def _watch_turn(self, name: NodeId, watched: _Watched) -> None:
+        """Look at the state after each turn, when what was said in it has left."""
+        group = watched.group
+        transport = group.host.transport
+        turn, flush = group._turn, transport.flush  # noqa: SLF001
+
+        def watched_turn() -> None:
+            stopped = group._stopped  # noqa: SLF001
+            if watched.is_unchecked and not stopped:
+                watched_flush()
+            state = watched.core.state
+            before = (state.now, state.ready_number)
+            turn()
+            if stopped and (state.now, state.ready_number) != before:
+                self._violated(name, "takes turns after it was stopped (F22, E8)")
+            watched.is_unchecked = True
+
+        def watched_flush() -> None:
+            flush()
+            if not watched.is_unchecked:
+                return
+            watched.is_unchecked = False
+            # A node that has just stopped says itself why; its half-finished turn would only hide it.
+            if self._watched.get(name) is watched and not group._stopped:  # noqa: SLF001
+                self.check(name, watched)
+
+        transport.flush = watched_flush  # type: ignore[method-assign]
+        group._turn = watched_turn  # type: ignore[method-assign]  # noqa: SLF001
 
     def _watched_release(
         self, name: NodeId, watched: _Watched, release: Callable[[GroupId, Index], int]

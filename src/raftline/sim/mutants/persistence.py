@@ -48,9 +48,9 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _PERSISTENCE,
-                "            self._write(waiting)\n        else:\n            durable += waiting\n",
-                "            self._write([ready for ready in waiting if ready.must_persist])\n"
-                "        durable += waiting\n",
+                "            self._writer.want(self)\n        else:\n            durable += self._waiting\n",
+                "            self._writer.want(self)\n            durable += self._waiting\n        else:\n"
+                "            durable += self._waiting\n",
             ),
         ),
     ),
@@ -61,8 +61,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _PERSISTENCE,
-                "        if not self._writing:\n            if not ready.must_persist:\n                return True\n",
-                "        if not ready.must_persist:\n            return True\n        if not self._writing:\n",
+                "        if not self._writing and not self._waiting:\n            if not ready.must_persist:\n"
+                "                return True\n",
+                "        if not ready.must_persist:\n            return True\n"
+                "        if not self._writing and not self._waiting:\n",
             ),
         ),
     ),

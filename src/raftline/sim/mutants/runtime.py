@@ -10,7 +10,7 @@ __all__ = ["MUTANTS"]
 _FOLLOWING = "raftline.core.following"
 _GROUP_LOOP = "raftline.runtime.group_loop"
 _LOG = "raftline.core.log"
-_PERSISTENCE = "raftline.runtime.persistence"
+_LOG_WRITER = "raftline.runtime.log_writer"
 _RAFT = "raftline.core.raft"
 _REPLICA = "raftline.replica.replica"
 _REPLICATION = "raftline.core.replication"
@@ -27,7 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
         does="Entries are written first and the term that they belong to in a second write.",
         patches=(
             Patch(
-                _PERSISTENCE,
+                _LOG_WRITER,
                 "        self._disk.submit(lambda: wal.append(writes), self._on_written)\n",
                 "        replace = __import__('msgspec').structs.replace\n"
                 "        first = [replace(write, hard_state=None) for write in writes]\n"
@@ -187,8 +187,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _GROUP_LOOP,
-                "            self._transport.flush()\n            self._arm_timer(now)\n",
-                "            self._transport.flush()\n            self._arm_timer(now)\n            self._schedule()\n",
+                "            self._arm_timer(now)\n",
+                "            self._arm_timer(now)\n            self._schedule()\n",
             ),
         ),
     ),

@@ -1,0 +1,86 @@
+"""The way of all groups to the log: one write and one fsync serve every group that waits (group commit).
+
+At most one write is under way; while it is, whatever comes waits, of all groups together, for the next one.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from raftline.core.ready import Ready
+from raftline.runtime.ports import DiskThread
+from raftline.wal.wal import Wal, Write
+
+__all__ = ["LogWriter", "Source"]
+
+
+class Source(Protocol):
+    """A group's part: what waits, and whom to tell."""
+
+    def take(self) -> list[Write]:
+        """Hand over everything that waits, for the write that begins now."""
+
+    def settle(self) -> list[Ready]:
+        """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
+
+    def tell(self, durable: list[Ready]) -> None:
+        """Let what waited for the disk go on."""
+
+    def fail(self, error: BaseException) -> None:
+        """What is on disk is not known any more."""
+
+
+class LogWriter:
+    """Feeds the disk thread.
+
+    Invariant: nobody is in `_wanting` while no write is under way, unless the writes are held.
+    """
+
+    def __init__(self, wal: Wal, disk: DiskThread, flush: Callable[[], None]) -> None:
+        self._wal = wal
+        self._disk = disk
+        self._flush = flush
+        self._wanting: list[Source] = []
+        self._under_way: list[Source] = []
+        self._held = False
+        self.writes = 0
+
+    def want(self, source: Source) -> None:
+        """Note that a group has something to write and nothing under way; asked once until it is taken."""
+        self._wanting.append(source)
+        if not self._under_way and not self._held:
+            self._write()
+
+    def hold(self) -> None:
+        """Begin no write until `let_go`: other groups are about to have something, too."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """Begin what was held up."""
+        self._held = False
+        if self._wanting and not self._under_way:
+            self._write()
+
+    def _write(self) -> None:
+        self._under_way, self._wanting = self._wanting, []
+        writes: list[Write] = []
+        for source in self._under_way:
+            writes += source.take()
+        self.writes += 1
+        wal = self._wal
+        self._disk.submit(lambda: wal.append(writes), self._on_written)
+
+    def _on_written(self, result: BaseException | None) -> None:
+        written, self._under_way = self._under_way, []
+        if isinstance(result, BaseException):
+            for source in written:
+                source.fail(result)
+            return
+        self._held = True
+        durable = [source.settle() for source in written]
+        self.let_go()  # the disk goes on before anybody is told
+        self._held = len(written) > 1
+        for source, batch in zip(written, durable, strict=True):
+            source.tell(batch)
+        if self._held:
+            self.let_go()
+        self._flush()
