@@ -29,7 +29,7 @@ class _Source:
             self._bench.writer.want(self)
         return []
 
-    def tell(self, durable: list[Ready]) -> None:  # noqa: ARG002
+    def on_durable(self, durable: list[Ready]) -> None:  # noqa: ARG002
         self._bench.said.append(f"{self._group} is durable")
         if self._bench.goes_on:
             self.want()

@@ -16,14 +16,15 @@ __all__ = ["LogWriter", "Source"]
 class Source(Protocol):
     """A group's part: what waits, and whom to tell."""
 
+    @property
+    def on_durable(self) -> Callable[[list[Ready]], None]:
+        """Return what lets those go on who waited for the disk."""
+
     def take(self) -> list[Write]:
         """Hand over everything that waits, for the write that begins now."""
 
     def settle(self) -> list[Ready]:
         """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
-
-    def tell(self, durable: list[Ready]) -> None:
-        """Let what waited for the disk go on."""
 
     def fail(self, error: BaseException) -> None:
         """What is on disk is not known any more."""
@@ -61,9 +62,10 @@ class LogWriter:
             self._write()
 
     def _write(self) -> None:
-        self._under_way, self._wanting = self._wanting, []
-        writes: list[Write] = []
-        for source in self._under_way:
+        sources = self._under_way = self._wanting
+        self._wanting = []
+        writes = sources[0].take()
+        for source in sources[1:]:
             writes += source.take()
         self.writes += 1
         wal = self._wal
@@ -75,12 +77,21 @@ class LogWriter:
             for source in written:
                 source.fail(result)
             return
+        if len(written) == 1:
+            durable = written[0].settle()
+            if self._wanting and not self._under_way:  # the disk goes on before anybody is told
+                self._write()
+            written[0].on_durable(durable)
+        else:
+            self._settle_together(written)
+        self._flush()
+
+    def _settle_together(self, written: list[Source]) -> None:
+        """Begin the next write with what waits in any group, tell all groups, and let them write together."""
         self._held = True
         durable = [source.settle() for source in written]
-        self.let_go()  # the disk goes on before anybody is told
-        self._held = len(written) > 1
+        self.let_go()
+        self._held = True
         for source, batch in zip(written, durable, strict=True):
-            source.tell(batch)
-        if self._held:
-            self.let_go()
-        self._flush()
+            source.on_durable(batch)
+        self.let_go()

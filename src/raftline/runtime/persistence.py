@@ -29,7 +29,7 @@ class Persistence:
     ) -> None:
         self._group = group
         self._writer = writer
-        self._on_durable = on_durable
+        self.on_durable = on_durable
         self._on_failure = on_failure
         self._writing: list[Ready] = []
         self._waiting: list[Ready] = []
@@ -64,16 +64,14 @@ class Persistence:
     def settle(self) -> list[Ready]:
         """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
         durable, self._writing = self._writing, []
+        if not self._waiting:
+            return durable
         if any(ready.must_persist for ready in self._waiting):
             self._writer.want(self)
         else:
             durable += self._waiting
             self._waiting = []
         return durable
-
-    def tell(self, durable: list[Ready]) -> None:
-        """Let what waited for the disk go on."""
-        self._on_durable(durable)
 
     def fail(self, error: BaseException) -> None:
         """What is on disk is not known any more."""

@@ -62,7 +62,8 @@ class Turns:
             due[0]()
         else:
             self._run_together(due)
-        self.flush()
+        if not self._stopped:
+            self._transport.flush()
 
     def _run_together(self, due: list[Callable[[], None]]) -> None:
         assert self.writer is not None, "somebody takes turns"

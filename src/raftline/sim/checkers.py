@@ -171,7 +171,7 @@ class Checkers:
         wal = group.host.wal
         durable.appended.clear()
         append = wal.append
-        on_durable, on_failure = persistence._on_durable, persistence._on_failure  # noqa: SLF001
+        on_durable, on_failure = persistence.on_durable, persistence._on_failure  # noqa: SLF001
 
         def watched_append(writes: Sequence[Write]) -> None:
             append(writes)
@@ -193,7 +193,7 @@ class Checkers:
         self._watch_turn(name, watched)
         wal.append = watched_append  # type: ignore[method-assign]
         wal.release = self._watched_release(name, watched, wal.release)  # type: ignore[method-assign,assignment]
-        persistence._on_durable = watched_on_durable  # noqa: SLF001
+        persistence.on_durable = watched_on_durable
         persistence._on_failure = watched_on_failure  # noqa: SLF001
 
     def _watch_turn(self, name: NodeId, watched: _Watched) -> None:
