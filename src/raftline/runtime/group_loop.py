@@ -49,8 +49,7 @@ class GroupLoop:
     """
 
     def __init__(self, group: GroupId, host: Host, replica: Replica, *, origin: int, stages: Stages) -> None:
-        config, wal, log_disk, snapshot_disk = host.config, host.wal, host.log_disk, host.snapshot_disk
-        loop = host.loop
+        config, loop, wal, log_disk, snapshot_disk = host.config, host.loop, host.wal, host.log_disk, host.snapshot_disk
         self._group = group
         self.host = host
         self._config = config
