@@ -224,6 +224,11 @@ class Node(GroupHandle):
             if hosted is not None:
                 hosted.end(Stopped(f"group {hosted.name} was removed from this node"))
 
+    def is_up(self, node: NodeId) -> bool:
+        """Say whether what is sent to another node goes out, as far as is known here; True for this one."""
+        transport = self._ports.transport
+        return node == self.config.node_id or not isinstance(transport, TcpTransport) or transport.is_connected(node)
+
     def _alone(self, group: GroupId) -> "_Hosting":
         """Return a context in which nobody else adds or removes the group."""
         if self._host is None or self._stopping:

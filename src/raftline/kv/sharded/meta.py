@@ -30,8 +30,8 @@ class AddGroups(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """New groups, whose ids and places are decided when this is applied; the slots are balanced anew."""
 
     count: int
-    nodes: tuple[NodeId, ...]
-    """Who can take replicas."""
+    nodes: dict[NodeId, str]
+    """Who can take replicas, and where each is: `host:port@busport`."""
     replicas: int = 3
     only_first: bool = False
     """Refused if there ever was a group: what several nodes may propose at the first start."""
@@ -51,7 +51,8 @@ class _Header(msgspec.Struct, array_like=True):
 
     format: int
     last_group: GroupId
-    founders: dict[GroupId, tuple[NodeId, ...]]
+    founders: dict[GroupId, dict[NodeId, str]]
+    placed: list[GroupId]
     leaving: dict[GroupId, tuple[NodeId, ...]]
     history_chunks: int
 
@@ -72,7 +73,7 @@ def as_change(request: Request, configuration: Configuration, last_group: GroupI
     if isinstance(request, AddGroups):
         if request.only_first and last_group:
             raise ChangeRefused("there have been groups already")
-        return join_of(configuration, last_group + 1, request.count, request.nodes, request.replicas)
+        return join_of(configuration, last_group + 1, request.count, tuple(request.nodes), request.replicas)
     if isinstance(request, Retire):
         raise ChangeRefused("that a group is retired changes no configuration")
     return request
@@ -81,16 +82,18 @@ def as_change(request: Request, configuration: Configuration, last_group: GroupI
 class MetaMachine(KvMachine):
     """Group 0's machine.
 
-    Invariants: `last_group` is the highest id that any group ever had; `founders` names first nodes of groups that were
-    never placed anew; `leaving` are groups that are in no newer configuration and may still hold something.
+    Invariants: `last_group` is the highest id that any group ever had; `leaving` are groups that are in no newer
+    configuration and may still hold something; every group that is there or leaving has its founders.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.controller = ControllerMachine()
         self.last_group: GroupId = 0
-        self.founders: dict[GroupId, tuple[NodeId, ...]] = {}
-        """The nodes on which a group begins; whoever hosts it otherwise waits to be added."""
+        self.founders: dict[GroupId, dict[NodeId, str]] = {}
+        """The first members of a group and their first addresses, from which its log begins."""
+        self.placed: set[GroupId] = set()
+        """Groups that were placed anew: who hosts one now and holds nothing of it waits to be added, founder or not."""
         self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}
         self._restored: _Header | None = None
         self._history: list[bytes] = []
@@ -136,6 +139,7 @@ class MetaMachine(KvMachine):
             if isinstance(request, Retire):
                 if self.leaving.pop(request.group, None) is not None:
                     self.founders.pop(request.group, None)
+                    self.placed.discard(request.group)
                 return integer(before.number)
             change = as_change(request, before, self.last_group)
             changed(before, change)
@@ -144,26 +148,29 @@ class MetaMachine(KvMachine):
         except ChangeRefused as refused:
             return error(f"ERR {refused}")
         self.controller.apply(encode_change(change), index, time_ms)
-        self._note(change, before)
+        self._note(change, before, request.nodes if isinstance(request, AddGroups) else {})
         return integer(self.configuration.number)
 
-    def _note(self, change: Change, before: Configuration) -> None:
+    def _note(self, change: Change, before: Configuration, addresses: dict[NodeId, str]) -> None:
         """Keep in mind who begins, and who is about to go."""
         if isinstance(change, Join):
             self.last_group = max(self.last_group, *change.groups)
-            self.founders |= change.groups
+            for group, nodes in change.groups.items():
+                self.founders[group] = {node: addresses[node] for node in nodes}
         elif isinstance(change, Leave):
             for group in change.groups:
                 self.leaving[group] = before.nodes_of(group)
         elif isinstance(change, Place):
-            self.founders.pop(change.group, None)
+            self.placed.add(change.group)
 
     # Snapshots.
 
     def snapshot(self) -> Iterator[bytes]:
         """Return the state as of this call."""
         history = list(self.controller.snapshot())
-        header = _Header(_FORMAT, self.last_group, dict(self.founders), dict(self.leaving), len(history))
+        header = _Header(
+            _FORMAT, self.last_group, dict(self.founders), sorted(self.placed), dict(self.leaving), len(history)
+        )
         return _joined([_encode(header), *history], super().snapshot())
 
     def restore_begin(self) -> None:
@@ -198,6 +205,7 @@ class MetaMachine(KvMachine):
         super().restore_end()
         self.controller.history = loaded.history or [EMPTY]
         self.last_group, self.founders, self.leaving = restored.last_group, restored.founders, restored.leaving
+        self.placed = set(restored.placed)
         self._restored, self._history = None, []
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from raftline.core.ids import GroupId
-from raftline.errors import RaftlineError
+from raftline.errors import OperatingError, RaftlineError
 from raftline.kv.sharded.machine import (
     ShardMachine,
     arrive,
@@ -25,7 +25,7 @@ from raftline.kv.sharded.machine import (
 from raftline.shards.configuration import Configuration
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["DEFAULT_BYTES_PER_SECOND", "Directory", "GroupNode", "Mover", "Pace"]
+__all__ = ["DEFAULT_BYTES_PER_SECOND", "Directory", "GroupNode", "Mover", "Pace", "Retired"]
 
 _log = structlog.get_logger("raftline.shards")
 
@@ -41,6 +41,10 @@ _BATCH_S = 0.05
 """A batch is made no larger than what may arrive in this time: while it travels, nobody serves it."""
 
 
+class Retired(OperatingError):
+    """A group that was asked is not there any more: it had left, and was empty."""
+
+
 class Directory(Protocol):
     """How groups and the controller are reached; both calls raise `RaftlineError` or `OSError` if they are not."""
 
@@ -48,7 +52,7 @@ class Directory(Protocol):
         """Return configuration `number`, the newest if there is none of that number yet."""
 
     async def ask(self, group: GroupId, query: bytes) -> bytes:
-        """Return what some node of a group answers to `query` from its own, maybe older state."""
+        """Return what some node of a group answers to `query` from its own, maybe older state; or raise `Retired`."""
 
 
 class GroupNode(Protocol):
@@ -96,17 +100,25 @@ class Mover:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        wait_s = _LOOK_S
         while True:
+            await self.finish()
+            await asyncio.sleep(_LOOK_S)
+
+    async def finish(self) -> None:
+        """Go on until there is nothing to do for now, or until this node does not lead any more."""
+        wait_s = _WAIT_S
+        while self._node.is_leader:
             try:
-                moved = self._node.is_leader and await self._step()
+                moved = await self._step()
             except (RaftlineError, OSError) as error:
                 _log.debug("a step of moving slots failed", group=self._machine.holdings.group, error=str(error))
                 moved = False
             if moved:
                 wait_s = _WAIT_S
                 continue
-            await asyncio.sleep(_LOOK_S if self._machine.holdings.is_settled else wait_s)
+            if self._machine.holdings.is_settled:
+                return
+            await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LOOK_S)
 
     async def _step(self) -> bool:
@@ -156,7 +168,7 @@ class Mover:
             return False
         if departure.released:
             through = departure.released[-1]
-            if target != NOBODY and await self._directory.ask(target, has_all(number, holdings.group, through)) != b"1":
+            if not await self._has_all(target, number, through):
                 return False
             await self._node.propose(drop(number, target, _DROPPED_KEYS))
             departure = holdings.given.get(target)
@@ -164,3 +176,12 @@ class Mover:
                 return True
         await self._node.propose(release(number, target, self._pace.batch_bytes, _BATCH_KEYS))
         return True
+
+    async def _has_all(self, target: GroupId, number: int, through: int) -> bool:
+        """Say whether `target` has all that was released; one that is retired could not be if it had not."""
+        if target == NOBODY:
+            return True
+        try:
+            return await self._directory.ask(target, has_all(number, self._machine.holdings.group, through)) == b"1"
+        except Retired:
+            return True

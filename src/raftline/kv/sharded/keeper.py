@@ -1,0 +1,420 @@
+"""What each node of a sharded cluster does by itself: it hosts the groups that the newest configuration gives it.
+
+It follows group 0's state machine, which every node holds, so it asks nobody who serves what. Where it leads a group it
+moves slots, brings the members to the configuration's nodes, and says when a group that left is empty. Everything it
+decides is an entry of some group's log, so it may stop anywhere, and whoever leads next goes on.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.errors import ConfigError, OperatingError, RaftlineError
+from raftline.kv.sharded.directory import LocalDirectory
+from raftline.kv.sharded.machine import ShardMachine
+from raftline.kv.sharded.membership import is_out, next_change
+from raftline.kv.sharded.meta import AddGroups, MetaMachine, Request, Retire, change_command
+from raftline.kv.sharded.mover import Mover, Pace
+from raftline.kv.sharded.ports import HostedGroup, RemoteGroup
+from raftline.replica.state_machine import StateMachine
+from raftline.runtime.config import GroupConfig
+from raftline.runtime.group import Group
+from raftline.runtime.status import MemberStatus, Status
+from raftline.shards.configuration import Configuration
+from raftline.shards.placement import places_without
+from raftline.transport.address import Address, parse_address
+
+__all__ = ["Keeper", "KeeperNode", "KeeperSettings"]
+
+_log = structlog.get_logger("raftline.shards")
+
+_LOOK_S = 0.05
+"""How often it is looked whether anything has changed."""
+_FULL_LOOK_S = 0.25
+"""How often all groups are looked at although nothing has changed: leaders come and go."""
+_PAUSE_S = 0.5
+"""What failed is tried again after this long."""
+_BACK = 64
+"""How many configurations it is looked back to find who served a slot before."""
+_REPLICAS = 3
+
+
+class KeeperNode(Protocol):
+    """The part of `raftline.Node` that is needed here."""
+
+    @property
+    def groups(self) -> Mapping[GroupId, Group]:
+        """Return the groups that are hosted."""
+
+    @property
+    def recovered_groups(self) -> tuple[GroupId, ...]:
+        """Return what the log holds and nobody added."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Say whether this node leads group 0."""
+
+    async def add_group(self, config: GroupConfig, machine: StateMachine) -> Group:
+        """Host a group."""
+
+    async def remove_group(self, group: GroupId) -> None:
+        """Host a group no longer."""
+
+    async def propose(self, command: bytes) -> bytes:
+        """Replicate a command in group 0."""
+
+    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
+        """Call `done` when group 0's machine is linearizable here."""
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        """Return group 0's members."""
+
+    def status(self) -> Status:
+        """Return what is known of group 0."""
+
+    def remote(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> RemoteGroup:
+        """Return a way to a group that others host."""
+
+    def is_up(self, node: NodeId) -> bool:
+        """Say whether a node was heard of lately."""
+
+
+class KeeperSettings:
+    """What an operator may choose."""
+
+    def __init__(
+        self,
+        *,
+        first_groups: int = 0,
+        replicas: int = _REPLICAS,
+        bytes_per_second: int = 64 << 20,
+        replace_dead_after_s: float = 0.0,
+    ) -> None:
+        self.first_groups = first_groups
+        """How many groups a new cluster begins with; 0: one for each node."""
+        self.replicas = replicas
+        self.bytes_per_second = bytes_per_second
+        self.replace_dead_after_s = replace_dead_after_s
+        """A node that is gone for so long is given up, and its replicas are made anew elsewhere; 0: never."""
+
+
+class Keeper:
+    """One node's; implements `ports.Groups`.
+
+    Invariant: at most one task for each thing to be done (host 3, move 3, ...), so that nothing is done twice at once.
+    """
+
+    def __init__(self, node: KeeperNode, node_id: NodeId, meta: MetaMachine, settings: KeeperSettings) -> None:
+        self._node = node
+        self._me = node_id
+        self._meta = meta
+        self._settings = settings
+        self._pace = Pace(settings.bytes_per_second)
+        self._directory = LocalDirectory(self, meta)
+        self._hosted: dict[GroupId, HostedGroup] = {}
+        self._groups: dict[GroupId, Group] = {}
+        self._remotes: dict[GroupId, RemoteGroup] = {}
+        self._addresses: dict[NodeId, str] = {}
+        self._tasks: dict[tuple[str, GroupId], asyncio.Task[None]] = {}
+        self._dropped: set[GroupId] = set()
+        """Groups that were hosted since the start: nobody begins one a second time."""
+        self._down_since: dict[NodeId, float] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._seen: object = None
+        self._is_current = False
+        """Everything that was committed in group 0 before this start is applied here."""
+        self.is_moving = False
+        """Whether slots are on their way, as far as is known here."""
+
+    # What commands and clients ask (`ports.Groups`).
+
+    @property
+    def node_id(self) -> NodeId:
+        """Return who this node is."""
+        return self._me
+
+    @property
+    def node_ids(self) -> Sequence[NodeId]:
+        """Return all nodes: the members of group 0."""
+        return tuple(self._addresses) or tuple(member.node_id for member in self._node.members())
+
+    @property
+    def meta(self) -> MetaMachine:
+        """Return group 0's machine."""
+        return self._meta
+
+    @property
+    def settings(self) -> KeeperSettings:
+        """Return what the operator chose."""
+        return self._settings
+
+    @property
+    def configuration(self) -> Configuration:
+        """Return the newest configuration that is known here."""
+        return self._meta.configuration
+
+    def hosted(self, group: GroupId) -> HostedGroup | None:
+        """Return a group of which this node holds a replica that is running."""
+        return self._hosted.get(group)
+
+    def hosted_groups(self) -> Mapping[GroupId, HostedGroup]:
+        """Return all of them."""
+        return self._hosted
+
+    def remote(self, group: GroupId) -> RemoteGroup:
+        """Return a way to a group that is not hosted."""
+        if group not in self._remotes:
+            self._remotes[group] = self._node.remote(group, lambda: self._others_of(group))
+        return self._remotes[group]
+
+    def _others_of(self, group: GroupId) -> tuple[NodeId, ...]:
+        nodes = tuple(node for node in self._meta.nodes_of(group) if node != self._me)
+        return tuple(sorted(nodes, key=lambda node: not self.is_up(node)))
+
+    def serving(self, slot: int) -> GroupId:
+        """Return who serves a slot now, as far as is known here; see `ports.Groups`."""
+        owner = self.configuration.owner(slot)
+        hosted = self._hosted.get(owner)
+        if hosted is not None and hosted.machine.holdings.serves(slot):
+            return owner
+        if hosted is None and not self.is_moving:
+            return owner
+        newest = self.configuration.number
+        for number in range(newest - 1, max(0, newest - _BACK), -1):
+            before = self._meta.configuration_at(number).owner(slot)
+            former = self._hosted.get(before)
+            if before != owner and former is not None and former.machine.holdings.serves(slot):
+                return before
+        return owner
+
+    def leader_of(self, group: GroupId) -> NodeId | None:
+        """Return who leads a group as far as is known here; of one that is not hosted, who should."""
+        hosted = self._groups.get(group)
+        if hosted is not None:
+            return hosted.driver.replica.core.leader
+        nodes = self._meta.nodes_of(group)
+        return next((node for node in nodes if self.is_up(node)), None)
+
+    def address_of(self, node: NodeId) -> Address | None:
+        """Return where a node serves clients and peers."""
+        text = self._addresses.get(node)
+        return None if text is None else parse_address(text)
+
+    def is_up(self, node: NodeId) -> bool:
+        """Say whether a node was heard of lately; this node is up."""
+        return node == self._me or self._node.is_up(node)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call this after the configuration, who hosts what, or who leads has changed."""
+        self._watchers.append(on_change)
+
+    async def change(self, request: Request) -> bytes:
+        """Have the controller make a change; return its RESP3 reply. Raises what a proposal raises."""
+        return await self._node.propose(change_command(request))
+
+    async def add_groups(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> bytes:
+        """Have groups added, on `nodes` or wherever there is least; return the RESP3 reply."""
+        return await self.change(self.adding(count, nodes, only_first=only_first))
+
+    def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
+        """Return the request for so many groups; raises `ConfigError` for a node that is no member."""
+        unknown = [node for node in nodes if node not in self._addresses]
+        if unknown:
+            raise ConfigError(f"{', '.join(unknown)}: no such node; there are {', '.join(self._addresses)}")
+        where = {node: self._addresses[node] for node in nodes or self._addresses}
+        return AddGroups(count, where, self._settings.replicas, only_first=only_first)
+
+    async def replace_node(self, gone: NodeId) -> list[bytes]:
+        """Give up a node: its replicas go where there is room. Returns the reply for each group that it held."""
+        takers = [node for node in self.node_ids if self.is_up(node)]
+        return [await self.change(place) for place in places_without(self.configuration, gone, takers)]
+
+    # Working.
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        loop = asyncio.get_running_loop()
+        full_at_s = 0.0
+        before: object = None
+        try:
+            while True:
+                now = (self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks))
+                if now != before or loop.time() >= full_at_s:
+                    before, full_at_s = now, loop.time() + _FULL_LOOK_S
+                    self._look()
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _look(self) -> None:
+        """Begin whatever is to be done and is not under way."""
+        self._addresses = {member.node_id: member.address for member in self._node.members()}
+        if not self._is_current:
+            self._begin("catch up", 0, self._catch_up)
+        wanted = self._wanted()
+        recovered = set(self._node.recovered_groups)
+        for group in sorted((wanted | recovered) - self._hosted.keys()):
+            if self._is_current and self._meta.is_retired(group):
+                self._begin("host", group, self._drop)
+            elif group in self._meta.founders and (self._is_current or group in recovered):
+                self._begin("host", group, self._host)
+        newest = self.configuration.number
+        self.is_moving = False
+        for group, hosted in self._groups.items():
+            holdings = self._hosted[group].machine.holdings
+            is_behind = holdings.configuration.number < newest or not holdings.is_settled
+            self.is_moving = self.is_moving or is_behind
+            if hosted.is_leader:
+                self._lead(group, hosted, is_behind=is_behind)
+            if self._is_to_go(group, hosted, is_wanted=group in wanted):
+                self._begin("host", group, self._drop)
+        if self._node.is_leader:
+            self._decide()
+        self._tell()
+
+    def _wanted(self) -> set[GroupId]:
+        """Return the groups that this node is to host."""
+        told = (*self.configuration.groups, *self._meta.leaving.items())
+        return {group for group, nodes in told if self._me in nodes}
+
+    def _lead(self, group: GroupId, hosted: Group, *, is_behind: bool) -> None:
+        """Do what the leader of a group does."""
+        if is_behind:
+            self._begin("move", group, self._move)
+        elif group in self._meta.leaving and not self.configuration.nodes_of(group):
+            self._begin("retire", group, self._retire)
+        change = next_change(hosted.driver.replica.core.state, self.configuration.nodes_of(group), self._addresses)
+        if change is not None:
+            self._begin("members", group, lambda _group: hosted.change_membership(change))
+
+    def _begin(self, what: str, group: GroupId, work: Callable[[GroupId], Coroutine[Any, Any, None]]) -> None:
+        """Do something in a task of its own, unless that is under way."""
+        key = (what, group)
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.get_running_loop().create_task(self._carry_out(key, work(group)))
+
+    async def _carry_out(self, key: tuple[str, GroupId], work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (RaftlineError, OSError) as error:
+            level = _log.debug if isinstance(error, OperatingError) else _log.warning
+            level("not done yet: it is tried again", what=key[0], group=key[1], reason=str(error))
+            await asyncio.sleep(_PAUSE_S)
+        except Exception:  # noqa: BLE001  the other groups need their keeper, whatever is wrong with this one
+            _log.exception("a fault in looking after a group: it is tried again", what=key[0], group=key[1])
+            await asyncio.sleep(_PAUSE_S)
+        finally:
+            self._tasks.pop(key, None)
+
+    async def _catch_up(self, _group: GroupId) -> None:
+        """Wait until all that group 0 had decided before this start is known here.
+
+        Only then may a group be begun: an older state might name founders of one whose members have changed since.
+        """
+        current: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(failure: Exception | None) -> None:
+            if current.done():
+                return
+            if failure is None:
+                current.set_result(None)
+            else:
+                current.set_exception(failure)
+
+        self._node.submit_read(done)
+        await current
+        self._is_current = True
+
+    async def _host(self, group: GroupId) -> None:
+        """Host a group: go on with what the log holds of it, begin it with its other founders, or wait to be added.
+
+        What the log holds counts from the first members on, so those have to be known even if there were others since.
+        """
+        founders = self._meta.founders.get(group, {})
+        holds_some = group in self._node.recovered_groups
+        begins = not holds_some and group not in self._meta.placed and group not in self._dropped
+        members = dict(founders) if self._me in founders and (holds_some or begins) else {}
+        config = GroupConfig(group=group, members=members, prefers=next(iter(members), None))
+        machine = ShardMachine(group)
+        hosted = await self._node.add_group(config, machine)
+        self._groups[group] = hosted
+        self._hosted[group] = HostedGroup(hosted, machine)
+        _log.info("hosts a group", group=group, begins=bool(members) and begins, recovered=holds_some)
+
+    async def _drop(self, group: GroupId) -> None:
+        self._dropped.add(group)
+        self._groups.pop(group, None)
+        self._hosted.pop(group, None)
+        move = self._tasks.get(("move", group))
+        if move is not None:
+            move.cancel()
+        await self._node.remove_group(group)
+        _log.info("hosts a group no longer", group=group)
+
+    def _is_to_go(self, group: GroupId, hosted: Group, *, is_wanted: bool) -> bool:
+        """Say whether nobody needs this replica any more.
+
+        It is out of its group, by an entry that is committed or by the word of those who are in it; or the group is
+        retired. One that is wanted again begins anew: what it holds may be from before it was removed.
+        """
+        if not self._is_current:
+            return False
+        if self._meta.is_retired(group):
+            return True
+        is_gone = is_out(hosted.driver.replica.core.state, hosted.driver.strangers.role())
+        return is_gone and (not is_wanted or bool(hosted.driver.replica.core.state.membership.voters))
+
+    async def _move(self, group: GroupId) -> None:
+        hosted = self._groups[group]
+        await Mover(hosted, self._hosted[group].machine, self._directory, pace=self._pace).finish()
+
+    async def _retire(self, group: GroupId) -> None:
+        await self.change(Retire(group))
+        await asyncio.sleep(_PAUSE_S)
+
+    # What group 0's leader decides.
+
+    def _decide(self) -> None:
+        if not self._is_current:
+            return
+        if self._meta.last_group == 0:
+            self._begin("first groups", 0, self._add_first_groups)
+        if self._settings.replace_dead_after_s > 0:
+            self._note_dead()
+
+    async def _add_first_groups(self, _group: GroupId) -> None:
+        count = self._settings.first_groups or len(self._addresses)
+        await self.add_groups(count, only_first=True)
+
+    def _note_dead(self) -> None:
+        """Give up a node that has been gone for too long."""
+        now_s = asyncio.get_running_loop().time()
+        for node in self.node_ids:
+            if self.is_up(node):
+                self._down_since.pop(node, None)
+                continue
+            since_s = self._down_since.setdefault(node, now_s)
+            if now_s - since_s < self._settings.replace_dead_after_s:
+                continue
+            takers = [taker for taker in self.node_ids if self.is_up(taker)]
+            if places_without(self.configuration, node, takers):
+                _log.warning("a node is given up: its replicas go elsewhere", node=node, gone_s=round(now_s - since_s))
+                self._begin("replace", 0, lambda _group, node=node: self._replace(node))  # type: ignore[misc]
+
+    async def _replace(self, node: NodeId) -> None:
+        await self.replace_node(node)
+
+    def _tell(self) -> None:
+        """Tell those who watch if anything that they ask about has changed."""
+        leaders = tuple((group, self.leader_of(group)) for group in self._groups)
+        seen = (self.configuration.number, leaders, tuple(self._addresses.items()))
+        if seen != self._seen:
+            self._seen = seen
+            for on_change in self._watchers:
+                on_change()

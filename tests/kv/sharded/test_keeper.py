@@ -1,0 +1,237 @@
+"""Nodes that host what the configuration gives them: real ones, in one event loop, on loopback."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from raftline import CoreConfig, Node, NodeConfig
+from raftline.core.changes import AddLearner
+from raftline.errors import ConfigError, NotServed, RaftlineError
+from raftline.kv.machine import encode_command
+from raftline.kv.sharded.keeper import Keeper, KeeperSettings
+from raftline.kv.sharded.meta import AddGroups, MetaMachine, Request
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import Leave, Place
+
+FAST = CoreConfig(heartbeat_interval_s=0.05, election_timeout_s=(0.25, 0.5), priority_handover_s=0.1)
+KEYS = [b"key%d" % number for number in range(60)]
+
+
+def free_addresses(count: int) -> list[str]:
+    """Return loopback addresses whose client and bus ports are free at this moment."""
+    sockets = [socket.socket() for _ in range(2 * count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+    return [f"127.0.0.1:{ports[2 * n]}@{ports[2 * n + 1]}" for n in range(count)]
+
+
+def in_a_loop(test: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
+    """Let a test run in an event loop of its own."""
+
+    def run(tmp_path: Path) -> None:
+        asyncio.run(test(tmp_path))
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+class OwnNode(Node):
+    """A node all of whose groups are hosted by everybody."""
+
+    def remote(self, group: int, hosts: Callable[[], Sequence[str]]) -> Any:
+        """Nobody else is asked here."""
+        raise ConfigError(f"group {group} is hosted by {hosts()} only")
+
+
+class Member:
+    """A node with its keeper."""
+
+    def __init__(
+        self, name: str, members: dict[str, str], address: str, directory: Path, settings: KeeperSettings
+    ) -> None:
+        self.name = name
+        self.meta = MetaMachine()
+        config = NodeConfig(
+            node_id=name,
+            members=members,
+            address=address,
+            data_dir=str(directory / name),
+            core=FAST,
+            request_timeout_s=3.0,
+            drain_s_max=0.0,
+        )
+        self.node = OwnNode(config, self.meta)
+        self.keeper = Keeper(self.node, name, self.meta, settings)
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start both."""
+        await self.node.start()
+        self.task = asyncio.create_task(self.keeper.run())
+
+    async def stop(self) -> None:
+        """Stop both."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        await self.node.stop()
+
+
+class Sharded:
+    """Nodes n1, n2, ...; the first three found the cluster, the others wait to be added."""
+
+    def __init__(self, directory: Path, size: int = 3, **settings: int) -> None:
+        self.directory = directory
+        self.settings = KeeperSettings(**settings)
+        self.addresses = {f"n{n}": address for n, address in enumerate(free_addresses(size), 1)}
+        self.first = {name: self.addresses[name] for name in list(self.addresses)[:3]}
+        self.places: dict[str, Member] = {}
+
+    async def start(self, *names: str) -> None:
+        """Start nodes, all unless named."""
+        for name in names or self.addresses:
+            members = self.first if name in self.first else {}
+            place = Member(name, members, self.addresses[name], self.directory, self.settings)
+            self.places[name] = place
+            await place.start()
+
+    async def stop(self) -> None:
+        """Stop all that run."""
+        places, self.places = self.places, {}
+        await asyncio.gather(*(place.stop() for place in places.values()))
+
+    async def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Look again and again until it is so."""
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110  a condition over several nodes has no event of its own
+                await asyncio.sleep(0.02)
+        assert condition(), what
+
+    async def wait_settled(self, number: int) -> None:
+        """Wait until every group, wherever it is hosted, has taken configuration `number` and finished with it."""
+
+        def is_settled() -> bool:
+            held = [each for place in self.places.values() for each in place.keeper.hosted_groups().values()]
+            all_there = all(
+                place.meta.configuration.number >= number and self.hosts(place.name) == self.wanted(place)
+                for place in self.places.values()
+            )
+            return all_there and all(
+                each.machine.holdings.configuration.number >= number and each.machine.holdings.is_settled
+                for each in held
+            )
+
+        await self.wait(is_settled, f"configuration {number}")
+
+    def hosts(self, name: str) -> set[int]:
+        """Return the groups that a node hosts."""
+        return set(self.places[name].keeper.hosted_groups())
+
+    def wanted(self, place: Member) -> set[int]:
+        """Return the groups that a node is to host in the end."""
+        return {group for group, nodes in place.meta.configuration.groups if place.name in nodes}
+
+    async def change(self, request: Request) -> int:
+        """Have a change made, asked on the last node."""
+        reply = await list(self.places.values())[-1].keeper.change(request)
+        assert reply[:1] == b":", reply
+        return int(reply[1:].rstrip())
+
+    async def ask(self, key: bytes, *words: bytes) -> bytes:
+        """Carry out a command wherever its slot is served by then."""
+        while True:
+            for place in self.places.values():
+                hosted = place.keeper.hosted(place.keeper.serving(slot_of(key)))
+                if hosted is None:
+                    continue
+                try:
+                    return await hosted.group.propose(encode_command([words[0], key, *words[1:]]))  # type: ignore[attr-defined,no-any-return]
+                except (NotServed, RaftlineError):
+                    continue
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def sharded(
+    directory: Path, size: int = 3, *, names: Sequence[str] = (), **settings: int
+) -> AsyncIterator[Sharded]:
+    """Run a sharded cluster."""
+    cluster = Sharded(directory, size, **settings)
+    try:
+        await cluster.start(*names)
+        yield cluster
+    finally:
+        await cluster.stop()
+
+
+@in_a_loop
+async def test_groups_come_and_go_with_all_that_they_hold(tmp_path: Path) -> None:
+    """The first groups are made once; one that joins gets its share, one that leaves is emptied and forgotten (G15)."""
+    async with sharded(tmp_path, first_groups=2) as cluster:
+        await cluster.wait_settled(1)
+        one = cluster.places["n1"]
+        assert one.meta.configuration.group_ids == (1, 2)
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"a") == b":1\r\n"
+        await cluster.wait_settled(await cluster.change(AddGroups(1, cluster.first)))
+        assert len(one.meta.configuration.group_ids) == 3
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"b") == b":2\r\n"
+        number = await cluster.change(Leave((1,)))
+        await cluster.wait_settled(number)
+        await cluster.wait(lambda: all(place.meta.is_retired(1) for place in cluster.places.values()), "retired")
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"c") == b":3\r\n"
+        kept = Counter(key for hosted in one.keeper.hosted_groups().values() for key in hosted.machine.store.keys(0))
+        assert kept == Counter(KEYS)
+
+
+@in_a_loop
+async def test_leaders_are_where_the_configuration_wants_them(tmp_path: Path) -> None:
+    """The first of a group's nodes leads it, so leaders are spread as groups are."""
+    async with sharded(tmp_path) as cluster:
+        await cluster.wait_settled(1)
+        keeper = cluster.places["n1"].keeper
+        wanted = {group: nodes[0] for group, nodes in keeper.configuration.groups}
+        assert sorted(wanted.values()) == ["n1", "n2", "n3"]
+        await cluster.wait(lambda: {group: keeper.leader_of(group) for group in wanted} == wanted, "leaders")
+
+
+@in_a_loop
+async def test_a_group_moves_to_other_nodes(tmp_path: Path) -> None:
+    """A new node catches up and votes before the old one goes, which then holds nothing of the group any more."""
+    async with sharded(tmp_path, 4, first_groups=1) as cluster:
+        await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
+        await cluster.wait(lambda: len(cluster.places["n4"].keeper.node_ids) == 4, "four nodes")
+        await cluster.wait(lambda: cluster.places["n4"].meta.last_group == 1, "the first group")
+        for key in KEYS:
+            await cluster.ask(key, b"APPEND", b"a")
+        await cluster.change(Place(1, ("n4", "n2", "n3")))
+        await cluster.wait(lambda: cluster.hosts("n4") == {1} and cluster.hosts("n1") == set(), "hosted elsewhere")
+        await cluster.wait(lambda: cluster.places["n4"].keeper.leader_of(1) == "n4", "led from there")
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"b") == b":2\r\n"
+
+
+@in_a_loop
+async def test_after_a_restart_everything_goes_on(tmp_path: Path) -> None:
+    """All nodes stop amid a change of configuration and come back: it is carried through, nothing is lost."""
+    async with sharded(tmp_path, first_groups=2) as cluster:
+        await cluster.wait_settled(1)
+        for key in KEYS:
+            await cluster.ask(key, b"APPEND", b"a")
+        number = await cluster.change(AddGroups(2, cluster.first))
+        await cluster.stop()
+        await cluster.start()
+        await cluster.wait_settled(number)
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"b") == b":2\r\n"
