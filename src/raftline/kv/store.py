@@ -7,7 +7,8 @@ applied commands alone. See docs/decisions/0003-expiry-through-the-log.md.
 
 from array import array
 from binascii import crc_hqx
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -152,6 +153,10 @@ class Store:
     def table(self, slot: int) -> tuple[Mapping[bytes, Value], Mapping[bytes, int]]:
         """Return keys with values, and with deadlines, of a slot, to look at; expired keys may be among them."""
         return self._values[slot], self._deadlines[slot]
+
+    def filled(self, slots: Sequence[int]) -> Iterator[int]:
+        """Yield those of `slots` that hold keys, expired ones included: few, where most are empty."""
+        return compress(slots, map(self._values.__getitem__, slots))
 
     # Changing.
 
@@ -440,8 +445,7 @@ class Store:
     # Parts of the above.
 
     def _alive(self, slot: int, keys: Iterable[bytes], now_ms: int) -> Iterable[bytes]:
-        deadlines = self._deadlines[slot]
-        if not deadlines:
+        if not (deadlines := self._deadlines[slot]):
             return keys
         return [key for key in keys if self._is_alive(deadlines.get(key, NEVER_MS), now_ms)]
 
@@ -462,8 +466,7 @@ class Store:
 
     def _forget_deadline(self, slot: int, key: bytes) -> None:
         deadlines = self._deadlines[slot]
-        deadline_ms = deadlines.pop(key, None)
-        if deadline_ms is not None:
+        if (deadline_ms := deadlines.pop(key, None)) is not None:
             self._queue.discard(key, slot, deadline_ms)
             self._on_deadline_gone(slot, deadlines)
 
@@ -479,8 +482,7 @@ class Store:
             self._discard(value)
 
     def _pop(self, slot: int, key: bytes) -> Value:
-        values = self._values[slot]
-        value = values.pop(key)
+        value = (values := self._values[slot]).pop(key)
         if not values:
             self._values[slot] = _EMPTY
         self.count -= 1

@@ -111,6 +111,9 @@ def next_chunk(giving: Giving, cursor: Cursor) -> Chunk | None:
     finished: list[int] = []
     size = 0
     for slot in slots:
+        if not store.table(slot)[0]:
+            finished.append(slot)
+            continue
         for place, record in _records(giving, slot, cursor):
             if records and (size + len(record.value) > _CHUNK_BYTES or len(records) == _CHUNK_RECORDS):
                 return Chunk(number, source, cursor, place, store.time_ms, [], records, finished, store.last_token)

@@ -5,6 +5,7 @@ A command that is refused for that was not carried out, here or in its session, 
 under the same number (G16, G19). Slots arrive and leave by entries that the group's leader proposes (see `mover`).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 
@@ -181,15 +182,16 @@ class ShardMachine(KvMachine):
             return _OUTDATED
         if departure.released or not departure.waiting:
             return _OUTDATED
-        count = 0
-        for slot in departure.waiting:
+        waiting = departure.waiting
+        count = len(waiting)
+        for slot in self.store.filled(waiting):
             values, _ = self.store.table(slot)
             keys_max -= len(values)
             if keys_max >= 0:
                 bytes_max -= sum(len(key) + len(value) for key, value in values.items())
-            if count and (bytes_max < 0 or keys_max < 0):
+            if (bytes_max < 0 or keys_max < 0) and slot != waiting[0]:
+                count = bisect_left(waiting, slot)
                 break
-            count += 1
         self.holdings.on_released(target, count, time_ms)
         return _DONE
 
@@ -197,17 +199,16 @@ class ShardMachine(KvMachine):
         departure = self.holdings.given.get(target)
         if departure is None or number != self.holdings.configuration.number:
             return _OUTDATED
-        empty: list[int] = []
-        for slot in departure.released:
-            values, _ = self.store.table(slot)
-            keys = list(islice(values, keys_max))
+        store = self.store
+        for slot in store.filled(departure.released):
+            keys = list(islice(store.table(slot)[0], keys_max))
             for key in keys:
-                self.store.delete(key)
+                store.delete(key)
             keys_max -= len(keys)
-            if self.store.table(slot)[0]:
+            if not keys_max:
                 break
-            empty.append(slot)
-        self.holdings.on_dropped(target, empty)
+        left = set(store.filled(departure.released))
+        self.holdings.on_dropped(target, [slot for slot in departure.released if slot not in left])
         self._ordered = None
         return _DONE
 

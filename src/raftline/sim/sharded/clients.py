@@ -30,7 +30,7 @@ __all__ = ["KINDS", "ShardClients"]
 KINDS = ("s", "n", "l", "h", "a", "b", "k")
 """What each tag has: string, counter, list, hash, the two counters of transactions, lock."""
 _WORD_BYTES = 6
-_PAUSE_S = 0.04
+_PAUSE_S = 0.1
 _SESSION_BITS = 48
 _GIVEN_UP = 0.1
 _OUTSIDE = 0.25

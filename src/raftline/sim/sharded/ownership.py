@@ -48,13 +48,19 @@ class Ownership:
     Invariant: `_states[group]` rises by index and begins with nothing at index 0.
     """
 
-    def __init__(self, slots: Sequence[int], note: Callable[[GroupId, str], None]) -> None:
-        """Look at `slots`; `note` hears of everything that changes, for the trace."""
+    def __init__(
+        self, slots: Sequence[int], note: Callable[[GroupId, str], None], fail: Callable[[SafetyViolation], object]
+    ) -> None:
+        """Look at `slots`; `note` hears of everything that changes, for the trace.
+
+        `fail` gets what must not be: in the middle of `apply` an exception would be a result like any other.
+        """
         self.slots = tuple(sorted(set(slots)))
         self.counts: Counter[str] = Counter()
         self.configurations: list[Configuration] = []
         """The controller's, in order, as the first of its replicas made them."""
         self._note = note
+        self._fail = fail
         self._states: dict[GroupId, list[_State]] = {}
 
     def states(self, group: GroupId) -> list[_State]:
@@ -85,7 +91,7 @@ class Ownership:
             self.configurations.append(configuration)
             self._note(0, f"configuration {at}: {_shown(configuration)}")
         elif self.configurations[at] != configuration:
-            self._violated(0, f"replicas of the controller have different configurations {at} (G17)")
+            self.violated(0, f"replicas of the controller have different configurations {at} (G17)")
 
     def on_entry(self, index: int, holdings: Holdings, what: str) -> None:
         """A replica has applied an entry that may have changed what its group holds."""
@@ -95,7 +101,7 @@ class Ownership:
         if index <= states[-1].since:
             known = self.before(group, index + 1)
             if known.holdings != encoded:
-                self._violated(group, f"replicas hold different things behind entry {index} ({what})")
+                self.violated(group, f"replicas hold different things behind entry {index} ({what})")
             return
         if states[-1].holdings == encoded:
             return
@@ -118,37 +124,39 @@ class Ownership:
         group = holdings.group
         if after.number != before.number:
             if after.number != before.number + 1:
-                self._violated(group, f"took configuration {after.number} after {before.number} (G15)")
+                self.violated(group, f"took configuration {after.number} after {before.number} (G15)")
             held = msgspec.msgpack.decode(before.holdings, type=Holdings)
             if held.arrivals or held.given:
-                self._violated(group, f"took configuration {after.number} before it was done with the last one (G15)")
+                self.violated(group, f"took configuration {after.number} before it was done with the last one (G15)")
             if self.configurations[after.number] != holdings.configuration:
-                self._violated(group, f"its configuration {after.number} is not the controller's")
+                self.violated(group, f"its configuration {after.number} is not the controller's")
         for slot in sorted(after.serves - before.serves):
             for other, states in self._states.items():
                 if other != group and slot in states[-1].serves:
-                    self._violated(group, f"serves slot {slot}, which group {other} serves, too (G15)")
+                    self.violated(group, f"serves slot {slot}, which group {other} serves, too (G15)")
 
     def check_served(self, group: GroupId, state: _State, keys: Sequence[bytes], what: str) -> None:
         """A command was carried out: its group has to serve every slot of it, by what it held just then (G15)."""
         for key in keys:
             if slot_of(key) not in state.serves:
-                self._violated(group, f"{what} of {key.decode()}, whose slot {slot_of(key)} it does not serve (G15)")
+                self.violated(group, f"{what} of {key.decode()}, whose slot {slot_of(key)} it does not serve (G15)")
 
     def check_refused(self, group: GroupId, state: _State, keys: Sequence[bytes], what: str) -> None:
         """A command was refused: its group must not serve all of it."""
         if keys and all(slot_of(key) in state.serves for key in keys):
-            self._violated(group, f"refuses {what} of {keys[0].decode()}, whose slot {slot_of(keys[0])} it serves")
+            self.violated(group, f"refuses {what} of {keys[0].decode()}, whose slot {slot_of(keys[0])} it serves")
 
     def check_gone(self, group: GroupId, key: bytes, number: int, target: GroupId) -> None:
         """A key was dropped: the group that its slot was given to has to have it (G15)."""
         state = self.states(target)[-1]
         if state.number < number or (state.number == number and slot_of(key) not in state.serves):
-            self._violated(group, f"dropped {key.decode()} before group {target} had it (G15)")
+            self.violated(group, f"dropped {key.decode()} before group {target} had it (G15)")
 
-    @staticmethod
-    def _violated(group: GroupId, what: str) -> NoReturn:
-        raise SafetyViolation(f"group {group}: {what}")
+    def violated(self, group: GroupId, what: str) -> NoReturn:
+        """Say that a promise is broken."""
+        violation = SafetyViolation(f"group {group}: {what}")
+        self._fail(violation)
+        raise violation
 
 
 def keys_of(args: list[bytes]) -> list[bytes]:
@@ -213,9 +221,9 @@ class WatchedShard(ShardMachine):
         """What a snapshot brought has to be what the group held there."""
         state = self._before(index)
         if _encode(self.holdings) != state.holdings:
-            raise SafetyViolation(
-                f"group {self.holdings.group}: a replica that goes on with entry {index} holds something else than "
-                f"its group held there"
+            self._ownership.violated(
+                self.holdings.group,
+                f"a replica that goes on with entry {index} holds something else than its group held there (G14)",
             )
 
     def read(self, query: bytes, time_ms: int) -> bytes:

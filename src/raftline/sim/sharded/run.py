@@ -23,6 +23,8 @@ from raftline.sim.acts import describe_act, draw_acts
 from raftline.sim.aftermath import LivenessViolation
 from raftline.sim.blame import place_of
 from raftline.sim.checkers import Checkers
+from raftline.sim.cluster import SimCluster
+from raftline.sim.lock_checks import LockChecks
 from raftline.sim.loop import SimLoop
 from raftline.sim.nemesis import Nemesis
 from raftline.sim.no_checks import NoChecks
@@ -33,6 +35,7 @@ from raftline.sim.sharded.groups import CONTROLLER, Groups
 from raftline.sim.sharded.operator import Operator
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
 from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
+from raftline.sim.sharded.sizes import small_pieces
 from raftline.sim.sharded.trace import ShardTrace
 from raftline.sim.state_checks import difference, state_of
 
@@ -44,6 +47,26 @@ _CHECK_STEPS_MAX = 1_000_000
 _GC_OBJECTS = 20_000
 
 
+class _NoLocks(LockChecks):
+    """Looks at no locks: they come from other groups, which a model of one group's log cannot know."""
+
+    def watched(self, apply: Callable[..., bytes]) -> Callable[..., bytes]:
+        """Return it as it is."""
+        return apply
+
+
+class _ShardCheckers(Checkers):
+    """All that is checked of a group's Raft."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        super().__init__(cluster)
+        self.locks = _NoLocks()
+
+
+def _raise(violation: SafetyViolation) -> NoReturn:
+    raise violation
+
+
 class _Run:
     """The pieces of one run."""
 
@@ -52,12 +75,16 @@ class _Run:
         self.world = world = SimLoop(seed)
         self.trace = ShardTrace(world, keep=keep_trace)
         slots = [slot_of(f"{{t{number}}}".encode()) for number in range(scenario.tags)]
-        self.ownership = Ownership(slots, lambda group, what: self.trace.note(group, "", "log", what))
+        self.ownership = Ownership(
+            slots,
+            lambda group, what: self.trace.note(group, "", "log", what),
+            lambda violation: world.call_soon(_raise, violation),
+        )
         self.groups = Groups(
             world,
             scenario,
             self.ownership,
-            Checkers if scenario.is_watched else NoChecks,
+            _ShardCheckers if scenario.is_watched else NoChecks,
             self.trace.note,
             messages=keep_trace,
         )
@@ -204,7 +231,8 @@ def run_sharded_seed(
     gc.set_threshold(_GC_OBJECTS, *collecting[1:])
     outcome = Outcome(seed=seed, size=run.scenario.groups)
     try:
-        run.go()
+        with small_pieces(run.scenario.records_max, run.scenario.piece_bytes):
+            run.go()
     except Exception as error:  # noqa: BLE001  whatever it is, it is a finding, and other seeds are to be run
         outcome.error = str(error) or repr(error)
         outcome.check = type(error).__name__

@@ -33,7 +33,7 @@ class ShardChange(msgspec.Struct, frozen=True, kw_only=True):
 class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run; what is -1 or None is drawn from the seed."""
 
-    safety_s: float = 6.0
+    safety_s: float = 5.0
     heal_s: float = 25.0
     """Virtual seconds within which every configuration has to be reached once all is well."""
     groups: int = -1
@@ -55,7 +55,9 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     is_watched: bool | None = None
     """Whether Raft's own promises are checked at every step, too, which takes twice as long."""
     records_max: int = -1
-    """Most records in a chunk that moves, and most keys that are dropped at once."""
+    """Most records in a chunk that moves, and most keys that are released or dropped at once."""
+    piece_bytes: int = -1
+    """Most bytes in a piece of a value."""
     value_bytes_max: int = -1
 
     def plan_of(self, group: GroupId) -> NemesisPlan:
@@ -88,6 +90,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "settings": _draw_settings(stream("settings")),
         "is_watched": draw() < _WATCHED,
         "records_max": (1, 2, 5, 20, 512)[int(draw() * 5)],
+        "piece_bytes": (24, 60, 300, 256 << 10)[int(draw() * 4)],
         "value_bytes_max": 40 if draw() < 0.8 else 4000,
     }
     still_open = {name: value for name, value in drawn.items() if getattr(scenario, name) in (-1, None)}
@@ -105,7 +108,7 @@ def _draw_plan(random: Random) -> NemesisPlan:
     if random.random() < _CALM:
         return NemesisPlan()
     kept = {
-        name: round(rate * 2.0, 4)
+        name: round(rate * 5.0, 4)
         for name, rate in msgspec.structs.asdict(drawn).items()
         if name in _ACTS and random.random() < 0.5
     }
