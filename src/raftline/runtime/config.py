@@ -54,7 +54,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Take a snapshot when the log holds this many bytes more than at the last one."""
     snapshot_log_entries: int = 500_000
     """Take a snapshot when the log holds this many entries more than at the last one."""
-    snapshot_bytes_per_second: int = 64 << 20
+    snapshot_bytes_per_second: int = 32 << 20
     """Write and send snapshots no faster than this, all followers together: writes need the disk and the network."""
     keep_log_entries: int = 10_000
     """Keep so many entries before a snapshot, so that a slightly slow follower needs none."""

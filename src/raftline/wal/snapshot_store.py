@@ -29,7 +29,7 @@ _COUNT = struct.Struct("<Q")
 _FOOTER_LENGTH = 0xFFFFFFFF
 _VERSION = 1
 _HEADER_BYTES_MAX = 16 << 20
-_SYNC_EVERY_BYTES = 8 << 20
+_SYNC_EVERY_BYTES = 256 << 10
 _REMEDY = "Restore the file from a backup, or wipe this node's data directory and let it catch up from the others"
 _crc = google_crc32c.extend
 
