@@ -117,7 +117,7 @@ class _Wire:
     def set_peers(self, addresses: dict[str, str]) -> None:
         """All are connected already."""
 
-    async def start(self, on_message: Any, on_stranger: Any = None) -> None:  # noqa: ARG002  there are no strangers
+    async def start(self, on_message: Any, on_stranger: Any = None, on_lost: Any = None) -> None:  # noqa: ARG002  nobody goes
         self._on_message = on_message
 
     async def stop(self) -> None:

@@ -84,7 +84,6 @@ WAKING: dict[str, Callable[[CoreNode, CoreNode], Event]] = {
     "a transfer": lambda _leader, _other: TransferRequested(1),
     "a clock in doubt": lambda _leader, _other: ClockDoubted(),
     "the runtime's word": lambda _leader, _other: Woken(),
-    "the node of another is suspected": lambda _leader, other: Woken(other.name),
     "a follower's read": lambda leader, other: Received(other.name, ReadIndexRequest(leader.core.term, 1)),
     "a pre-vote": lambda leader, other: Received(other.name, VoteRequest(leader.core.term + 1, 1, 1, pre_vote=True)),
     "an answer of somebody who is awake": lambda leader, other: Received(
@@ -152,6 +151,25 @@ def test_a_woken_leader_has_a_whole_timeout_to_hear_a_quorum() -> None:
     cluster.advance(cluster.now + 0.9 * HIGH_S)
     assert leader.core.is_leader
     cluster.advance(cluster.now + HIGH_S)
+    assert not leader.core.is_leader
+
+
+def test_a_leader_sleeps_on_without_a_suspected_follower_as_long_as_a_quorum_is_left() -> None:
+    """One node that fails wakes no leader; without a quorum it wakes, to step down if nobody answers (A27, A22)."""
+    cluster, leader, followers = asleep()
+    cluster.now += 100.0
+    leader.step(Woken(followers[0].name))
+    assert leader.core.is_asleep
+    assert leader.core.sleeps_with == (followers[1].name,)
+    assert leader.core.sleeps_without == (followers[0].name,)
+    leader.step(Woken("n9"))
+    assert leader.core.is_asleep
+    leader.step(Woken(followers[1].name))
+    assert not leader.core.is_asleep
+    cluster.pool.clear()
+    for node in followers:
+        node.crash()
+    cluster.advance(cluster.now + 2 * HIGH_S)
     assert not leader.core.is_leader
 
 

@@ -19,7 +19,7 @@ class _Bench:
 
     def __init__(self) -> None:
         self.fresh: tuple[float, int] = (float("-inf"), 0)
-        self.core: Any = _fake(leader="n1", freshness=lambda _now: self.fresh)
+        self.core: Any = _fake(leader="n1", is_asleep=False, freshness=lambda _now: self.fresh)
         self.stepped: list[Any] = []
         self.replica: Any = _fake(
             core=self.core,
@@ -116,6 +116,27 @@ def test_a_bounded_read_is_refused_beyond_its_bound() -> None:
     bench.read("bounded", 2.0)
     bench.reading.route(11.0)
     assert bench.applied(5, now=12.0)[2] is None
+
+
+def test_a_bounded_read_of_a_sleeping_group_asks_the_leader() -> None:
+    """Nobody vouches for the copy while all sleep: the read wakes them, and is refused if it leads to nothing (G3)."""
+    bench = _Bench()
+    bench.fresh = (10.0, 5)
+    bench.core.is_asleep = True
+    bench.read("bounded", 2.0)
+    bench.read("bounded", 9.0)
+    bench.reading.route(12.5)
+    (asked,) = bench.stepped
+    assert bench.applied(5, now=12.5) == [None], "the other copy is young enough"
+    bench.reading.on_outcome(asked.read_id, 8)
+    assert bench.applied(7, now=13.0) == [None]
+    assert bench.applied(8, now=13.0) == [None, None]
+    bench.read("bounded", 2.0)
+    bench.reading.route(14.0)
+    bench.core.is_asleep = False
+    bench.reading.on_outcome(bench.stepped[-1].read_id, None)
+    bench.reading.route(14.1)
+    assert isinstance(bench.outcomes[2], TooStale)
 
 
 def test_a_lease_is_doubted_if_the_wall_clock_went_on_alone() -> None:

@@ -423,7 +423,7 @@ class Wire:
         self.on_the_way: dict[str, list[SnapshotRequest]] = {}
         self.deliver: Callable[[str, Any], None] = lambda _name, _message: None
 
-    async def start(self, on_message: Callable[..., None], _on_stranger: object = None) -> None:
+    async def start(self, on_message: Callable[..., None], *_others: object, on_lost: object = None) -> None:  # noqa: ARG002  no link breaks
         self.deliver = lambda name, message: on_message(name, 0, message)
 
     def send(self, to: str, _group: int, message: Any) -> None:

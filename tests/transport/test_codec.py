@@ -12,6 +12,7 @@ from raftline.core.membership import Membership
 from raftline.core.messages import (
     AppendReply,
     AppendRequest,
+    Beat,
     ForwardReply,
     ForwardRequest,
     Message,
@@ -54,6 +55,7 @@ MESSAGES: list[Message] = [
     TimeoutNow(3),
     ForwardRequest(3, 9, 5, (b"SET", b"")),
     ForwardReply(9, 5, ((0, b"OK"), (3, b""))),
+    Beat(7, asks=True),
 ]
 
 

@@ -105,7 +105,7 @@ def _only_ping(client: "RawClient") -> None:
         (_only_ping, "a ping before the handshake"),
         (
             lambda client: client.greet("a", "b", versions=Versions(98, 99)),
-            "protocol versions 98 to 99; 'b' speaks versions 1 to 3: upgrade 'b' first",
+            "protocol versions 98 to 99; 'b' speaks versions 1 to 4: upgrade 'b' first",
         ),
         (lambda client: client.greet("a", "b", cluster="other"), "cluster 'other'; 'b' is of cluster 'test'"),
         (lambda client: client.greet("a", "c"), "'c' was meant, but this is 'b': check the address"),

@@ -57,7 +57,7 @@ def test_the_wait_doubles_up_to_its_limit_and_is_spread() -> None:
         (PREFACE + b"\x00\x00\x00\x06\x91\xa4ping", "a ping instead of a welcome"),
         (PREFACE + b"\x00\x01\x00\x00", "a frame of 65536 bytes was announced"),
         (welcome_of("b") + welcome_of("b")[len(PREFACE) :], "a second welcome"),
-        (Codec().opening(Welcome(9, "b")), "the peer wants protocol version 9; this node speaks versions 1 to 3"),
+        (Codec().opening(Welcome(9, "b")), "the peer wants protocol version 9; this node speaks versions 1 to 4"),
         (PREFACE + b"\x00\x00\x00\x05\x91\xa3new", "a frame of the unknown kind 'new' instead of a welcome"),
         (b"", "no complete handshake within 0.05 s"),
     ],

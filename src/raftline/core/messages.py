@@ -15,6 +15,7 @@ from raftline.core.membership import Membership
 __all__ = [
     "AppendReply",
     "AppendRequest",
+    "Beat",
     "Directory",
     "ForwardReply",
     "ForwardRequest",
@@ -198,6 +199,15 @@ class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
     results: tuple[tuple[int, bytes], ...]
 
 
+class Beat(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="B"):
+    """A node's sign of life to another, of no group, in place of the heartbeats of those that sleep."""
+
+    life: int
+    """Another number each time the node starts."""
+    asks: bool = False
+    """The sender would like to hear a sign of life, too."""
+
+
 Message: TypeAlias = (
     VoteRequest
     | VoteReply
@@ -210,5 +220,6 @@ Message: TypeAlias = (
     | TimeoutNow
     | ForwardRequest
     | ForwardReply
+    | Beat
 )
 """What travels between nodes; on the wire a MessagePack array whose first element is the tag."""

@@ -59,9 +59,15 @@ def wake(state: RaftState, suspected: NodeId | None = None) -> None:
 
 
 def on_woken(state: RaftState, event: Woken) -> str | None:
-    """Wake because the driver says so."""
+    """Wake because the driver says so; a leader sleeps on without a suspected follower if a quorum is left."""
     if not state.asleep:
         return "is awake"
+    if event.suspected is not None and state.role is Role.LEADER:
+        follower = state.progress.get(event.suspected)
+        if follower is not None:
+            follower.asleep = False
+        if has_quorum(state.membership, [*_sleepers(state), state.me]):
+            return "a quorum sleeps on"
     wake(state, event.suspected)
     return None
 
@@ -123,11 +129,14 @@ def conclude_sleep(state: RaftState) -> None:
     """Sleep once everybody does who answers, a quorum with this leader among them."""
     if not asks_for_sleep(state) or not _is_idle(state):
         return
-    sleepers = [node for node, progress in state.progress.items() if progress.asleep]
-    if all(progress.asleep or _is_gone(state, progress) for progress in state.progress.values()) and has_quorum(
-        state.membership, [*sleepers, state.me]
-    ):
+    everybody = all(progress.asleep or _is_gone(state, progress) for progress in state.progress.values())
+    if everybody and has_quorum(state.membership, [*_sleepers(state), state.me]):
         fall_asleep(state)
+
+
+def _sleepers(state: RaftState) -> list[NodeId]:
+    """Return the followers that sleep."""
+    return [node for node, progress in state.progress.items() if progress.asleep]
 
 
 def _is_idle(state: RaftState) -> bool:

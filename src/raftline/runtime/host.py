@@ -10,6 +10,7 @@ import msgspec
 
 from raftline.core.state import RandomSource
 from raftline.replica.sessions import Sessions
+from raftline.runtime.beats import Beats
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.log_writer import LogWriter
 from raftline.runtime.peers import AddressBook
@@ -30,6 +31,7 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     random: RandomSource
     transport: Transport
     addresses: AddressBook
+    beats: Beats
     wal: Wal
     writer: LogWriter
     turns: Turns

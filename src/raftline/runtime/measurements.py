@@ -80,7 +80,7 @@ def _why_not_ready(group: GroupLoop, status: Status, now: float) -> str:
     if core.leader is None:
         return "no leader is known"
     index = core.state.commit
-    if not core.is_leader:  # one that hears no quorum steps down by itself
+    if not (core.is_leader or core.is_asleep):  # one that hears no quorum steps down by itself
         level_at, index = core.level
         seconds_max = _FRESH_TIMEOUTS * core.state.config.election_timeout_s[1]
         if now - level_at > seconds_max:

@@ -78,6 +78,9 @@ def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberSta
     if node == state.me:
         match_index = state.persisted
     is_learner = node in membership.learners
+    heard_s_ago = None
+    if progress is not None:  # the node of who sleeps is watched over
+        heard_s_ago = 0.0 if progress.asleep else round(now - progress.heard_at, 3)
     return MemberStatus(
         node_id=node,
         address=membership.address_of(node) or "",
@@ -85,7 +88,7 @@ def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberSta
         role=_role(core, state, node),
         match_index=match_index,
         lag_entries=None if match_index is None else max(0, state.log.last_index - match_index),
-        heard_s_ago=round(now - progress.heard_at, 3) if progress is not None else None,
+        heard_s_ago=heard_s_ago,
         mode=progress.mode.name.lower() if progress is not None else None,
         leaving=membership.is_joint and node not in membership.voters,
         promoting=node in membership.promoting or (is_learner and node in membership.wanted),

@@ -14,11 +14,12 @@ import msgspec
 import structlog
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.core.messages import Message
+from raftline.core.messages import Beat, Message
 from raftline.core.state import RandomSource
 from raftline.errors import ConfigError, Stopped
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
+from raftline.runtime.beats import Beats
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.config import GroupConfig, NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
@@ -100,6 +101,7 @@ class Node(GroupHandle):
         self._drivers: dict[GroupId, GroupLoop] = {}
         self._hosting: dict[GroupId, asyncio.Lock] = {}
         self._host: Host | None = None
+        self._beats: Beats
         self._disks: list[DiskThread] = []
         self._failed: asyncio.Future[BaseException] | None = None
         self._stopping = False
@@ -125,12 +127,13 @@ class Node(GroupHandle):
             snapshot_disk = self._ports.make_disk(f"raftline-snapshot-{config.node_id}", loop)
             self._disks.append(snapshot_disk)
             self._host = self._make_host(loop, wal, log_disk, snapshot_disk)
+            self._beats = self._host.beats
             first = GroupConfig(group=_FIRST, members=config.members)
             group = Group(first, self.machine, self._host, self._stages)
             self._groups[_FIRST] = group
             self._group = group.driver
             await group.restore(self._failed)
-            await self._ports.transport.start(self._on_message, self._on_stranger)
+            await self._ports.transport.start(self._on_message, self._on_stranger, self._host.beats.on_lost)
         except BaseException:
             await self.stop()
             raise
@@ -140,6 +143,8 @@ class Node(GroupHandle):
         """Hand over, answer whoever waits, finish what is being written, and close files and connections."""
         await self.drain()
         self._stopping = True
+        if self._host is not None:
+            self._host.beats.stop()
         for group in self._groups.values():
             group.driver.stop(Stopped("this node stops"))
         await self._ports.transport.stop()
@@ -262,6 +267,7 @@ class Node(GroupHandle):
             random=ports.random,
             transport=ports.transport,
             addresses=AddressBook(ports.transport),
+            beats=Beats(self.config.core, loop, ports.transport, ports.clock.wall_ms),
             wal=wal,
             writer=turns.writer,
             turns=turns,
@@ -274,7 +280,11 @@ class Node(GroupHandle):
 
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         driver = self._drivers.get(group)
-        if driver is not None:
+        beats = self._beats
+        beats.heard.add(sender)
+        if type(message) is Beat:
+            beats.on_beat(sender, message)
+        elif driver is not None:
             driver.on_message(sender, message)
         else:
             self.unhosted_messages += 1
@@ -291,6 +301,7 @@ class Node(GroupHandle):
             self._failed.set_result(error)
         if self._host is not None:
             self._host.turns.stop()
+            self._host.beats.stop()
         for group in self._groups.values():
             group.driver.stop(Stopped(f"this node stopped: {error}"))
 

@@ -64,10 +64,12 @@ class Transport(Protocol):
         self,
         on_message: Callable[[NodeId, GroupId, Message], None],
         on_stranger: Callable[[NodeId, Stranger], None] | None = None,
+        on_lost: Callable[[NodeId], None] | None = None,
     ) -> None:
         """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`.
 
-        `on_stranger(peer, word)` hears what `tell_stranger` of a peer says of this node.
+        `on_stranger(peer, word)` hears what `tell_stranger` of a peer says of this node, `on_lost(peer)` that the
+        connection to a peer broke.
         """
 
     async def stop(self) -> None:

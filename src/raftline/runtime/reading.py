@@ -57,7 +57,7 @@ class Reading:
         for read in waiting:
             if read.consistency == "stale":
                 self._confirm(0, [read])
-            elif read.consistency == "bounded":
+            elif read.consistency == "bounded" and not self._is_asleep_and_too_old(read, now):
                 self._check_bound(read, now)
             elif self._core.leader is None:
                 self._waiting.append(read)
@@ -103,6 +103,10 @@ class Reading:
 
     def _confirm(self, index: Index, reads: list[Read]) -> None:
         heappush(self._confirmed, (index, next(self._ids), reads))
+
+    def _is_asleep_and_too_old(self, read: Read, now: float) -> bool:
+        """Say whether nobody vouches for so young a copy only because the group sleeps: the leader can be asked."""
+        return self._core.is_asleep and now - self._core.freshness(now)[0] > read.staleness_s_max
 
     def _check_bound(self, read: Read, now: float) -> None:
         """Refuse a bounded read if no leader vouches for so young a copy; else let it wait for what it has to see."""

@@ -13,6 +13,7 @@ from random import Random
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.sim.faults import CALM_LINK, LinkFaults
+from raftline.sim.link import Link, Parcel
 from raftline.sim.loop import SimLoop
 from raftline.sim.network_stats import NetworkStats, Traffic
 from raftline.sim.parcels import Link, Parcel, size_of
@@ -42,6 +43,7 @@ class SimTransport:
         self._outbox: dict[NodeId, list[Parcel]] = {}
         self._on_message: Callable[[NodeId, GroupId, Message], None] | None = None
         self._on_stranger: Callable[[NodeId, Stranger], None] | None = None
+        self._on_lost: Callable[[NodeId], None] | None = None
 
     @property
     def listening(self) -> bool:
@@ -90,10 +92,12 @@ class SimTransport:
         self,
         on_message: Callable[[NodeId, GroupId, Message], None],
         on_stranger: Callable[[NodeId, Stranger], None] | None = None,
+        on_lost: Callable[[NodeId], None] | None = None,
     ) -> None:
         """Let messages arrive from now on."""
         self._on_message = on_message
         self._on_stranger = on_stranger
+        self._on_lost = on_lost
 
     async def stop(self) -> None:
         """Send what is queued, then neither send nor receive."""
@@ -104,6 +108,11 @@ class SimTransport:
         """Hand over what a node says that this one is no peer of; runs as the node."""
         if self._on_stranger is not None and self.listening:
             self._on_stranger(source, word)
+
+    def lose(self, peer: NodeId) -> None:
+        """Notice that the connection to a peer broke; runs as the node."""
+        if self._on_lost is not None and self.listening and peer in self.peers:
+            self._on_lost(peer)
 
     def receive(self, source: NodeId, batch: Sequence[Parcel]) -> None:
         """Hand over what arrived from `source`, in order; runs as the node."""
@@ -268,6 +277,10 @@ class SimNetwork:
                 held, link.held = link.held, []
                 self._lose(link, held, "lost in reset")
                 self._release(link, held)
+        for here, there in ((one, other), (other, one)):
+            transport = self._transports.get(here)
+            if transport is not None and transport.listening:
+                transport.loop.call_soon(transport.lose, there)
 
     def reset_node(self, node: NodeId) -> None:
         """Break every connection of a node, as its machine's crash does."""

@@ -65,6 +65,7 @@ class TcpTransport:
         self._listen = listen
         self._random = random_source or random.Random()  # noqa: S311  spreads retries, guards nothing
         self._on_connection = on_connection or (lambda _peer, _up: None)
+        self._on_lost: Callable[[NodeId], None] = lambda _peer: None
         self._tls = tls
         self._log: Log = log or structlog.get_logger("raftline.transport")
         self._codec = Codec()
@@ -177,14 +178,16 @@ class TcpTransport:
         self,
         on_message: Callable[[NodeId, GroupId, Message], None],
         on_stranger: Callable[[NodeId, Stranger], None] | None = None,
+        on_lost: Callable[[NodeId], None] | None = None,
     ) -> None:
         """Listen and connect; each message that arrives is handed to `on_message(sender, group, message)`.
 
-        `on_stranger(peer, word)` hears it when a peer says that this node is no member of its group. Raises
-        ConfigError if the address cannot be listened on.
+        `on_stranger(peer, word)` hears it when a peer says that this node is no member of its group, `on_lost(peer)`
+        when a link that was open broke. Raises ConfigError if the address cannot be listened on.
         """
         assert self._context is None, "a transport starts once"
         loop = asyncio.get_running_loop()
+        self._on_lost = on_lost or (lambda _peer: None)
         notices = Notices(self._log, loop.time)
         listener = Listener(
             *self._listen,
@@ -200,7 +203,7 @@ class TcpTransport:
         self._context = LinkContext(
             node_id=self.node_id, cluster_id=self.cluster_id, versions=self.versions,
             settings=self.settings, codec=self._codec,
-            random_source=self._random, notices=notices, on_connection=self._on_connection,
+            random_source=self._random, notices=notices, on_connection=self._on_link,
             on_stranger=on_stranger or (lambda _peer, _word: None), tls=self._tls,
         )  # fmt: skip
         self.set_peers({peer: str(address) for peer, address in self._addresses.items()})
@@ -225,6 +228,12 @@ class TcpTransport:
             link.tick()
         self._listener.tick()
         self._ticker = asyncio.get_running_loop().call_later(self.settings.ping_interval_s, self._tick)
+
+    def _on_link(self, peer: NodeId, up: bool) -> None:  # noqa: FBT001  a callback has no keywords
+        """Pass on that a link opened or broke; one that was given up on purpose is not lost."""
+        self._on_connection(peer, up)
+        if not up:
+            self._on_lost(peer)
 
     def _on_identified(self, node: NodeId) -> None:
         """Dial a peer at once that has just dialled us: it is back."""

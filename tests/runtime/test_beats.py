@@ -1,0 +1,218 @@
+"""Signs of life between nodes: who relies on whom, who is suspected, and who is woken for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raftline.core.config import CoreConfig
+from raftline.core.events import Woken
+from raftline.core.messages import Beat
+from raftline.runtime.beats import Beats
+
+CONFIG = CoreConfig(quiesce_after_s=1.0)
+INTERVAL_S = CONFIG.heartbeat_interval_s
+SILENT_MAX = 11
+"""Beats within the longest election timeout, rounded up."""
+
+
+class Loop:
+    """An event loop whose time is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 5.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.ready: list[Callable[[], None]] = []
+        self.turns = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, what: Callable[[], None]) -> Any:
+        self.timers.append((self.now + delay_s, what))
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+    def call_soon(self, what: Callable[[], None]) -> None:
+        self.ready.append(what)
+
+    def turn(self) -> None:
+        """Run what is due now, and nothing that it schedules."""
+        self.turns += 1
+        ready, self.ready = self.ready, []
+        for what in ready:
+            what()
+
+    def pass_beat(self) -> None:
+        """Let one interval pass, and everything settle."""
+        self.now += INTERVAL_S
+        due, self.timers = [what for at, what in self.timers if at <= self.now + 1e-9], []
+        for what in due:
+            what()
+        while self.ready:
+            self.turn()
+
+
+class Bench:
+    """The beats of node n1."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.sent: list[tuple[str, Beat]] = []
+        self.woken: list[tuple[int, str | None]] = []
+        self.beats = Beats(CONFIG, self.loop, self, lambda: 7)  # type: ignore[arg-type]
+
+    def send(self, to: str, group: int, message: Any) -> None:
+        assert group == 0
+        self.sent.append((to, message))
+
+    def flush(self) -> None:
+        """Everything has been handed over."""
+
+    def sleep(self, group: int, *relies_on: str, without: tuple[str, ...] = ()) -> None:
+        """Let a group fall asleep; it wakes when it is told to."""
+
+        def post(event: Any) -> None:
+            assert isinstance(event, Woken)
+            self.woken.append((group, event.suspected))
+            self.beats.note_awake(group)
+
+        self.beats.note_asleep(group, post, relies_on, without)
+
+    def hear(self, *peers: str, beats: int = 1) -> None:
+        """Let intervals pass in which these nodes said something."""
+        for _ in range(beats):
+            self.beats.heard.update(peers)
+            self.loop.pass_beat()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A node on which nothing sleeps yet."""
+    return Bench()
+
+
+def test_beats_go_to_whom_a_sleeping_group_relies_on_and_to_nobody_else(bench: Bench) -> None:
+    """One per node and interval, however many groups; none before anybody sleeps, none after all are awake (A22)."""
+    bench.hear("n2", beats=3)
+    assert not bench.sent
+    for group in range(100):
+        bench.sleep(group, "n2" if group % 2 else "n3")
+    bench.hear("n2", "n3", beats=2)
+    assert sorted(bench.sent) == [("n2", Beat(7))] * 2 + [("n3", Beat(7))] * 2
+    for group in range(100):
+        bench.beats.note_awake(group)
+    bench.hear(beats=3)
+    assert len(bench.sent) == 4
+    assert not bench.loop.timers
+    assert bench.beats.sleeping == 0
+
+
+def test_who_is_silent_for_the_longest_election_timeout_is_suspected(bench: Bench) -> None:
+    """The groups that rely on it wake, the others sleep on; anything that it says begins the count anew (A22)."""
+    bench.sleep(1, "n2")
+    bench.sleep(2, "n3")
+    bench.hear("n3", beats=SILENT_MAX - 1)
+    bench.hear("n2", "n3")
+    bench.hear("n3", beats=SILENT_MAX - 1)
+    assert not bench.woken
+    bench.hear("n3")
+    assert bench.woken == [(1, "n2")]
+    bench.hear("n3", beats=20)
+    assert bench.woken == [(1, "n2")]
+
+
+def test_who_falls_asleep_on_a_silent_node_is_woken_as_well(bench: Bench) -> None:
+    """It may have been asked to by a message that took long (A22)."""
+    bench.sleep(1, "n2")
+    bench.sleep(2, "n3")
+    bench.hear("n3", beats=SILENT_MAX)
+    bench.sleep(1, "n2")
+    bench.hear("n3", beats=SILENT_MAX)
+    assert bench.woken == [(1, "n2")] * 2
+
+
+def test_a_lost_connection_wakes_at_once(bench: Bench) -> None:
+    """Nobody waits for silence to be noticed (A22)."""
+    bench.sleep(1, "n2")
+    bench.sleep(2, "n3")
+    bench.beats.on_lost("n2")
+    bench.loop.turn()
+    assert bench.woken == [(1, "n2")]
+
+
+def test_another_life_of_a_node_is_as_good_as_a_lost_connection(bench: Bench) -> None:
+    """It was restarted so fast that nobody noticed; what slept there has forgotten it (A22)."""
+    bench.sleep(1, "n2")
+    for life in (3, 3, 4):
+        assert not bench.woken
+        bench.beats.on_beat("n2", Beat(life))
+        bench.loop.turn()
+    assert bench.woken == [(1, "n2")]
+
+
+def test_a_thousand_groups_do_not_wake_in_one_turn(bench: Bench) -> None:
+    """The event loop gets its turn in between, and those that woke by themselves are left alone (A22)."""
+    for group in range(1000):
+        bench.sleep(group, "n2")
+    bench.beats.on_lost("n2")
+    bench.loop.turn()
+    assert len(bench.woken) == 16
+    bench.beats.note_awake(999)
+    while bench.loop.ready:
+        bench.loop.turn()
+    assert sorted(group for group, _ in bench.woken) == list(range(999))
+    assert bench.loop.turns >= 60
+
+
+def test_the_return_of_a_node_wakes_who_fell_asleep_without_it(bench: Bench) -> None:
+    """It has to catch up (A22)."""
+    bench.sleep(1, "n2", without=("n3",))
+    bench.sleep(2, "n2")
+    bench.hear("n2", beats=SILENT_MAX)
+    assert not bench.woken
+    bench.hear("n2", "n3")
+    assert bench.woken == [(1, None)]
+
+
+def test_a_member_that_did_not_answer_though_its_node_lives_is_tried_again_later(bench: Bench) -> None:
+    """Not at once, or the group would never sleep; not never, or the member would lag for ever (A22)."""
+    bench.sleep(1, "n2", without=("n3",))
+    bench.hear("n2", "n3", beats=100)
+    assert not bench.woken
+    bench.hear("n2", "n3", beats=20)
+    assert bench.woken == [(1, None)]
+
+
+def test_nodes_on_which_nothing_relies_are_asked_now_and_then(bench: Bench) -> None:
+    """They would have no reason to say anything; who is asked answers at once, and asks nothing back (A22)."""
+    bench.sleep(1, "n2", without=("n3",))
+    bench.hear("n2", beats=10)
+    assert [message for to, message in bench.sent if to == "n3"] == [Beat(7, asks=True)]
+    bench.sent.clear()
+    bench.beats.on_beat("n3", Beat(1, asks=True))
+    bench.beats.on_beat("n2", Beat(1))
+    assert bench.sent == [("n3", Beat(7))]
+
+
+def test_a_sleeper_that_sleeps_otherwise_is_watched_otherwise(bench: Bench) -> None:
+    """A leader that sleeps on without a follower relies on the others only (A22)."""
+    bench.sleep(1, "n2", "n3")
+    bench.sleep(1, "n3", without=("n2",))
+    bench.hear("n3", beats=SILENT_MAX + 1)
+    assert not bench.woken
+    assert bench.beats.sleeping == 1
+
+
+def test_nothing_is_said_once_the_node_stops(bench: Bench) -> None:
+    """Nor is anybody woken, and no timer is left (E8)."""
+    bench.sleep(1, "n2")
+    bench.beats.on_lost("n2")
+    bench.beats.stop()
+    bench.hear(beats=3)
+    bench.sleep(2, "n2")
+    bench.hear(beats=3)
+    assert not bench.sent
+    assert not bench.woken
