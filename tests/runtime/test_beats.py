@@ -107,7 +107,7 @@ def test_beats_go_to_whom_a_sleeping_group_relies_on_and_to_nobody_else(bench: B
     bench.hear(beats=3)
     assert len(bench.sent) == 4
     assert not bench.loop.timers
-    assert bench.beats.sleeping == 0
+    assert not bench.beats.sleepers
 
 
 def test_who_is_silent_for_the_longest_election_timeout_is_suspected(bench: Bench) -> None:
@@ -203,7 +203,7 @@ def test_a_sleeper_that_sleeps_otherwise_is_watched_otherwise(bench: Bench) -> N
     bench.sleep(1, "n3", without=("n2",))
     bench.hear("n3", beats=SILENT_MAX + 1)
     assert not bench.woken
-    assert bench.beats.sleeping == 1
+    assert list(bench.beats.sleepers) == [1]
 
 
 def test_nothing_is_said_once_the_node_stops(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from raftline.core.config import CoreConfig
 from raftline.core.events import Event, Woken
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Beat
+from raftline.core.raft import Raft
 from raftline.runtime.ports import Transport
 
 __all__ = ["Beats"]
@@ -67,28 +68,31 @@ class Beats:
         """Who said anything since the last beat; whoever takes messages in adds to it."""
         self._silent: dict[NodeId, int] = {}
         self._lives: dict[NodeId, int] = {}
-        self._sleepers: dict[GroupId, _Sleeper] = {}
+        self.sleepers: dict[GroupId, _Sleeper] = {}
+        """The groups that sleep on this node."""
         self._kinds: Counter[_Kind] = Counter()
         self._to_wake: deque[tuple[GroupId, NodeId | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._count = 0
         self._stopped = False
 
-    @property
-    def sleeping(self) -> int:
-        """Return how many groups sleep on this node."""
-        return len(self._sleepers)
+    def follow(self, group: GroupId, core: Raft, post: Callable[[Event], None]) -> None:
+        """Watch over a replica if it sleeps, and over no other."""
+        if core.is_asleep:
+            self.note_asleep(group, post, core.sleeps_with, core.sleeps_without)
+        else:
+            self.note_awake(group)
 
     def note_asleep(
         self, group: GroupId, post: Callable[[Event], None], relies_on: tuple[NodeId, ...], without: tuple[NodeId, ...]
     ) -> None:
         """Watch over a replica that sleeps, or sleeps otherwise than it did; `post` takes the `Woken`."""
-        known = self._sleepers.get(group)
+        known = self.sleepers.get(group)
         if known is not None and (known.relies_on, known.without) == (relies_on, without):
             return
         self.note_awake(group)
         since = self._loop.time() if known is None else known.since
-        self._sleepers[group] = _Sleeper(post, relies_on, without, since)
+        self.sleepers[group] = _Sleeper(post, relies_on, without, since)
         self._kinds[relies_on, without] += 1
         if self._timer is None and not self._stopped:
             self.heard.clear()
@@ -97,7 +101,7 @@ class Beats:
 
     def note_awake(self, group: GroupId) -> None:
         """Let go of a replica that is awake, or gone."""
-        known = self._sleepers.pop(group, None)
+        known = self.sleepers.pop(group, None)
         if known is not None:
             kind = (known.relies_on, known.without)
             self._kinds[kind] -= 1
@@ -129,7 +133,7 @@ class Beats:
     def _tick(self) -> None:
         """Say that this node lives, and look at who did not."""
         self._timer = None
-        if not self._sleepers or self._stopped:
+        if not self.sleepers or self._stopped:
             return
         self._timer = self._loop.call_later(self._interval_s, self._tick)
         relied_on = dict.fromkeys(peer for kind in self._kinds for peer in kind[0])
@@ -157,14 +161,14 @@ class Beats:
         self._transport.flush()
 
     def _suspect(self, peer: NodeId) -> None:
-        self._wake([group for group, sleeper in self._sleepers.items() if peer in sleeper.relies_on], peer)
+        self._wake([group for group, sleeper in self.sleepers.items() if peer in sleeper.relies_on], peer)
 
     def _on_heard_again(self, peer: NodeId, *, was_away: bool) -> None:
         """Wake who fell asleep without a node that is back; or that was there, but whose replica did not answer."""
         before = self._loop.time() - self._retry_s
         back = [
             group
-            for group, sleeper in self._sleepers.items()
+            for group, sleeper in self.sleepers.items()
             if peer in sleeper.without and (was_away or sleeper.since <= before)
         ]
         self._wake(back, None)
@@ -179,7 +183,7 @@ class Beats:
     def _wake_some(self) -> None:
         for _ in range(min(_WOKEN_PER_TURN, len(self._to_wake))):
             group, suspected = self._to_wake.popleft()
-            sleeper = self._sleepers.get(group)
+            sleeper = self.sleepers.get(group)
             if sleeper is not None:
                 sleeper.post(Woken(suspected))
         if self._to_wake:

@@ -73,7 +73,6 @@ class GroupLoop:
         self._leaving = Drain(replica.core, config.core)
         self._scheduled = False
         self._stopped = False
-        self._is_resting = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -226,8 +225,8 @@ class GroupLoop:
             self.compaction.step()
             self.feeding.bound_memory(self._core.state, self._config.log_memory_bytes)
             self._arm_timer(now)
-            if self._is_resting or self._core.is_asleep:
-                self._note_sleep()
+            if self._core.is_asleep or self._group in self.host.beats.sleepers:
+                self.host.beats.follow(self._group, self._core, self.post)
             if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._deadlines.is_idle):
                 self._leaving.end()
         except Exception as error:  # noqa: BLE001  a broken promise must not be carried on
@@ -475,15 +474,6 @@ class GroupLoop:
             self.snapshotting.close_readers()
         if core.leader is not None and (self._proposals or self._reading.is_waiting):
             self._schedule()
-
-    def _note_sleep(self) -> None:
-        """Let the node watch over a replica that sleeps: it needs to hear of nodes that fail."""
-        core = self._core
-        self._is_resting = core.is_asleep
-        if core.is_asleep:
-            self.host.beats.note_asleep(self._group, self.post, core.sleeps_with, core.sleeps_without)
-        else:
-            self.host.beats.note_awake(self._group)
 
     def _arm_timer(self, now: float) -> None:
         """Make sure that a turn is taken when the core needs one; an early wake-up costs less than re-arming."""

@@ -13,7 +13,6 @@ from random import Random
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.sim.faults import CALM_LINK, LinkFaults
-from raftline.sim.link import Link, Parcel
 from raftline.sim.loop import SimLoop
 from raftline.sim.network_stats import NetworkStats, Traffic
 from raftline.sim.parcels import Link, Parcel, size_of
