@@ -21,6 +21,7 @@ from raftline.runtime.status import Status
 
 if TYPE_CHECKING:
     from raftline.kv.channels import Channels
+    from raftline.kv.shards_view import ShardsAdmin
     from raftline.kv.waiting import Waiter, Waiting
 
 __all__ = ["Client", "Guardian", "Server", "ServerFacts", "Statistics"]
@@ -109,6 +110,10 @@ class Server(Protocol):
     @property
     def channels(self) -> "Channels":
         """Who listens to what."""
+
+    @property
+    def shards(self) -> "ShardsAdmin | None":
+        """What can be done to a sharded cluster; None where all keys are in one group."""
 
     @property
     def slowlog(self) -> Slowlog:

@@ -16,6 +16,7 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, KvMachine
 from raftline.kv.memory import MemoryLimit
 from raftline.kv.ports import KvNode
+from raftline.kv.shards_view import ShardsAdmin
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
 from raftline.kv.waiting import Waiting
@@ -57,6 +58,8 @@ class Service:
         self._clock = clock
         self._last_id = 0
         self._is_ticking = False
+        self.shards: ShardsAdmin | None = None
+        """What can be done to a sharded cluster; None where all keys are in one group."""
         self.limits = limits
         self.statistics = Statistics()
         self.slowlog = Slowlog(limits.slowlog_log_slower_than, limits.slowlog_max_len)

@@ -48,6 +48,7 @@ class _NodeServer:
         self.memory = MemoryLimit(machine.store, self.limits.maxmemory)
         self.guard = Guard(machine.store.users, COMMANDS, self.memory)
         self.clients: dict[int, Client] = {}
+        self.shards = None
         self.channels = Channels(machine.store)
         self.waiting = Waiting(machine.store, self.limits.waited_keys_max)
         self._clock = member.clock

@@ -4,14 +4,8 @@ import pytest
 
 from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.machine import TICK_COMMAND, encode_command
-from raftline.kv.sharded.meta import (
-    AddGroups,
-    MetaMachine,
-    Request,
-    Retire,
-    as_change,
-    change_command,
-)
+from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.requests import AddGroups, Request, Retire, as_change, change_command
 from raftline.shards.configuration import EMPTY, Leave, Move, Place, Rebalance
 
 NODES = {name: f"127.0.0.1:{7000 + number}" for number, name in enumerate(("n1", "n2", "n3"))}

@@ -16,9 +16,12 @@ from raftline.errors import ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.membership import is_out, next_change
-from raftline.kv.sharded.meta import AddGroups, MetaMachine, Request, Retire, change_command
+from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.mover import Mover, Pace
 from raftline.kv.sharded.ports import HostedGroup, RemoteGroup
+from raftline.kv.sharded.reporting import report_of
+from raftline.kv.sharded.requests import AddGroups, Request, Retire, change_command
+from raftline.kv.shards_view import ShardReport
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import GroupConfig
 from raftline.runtime.group import Group
@@ -160,6 +163,10 @@ class Keeper:
         """Return a group of which this node holds a replica that is running."""
         return self._hosted.get(group)
 
+    def running(self, group: GroupId) -> Group | None:
+        """Return a hosted group with all that the node knows of it."""
+        return self._groups.get(group)
+
     def hosted_groups(self) -> Mapping[GroupId, HostedGroup]:
         """Return all of them."""
         return self._hosted
@@ -215,10 +222,6 @@ class Keeper:
         """Have the controller make a change; return its RESP3 reply. Raises what a proposal raises."""
         return await self._node.propose(change_command(request))
 
-    async def add_groups(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> bytes:
-        """Have groups added, on `nodes` or wherever there is least; return the RESP3 reply."""
-        return await self.change(self.adding(count, nodes, only_first=only_first))
-
     def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
         """Return the request for so many groups; raises `ConfigError` for a node that is no member."""
         unknown = [node for node in nodes if node not in self._addresses]
@@ -231,6 +234,10 @@ class Keeper:
         """Give up a node: its replicas go where there is room. Returns the reply for each group that it held."""
         takers = [node for node in self.node_ids if self.is_up(node)]
         return [await self.change(place) for place in places_without(self.configuration, gone, takers)]
+
+    def report(self) -> ShardReport:
+        """Return what people see of all this."""
+        return report_of(self)
 
     # Working.
 
@@ -390,7 +397,7 @@ class Keeper:
 
     async def _add_first_groups(self, _group: GroupId) -> None:
         count = self._settings.first_groups or len(self._addresses)
-        await self.add_groups(count, only_first=True)
+        await self.change(self.adding(count, only_first=True))
 
     def _note_dead(self) -> None:
         """Give up a node that has been gone for too long."""

@@ -14,36 +14,15 @@ from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.commands.lookup import TICK_NAME, find_logged
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
-from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, Move, Place, Rebalance, changed
+from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Retire, as_change, decode_request
+from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, Place, changed
 from raftline.shards.controller import ControllerMachine, encode_change
-from raftline.shards.placement import join_of
 
-__all__ = ["CHANGE_NAME", "AddGroups", "MetaMachine", "Request", "Retire", "as_change", "change_command"]
+__all__ = ["MetaMachine"]
 
-CHANGE_NAME = b"RAFTLINE.SHARD.CHANGE"
 _FORMAT = 1
 _LATER = "ERR no change that this version knows: upgrade every node first"
 _NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
-
-
-class AddGroups(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """New groups, whose ids and places are decided when this is applied; the slots are balanced anew."""
-
-    count: int
-    nodes: dict[NodeId, str]
-    """Who can take replicas, and where each is: `host:port@busport`."""
-    replicas: int = 3
-    only_first: bool = False
-    """Refused if there ever was a group: what several nodes may propose at the first start."""
-
-
-class Retire(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A group that left holds nothing any more: nobody need host it."""
-
-    group: GroupId
-
-
-Request = AddGroups | Retire | Leave | Move | Place | Rebalance
 
 
 class _Header(msgspec.Struct, array_like=True):
@@ -59,24 +38,7 @@ class _Header(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_args = msgspec.msgpack.Decoder(list[bytes]).decode
-_decode_request = msgspec.msgpack.Decoder(Request).decode
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
-
-
-def change_command(request: Request) -> bytes:
-    """Return the command that stands in the log; the reply is the configuration's number, or an error in words."""
-    return _encode([CHANGE_NAME, _encode(request)])
-
-
-def as_change(request: Request, configuration: Configuration, last_group: GroupId) -> Change:
-    """Return a request as a change of a configuration; raises `ChangeRefused`. So it can be tried out beforehand."""
-    if isinstance(request, AddGroups):
-        if request.only_first and last_group:
-            raise ChangeRefused("there have been groups already")
-        return join_of(configuration, last_group + 1, request.count, tuple(request.nodes), request.replicas)
-    if isinstance(request, Retire):
-        raise ChangeRefused("that a group is retired changes no configuration")
-    return request
 
 
 class MetaMachine(KvMachine):
@@ -135,7 +97,7 @@ class MetaMachine(KvMachine):
         self.store.begin(index, time_ms)
         before = self.configuration
         try:
-            request = _decode_request(args[1])
+            request = decode_request(args[1])
             if isinstance(request, Retire):
                 if self.leaving.pop(request.group, None) is not None:
                     self.founders.pop(request.group, None)

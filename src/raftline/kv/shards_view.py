@@ -1,0 +1,93 @@
+"""What people see of a sharded cluster, and what they can have done to it: for commands, command line and code alike.
+
+A report is what one node knows; of groups that it does not host it knows where they are and no more.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.kv.sharded.requests import Request
+from raftline.shards.configuration import Configuration
+
+__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report"]
+
+
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of the cluster."""
+
+    node_id: NodeId
+    address: str
+    """`host:port@busport`."""
+    up: bool
+    replicas: int
+    """Groups of which it is to hold one."""
+    first_of: int
+    """Groups that it is meant to lead."""
+
+
+class GroupReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One group as the node sees it that reports; what it holds only if it is hosted there."""
+
+    group: GroupId
+    nodes: tuple[NodeId, ...]
+    leader: NodeId | None
+    slots: int
+    """By the newest configuration."""
+    leaving: bool = False
+    """It is in no configuration any more, and is being emptied."""
+    hosted: bool = False
+    configuration: int = 0
+    """The one that the group has come to."""
+    arriving: int = 0
+    """Slots that are still to come."""
+    giving: int = 0
+    """Slots that are still to go."""
+    keys: int = 0
+    used_bytes: int = 0
+    members: tuple[NodeId, ...] = ()
+    """Who votes, as far as the replica knows."""
+    change: str | None = None
+    """The change of its members under way, in words."""
+
+    def is_settled_at(self, number: int) -> bool:
+        """Say whether configuration `number` is carried out, as far as this group is concerned."""
+        return self.hosted and self.configuration >= number and not (self.arriving or self.giving)
+
+
+class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The sharded cluster as one node sees it."""
+
+    node_id: NodeId
+    configuration: Configuration
+    last_group: GroupId
+    """The highest id that a group ever had."""
+    replicas: int
+    """How many a new group gets."""
+    nodes: tuple[NodeReport, ...]
+    groups: tuple[GroupReport, ...]
+
+    def address_of(self, node: NodeId) -> str:
+        """Return where a node serves clients, `host:port`; empty for one that is not there."""
+        return next((each.address.partition("@")[0] for each in self.nodes if each.node_id == node), "")
+
+
+decode_report = msgspec.json.Decoder(ShardReport).decode
+"""Read what RAFTLINE.SHARD STATUS answers; raises `msgspec.MsgspecError`."""
+
+
+class ShardsAdmin(Protocol):
+    """What RAFTLINE.SHARD asks of the node."""
+
+    def report(self) -> ShardReport:
+        """Return what this node knows."""
+
+    def adding(self, count: int, nodes: tuple[NodeId, ...] = ()) -> Request:
+        """Return the request for so many new groups, on `nodes` if any are named; raises `ConfigError`."""
+
+    async def change(self, request: Request) -> bytes:
+        """Have the controller make a change; return its RESP3 reply. Raises what a proposal raises."""
+
+    async def replace_node(self, gone: NodeId) -> list[bytes]:
+        """Have a node's replicas made anew elsewhere; return the reply for each group that it held."""
