@@ -21,6 +21,7 @@ from raftline.client.errors import Unavailable, note
 from raftline.client.kinds import CommandKinds
 from raftline.client.lease import LEASE_S, check_options
 from raftline.client.nodes import Address, Nodes, parse_nodes
+from raftline.client.pubsub import AsyncFollowingPubSub
 from raftline.client.sessions import ClientSession, SessionPool
 from raftline.client.transactions import Marks, results_of, set_if
 from raftline.client.wire import (
@@ -116,6 +117,10 @@ class AsyncClient(redis.asyncio.Redis):
         return AsyncRaftlineLock(
             self, name, lease_s, self._deadline_s if wait_s is None else wait_s, renew=renew, on_lost=on_lost
         )
+
+    def pubsub(self, **kwargs: Any) -> AsyncFollowingPubSub:
+        """Return redis-py's PubSub; it goes on at another node, subscribed as before, if the one it is at is gone."""
+        return AsyncFollowingPubSub(self, **kwargs)
 
     def register_script(self, script: Any) -> Any:  # noqa: ARG002  their signature
         """Raise TypeError: raftline runs no Lua scripts, and what redis-py builds on them does not work."""
@@ -265,6 +270,16 @@ class AsyncClient(redis.asyncio.Redis):
             call = Call(Kind.READ, deadline, random.random)
             self._kinds.learn(await self._carry_out(call, "", _these(("COMMAND",)), {}))
         return self._kinds.of(words)
+
+    @property
+    def deadline_s(self) -> float:
+        """Return after how many seconds a command that got no reply raises."""
+        return self._deadline_s
+
+    async def move_on(self, address: Address) -> Address:
+        """Leave a node that failed alone for a while, and return another one."""
+        await self._leave(address)
+        return self._nodes.current
 
     async def connect_somewhere(self) -> tuple[Any, Any]:
         """Return a pool and a connection of it that is open, as near to the leader as possible, to be released."""

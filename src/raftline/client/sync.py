@@ -20,6 +20,7 @@ from raftline.client.kinds import CommandKinds
 from raftline.client.lease import LEASE_S, check_options
 from raftline.client.lock import RaftlineLock
 from raftline.client.nodes import Address, Nodes, parse_nodes
+from raftline.client.pubsub import FollowingPubSub
 from raftline.client.sessions import ClientSession, SessionPool
 from raftline.client.transactions import Marks, results_of, set_if
 from raftline.client.wire import (
@@ -114,6 +115,10 @@ class Client(redis.Redis):
         return RaftlineLock(
             self, name, lease_s, self._deadline_s if wait_s is None else wait_s, renew=renew, on_lost=on_lost
         )
+
+    def pubsub(self, **kwargs: Any) -> FollowingPubSub:
+        """Return redis-py's PubSub; it goes on at another node, subscribed as before, if the one it is at is gone."""
+        return FollowingPubSub(self, **kwargs)
 
     def register_script(self, script: Any) -> Any:  # noqa: ARG002  their signature
         """Raise TypeError: raftline runs no Lua scripts, and what redis-py builds on them does not work."""
@@ -268,6 +273,16 @@ class Client(redis.Redis):
             call = Call(Kind.READ, deadline, random.random)
             self._kinds.learn(self._carry_out(call, "", lambda: ("COMMAND",), {}))
         return self._kinds.of(words)
+
+    @property
+    def deadline_s(self) -> float:
+        """Return after how many seconds a command that got no reply raises."""
+        return self._deadline_s
+
+    def move_on(self, address: Address) -> Address:
+        """Leave a node that failed alone for a while, and return another one."""
+        self._leave(address)
+        return self._nodes.current
 
     def connect_somewhere(self) -> tuple[Any, Any]:
         """Return a pool and a connection of it that is open, as near to the leader as possible, to be released."""
