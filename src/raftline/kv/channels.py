@@ -12,6 +12,7 @@ from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, WriteFunction
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.events import EXPIRED, KEY_EVENT, KEY_SPACE, MISSED, Event, watch_write
+from raftline.kv.hooks import Listener
 from raftline.kv.resp.replies import bulk
 from raftline.kv.store import Store
 
@@ -76,7 +77,7 @@ class Channels:
             self._by_name[kind].setdefault(name, {})[client] = None
             if kind is PATTERN and name not in self._matchers:
                 self._matchers[name] = compile_glob(name)
-            self._store.listener = self
+            self.listen(self)
 
     def remove(self, client: Client, kind: Kind, name: bytes) -> None:
         """Let a client no longer listen to a name."""
@@ -90,7 +91,11 @@ class Channels:
             del self._by_name[kind][name]
             self._matchers.pop(name, None) if kind is PATTERN else None
         if not any(self._by_name.values()):
-            self._store.listener = None
+            self.listen(None)
+
+    def listen(self, listener: Listener | None) -> None:
+        """Let the store know who listens, if anybody does."""
+        self._store.listener = listener
 
     def remove_all(self, client: Client) -> None:
         """Let a client listen to nothing."""
@@ -129,8 +134,11 @@ class Channels:
 
     def carry_out(self, write: WriteFunction, args: Arguments) -> bytes:
         """Carry a write out, return its reply, and tell of its events those that are to be told."""
-        store = self._store
-        if not store.notify:
+        return self.carry_out_on(self._store, write, args)
+
+    def carry_out_on(self, store: Store, write: WriteFunction, args: Arguments) -> bytes:
+        """Do so on any of the stores of which the settings of the first one hold."""
+        if not self._store.notify:
             return write(store, args, store.time_ms)
         return watch_write(store, write, args, store.time_ms, self._tell)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from raftline.kv.acl.denials import Denials
 from raftline.kv.acl.user import DEFAULT_NAME
+from raftline.kv.cluster_view import ClusterView, Keyspace
 from raftline.kv.limits import Limits
 from raftline.kv.memory import MemoryLimit
 from raftline.kv.slowlog import Slowlog
@@ -100,6 +101,13 @@ class Server(Protocol):
         """The node's own copy of the data, which may be behind."""
 
     @property
+    def cluster(self) -> "ClusterView | None":
+        """The sharded store that this node is part of; None if all keys are in one group."""
+
+    def keyspace(self) -> Keyspace:
+        """Return how much the node holds."""
+
+    @property
     def clients(self) -> "dict[int, Client]":
         """Everybody who is connected, by id."""
 
@@ -147,6 +155,7 @@ class Client:
         "closing",
         "connected_ms",
         "default_reads",
+        "finds_slots",
         "id",
         "is_authenticated",
         "kill",
@@ -280,6 +289,8 @@ class Client:
         self.name = b""
         self.muted = False
         self.skip_reply = False
+        self.finds_slots = False
+        """It knows which node serves what, and wants to be redirected rather than served by way of another."""
         self.no_evict = False
         self.transaction: Transaction | None = None
         """What WATCH and MULTI began; None most of the time."""

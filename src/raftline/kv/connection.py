@@ -10,10 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-import structlog
-
 from raftline.errors import ConfigError
-from raftline.kv.answers import INTERNAL_ERROR, local_reply, task_reply
+from raftline.kv.answers import local_reply, task_reply
 from raftline.kv.blocked import once_waiting
 from raftline.kv.client import Client
 from raftline.kv.commands.command import (
@@ -33,15 +31,13 @@ from raftline.kv.once import unwrap
 from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry, queue
+from raftline.kv.reading import run_reads
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.reply_slots import Executed, Read, SilentWrite, Slot, SlowWatch, Write
 from raftline.kv.resp.downgrade import as_resp3, downgrade
 from raftline.kv.resp.replies import EMPTY_ARRAY, error
-from raftline.kv.store import ExpiryPending
 
 __all__ = ["Connection"]
-
-_log = structlog.get_logger("raftline.kv")
 
 _COMMANDS_PER_TURN = 1024
 _STRANGERS_BYTES_MAX = 16 << 10
@@ -129,11 +125,7 @@ class Connection:
             self._carry_out_commands()
         if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
             self._reading, self._reads = self._reads, []
-            try:
-                self._node.submit_read(self._on_readable, self.client.reads, self.client.staleness_s_max)
-            except ConfigError as error_:
-                self._fail_reads(error_)
-                self._be_ready()
+            self._begin_reads()
 
     def take_output(self) -> bytes:
         """Return the replies that may be sent now, joined; empty if there are none."""
@@ -196,6 +188,14 @@ class Connection:
         """Return what the client is told."""
         self.client.server.statistics.failed_requests += 1
         return write_refusal(reason)
+
+    def _begin_reads(self) -> None:
+        """Ask for a moment at which the reads that wait can be carried out."""
+        try:
+            self._node.submit_read(self._on_readable, self.client.reads, self.client.staleness_s_max)
+        except ConfigError as error_:
+            self._fail_reads(error_)
+            self._be_ready()
 
     def _on_readable(self, failure: Exception | None, *, after_tick: bool = False) -> None:
         """Run the reads that wait: the local store is linearizable right now, or will not be."""
@@ -291,7 +291,7 @@ class Connection:
             if plan.write:
                 self._start_write(plan, args)
             elif plan.read is not None:
-                self._start_read(plan.read, args)
+                self._start_read(plan, plan.read, args)
             elif plan.local is not None:
                 self._answer_locally(plan.local, args)
             else:
@@ -305,7 +305,7 @@ class Connection:
         if plan.task is not None:
             self._start_task(plan.task, args)
         elif plan.bound is not None:
-            self._start_read(plan.bound(self.client, args), args)
+            self._start_read(plan, plan.bound(self.client, args), args)
         else:
             return self._start_once(args)
         return True
@@ -342,16 +342,19 @@ class Connection:
         if not self._is_free and (refusal := self._refusal(plan, inner)):
             self._reply(refusal)
         elif plan.read is not None:
-            self._start_read(plan.read, inner)
+            self._start_read(plan, plan.read, inner)
         elif plan.executes:
             return self._start_transaction(inner, session, sequence)
         elif self._reads or self._reading or (plan.waits and self._slots):
             return False
         elif plan.waits:
-            self._start_task(once_waiting(plan.command, session, sequence), inner)
+            self._start_waiting_once(plan, inner, session, sequence)
         else:
             self._propose(plan, inner, session, sequence)
         return True
+
+    def _start_waiting_once(self, plan: Plan, args: Arguments, session: int, sequence: int) -> None:
+        self._start_task(once_waiting(plan.command, session, sequence), args)
 
     def _start_write(self, plan: Plan, args: Arguments) -> None:
         if plan.check is not None:
@@ -376,7 +379,7 @@ class Connection:
         self._held_bytes += len(command)
         self._node.submit(command, slot.done, session, sequence)
 
-    def _start_read(self, function: ReadFunction, args: Arguments) -> None:
+    def _start_read(self, _plan: Plan | None, function: ReadFunction, args: Arguments) -> None:
         slot = Read(function, args, is_silent=self._is_silent())
         if not self._slow.is_marked:
             self._slow.mark(slot, args, is_large=self.intake.is_large)
@@ -410,7 +413,7 @@ class Connection:
             return
         except Unsettled:
             client.skip_reply = skipped
-            self._start_read(lambda _store, again, _now_ms: function(client, again), Settled(args))
+            self._start_read(None, lambda _store, again, _now_ms: function(client, again), Settled(args))
             self._settling = self._slots[-1]
             return
         self._is_free = self._is_unasked()
@@ -433,24 +436,12 @@ class Connection:
     def _run_reads(self, now_ms: int) -> None:
         """Answer the reads in order; stop at a key whose expiry has to go through the log first."""
         reading, self._reading = self._reading, []
-        store, size = self.client.server.store, 0
-        for position, slot in enumerate(reading):
-            try:
-                reply = slot.function(store, slot.args, now_ms)
-            except ExpiryPending:
-                self._reading = reading[position:]
-                self._node.submit(TICK_COMMAND, self._on_tick)
-                return
-            except Refused as refused:
-                reply = refused.reply
-            except Exception:  # noqa: BLE001  a faulty command must not stop the node, whose turn this is
-                _log.exception("a read failed", command=slot.args[0])
-                reply = INTERNAL_ERROR
-            slot.reply = b"" if slot.is_silent else reply
-            size += len(reply)
-            if size > self._limits.output_pause_bytes:
-                self._reads = reading[position + 1 :] + self._reads
-                return
+        count, is_pending = run_reads(reading, self.client.server.store, now_ms, self._limits.output_pause_bytes)
+        if is_pending:
+            self._reading = reading[count:]
+            self._node.submit(TICK_COMMAND, self._on_tick)
+        elif count < len(reading):
+            self._reads = reading[count:] + self._reads
 
     def _fail_reads(self, reason: Exception) -> None:
         reply = read_refusal(reason)

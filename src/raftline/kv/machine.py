@@ -16,7 +16,7 @@ from raftline.kv.restore import Restorer
 from raftline.kv.store import Store
 from raftline.replica.state_machine import StateMachine
 
-__all__ = ["TICK_COMMAND", "KvMachine", "encode_command"]
+__all__ = ["TICK_COMMAND", "KvMachine", "encode_command", "refuse"]
 
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
@@ -45,7 +45,7 @@ class KvMachine(StateMachine):
             args = _decode(command)
             write = WRITES[args[0]]
         except (msgspec.MsgspecError, IndexError, KeyError):
-            return _refuse(command)
+            return refuse(command)
         try:
             if store.listener is not None:
                 return store.listener.carry_out(write, args)
@@ -104,7 +104,7 @@ def _fits(command: Command, count: int) -> bool:
     return count == command.arity if command.arity >= 0 else count >= -command.arity
 
 
-def _refuse(command: bytes) -> bytes:
+def refuse(command: bytes) -> bytes:
     """Answer what no server of this version would have proposed: each replica says the same."""
     try:
         name = _decode(command)[0].decode("ascii", "backslashreplace")

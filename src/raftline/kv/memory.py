@@ -6,10 +6,9 @@ every replica whatever its memory, so replicas stay equal. Reads, DEL and everyt
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from raftline.kv.resp.replies import error
-from raftline.kv.store import Store
 
 __all__ = ["OUT_OF_MEMORY", "MemoryLimit", "parse_memory"]
 
@@ -23,19 +22,27 @@ _ENDS_TRANSACTION: Final = frozenset({"exec", "discard", "multi", "watch", "quit
 """Commands that are no part of the transaction that they stand in."""
 
 
+class Holder(Protocol):
+    """Who holds the data."""
+
+    @property
+    def used_bytes(self) -> int:
+        """Return how much keys and values take."""
+
+
 class MemoryLimit:
     """How much this node's copy of the data may take; `bytes_max` 0 means that there is no limit."""
 
-    __slots__ = ("_store", "bytes_max")
+    __slots__ = ("_holder", "bytes_max")
 
-    def __init__(self, store: Store, bytes_max: int) -> None:
-        self._store = store
+    def __init__(self, holder: Holder, bytes_max: int) -> None:
+        self._holder = holder
         self.bytes_max = bytes_max
 
     @property
     def is_exceeded(self) -> bool:
         """Say whether nothing may grow for now."""
-        return 0 < self.bytes_max < self._store.used_bytes
+        return 0 < self.bytes_max < self._holder.used_bytes
 
     def refusal(self, name: str, flags: Iterable[str], *, in_transaction: bool = False) -> bytes | None:
         """Return the reply to a command that may make the store grow, while that is not allowed.

@@ -62,9 +62,9 @@ _CLIENT_COUNTERS: dict[str, tuple[str, Callable[[Statistics], float]]] = {
 }
 _STORE_GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
     "raftline_clients": ("Connected clients.", lambda s: len(s.clients)),
-    "raftline_keys": ("Keys stored.", lambda s: s.store.count),
-    "raftline_keys_with_expiry": ("Keys that will expire.", lambda s: s.store.deadline_count),
-    "raftline_data_bytes": ("Estimated memory of the data.", lambda s: s.store.used_bytes),
+    "raftline_keys": ("Keys stored.", lambda s: s.keyspace().keys),
+    "raftline_keys_with_expiry": ("Keys that will expire.", lambda s: s.keyspace().expires),
+    "raftline_data_bytes": ("Estimated memory of the data.", lambda s: s.keyspace().used_bytes),
     "raftline_blocked_clients": (
         "Clients whose command waits for something to pop.",
         lambda s: sum(client.blocked is not None for client in s.clients.values()),
@@ -167,7 +167,7 @@ def _clients(service: Service) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "raftline_pubsub_messages", "Messages handed to clients that listen.", value=service.channels.messages
     )
-    yield CounterMetricFamily("raftline_expired_keys", "Keys that expired.", value=service.store.expired_count)
+    yield CounterMetricFamily("raftline_expired_keys", "Keys that expired.", value=service.keyspace().expired)
     yield _by(CounterMetricFamily, "raftline_commands", "Commands begun, by name.", "command", statistics.calls)
 
 

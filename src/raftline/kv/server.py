@@ -21,6 +21,9 @@ from raftline.kv.machine import KvMachine
 from raftline.kv.ports import KvNode
 from raftline.kv.resp.replies import error
 from raftline.kv.service import Service
+from raftline.kv.sharded.ports import Groups
+from raftline.kv.sharded.router import Redirects
+from raftline.kv.sharded.service import HOLD_S_MAX, ShardedService
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
@@ -66,12 +69,19 @@ class KvServer:
         tls: Callable[[], ssl.SSLContext] | None = None,
         password: str = "",
         is_protected: bool = False,
+        groups: Groups | None = None,
+        redirects: Redirects = "auto",
+        hold_s_max: float = HOLD_S_MAX,
     ) -> None:
         """Prepare; `tls` returns the context of a new connection, None for plain text.
 
         `password` is what the user `default` has to give here. If `is_protected`, clients of other machines are refused
-        while that user needs none.
+        while that user needs none. `groups` are those of a sharded store, of which `node` and `machine` are the first;
+        a command whose slot is not served is held for `hold_s_max`.
         """
+        self._groups = groups
+        self._redirects: Redirects = redirects
+        self._hold_s_max = hold_s_max
         self._password = password
         self._is_protected = is_protected
         self._tls = tls
@@ -118,18 +128,22 @@ class KvServer:
         listener = await loop.create_server(self._accept, self.host, self.port, backlog=_BACKLOG)
         self.port = listener.sockets[0].getsockname()[1]
         self._server = listener
-        self._service = Service(
-            self._node,
-            self._machine,
-            self._limits,
-            self._clock,
-            self.host,
-            self.port,
+        self._service = self._make_service()
+        self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
+        self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
+
+    def _make_service(self) -> Service:
+        first = (self._node, self._machine, self._limits, self._clock, self.host, self.port)
+        if self._groups is None:
+            return Service(*first, default_reads=self._default_reads, password=self._password)
+        return ShardedService(
+            *first,
+            groups=self._groups,
+            redirects=self._redirects,
+            hold_s_max=self._hold_s_max,
             default_reads=self._default_reads,
             password=self._password,
         )
-        self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
-        self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
 
     def _accept(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
@@ -149,8 +163,7 @@ class KvServer:
     def _on_unsecured(self, layer: TlsLayer, reason: str) -> None:
         """Count and tell that a client could not agree with us on TLS."""
         self.service.statistics.rejected_connections += 1
-        host = layer.remote.rpartition(":")[0]
-        self._notices.warn(("refused", host, reason), "client refused", remote=layer.remote, reason=reason)
+        self._tell_refused(layer.remote, reason)
 
     def is_closed_to(self, peer: object) -> bool:
         """Say whether protected mode keeps a client out that connects from `peer`, as sockets name it."""
@@ -161,15 +174,14 @@ class KvServer:
     def on_denied(self, remote: str) -> None:
         """Tell that protected mode kept a client out."""
         self.service.statistics.rejected_connections += 1
-        reason = "protected mode: the user default needs no password"
-        self._notices.warn(
-            ("refused", remote.rpartition(":")[0], reason), "client refused", remote=remote, reason=reason
-        )
+        self._tell_refused(remote, "protected mode: the user default needs no password")
 
     def on_tls_for_plain(self, remote: str) -> None:
         """Tell that a client spoke TLS to a port that does not."""
+        self._tell_refused(remote, "it speaks TLS, and this port plain text: see tls_clients")
+
+    def _tell_refused(self, remote: str, reason: str) -> None:
         host = remote.rpartition(":")[0]
-        reason = "it speaks TLS, and this port plain text: see tls_clients"
         self._notices.warn(("refused", host, reason), "client refused", remote=remote, reason=reason)
 
     async def stop(self) -> None:
@@ -179,7 +191,7 @@ class KvServer:
         of it before it sends again; at the latest after `drain_s_max`. What is written then gets a second to leave.
         """
         self._stop_listening()
-        self.service.waiting.stop()
+        self.service.stop_waiting()
         for protocol in list(self._protocols):
             protocol.drain()
         await self._until_all_ended(min(_QUIET_S, self._drain_s_max))
@@ -484,6 +496,5 @@ class _Protocol(asyncio.Protocol):
             server.watch(self, server.service.limits.receive_s_max)
 
     def _refuse(self, reply: bytes) -> None:
-        """Say why, and close."""
         self._transport.write(reply)
         self.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from raftline.kv.acl.guard import Guard
 from raftline.kv.channels import Channels
 from raftline.kv.client import Client, ServerFacts, Statistics
+from raftline.kv.cluster_view import ClusterView, Keyspace
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
@@ -48,7 +49,7 @@ class Service:
     ) -> None:
         """Prepare; `password` is what the user `default` has to give on this node, empty: what the log says."""
         machine.store.users.set_own_password(password)
-        self.memory = MemoryLimit(machine.store, limits.maxmemory)
+        self.memory = MemoryLimit(self, limits.maxmemory)
         self.guard = Guard(machine.store.users, COMMANDS, self.memory)
         self.waiting = Waiting(machine.store, limits.waited_keys_max)
         self.channels = Channels(machine.store)
@@ -74,6 +75,21 @@ class Service:
         """Return the node's own copy of the data, which may be behind."""
         return self._machine.store
 
+    @property
+    def cluster(self) -> ClusterView | None:
+        """Return None: all keys are in one group."""
+        return None
+
+    @property
+    def used_bytes(self) -> int:
+        """Return how much keys and values take, for `maxmemory`."""
+        return self._machine.store.used_bytes
+
+    def keyspace(self) -> Keyspace:
+        """Return how much the node holds."""
+        store = self.store
+        return Keyspace(store.count, store.deadline_count, store.used_bytes, store.expired_count)
+
     def status(self) -> Status:
         """Return what the node knows of itself and of its group."""
         return self._node.status()
@@ -95,6 +111,9 @@ class Service:
         self._last_id += 1
         client = Client(self, self._last_id, address, local_address, self._default_reads)
         self.clients[client.id] = client
+        return self._connection(client, on_ready)
+
+    def _connection(self, client: Client, on_ready: Callable[[Connection], None]) -> Connection:
         return Connection(client, self._node, self.limits, on_ready)
 
     def disconnect(self, connection: Connection) -> None:
@@ -102,6 +121,10 @@ class Service:
         connection.abandon()
         connection.client.close()
         self.clients.pop(connection.client.id, None)
+
+    def stop_waiting(self) -> None:
+        """Let everybody go who waits for something to pop: this node stops."""
+        self.waiting.stop()
 
     def expire(self) -> None:
         """As leader, let the log's time advance if keys are due; give back some memory of what was flushed."""

@@ -7,7 +7,7 @@ on, in the same place. See docs/decisions/0011-waiting-and-publishing.md.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from raftline.kv.commands.blocking import Form
@@ -130,8 +130,12 @@ class Waiting:
         self.look(waiter.keys)
 
     def remove(self, waiter: Waiter) -> None:
-        """Forget a waiter, if it is here; whoever stands behind it may be next."""
+        """Forget a waiter, if it is here, and that its time runs; whoever stands behind it may be next."""
         waiter.close()
+        self.leave(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Let a waiter stand here no longer, though its time runs on; whoever stands behind it may be next."""
         if not waiter.is_queued:
             return
         waiter.is_queued = False
@@ -146,6 +150,12 @@ class Waiting:
         else:
             self._store.waited = None
             self._filled.clear()
+
+    def wake_unless(self, is_waited_for: Callable[[bytes], bool]) -> None:
+        """Wake everybody whose first key need not be waited for here any more."""
+        for waiter in self._everybody():
+            if not is_waited_for(waiter.keys[0]) and not waiter.is_popping:
+                waiter.wake()
 
     def stop(self) -> None:
         """Let everybody go, and nobody wait any more: this node stops."""

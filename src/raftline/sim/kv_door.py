@@ -12,6 +12,7 @@ import hiredis
 from raftline.kv.acl.guard import Guard
 from raftline.kv.channels import Channels
 from raftline.kv.client import Client, ServerFacts, Statistics
+from raftline.kv.cluster_view import Keyspace
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
@@ -52,6 +53,12 @@ class _NodeServer:
         self.channels = Channels(machine.store)
         self.waiting = Waiting(machine.store, self.limits.waited_keys_max)
         self._clock = member.clock
+        self.cluster = None
+
+    def keyspace(self) -> Keyspace:
+        """Return how much the node holds."""
+        store = self.store
+        return Keyspace(store.count, store.deadline_count, store.used_bytes, store.expired_count)
 
     def status(self) -> Status:
         """Return the node's status."""

@@ -45,7 +45,7 @@ def test_every_command_of_the_store_is_there() -> None:
         "zunionstore zinterstore zdiffstore incrbyfloat msetnx getrange substr setrange lcs rename renamenx copy "
         "touch randomkey sort sort_ro object memory slowlog blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax "
         "bzmpop publish spublish subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe pubsub "
-        "multi exec discard watch unwatch raftline.watch raftline.exec delex delifeq raftline.shard"
+        "cluster asking multi exec discard watch unwatch raftline.watch raftline.exec delex delifeq raftline.shard"
     )
     assert {command.name for command in COMMANDS.values()} == set(promised.split())
 

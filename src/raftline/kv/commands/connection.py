@@ -55,6 +55,7 @@ _HELLO_WITHOUT_AUTH = error(
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
     "option can be used to authenticate the client and select the RESP protocol version at the same time"
 )
+_NO_SELECT = error("ERR SELECT is not allowed in cluster mode")
 _NO_SUCH_DATABASE = error("ERR DB index is out of range")
 _INVALID_CLIENT_ID = error("ERR Invalid client ID")
 _CLIENT_TYPES = frozenset({b"normal", b"master", b"replica", b"slave", b"pubsub"})
@@ -74,9 +75,11 @@ def echo(_client: Client, args: Arguments) -> bytes:
     return bulk(args[1])
 
 
-def select(_client: Client, args: Arguments) -> bytes:
+def select(client: Client, args: Arguments) -> bytes:
     """SELECT index; there is one database, 0."""
-    return OK if require_integer(args[1]) == 0 else _NO_SUCH_DATABASE
+    if require_integer(args[1]) == 0:
+        return OK
+    return _NO_SUCH_DATABASE if client.server.cluster is None else _NO_SELECT
 
 
 def quit_(client: Client, _args: Arguments) -> bytes:
@@ -134,7 +137,7 @@ def hello(client: Client, args: Arguments) -> bytes:
             (bulk(b"version"), bulk(REDIS_VERSION.encode())),
             (bulk(b"proto"), integer(protocol)),
             (bulk(b"id"), integer(client.id)),
-            (bulk(b"mode"), bulk(b"standalone")),
+            (bulk(b"mode"), bulk(b"standalone" if client.server.cluster is None else b"cluster")),
             (bulk(b"role"), bulk(role)),
             (bulk(b"modules"), array([])),
         ]

@@ -21,6 +21,7 @@ _GROUPS = {
     "connection": "Connection",
     "transactions": "Transactions",
     "server": "Server",
+    "cluster": "Slots of a sharded store",
     "raftline": "Cluster",
 }
 
@@ -38,7 +39,9 @@ _ERRORS = [
         "a read that could not be made linearizable in time",
         "it was a read",
     ),
-    ("`-TRYAGAIN ...`", "the leader changed, or too many commands wait", "no"),
+    ("`-TRYAGAIN ...`", "the leader changed, too many commands wait, or a slot moves for too long", "no"),
+    ("`-MOVED slot host:port`", "a sharded store: another node leads the group of this slot; see below", "no"),
+    ("`-CROSSSLOT ...`", "a sharded store: keys of one command, or of one transaction, are in several slots", "no"),
     (
         "`-NOSESSION ...`",
         "the session of RAFTLINE.ONCE is not open: closed, idle for an hour, or it made room",
@@ -80,6 +83,28 @@ Deadlines count by the log's clock, which is the same on every node: see
 """
 
 
+_SHARDED = """
+## In a sharded store
+
+Where keys are divided over groups, any node takes any command and passes it on to the group of its keys. A client that
+asked for the slots (CLUSTER SLOTS, SHARDS or NODES), or said READONLY, READWRITE or ASKING, is redirected on that
+connection instead, with MOVED, as by Redis Cluster; the setting `redirects` makes that so for everybody (`always`) or
+for nobody (`never`). There is no ASK: a command for a slot that is on its way is held until the slot has arrived.
+
+- Keys of one command, of one transaction, and of what it watches are in one slot; `{tags}` see to that.
+- WATCH is of one group: if the slot moves to another before EXEC, the transaction is not carried out.
+- DBSIZE, KEYS, SCAN, RANDOMKEY and RAFTLINE.LOCK LIST are about all groups. For who is redirected they are about the
+  groups that this node leads, so that a cluster client may add up what the nodes say. FLUSHALL and FLUSHDB reach every
+  group; they are not one step: a write of somebody else may come between two groups. None of them, nor PUBLISH, can be
+  in a transaction with keys, and none in RAFTLINE.ONCE.
+- INFO counts the keys of the groups that the node leads, and the memory of all groups that it hosts.
+- PUBLISH and SPUBLISH reach the clients of all nodes, whatever the slot of the name. Keyspace events are told of by the
+  nodes that host the key's group.
+- A command that waits for something to pop stands in line on a node that hosts the group; through any other node the
+  group is asked every 100 ms.
+- A session is opened in a group when it is first used there. RAFTLINE.BACKUP BEGIN is refused.
+"""
+
 _DIFFERENCES = """
 ## Differences from Redis
 
@@ -94,14 +119,14 @@ it is the first that was filled.
 Not there: bit operations, HyperLogLog, geographic commands and streams; DUMP, RESTORE and MIGRATE (the formats belong
 to Redis); MOVE and SWAPDB (there is one database); WAIT (every answered write is on a quorum's disks); scripts and
 functions; MONITOR, TIME and LATENCY; CLIENT TRACKING and PAUSE; LOLWUT, modules, and what administers a Redis server
-(SAVE, BGSAVE, SHUTDOWN, ROLE, REPLICAOF, FAILOVER, CLUSTER, DEBUG and their like): `raftline` has commands of its own
-for that.
+(SAVE, BGSAVE, SHUTDOWN, ROLE, REPLICAOF, FAILOVER, what changes a cluster in CLUSTER, DEBUG and their like): `raftline`
+has commands of its own for that.
 """
 
 
 def render_commands() -> str:
     """Return the page."""
-    return _HEAD + "".join(_group(name, title) for name, title in _GROUPS.items()) + _differences()
+    return _HEAD + "".join(_group(name, title) for name, title in _GROUPS.items()) + _SHARDED + _differences()
 
 
 def _differences() -> str:

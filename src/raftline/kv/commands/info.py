@@ -27,6 +27,8 @@ def info(client: Client, args: Arguments) -> bytes:
     everything = not wanted or wanted & {"all", "everything", "default"}
     texts = []
     for name, section in _SECTIONS.items():
+        if name == "cluster" and client.server.cluster is None:
+            continue
         if everything or name in wanted:
             lines = [f"{key}:{_text(value)}\r\n" for key, value in section(client.server).items()]
             texts.append(f"# {name.capitalize()}\r\n{''.join(lines)}")
@@ -47,7 +49,7 @@ def _server(server: Server) -> dict[str, object]:
     uptime_s = max(0, now_ms - facts.started_ms) // 1000
     return {
         "redis_version": REDIS_VERSION,
-        "redis_mode": "standalone",
+        "redis_mode": "standalone" if server.cluster is None else "cluster",
         "raftline_version": RAFTLINE_VERSION,
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "arch_bits": 64,
@@ -72,7 +74,7 @@ def _clients(server: Server) -> dict[str, object]:
 
 
 def _memory(server: Server) -> dict[str, object]:
-    used = server.store.used_bytes
+    used = server.keyspace().used_bytes
     rss = resident_bytes()
     limit = server.memory.bytes_max
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -103,7 +105,7 @@ def _stats(server: Server) -> dict[str, object]:
         "protocol_errors": statistics.protocol_errors,
         "slow_clients_closed": statistics.slow_clients_closed,
         "failed_requests": statistics.failed_requests,
-        "expired_keys": server.store.expired_count,
+        "expired_keys": server.keyspace().expired,
         "pubsub_channels": len(server.channels.names(CHANNEL)),
         "pubsub_patterns": len(server.channels.names(PATTERN)),
         "pubsubshard_channels": len(server.channels.names(SHARD)),
@@ -131,10 +133,12 @@ def _cpu(_server: Server) -> dict[str, object]:
 
 
 def _keyspace(server: Server) -> dict[str, object]:
-    store = server.store
-    if not store.count:
-        return {}
-    return {"db0": f"keys={store.count},expires={store.deadline_count},avg_ttl=0"}
+    held = server.keyspace()
+    return {"db0": f"keys={held.keys},expires={held.expires},avg_ttl=0"} if held.keys else {}
+
+
+def _cluster(server: Server) -> dict[str, object]:
+    return {"cluster_enabled": server.cluster is not None}
 
 
 def _raft(server: Server) -> dict[str, object]:
@@ -193,6 +197,7 @@ _SECTIONS: dict[str, Callable[[Server], dict[str, object]]] = {
     "stats": _stats,
     "replication": _replication,
     "cpu": _cpu,
+    "cluster": _cluster,
     "keyspace": _keyspace,
     "raft": _raft,
     "latency": _latency,

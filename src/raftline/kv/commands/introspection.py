@@ -11,6 +11,35 @@ from raftline.kv.resp.replies import NULL, array, bulk, bulk_array, error, integ
 
 __all__ = ["CommandCommands", "help_lines"]
 
+_ALL_SHARDS = "request_policy:all_shards"
+_ALL_NODES = "request_policy:all_nodes"
+_MANY_SHARDS = "request_policy:multi_shard"
+_SUM, _ALL_WELL = "response_policy:agg_sum", "response_policy:all_succeeded"
+_TIPS = {
+    "config|set": (_ALL_NODES, _ALL_WELL),
+    "dbsize": (_ALL_SHARDS, _SUM),
+    "del": (_MANY_SHARDS, _SUM),
+    "exists": (_MANY_SHARDS, _SUM),
+    "flushall": (_ALL_SHARDS, _ALL_WELL),
+    "flushdb": (_ALL_SHARDS, _ALL_WELL),
+    "info": (_ALL_SHARDS, "response_policy:special"),
+    "keys": (_ALL_SHARDS,),
+    "memory|doctor": (_ALL_SHARDS, "response_policy:special"),
+    "memory|stats": (_ALL_SHARDS, "response_policy:special"),
+    "mget": (_MANY_SHARDS,),
+    "mset": (_MANY_SHARDS, _ALL_WELL),
+    "msetnx": (_MANY_SHARDS, "response_policy:agg_min"),
+    "ping": (_ALL_SHARDS, _ALL_WELL),
+    "randomkey": (_ALL_SHARDS,),
+    "scan": ("request_policy:special",),
+    "slowlog|get": (_ALL_NODES,),
+    "slowlog|len": (_ALL_NODES, _SUM),
+    "slowlog|reset": (_ALL_NODES, _ALL_WELL),
+    "touch": (_MANY_SHARDS, _SUM),
+    "unlink": (_MANY_SHARDS, _SUM),
+}
+"""How libraries ask several nodes and put the answers together, in Redis's words."""
+
 _NO_SUCH_COMMAND = error("ERR Invalid command specified")
 _NO_KEYS = error("ERR The command has no key arguments")
 _BAD_ARITY = error("ERR Invalid number of arguments specified for command")
@@ -22,9 +51,9 @@ class CommandCommands:
     def __init__(self, commands: Mapping[bytes, Command]) -> None:
         self._commands = commands
 
-    def all(self, _client: Client, _args: Arguments) -> bytes:
+    def all(self, client: Client, _args: Arguments) -> bytes:
         """COMMAND."""
-        return array([_info(command) for command in self._commands.values()])
+        return array([_info(command, _has_tips(client)) for command in self._commands.values()])
 
     def count(self, _client: Client, _args: Arguments) -> bytes:
         """COMMAND COUNT."""
@@ -35,7 +64,7 @@ class CommandCommands:
         if len(args) == 2:
             return self.all(client, args)
         found = [self._find(name) for name in args[2:]]
-        return array([_info(command) if command else NULL for command in found])
+        return array([_info(command, _has_tips(client)) if command else NULL for command in found])
 
     def docs(self, _client: Client, args: Arguments) -> bytes:
         """COMMAND DOCS [name ...]; unknown names are left out."""
@@ -100,7 +129,12 @@ def help_lines(container: str, subcommands: tuple[Command, ...]) -> bytes:
     return array([simple(line) for line in lines])
 
 
-def _info(command: Command) -> bytes:
+def _has_tips(client: Client) -> bool:
+    """Say whether libraries are told whom to ask, which matters where each node tells of its own keys."""
+    return client.server.cluster is not None and client.server.cluster.wants_all_nodes_asked
+
+
+def _info(command: Command, has_tips: bool) -> bytes:  # noqa: FBT001  one fact
     """Return the ten fields of one command."""
     first, last, step = command.keys
     return array(
@@ -112,9 +146,9 @@ def _info(command: Command) -> bytes:
             integer(last),
             integer(step),
             set_of([simple(f"@{category}") for category in categories_of(command)]),
-            array([]),
+            array([simple(tip) for tip in _TIPS.get(command.name, ())] if has_tips else []),
             array(_key_specifications(command)),
-            array([_info(row) for row in command.subcommands]),
+            array([_info(row, has_tips) for row in command.subcommands]),
         ]
     )
 

@@ -18,12 +18,14 @@ _NO_BOUND = error("ERR a bound is missing: CLIENT READS BOUNDED milliseconds")
 def readonly(client: Client, _args: Arguments) -> bytes:
     """READONLY: this node's own copy will do, however old it is."""
     client.reads = "stale"
+    client.finds_slots = True
     return OK
 
 
 def readwrite(client: Client, _args: Arguments) -> bytes:
     """READWRITE: back to what the server's settings promise."""
     client.reads = client.default_reads
+    client.finds_slots = True
     return OK
 
 

@@ -18,7 +18,7 @@ WAITING_NOTE = (
 )
 """Of every command that waits for something to pop."""
 
-_GROUPS = {"client": "connection", "object": "generic", "pubsub": "pubsub"}
+_GROUPS = {"client": "connection", "object": "generic", "pubsub": "pubsub", "cluster": "cluster"}
 """Of subcommands, by their container; those of the others are about the server."""
 
 

@@ -121,12 +121,12 @@ def config_resetstat(client: Client, _args: Arguments) -> bytes:
 
 def memory_stats(client: Client, _args: Arguments) -> bytes:
     """MEMORY STATS: keys, values and what the process takes beside them."""
-    store = client.server.store
+    held = client.server.keyspace()
     facts = {
-        "total.allocated": integer(store.used_bytes),
-        "keys.count": integer(store.count),
-        "keys.bytes-per-key": integer(store.used_bytes // max(1, store.count)),
-        "dataset.bytes": integer(store.used_bytes),
+        "total.allocated": integer(held.used_bytes),
+        "keys.count": integer(held.keys),
+        "keys.bytes-per-key": integer(held.used_bytes // max(1, held.keys)),
+        "dataset.bytes": integer(held.used_bytes),
         "dataset.percentage": double(100.0),
         "allocator.resident": integer(resident_bytes()),
     }
@@ -135,7 +135,7 @@ def memory_stats(client: Client, _args: Arguments) -> bytes:
 
 def memory_doctor(client: Client, _args: Arguments) -> bytes:
     """MEMORY DOCTOR: what is wrong, or that nothing is."""
-    memory, used = client.server.memory, client.server.store.used_bytes
+    memory, used = client.server.memory, client.server.keyspace().used_bytes
     if memory.is_exceeded:
         words = (
             f"Keys and values take {used} bytes, maxmemory is {memory.bytes_max}: commands that may need more are "
@@ -156,7 +156,7 @@ def _parameters(client: Client) -> dict[str, str]:
         "appendonly": "yes",
         "bind": facts.host,
         "client-query-buffer-limit": str(limits.request_bytes_max),
-        "cluster-enabled": "no",
+        "cluster-enabled": "no" if client.server.cluster is None else "yes",
         "cluster-slots": str(SLOT_COUNT),
         "databases": "1",
         "maxclients": str(limits.clients_max),

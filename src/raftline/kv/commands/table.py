@@ -18,6 +18,7 @@ from raftline.kv.commands.rows import ALL_KEYS, ONE_KEY, Rows, subcommand
 from raftline.kv.commands.server_rows import add_server_rows
 from raftline.kv.commands.set_rows import SET_ROWS
 from raftline.kv.commands.shard_rows import add_shard_rows
+from raftline.kv.commands.slots_rows import add_slots_rows
 from raftline.kv.commands.sorted_set_rows import SORTED_SET_ROWS
 from raftline.kv.commands.transaction_rows import add_transaction_rows
 
@@ -461,3 +462,4 @@ add_shard_rows(COMMANDS)
 add_lock_rows(COMMANDS)
 add_acl_rows(COMMANDS)
 add_pubsub_rows(COMMANDS)
+add_slots_rows(COMMANDS)

@@ -13,10 +13,14 @@ import msgspec
 
 from raftline.core.ids import GroupId
 from raftline.errors import ConfigError, NotServed, StorageError
-from raftline.kv.commands.lookup import TICK_NAME, find_logged
-from raftline.kv.commands.transactions import decode_watched
-from raftline.kv.machine import KvMachine
+from raftline.kv.commands.command import Refused
+from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
+from raftline.kv.commands.slots import read_slot
+from raftline.kv.commands.transactions import decode_watched, mark_of
+from raftline.kv.machine import KvMachine, refuse
+from raftline.kv.resp.replies import array, integer
 from raftline.kv.restore import value_of
+from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
 from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, SlotItem, next_chunk, slot_items
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
@@ -27,7 +31,18 @@ from raftline.replica.sessions import Sessions
 from raftline.shards.configuration import Configuration
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["ShardMachine", "arrive", "decode_chunk", "drop", "fetch", "has_all", "release", "take_configuration"]
+__all__ = [
+    "ShardMachine",
+    "arrive",
+    "decode_chunk",
+    "drop",
+    "fetch",
+    "has_all",
+    "keys_of",
+    "release",
+    "take_configuration",
+    "watch_query",
+]
 
 _FORMAT = 1
 _TAKE = b"RAFTLINE.SHARD.TAKE"
@@ -37,6 +52,10 @@ _DROP = b"RAFTLINE.SHARD.DROP"
 _OWN = frozenset((_TAKE, _ARRIVE, _RELEASE, _DROP))
 _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
+_MARKS = b"RAFTLINE.WATCH"
+_CLUSTER = b"CLUSTER"
+_SCAN, _LOCK, _LIST = b"SCAN", b"RAFTLINE.LOCK", b"LIST"
+_FLUSHES = frozenset((b"FLUSHALL", b"FLUSHDB"))
 _DONE = b"+OK\r\n"
 _OUTDATED = b"+OUTDATED\r\n"
 
@@ -124,7 +143,21 @@ class ShardMachine(KvMachine):
             return self._change_holdings(name, args, time_ms)
         if name != TICK_NAME:
             self._check(args)
-        return super().apply(command, index, time_ms)
+        return self._carry_out(args, command, index, time_ms)
+
+    def _carry_out(self, args: list[bytes], command: bytes, index: int, time_ms: int) -> bytes:
+        """Do what `KvMachine.apply` does, with a command that is decoded already."""
+        store = self.store
+        store.begin(index, time_ms)
+        write = WRITES.get(args[0])
+        if write is None:
+            return refuse(command)
+        try:
+            if store.listener is not None:
+                return store.listener.carry_out(write, args)
+            return write(store, args, store.time_ms)
+        except Refused as refused:
+            return refused.reply
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
@@ -142,19 +175,50 @@ class ShardMachine(KvMachine):
             return _encode(self._next_chunk(int(args[1]), int(args[2]), _decode_cursor(args[3])))
         if args[0] == _HAS_ALL:
             return b"%d" % self.holdings.has_all_from(int(args[2]), int(args[1]), int(args[3]))
+        reply = self._read_widely(args)
+        if reply is not None:
+            return reply
         self._check(args)
         return super().read(query, time_ms)
 
+    def _read_widely(self, args: list[bytes]) -> bytes | None:
+        """Answer what is not about the values of keys in one slot; None for all else."""
+        store = self.store
+        if args[0] in ALL_KEYS_READS:
+            return ALL_KEYS_READS[args[0]](self.holdings, store, args, store.time_ms)
+        if args[0].upper() == _SCAN or (args[0].upper() == _LOCK and args[1:2] and args[1].upper() == _LIST):
+            return scan_served(self.holdings, store, args, store.time_ms)
+        if args[0] == _MARKS:
+            self._check_slots(args[1:])
+            return array([integer(mark_of(store, key, store.time_ms)) for key in args[1:]])
+        if args[0].upper() == _CLUSTER:
+            return self._read_slot(args)
+        return None
+
+    def _read_slot(self, args: list[bytes]) -> bytes:
+        """Answer CLUSTER COUNTKEYSINSLOT or GETKEYSINSLOT."""
+        slot = int(args[2])
+        self._check_slot(slot)
+        return read_slot(self.store, slot, int(args[3]) if len(args) > 3 else None)
+
     def _check(self, args: list[bytes]) -> None:
         """Raise `NotServed` unless every key of a command is in a slot that is served here."""
-        keys = _keys_of(args)
-        if not keys:
+        keys = keys_of(args)
+        if keys:
+            self._check_slots(keys)
+        elif args[0] not in _FLUSHES:
             raise NotServed(f"{args[0].decode('ascii', 'replace')} names no key, which a sharded store needs")
+        elif not self.holdings.is_settled:
+            raise NotServed(f"group {self.holdings.group} gives or gets slots, which would not all be flushed")
+
+    def _check_slots(self, keys: list[bytes]) -> None:
         for key in keys:
-            slot = slot_of(key)
-            if not self.holdings.serves(slot):
-                number = self.holdings.configuration.number
-                raise NotServed(f"slot {slot} is not served by group {self.holdings.group} (configuration {number})")
+            self._check_slot(slot_of(key))
+
+    def _check_slot(self, slot: int) -> None:
+        if not self.holdings.serves(slot):
+            number = self.holdings.configuration.number
+            raise NotServed(f"slot {slot} is not served by group {self.holdings.group} (configuration {number})")
 
     def _arrive(self, encoded: bytes) -> bytes:
         chunk = decode_chunk(encoded)
@@ -278,7 +342,12 @@ class ShardMachine(KvMachine):
         self._restored = None
 
 
-def _keys_of(args: list[bytes]) -> list[bytes]:
+def watch_query(keys: list[bytes]) -> bytes:
+    """Return the question for the marks of keys, which `read` answers with an array of numbers."""
+    return _encode([_MARKS, *keys])
+
+
+def keys_of(args: list[bytes]) -> list[bytes]:
     """Return the keys of a command as it stands in the log, those of a transaction's commands and watches included."""
     command = find_logged(args)
     if command is None:
@@ -288,7 +357,7 @@ def _keys_of(args: list[bytes]) -> list[bytes]:
     try:
         keys = [key for key, _ in decode_watched(args[1])]
         for inner in args[2:]:
-            keys += _keys_of(_decode_args(inner))
+            keys += keys_of(_decode_args(inner))
     except (msgspec.MsgspecError, IndexError):
         return []
     return keys

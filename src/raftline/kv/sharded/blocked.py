@@ -1,0 +1,212 @@
+"""A command that waits for something to pop in a shard: it goes on waiting wherever its slot goes.
+
+At a group with a replica here it stands in this node's queues, as in a store of one group; at any other, that group is
+asked every now and then whether there is something. The pop itself is a write like any other.
+"""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from raftline.errors import NotServed, ProposalError, SessionClosed
+from raftline.kv.client import Client
+from raftline.kv.commands.blocking import FORMS, require_timeout_s
+from raftline.kv.commands.command import Arguments, Command, Refused, TaskFunction
+from raftline.kv.ports import KvNode
+from raftline.kv.proposals import encode_command, settle
+from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
+from raftline.kv.sharded.outgoing import again_s, moving
+from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
+from raftline.kv.waiting import Waiter, Waiting
+from raftline.shards.ranges import NOBODY
+
+__all__ = ["wait_in_shard"]
+
+_NOTHING: Final = frozenset({NULL, NULL_ARRAY})
+_ASK_S: Final = 0.1
+"""How often another node is asked."""
+
+
+def wait_in_shard(
+    router: Router, command: Command, slot: int, hold_s_max: float, session: int | None, sequence: int
+) -> TaskFunction:
+    """Return what waits and pops in a slot, in a session if there is one."""
+
+    async def run(node: KvNode, client: Client, args: Arguments) -> bytes:
+        return await _Wait(router, command, slot, hold_s_max, node, client, args, session, sequence).run()
+
+    return run
+
+
+class _Wait:
+    """One of them."""
+
+    def __init__(
+        self,
+        router: Router,
+        command: Command,
+        slot: int,
+        hold_s_max: float,
+        node: KvNode,
+        client: Client,
+        args: Arguments,
+        session: int | None,
+        sequence: int,
+    ) -> None:
+        if command.check is not None:
+            command.check(args)
+        args[0] = command.wire_name
+        self._router = router
+        self._slot = slot
+        self._hold_s_max = hold_s_max
+        self._node = node
+        self._client = client
+        self._args = args
+        self._session = session
+        self._sequence = sequence
+        self._form = FORMS[command.name]
+        self._waiter = Waiter(self._form, self._form.keys(args), require_timeout_s(args[self._form.timeout]))
+        self._queue: Waiting | None = None
+        self._unserved_since_s: float | None = None
+
+    async def run(self) -> bytes:
+        """Return what was popped, null if the time was over; raises `Refused`."""
+        client, tries = self._client, 0
+        client.blocked = self._waiter
+        try:
+            while True:
+                try:
+                    return await self._at(self._place(tries))
+                except NotServed:
+                    tries += 1
+                    self._leave()
+                    await self._pause(tries)
+        except ProposalError as failure:
+            raise Refused(read_refusal(failure)) from failure
+        finally:
+            client.blocked = None
+            self._leave()
+            self._waiter.close()
+
+    def _place(self, tries: int) -> Place:
+        """Return where to wait; raises `Refused` with where else the client should."""
+        group = self._router.group_for(self._slot, tries)
+        if group == NOBODY:
+            raise Refused(CLUSTER_DOWN)
+        moved = self._router.redirect(self._slot, group, finds_slots=self._client.finds_slots)
+        if moved is not None:
+            raise Refused(moved)
+        return self._router.place(group)
+
+    async def _pause(self, tries: int) -> None:
+        """Wait a moment for the slot to be served; raises `Refused` if it has not been for too long."""
+        now_s = asyncio.get_running_loop().time()
+        if self._unserved_since_s is None:
+            self._unserved_since_s = now_s
+        elif now_s - self._unserved_since_s > self._hold_s_max:
+            raise Refused(moving(self._slot))
+        await asyncio.sleep(again_s(tries))
+
+    async def _at(self, place: Place) -> bytes:
+        """Wait at a place; raises `NotServed` when the slot is not there, or not any more."""
+        is_certain = False
+        while True:
+            keys = await self._filled(place, is_certain=is_certain)
+            if self._waiter.end is not None and (self._session is None or self._waiter.end != NULL_ARRAY):
+                return self._waiter.end
+            if keys or self._waiter.end is not None:
+                reply = await self._pop(place, keys)
+                if reply not in _NOTHING or self._session is not None:
+                    return reply
+                self._waiter.is_popping = False
+                if self._waiter.was_filled:
+                    self._waiter.wake()
+            is_certain = True
+
+    async def _filled(self, place: Place, *, is_certain: bool) -> list[bytes]:
+        """Return keys that hold something to pop, when there are any; none when the waiting is over."""
+        if isinstance(place, Away):
+            return await self._filled_away(place)
+        waiter, waiting = self._waiter, place.waiting
+        if not place.serves(self._slot):
+            raise NotServed("it was given")
+        self._unserved_since_s = None
+        if not is_certain:
+            if await self._is_done_already(place):
+                return list(waiter.keys)
+            if waiting.is_worth_trying(waiter):
+                return list(waiter.keys)
+            await self._until_readable(place)
+            if waiting.is_worth_trying(waiter):
+                return list(waiter.keys)
+        if not waiter.is_queued:
+            waiting.add(waiter)
+            self._queue = waiting
+        await waiter.until_filled()
+        if waiter.end is not None:
+            return []
+        waiter.is_woken = False
+        if not place.serves(self._slot) or self._router.here(place.id) is not place:
+            raise NotServed("it was given")
+        return waiting.filled(waiter)
+
+    async def _filled_away(self, place: Away) -> list[bytes]:
+        waiter = self._waiter
+        question = encode_command([b"EXISTS", *waiter.keys])
+        while waiter.end is None:
+            there = await place.group.ask(question) != ZERO
+            self._unserved_since_s = None
+            if there:
+                return list(waiter.keys)
+            await asyncio.sleep(_ASK_S)
+            if self._router.here(place.id) is not None:
+                raise NotServed("it is here now")
+        return []
+
+    async def _pop(self, place: Place, keys: list[bytes]) -> bytes:
+        """Return what a pop came to; raises `Refused` and `NotServed`."""
+        waiter = self._waiter
+        waiter.is_popping, waiter.was_filled = True, False
+        args = self._form.narrowed(self._args, keys) if keys else self._args
+        while True:
+            outcome = await _submit(place, encode_command(args), self._session, self._sequence)
+            if not isinstance(outcome, SessionClosed):
+                break
+            assert self._session is not None, "it was in one"
+            if await self._node.find_session(self._session) is None:
+                break
+            await place.group.open_session(self._session)
+        if isinstance(outcome, NotServed):
+            waiter.is_popping = False
+            raise outcome
+        if isinstance(outcome, Exception):
+            self._client.server.statistics.failed_requests += 1
+            raise Refused(write_refusal(outcome))
+        return outcome
+
+    async def _is_done_already(self, place: Here) -> bool:
+        """Say whether the session knows of this command: then its reply is remembered, and nothing is waited for."""
+        if self._session is None:
+            return False
+        known = await place.group.find_session(self._session)
+        return known is not None and known.sequence >= self._sequence
+
+    async def _until_readable(self, place: Here) -> None:
+        answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        place.group.submit_read(partial(settle, answered))
+        failure = await answered
+        if failure is not None:
+            raise Refused(read_refusal(failure))
+
+    def _leave(self) -> None:
+        """Stand in no queue."""
+        if self._queue is not None:
+            self._queue.leave(self._waiter)
+            self._queue = None
+
+
+async def _submit(place: Place, command: bytes, session: int | None, sequence: int) -> bytes | Exception:
+    answered: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
+    place.group.submit(command, partial(settle, answered), session, sequence)
+    return await answered

@@ -1,0 +1,120 @@
+"""Commands about all keys, carried out at every group of a sharded store: counted together, named together, flushed.
+
+Who finds slots himself, as cluster clients do, asks every node: he is told of the groups that this node leads, so that
+what he adds up is right. Others are told of everything. FLUSHALL reaches every group, whoever asks.
+"""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from raftline.core.ids import GroupId
+from raftline.errors import NotServed, ProposalError
+from raftline.kv.client import Client
+from raftline.kv.commands.command import Arguments, Refused, TaskFunction
+from raftline.kv.commands.keys import check_flush
+from raftline.kv.ports import KvNode
+from raftline.kv.proposals import encode_command, settle
+from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.resp.items import items_of
+from raftline.kv.resp.replies import NULL, OK, array, error, integer
+from raftline.kv.sharded.all_keys import read_all_keys
+from raftline.kv.sharded.router import Here, Place, Router
+from raftline.kv.store import ExpiryPending
+from raftline.kv.values.draws import Draws
+
+__all__ = ["everywhere"]
+
+_AGAIN_S: Final = 0.05
+_STILL_MOVING: Final = error("TRYAGAIN slots are moving: some groups were flushed, others not")
+
+
+def everywhere(router: Router, name: bytes, hold_s_max: float) -> TaskFunction:
+    """Return what carries out a command, by its name in upper case; slots that move are waited for `hold_s_max`."""
+    if name in {b"FLUSHALL", b"FLUSHDB"}:
+        return partial(_flush, router, name, hold_s_max)
+    return partial(_read, router, name)
+
+
+async def _read(router: Router, name: bytes, _node: KvNode, client: Client, args: Arguments) -> bytes:
+    """DBSIZE, KEYS or RANDOMKEY; raises `Refused`."""
+    args = [name, *args[1:]]
+    groups = _groups(router, client)
+    if name == b"RANDOMKEY":
+        return await _draw(router, client, args, groups)
+    replies = await asyncio.gather(*(_ask(router, client, group, args) for group in groups))
+    for reply in replies:
+        if reply[:1] == b"-":
+            return reply
+    if name == b"DBSIZE":
+        return integer(sum(int(reply[1:-2]) for reply in replies))
+    return array([item for reply in replies for item in items_of(reply)])
+
+
+async def _draw(router: Router, client: Client, args: Arguments, groups: list[GroupId]) -> bytes:
+    """Ask one group after the other, in an order that is drawn, until one has a key."""
+    draws = Draws.fresh()
+    left = list(groups)
+    while left:
+        reply = await _ask(router, client, left.pop(draws.below(len(left))), args)
+        if reply != NULL:
+            return reply
+    return NULL
+
+
+def _groups(router: Router, client: Client) -> list[GroupId]:
+    groups = list(router.configuration.group_ids)
+    if not router.is_for_finders(finds_slots=client.finds_slots):
+        return groups
+    return [group for group in groups if router.groups.leader_of(group) == router.groups.node_id]
+
+
+async def _ask(router: Router, client: Client, group: GroupId, args: Arguments) -> bytes:
+    """Return what one group answers; raises `Refused`."""
+    place = router.place(group)
+    try:
+        if not isinstance(place, Here):
+            return await place.group.ask(encode_command(args), client.reads)
+        await _until_readable(place, client)
+        try:
+            return read_all_keys(place.machine.holdings, place.store, args, client.server.now_ms())
+        except ExpiryPending:
+            return read_all_keys(place.machine.holdings, place.store, args, 0)
+    except ProposalError as failure:
+        raise Refused(read_refusal(failure)) from failure
+
+
+async def _until_readable(place: Here, client: Client) -> None:
+    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    place.group.submit_read(partial(settle, answered), client.reads, client.staleness_s_max)
+    failure = await answered
+    if failure is not None:
+        raise Refused(read_refusal(failure))
+
+
+async def _flush(
+    router: Router, name: bytes, hold_s_max: float, _node: KvNode, _client: Client, args: Arguments
+) -> bytes:
+    """FLUSHALL or FLUSHDB at every group: once more, if slots moved between them meanwhile; raises `Refused`."""
+    check_flush(args)
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + hold_s_max
+    command = encode_command([name, *args[1:]])
+    while True:
+        number = router.configuration.number
+        places = [router.place(group) for group in router.configuration.group_ids]
+        outcomes = await asyncio.gather(*(_submit(place, command) for place in places))
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, NotServed):
+                raise Refused(write_refusal(outcome))
+        if router.configuration.number == number and not any(isinstance(outcome, NotServed) for outcome in outcomes):
+            return OK
+        if loop.time() > deadline_s:
+            return _STILL_MOVING
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _submit(place: Place, command: bytes) -> bytes | Exception:
+    answered: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
+    place.group.submit(command, partial(settle, answered))
+    return await answered

@@ -1,0 +1,208 @@
+"""The reads of one connection: those that wait together are carried out side by side, each at its own group.
+
+A read is carried out on this node's copy of its group where there is one, at a moment when that is what was promised;
+otherwise another node is asked. One whose slot is not served there at that moment is tried again elsewhere.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from raftline.core.ids import GroupId
+from raftline.errors import ConfigError, NotServed
+from raftline.kv.client import Client
+from raftline.kv.limits import Limits
+from raftline.kv.machine import TICK_COMMAND
+from raftline.kv.ports import KvNode
+from raftline.kv.reading import run_reads
+from raftline.kv.refusals import read_refusal
+from raftline.kv.reply_slots import Read
+from raftline.kv.sharded.errands import ShardRead
+from raftline.kv.sharded.outgoing import again_s, moving
+from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Router
+from raftline.runtime.requests import Consistency
+from raftline.shards.ranges import NOBODY
+
+__all__ = ["Incoming"]
+
+_OLDER: Final = frozenset({"bounded", "stale"})
+_FIRST: Final[GroupId] = 0
+
+
+class Incoming:
+    """Invariants: `_parts` of what waits are under way; `_held` are tried again once there are none."""
+
+    __slots__ = (
+        "_again",
+        "_asking",
+        "_client",
+        "_held",
+        "_later",
+        "_limits",
+        "_node",
+        "_on_over",
+        "_parts",
+        "_router",
+        "is_abandoned",
+    )
+
+    def __init__(
+        self, router: Router, client: Client, node: KvNode, limits: Limits, on_over: Callable[[list[Read]], object]
+    ) -> None:
+        """Prepare; `on_over` gets what was not carried out, because the replies were large enough already."""
+        self._router = router
+        self._client = client
+        self._node = node
+        self._limits = limits
+        self._on_over = on_over
+        self._parts = 0
+        self._later: list[Read] = []
+        self._held: list[ShardRead] = []
+        self._again: asyncio.TimerHandle | None = None
+        self._asking: set[asyncio.Task[None]] = set()
+        self.is_abandoned = False
+
+    def abandon(self) -> None:
+        """Carry nothing out any more: the client is gone."""
+        self.is_abandoned = True
+        if self._again is not None:
+            self._again.cancel()
+        for task in self._asking:
+            task.cancel()
+
+    def begin(self, reads: Sequence[Read]) -> None:
+        """Carry out reads; `on_over` is called when all are answered that can be for now."""
+        parts: dict[GroupId, list[Read]] = {}
+        for read in reads:
+            parts.setdefault(read.group if isinstance(read, ShardRead) else _FIRST, []).append(read)
+        self._parts += len(parts)
+        for group, part in parts.items():
+            if group == _FIRST:
+                self._ask_for_moment(None, part, self._client.reads)
+            else:
+                self._begin_part(group, [read for read in part if isinstance(read, ShardRead)])
+
+    def _begin_part(self, group: GroupId, part: list[ShardRead]) -> None:
+        place = self._router.place(group)
+        promise = self._client.reads if all(read.tries == 0 for read in part) else "linearizable"
+        if isinstance(place, Here):
+            self._ask_for_moment(place, part, promise)
+        else:
+            task = asyncio.get_running_loop().create_task(self._ask(place, part, promise))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    # On this node's copy.
+
+    def _ask_for_moment(
+        self, place: Here | None, part: Sequence[Read], promise: Consistency, *, after_tick: bool = False
+    ) -> None:
+        node = self._node if place is None else place.group
+        done = partial(self._on_moment, place, part, is_older=after_tick or promise in _OLDER)
+        try:
+            node.submit_read(done, promise, self._client.staleness_s_max)
+        except ConfigError as wrong:
+            done(wrong)
+
+    def _on_moment(
+        self, place: Here | None, part: Sequence[Read], failure: Exception | None, *, is_older: bool
+    ) -> None:
+        """Run reads: the copy is what is promised right now, or will not be."""
+        if self.is_abandoned:
+            return
+        if failure is not None:
+            self._fail(part, failure)
+            self._end_part()
+            return
+        now_ms = 0 if is_older else self._client.server.now_ms()
+        ready = part if place is None else self._served(place, part)
+        store = self._client.server.store if place is None else place.store
+        count, is_pending = run_reads(ready, store, now_ms, self._limits.output_pause_bytes)
+        if is_pending:
+            node = self._node if place is None else place.group
+            node.submit(TICK_COMMAND, partial(self._on_tick, place, ready[count:]))
+            return
+        self._later += ready[count:]
+        self._end_part()
+
+    def _served(self, place: Here, part: Sequence[Read]) -> list[Read]:
+        """Return the reads whose slots are served there now; the others are held."""
+        ready: list[Read] = []
+        for read in part:
+            assert isinstance(read, ShardRead), "it has a slot"
+            if place.serves(read.hash_slot):
+                read.prepare(place)
+                ready.append(read)
+            else:
+                self._hold(read)
+        return ready
+
+    def _on_tick(self, place: Here | None, part: Sequence[Read], outcome: bytes | Exception) -> None:
+        """The log's time advanced; look again, and this time take its word for what is expired."""
+        if isinstance(outcome, Exception):
+            self._on_moment(place, part, outcome, is_older=True)
+        else:
+            self._ask_for_moment(place, part, "linearizable", after_tick=True)
+
+    # On another node's.
+
+    async def _ask(self, place: Away, part: list[ShardRead], promise: Consistency) -> None:
+        replies = await asyncio.gather(
+            *(place.group.ask(read.query(), promise) for read in part), return_exceptions=True
+        )
+        for read, reply in zip(part, replies, strict=True):
+            if isinstance(reply, NotServed):
+                self._hold(read)
+            elif isinstance(reply, BaseException):
+                if not isinstance(reply, Exception):
+                    raise reply
+                self._fail([read], reply)
+            else:
+                read.take(reply)
+        self._end_part()
+
+    # Both.
+
+    def _fail(self, reads: Sequence[Read], reason: Exception) -> None:
+        self._client.server.statistics.failed_requests += len(reads)
+        reply = read_refusal(reason)
+        for read in reads:
+            read.reply = b"" if read.is_silent else reply
+
+    def _hold(self, read: ShardRead) -> None:
+        read.tries += 1
+        self._held.append(read)
+
+    def _end_part(self) -> None:
+        self._parts -= 1
+        if self._parts or self.is_abandoned:
+            return
+        if self._held:
+            delay_s = max(again_s(read.tries) for read in self._held)
+            self._again = asyncio.get_running_loop().call_later(delay_s, self._repeat)
+            return
+        later, self._later = self._later, []
+        self._on_over(later)
+
+    def _repeat(self) -> None:
+        """Try what was not served again, in the order in which it came."""
+        held, self._held = self._held, []
+        now = asyncio.get_running_loop().time()
+        again: list[Read] = []
+        for read in held:
+            slot = read.hash_slot
+            read.group = self._router.group_for(slot, read.tries)
+            refusal = self._refusal(slot, read.group) if now < read.deadline_s else moving(slot)
+            if refusal is None:
+                again.append(read)
+            else:
+                read.reply = b"" if read.is_silent else refusal
+        self._parts += 1
+        self.begin(again)
+        self._end_part()
+
+    def _refusal(self, slot: int, group: GroupId) -> bytes | None:
+        if group == NOBODY:
+            return CLUSTER_DOWN
+        return self._router.redirect(slot, group, finds_slots=self._client.finds_slots)

@@ -1,0 +1,176 @@
+"""Where a command goes: its keys decide the slot, the slot the group, and the group a place on this node or elsewhere.
+
+Nothing that is said here is more than a good guess: whether a slot is served is decided where the command is carried
+out (G15). A slot that moves is looked for at the group that gives it and at the one that gets it, in turns.
+"""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.kv.resp.replies import error
+from raftline.kv.sharded.machine import ShardMachine
+from raftline.kv.sharded.ports import Groups, HostedGroup, RemoteGroup, ShardGroup
+from raftline.kv.store import Store
+from raftline.kv.waiting import Waiting
+from raftline.shards.configuration import EMPTY, Configuration
+from raftline.shards.ranges import NOBODY, SLOT_COUNT
+
+__all__ = ["CLUSTER_DOWN", "Away", "Here", "Place", "Redirects", "Router"]
+
+Redirects: TypeAlias = Literal["auto", "always", "never"]
+"""Who is told to ask another node: who knows the slots, everybody, or nobody."""
+
+CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
+
+
+class Here:
+    """A group of which this node holds a replica, and who waits at it."""
+
+    __slots__ = ("group", "id", "is_ticking", "machine", "waiting")
+
+    def __init__(self, number: GroupId, hosted: HostedGroup, waited_keys_max: int) -> None:
+        self.id = number
+        self.group: ShardGroup = hosted.group
+        self.machine: ShardMachine = hosted.machine
+        self.waiting = Waiting(hosted.machine.store, waited_keys_max)
+        self.is_ticking = False
+        """Its time advances at the moment."""
+
+    @property
+    def store(self) -> Store:
+        """Return this node's copy of its data."""
+        return self.machine.store
+
+    def serves(self, slot: int) -> bool:
+        """Say whether a slot is served by the group, as far as this replica has come."""
+        return self.machine.holdings.serves(slot)
+
+
+class Away:
+    """A group of which this node holds no replica."""
+
+    __slots__ = ("group", "id")
+
+    def __init__(self, number: GroupId, group: RemoteGroup) -> None:
+        self.id = number
+        self.group = group
+
+
+Place: TypeAlias = Here | Away
+
+
+class Router:
+    """One per server. Invariant: `_owners` is that of `_configuration`; places are of groups that are hosted."""
+
+    def __init__(
+        self,
+        groups: Groups,
+        redirects: Redirects,
+        waited_keys_max: int,
+        on_begun: Callable[[Here], object],
+        on_gone: Callable[[Here], object],
+    ) -> None:
+        """Prepare; a place that is new is told to `on_begun`, one that is over to `on_gone`."""
+        self.groups = groups
+        self.redirects: Redirects = redirects
+        self._waited_keys_max = waited_keys_max
+        self._on_begun = on_begun
+        self._on_gone = on_gone
+        self._configuration: Configuration = EMPTY
+        self._owners: list[GroupId] = [NOBODY] * SLOT_COUNT
+        self._here: dict[GroupId, Here] = {}
+
+    # Places.
+
+    def place(self, group: GroupId) -> Place:
+        """Return where a group is reached from here."""
+        return self.here(group) or Away(group, self.groups.remote(group))
+
+    def here(self, group: GroupId) -> Here | None:
+        """Return a group of which this node holds a replica."""
+        hosted = self.groups.hosted(group)
+        known = self._here.get(group)
+        if known is not None:
+            if hosted is not None and hosted.machine is known.machine:
+                known.group = hosted.group
+                return known
+            del self._here[group]
+            self._on_gone(known)
+        if hosted is None:
+            return None
+        place = self._here[group] = Here(group, hosted, self._waited_keys_max)
+        self._on_begun(place)
+        return place
+
+    def all_here(self) -> list[Here]:
+        """Return all groups of the newest configuration of which this node holds a replica, in order."""
+        found = [self.here(group) for group in self.configuration.group_ids]
+        for gone in self._here.keys() - set(self.configuration.group_ids):
+            self.here(gone)  # it is let go of once it is no longer hosted
+        return [place for place in found if place is not None]
+
+    # Slots.
+
+    @property
+    def configuration(self) -> Configuration:
+        """Return the newest configuration that is known here."""
+        newest = self.groups.configuration
+        if newest is not self._configuration:
+            self._configuration = newest
+            self._owners = [NOBODY] * SLOT_COUNT
+            for piece in newest.ranges:
+                self._owners[piece.low : piece.high] = [piece.group] * (piece.high - piece.low)
+        return newest
+
+    def owner(self, slot: int) -> GroupId:
+        """Return who serves a slot in the newest configuration."""
+        assert self.configuration is self._configuration, "just looked at"
+        return self._owners[slot]
+
+    def candidates(self, slot: int) -> list[GroupId]:
+        """Return who may serve a slot, the likeliest first; nobody if no configuration gives it to anybody."""
+        likeliest, owner = self.groups.serving(slot), self.owner(slot)
+        return [group for group in dict.fromkeys((likeliest, owner)) if group != NOBODY]
+
+    def group_for(self, slot: int, tries: int) -> GroupId:
+        """Return at which group a slot is looked for; `tries` of others were in vain. `NOBODY` if nobody serves it."""
+        if not tries:
+            owner = self.owner(slot)
+            here = self.here(owner)
+            if here is not None and here.serves(slot):
+                return owner
+        found = self.candidates(slot)
+        return found[tries % len(found)] if found else NOBODY
+
+    def next_led(self, slot: int) -> int:
+        """Return the first slot from this one on whose group this node leads, `SLOT_COUNT` if there is none."""
+        groups = self.groups
+        for piece in self.configuration.ranges:
+            if piece.high > slot and groups.leader_of(piece.group) == groups.node_id:
+                return max(slot, piece.low)
+        return SLOT_COUNT
+
+    # Redirects.
+
+    def is_for_finders(self, *, finds_slots: bool) -> bool:
+        """Say whether a client is served as one that asks the right node for each key, and every node for all keys."""
+        return self.redirects == "always" or (self.redirects == "auto" and finds_slots)
+
+    def redirect(self, slot: int, group: GroupId, *, finds_slots: bool, may_be_old: bool = False) -> bytes | None:
+        """Return the MOVED that a client gets instead of an answer, None if it is served by way of this node.
+
+        `may_be_old`: it reads, and any copy will do.
+        """
+        if not self.is_for_finders(finds_slots=finds_slots):
+            return None
+        leader = self.groups.leader_of(group)
+        if leader is None or leader == self.groups.node_id:
+            return None
+        if may_be_old and (here := self.here(group)) is not None and here.serves(slot):
+            return None
+        return self._moved(slot, leader)
+
+    def _moved(self, slot: int, leader: NodeId) -> bytes | None:
+        address = self.groups.address_of(leader)
+        return None if address is None else error(f"MOVED {slot} {address.host}:{address.port}")

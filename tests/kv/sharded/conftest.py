@@ -1,0 +1,291 @@
+"""A sharded store of one process: three Redis ports on loopback in front of groups that answer in the next turn.
+
+Each group has a real `ShardMachine` on each of its nodes, and every command is applied to all of them in one turn;
+slots move by the entries that move them in a real log. There is no Raft here: whatever goes wrong is the front's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.errors import NotServed, SessionClosed
+from raftline.kv.machine import KvMachine
+from raftline.kv.server import KvServer
+from raftline.kv.sharded.machine import (
+    ShardMachine,
+    arrive,
+    decode_chunk,
+    drop,
+    fetch,
+    release,
+    take_configuration,
+)
+from raftline.kv.sharded.ports import HostedGroup
+from raftline.kv.sharded.router import Redirects
+from raftline.replica.sessions import Sessions
+from raftline.runtime.clock import SystemClock
+from raftline.runtime.measurements import Measurements
+from raftline.runtime.requests import Consistency
+from raftline.runtime.status import SessionStatus, Status
+from raftline.shards.configuration import EMPTY, Change, Configuration, Join, changed
+from raftline.shards.ranges import NOBODY
+from raftline.transport.address import Address
+
+if TYPE_CHECKING:
+    from tests.kv.conftest import HeldNode
+
+NODES = ("n1", "n2", "n3")
+_HOLD_S = 1.0
+
+
+class FakeGroup:
+    """One group: everything is applied in a later turn, in the order in which it came."""
+
+    def __init__(self, group: GroupId, machines: dict[NodeId, KvMachine]) -> None:
+        self.group = group
+        self.machines = machines
+        self.machine = next(iter(machines.values()))
+        self.command_version = KvMachine.version
+        self.sessions = Sessions()
+        for machine in machines.values():
+            machine.use_version(KvMachine.version)
+            if isinstance(machine, ShardMachine):
+                machine.use_sessions(self.sessions)
+        self.index = 0
+        self.submitted: list[bytes] = []
+        self.opened = 0
+
+    def apply(self, command: bytes, session: int | None = None, sequence: int = 0) -> bytes | Exception:
+        """Carry out a command as a replica does, once in a session."""
+        self.index += 1
+        time_ms = SystemClock().wall_ms()
+        if session is not None:
+            known = self.sessions.find(session)
+            if known is None:
+                return SessionClosed("it is not open")
+            if known.sequence >= sequence:
+                return known.reply
+        replies: list[bytes] = []
+        for machine in self.machines.values():
+            try:
+                replies.append(machine.apply(command, self.index, time_ms))
+            except NotServed as refused:
+                failure = refused
+        if not replies:
+            return failure
+        reply = replies[0]
+        if session is not None:
+            self.sessions.remember(session, sequence, failed=False, reply=reply, time_ms=time_ms)
+        return reply
+
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
+        self.submitted.append(command)
+        asyncio.get_running_loop().call_soon(lambda: done(self.apply(command, session, sequence)))
+
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",  # noqa: ARG002  there is one copy
+        staleness_s_max: float = 0.0,  # noqa: ARG002  likewise
+    ) -> None:
+        asyncio.get_running_loop().call_soon(done, None)
+
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:  # noqa: ARG002  likewise
+        await asyncio.sleep(0)
+        return self.machine.read(query, SystemClock().wall_ms())
+
+    async def open_session(self, session: int | None = None) -> int:
+        self.opened += 1
+        number = 1000 + self.opened if session is None else session
+        self.sessions.open(number, SystemClock().wall_ms())
+        return number
+
+    async def close_session(self, session: int) -> bool:
+        return self.sessions.close(session)
+
+    async def find_session(self, session: int) -> SessionStatus | None:
+        known = self.sessions.find(session)
+        return None if known is None else SessionStatus.of(session, known, SystemClock().wall_ms())
+
+
+class FakeNode:
+    """One node's view of a group, and of all of them: a `ShardGroup`, the `KvNode` of group 0, and `Groups`."""
+
+    def __init__(self, cluster: "FakeCluster", name: NodeId, group: FakeGroup) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._group = group
+        self.submit, self.submit_read = group.submit, group.submit_read
+        self.open_session, self.close_session = group.open_session, group.close_session
+        self.find_session = group.find_session
+        self.command_version = KvMachine.version
+
+    @property
+    def is_leader(self) -> bool:
+        return self._cluster.leaders.get(self._group.group) == self._name
+
+    def status(self) -> Status:
+        return self._cluster.status()
+
+    def measure(self) -> Measurements:
+        return self._cluster.measure()
+
+
+class FakeGroups:
+    """What one node knows of all groups."""
+
+    def __init__(self, cluster: "FakeCluster", name: NodeId) -> None:
+        self._cluster = cluster
+        self.node_id = name
+        self.node_ids = NODES
+
+    @property
+    def configuration(self) -> Configuration:
+        return self._cluster.configuration
+
+    def hosted(self, group: GroupId) -> HostedGroup | None:
+        if self.node_id not in self.configuration.nodes_of(group):
+            return None
+        held = self._cluster.groups[group]
+        machine = held.machines[self.node_id]
+        assert isinstance(machine, ShardMachine)
+        return HostedGroup(self._cluster.view(self.node_id, group), machine)
+
+    def remote(self, group: GroupId) -> FakeGroup:
+        return self._cluster.groups[group]
+
+    def serving(self, slot: int) -> GroupId:
+        for group in self.configuration.group_ids:
+            hosted = self.hosted(group)
+            if hosted is not None and hosted.machine.holdings.serves(slot):
+                return group
+        before = self._cluster.before.owner(slot)
+        return before if before != NOBODY else self.configuration.owner(slot)
+
+    def leader_of(self, group: GroupId) -> NodeId | None:
+        return self._cluster.leaders.get(group)
+
+    def address_of(self, node: NodeId) -> Address | None:
+        server = self._cluster.servers.get(node)
+        return None if server is None else Address("127.0.0.1", server.port, server.port + 10000)
+
+    def is_up(self, node: NodeId) -> bool:
+        return node in self._cluster.servers
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Nothing is told: everything is looked at anew."""
+
+
+class FakeCluster:
+    """Three nodes; `change` configures the groups, `move` carries out the newest configuration."""
+
+    def __init__(self, status: Callable[[], Status], measure: Callable[[], Measurements]) -> None:
+        self.status = status
+        self.measure = measure
+        self.groups: dict[GroupId, FakeGroup] = {0: FakeGroup(0, {node: KvMachine() for node in NODES})}
+        self.leaders: dict[GroupId, NodeId] = {0: "n1"}
+        self.configuration = self.before = EMPTY
+        self._history: list[Configuration] = []
+        self.servers: dict[NodeId, KvServer] = {}
+        self._views: dict[tuple[NodeId, GroupId], FakeNode] = {}
+
+    def view(self, node: NodeId, group: GroupId) -> Any:
+        """Return a group as a node sees it."""
+        return self._views.setdefault((node, group), FakeNode(self, node, self.groups[group]))
+
+    async def start(self, redirects: Redirects = "auto") -> None:
+        """Open the ports."""
+        for name in NODES:
+            server = KvServer(
+                self.view(name, 0),
+                self.groups[0].machines[name],
+                "127.0.0.1",
+                0,
+                groups=FakeGroups(self, name),
+                redirects=redirects,
+                hold_s_max=_HOLD_S,
+            )
+            await server.start()
+            self.servers[name] = server
+
+    async def stop(self) -> None:
+        """Close them."""
+        for server in self.servers.values():
+            await server.stop()
+
+    def port(self, node: NodeId) -> int:
+        """Return where a node serves clients."""
+        return self.servers[node].port
+
+    def machine(self, group: GroupId) -> ShardMachine:
+        """Return a group's state."""
+        machine = self.groups[group].machine
+        assert isinstance(machine, ShardMachine)
+        return machine
+
+    def change(self, change: Change) -> None:
+        """Make the next configuration; nothing moves before `take`."""
+        self.before = self.configuration
+        self._history += [self.configuration] if self.configuration.number else []
+        self.configuration = changed(self.configuration, change)
+        for group, nodes in self.configuration.groups:
+            if group not in self.groups:
+                self.groups[group] = FakeGroup(group, {node: ShardMachine(group) for node in nodes})
+                for missed in self._history:
+                    self.groups[group].apply(take_configuration(missed))
+            self.leaders.setdefault(group, nodes[0])
+
+    def take(self) -> None:
+        """Let every group enter the newest configuration."""
+        for group in self.configuration.group_ids:
+            self.groups[group].apply(take_configuration(self.configuration))
+
+    def release(self, source: GroupId, target: GroupId) -> None:
+        """Let one group stop serving what it gives to another."""
+        self.groups[source].apply(release(self.configuration.number, target, 1 << 40, 1 << 40))
+
+    def carry(self, source: GroupId, target: GroupId) -> None:
+        """Carry over what was released, and drop it where it came from."""
+        number = self.configuration.number
+        while source in self.machine(target).holdings.arrivals:
+            cursor = self.machine(target).holdings.arrivals[source].cursor
+            chunk = decode_chunk(self.machine(source).read(fetch(number, target, cursor), 0))
+            assert chunk is not None
+            self.groups[target].apply(arrive(chunk))
+        while target in self.machine(source).holdings.given:
+            self.groups[source].apply(drop(number, target, 10_000))
+
+
+Scenario = Callable[[FakeCluster], Awaitable[None]]
+
+
+@pytest.fixture
+def run_sharded(held_node: "HeldNode") -> Callable[..., None]:
+    """Return a function that runs a scenario on three nodes.
+
+    Group 1 is on n1 and n2, led by n1; group 2 is on n2 and n3, led by n2.
+    """
+
+    def run(scenario: Scenario, redirects: Redirects = "auto") -> None:
+        async def main() -> None:
+            cluster = FakeCluster(held_node.status, held_node.measure)
+            cluster.change(Join({1: ("n1", "n2"), 2: ("n2", "n3")}))
+            cluster.take()
+            await cluster.start(redirects)
+            try:
+                await scenario(cluster)
+            finally:
+                await cluster.stop()
+
+        asyncio.run(main())
+
+    return run

@@ -1,0 +1,362 @@
+"""The Redis port of a sharded store, by plain clients and by cluster clients, on nodes that host a group or do not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis.asyncio
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ClusterCrossSlotError, MovedError, RedisError, ResponseError, TryAgainError, WatchError
+
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import Join, Move
+
+if TYPE_CHECKING:
+    from tests.kv.sharded.conftest import FakeCluster
+
+Run = Callable[..., None]
+
+LOW, HIGH = b"{b}k", b"{a}k"
+"""Keys of group 1 and of group 2."""
+
+
+def plain(cluster: "FakeCluster", node: str = "n1", **more: Any) -> Any:
+    """Return a client of one node."""
+    return redis.asyncio.Redis(port=cluster.port(node), protocol=3, **more)
+
+
+def knowing(cluster: "FakeCluster", node: str = "n1") -> Any:
+    """Return a cluster client."""
+    return RedisCluster(host="127.0.0.1", port=cluster.port(node))
+
+
+def test_the_keys_of_these_tests() -> None:
+    """The two keys are of different groups."""
+    assert slot_of(LOW) < 8192 <= slot_of(HIGH)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2", "n3"])
+def test_a_plain_client_reaches_every_group_at_any_node(run_sharded: Run, node: str) -> None:
+    """A plain client writes and reads keys of every group, led here or elsewhere, hosted or not (G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, node) as client:
+            assert await client.set(LOW, 1)
+            assert await client.set(HIGH, 2)
+            assert [await client.incr(LOW), await client.incr(HIGH)] == [2, 3]
+            assert [await client.get(LOW), await client.get(HIGH)] == [b"2", b"3"]
+            assert cluster.machine(1).store.count == cluster.machine(2).store.count == 1
+
+    run_sharded(scenario)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2", "n3"])
+def test_a_cluster_client_finds_its_way(run_sharded: Run, node: str) -> None:
+    """An unmodified cluster client starts at any node, and reaches all groups (G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with knowing(cluster, node) as client:
+            for number in range(50):
+                assert await client.set(f"key{number}", number)
+            assert [await client.get(f"key{number}") for number in range(50)] == [b"%d" % n for n in range(50)]
+            assert await client.dbsize(target_nodes=RedisCluster.PRIMARIES) == 50
+            shares = await client.keys(target_nodes=RedisCluster.PRIMARIES)
+            assert shares
+            assert len([key async for key in client.scan_iter(count=7)]) == 50
+            assert await client.flushall()
+            assert await client.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
+
+    run_sharded(scenario, "always")
+
+
+def test_keys_of_several_slots_are_refused(run_sharded: Run) -> None:
+    """One command, and one transaction, has keys of one slot only."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            with pytest.raises(ClusterCrossSlotError, match="Keys in request don't hash to the same slot"):
+                await client.mget(LOW, HIGH)
+            assert await client.mget("{b}1", "{b}2") == [None, None]
+            pipe = client.pipeline(transaction=True)
+            pipe.set(LOW, 1).set(HIGH, 1)
+            with pytest.raises(RedisError, match="hash to the same slot"):
+                await pipe.execute()
+            assert await client.exists(LOW) == await client.exists(HIGH) == 0
+
+    run_sharded(scenario)
+
+
+def test_transactions_and_watches(run_sharded: Run) -> None:
+    """Transactions of one slot are carried out, and not if a watched key has changed, wherever the group is."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        for node in ("n1", "n2", "n3"):
+            async with plain(cluster, node) as client, plain(cluster) as other:
+                for key in (LOW, HIGH):
+                    await client.set(key, 1)
+                    async with client.pipeline(transaction=True) as pipe:
+                        await pipe.watch(key)
+                        value = int(await pipe.get(key) or 0)
+                        pipe.multi()
+                        pipe.set(key, value + 1)
+                        pipe.get(key)
+                        assert await pipe.execute() == [True, b"2"]
+                        await pipe.watch(key)
+                        await other.set(key, 7)
+                        pipe.multi()
+                        pipe.set(key, 8)
+                        with pytest.raises(WatchError):
+                            await pipe.execute()
+                    assert await client.get(key) == b"7"
+
+    run_sharded(scenario)
+
+
+def test_a_watch_does_not_outlive_a_move(run_sharded: Run) -> None:
+    """Marks are of one group's log: a transaction fails whose key another group has by then."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            await client.set(LOW, 1)
+            async with client.pipeline(transaction=True) as pipe:
+                await pipe.watch(LOW)
+                cluster.change(Move(slot_of(LOW), slot_of(LOW) + 1, 2))
+                cluster.take()
+                cluster.release(1, 2)
+                cluster.carry(1, 2)
+                pipe.multi()
+                pipe.set(LOW, 2)
+                with pytest.raises(WatchError):
+                    await pipe.execute()
+            assert await client.get(LOW) == b"1"
+
+    run_sharded(scenario)
+
+
+def test_what_is_not_served_is_held_until_it_is(run_sharded: Run) -> None:
+    """Writes and reads of a slot that moves are held, and carried out once, in order, where it has gone (G16, G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        slot = slot_of(LOW)
+        for node in ("n1", "n2", "n3"):
+            async with plain(cluster, node) as client, plain(cluster, node) as reader:
+                await client.set(LOW, 1)
+                source = 1 if cluster.configuration.owner(slot) == 1 else 2
+                target = 3 - source
+                cluster.change(Move(slot, slot + 1, target))
+                assert await client.incr(LOW) == 2  # nobody has taken it up
+                cluster.take()
+                assert await client.incr(LOW) == 3  # it is still served where it was
+                cluster.release(source, target)
+                pipe = client.pipeline(transaction=False)
+                for _ in range(5):
+                    pipe.incr(LOW)
+                pipe.get(LOW)
+                held = asyncio.ensure_future(pipe.execute())
+                read = asyncio.ensure_future(reader.get(LOW))
+                await asyncio.sleep(0.1)
+                assert not held.done()
+                assert not read.done()
+                cluster.carry(source, target)
+                assert await held == [4, 5, 6, 7, 8, b"8"]
+                assert await read in {b"3", b"8"}
+                await client.delete(LOW)
+
+    run_sharded(scenario)
+
+
+def test_held_no_longer_than_allowed(run_sharded: Run) -> None:
+    """What is not served in time is refused, and was not carried out."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        slot = slot_of(LOW)
+        async with plain(cluster) as client, plain(cluster) as reader:
+            await client.set(LOW, 1)
+            cluster.change(Move(slot, slot + 1, 2))
+            cluster.take()
+            cluster.release(1, 2)
+            outcomes = await asyncio.gather(client.incr(LOW), reader.get(LOW), return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [TryAgainError, TryAgainError]
+            cluster.carry(1, 2)
+            assert await client.get(LOW) == b"1"
+
+    run_sharded(scenario)
+
+
+def test_sessions_are_opened_where_they_are_used(run_sharded: Run) -> None:
+    """RAFTLINE.ONCE is carried out once in every group, and still once when its slot has moved (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client, plain(cluster, "n3") as other:
+            session = await client.execute_command("RAFTLINE.SESSION")
+            for key in (LOW, HIGH):
+                assert await client.execute_command("RAFTLINE.ONCE", session, 1, "INCR", key) == 1
+                assert await other.execute_command("RAFTLINE.ONCE", session, 1, "INCR", key) == 1
+            slot = slot_of(LOW)
+            cluster.change(Move(slot, slot + 1, 2))
+            cluster.take()
+            cluster.release(1, 2)
+            cluster.carry(1, 2)
+            assert await other.execute_command("RAFTLINE.ONCE", session, 1, "INCR", LOW) == 1
+            assert await other.get(LOW) == b"1"
+            with pytest.raises(ResponseError, match="not open"):
+                await other.execute_command("RAFTLINE.ONCE", 77, 1, "INCR", LOW)
+
+    run_sharded(scenario)
+
+
+def test_who_is_redirected(run_sharded: Run) -> None:
+    """Only who asked for the slots is sent elsewhere, unless the settings say so; READONLY reads stay (G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        address = f"127.0.0.1:{cluster.port('n2')}"
+        async with plain(cluster, "n1", single_connection_client=True) as client:
+            assert await client.set(HIGH, 1)
+            await client.execute_command("CLUSTER SHARDS")
+            with pytest.raises(MovedError, match=f"{slot_of(HIGH)} {address}"):
+                await client.set(HIGH, 1)
+            assert await client.set(LOW, 1)
+        async with plain(cluster, "n3", single_connection_client=True) as client:
+            await client.readonly()
+            assert await client.get(HIGH) == b"1"
+            with pytest.raises(MovedError):
+                await client.get(LOW)
+            with pytest.raises(MovedError):
+                await client.set(HIGH, 2)
+
+    run_sharded(scenario)
+
+
+@pytest.mark.parametrize(("redirects", "is_moved"), [("always", True), ("never", False)])
+def test_redirects_as_set(run_sharded: Run, redirects: str, is_moved: bool) -> None:  # noqa: FBT001
+    """`always` redirects everybody, `never` nobody."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n1", single_connection_client=True) as client:
+            await client.execute_command("CLUSTER SLOTS")
+            outcomes = await asyncio.gather(client.set(HIGH, 1), return_exceptions=True)
+            assert isinstance(outcomes[0], MovedError) == is_moved
+
+    run_sharded(scenario, redirects)
+
+
+async def _popped(cluster: "FakeCluster", node: str, key: bytes, pushing: Callable[[], Awaitable[Any]]) -> Any:
+    async with plain(cluster, node) as client:
+        waiting = asyncio.ensure_future(client.blpop([key], timeout=5))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await pushing()
+        return await waiting
+
+
+@pytest.mark.parametrize("node", ["n1", "n2", "n3"])
+def test_waiting_for_something_to_pop(run_sharded: Run, node: str) -> None:
+    """A command that waits gets what comes, wherever the group is, and wherever the slot goes meanwhile."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        slot = slot_of(LOW)
+        async with plain(cluster) as client:
+            assert await _popped(cluster, node, LOW, lambda: client.rpush(LOW, "v")) == [LOW, b"v"]
+            assert await _popped(cluster, node, HIGH, lambda: client.rpush(HIGH, "v")) == [HIGH, b"v"]
+
+            async def move_and_push() -> None:
+                cluster.change(Move(slot, slot + 1, 2))
+                cluster.take()
+                cluster.release(1, 2)
+                await asyncio.sleep(0.15)
+                cluster.carry(1, 2)
+                await client.rpush(LOW, "w")
+
+            assert await _popped(cluster, node, LOW, move_and_push) == [LOW, b"w"]
+            assert await client.exists(LOW) == 0
+            assert await client.blpop([LOW], timeout=0.05) is None
+
+    run_sharded(scenario)
+
+
+def test_waiting_once(run_sharded: Run) -> None:
+    """A waiting command in a session pops once, however often it is sent."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        for node in ("n1", "n3"):
+            async with plain(cluster, node) as client, plain(cluster) as other:
+                session = await client.execute_command("RAFTLINE.SESSION")
+                once = ("RAFTLINE.ONCE", session, 1, "BLPOP", LOW, 2)
+                waiting = asyncio.ensure_future(client.execute_command(*once))
+                await asyncio.sleep(0.05)
+                await other.rpush(LOW, "v", "w")
+                assert await waiting == [LOW, b"v"]
+                assert await client.execute_command(*once) == [LOW, b"v"]
+                await other.delete(LOW)
+
+    run_sharded(scenario)
+
+
+def test_channels_and_events(run_sharded: Run) -> None:
+    """Messages reach the clients of every node; events of keys those of nodes with a replica of their group."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as listener, plain(cluster, "n3") as sender:
+            await sender.config_set("notify-keyspace-events", "KA")
+            pubsub = listener.pubsub()
+            await pubsub.subscribe("news")
+            await pubsub.psubscribe("__keyspace@0__:*")
+            for _ in range(2):
+                await pubsub.get_message(timeout=1)
+            await sender.publish("news", "hello")
+            await sender.set(LOW, 1)
+            await sender.set(HIGH, 1)
+            messages = [await pubsub.get_message(timeout=1) for _ in range(3)]
+            assert [message["data"] for message in messages if message] == [b"hello", b"set", b"set"]
+            await pubsub.aclose()
+
+    run_sharded(scenario)
+
+
+def test_all_keys_of_all_groups(run_sharded: Run) -> None:
+    """A plain client counts, names, walks over, draws and flushes the keys of every group, also while slots move."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        names = {f"key{number}".encode() for number in range(100)}
+        async with plain(cluster, "n3") as client:
+            assert await client.randomkey() is None
+            for name in names:
+                await client.set(name, 1)
+            for _ in range(2):
+                assert await client.dbsize() == 100
+                assert set(await client.keys("key*")) == names
+                found = [key async for key in client.scan_iter(count=9)]
+                assert (len(found), set(found)) == (100, names)
+                assert await client.randomkey() in names
+                assert await client.execute_command("CLUSTER COUNTKEYSINSLOT", slot_of(b"key1")) == 1
+                assert await client.execute_command("CLUSTER GETKEYSINSLOT", slot_of(b"key1"), 5) == [b"key1"]
+                if cluster.configuration.number == 1:
+                    cluster.change(Join({3: ("n1", "n3")}))
+                    cluster.take()
+                    cluster.release(1, 3)
+                    cluster.release(2, 3)
+                    assert 0 < await client.dbsize() < 100
+                    cluster.carry(1, 3)
+                    cluster.carry(2, 3)
+            assert await client.flushall()
+            assert await client.dbsize() == 0
+
+    run_sharded(scenario)
+
+
+def test_keys_expire_in_every_group(run_sharded: Run) -> None:
+    """A key that expired is gone from the group's log, without anybody asking for it."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            await client.set(LOW, 1, px=30)
+            await client.set(HIGH, 1, px=30)
+            for _ in range(100):
+                if not cluster.machine(1).store.count + cluster.machine(2).store.count:
+                    break
+                await asyncio.sleep(0.02)
+            assert cluster.machine(1).store.count == cluster.machine(2).store.count == 0
+            assert await client.get(LOW) is None
+
+    run_sharded(scenario)
