@@ -152,10 +152,18 @@ class FakeGroups:
     def configuration(self) -> Configuration:
         return self._cluster.configuration
 
+    @property
+    def group_ids(self) -> tuple[GroupId, ...]:
+        return tuple(sorted(self._cluster.groups.keys() - {0}))
+
+    def formers(self, slot: int) -> list[GroupId]:
+        before = self._cluster.before.owner(slot)
+        return [] if before in {NOBODY, self.configuration.owner(slot)} else [before]
+
     def hosted(self, group: GroupId) -> HostedGroup | None:
-        if self.node_id not in self.configuration.nodes_of(group):
+        held = self._cluster.groups.get(group)
+        if held is None or self.node_id not in held.machines:
             return None
-        held = self._cluster.groups[group]
         machine = held.machines[self.node_id]
         assert isinstance(machine, ShardMachine)
         return HostedGroup(self._cluster.view(self.node_id, group), machine)
@@ -164,12 +172,11 @@ class FakeGroups:
         return self._cluster.groups[group]
 
     def serving(self, slot: int) -> GroupId:
-        for group in self.configuration.group_ids:
+        for group in self.group_ids:
             hosted = self.hosted(group)
             if hosted is not None and hosted.machine.holdings.serves(slot):
                 return group
-        before = self._cluster.before.owner(slot)
-        return before if before != NOBODY else self.configuration.owner(slot)
+        return self.configuration.owner(slot)
 
     def leader_of(self, group: GroupId) -> NodeId | None:
         return self._cluster.leaders.get(group)

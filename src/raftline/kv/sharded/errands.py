@@ -30,6 +30,9 @@ class HeldOwner(Protocol):
     def on_not_served(self, errand: "Errand") -> None:
         """Note that a write was not carried out, because its group does not serve the slot."""
 
+    def on_served_elsewhere(self, errand: "Errand") -> None:
+        """Note that a write was carried out by another group than the one that was asked first."""
+
     def on_session_closed(self, errand: "Errand", reason: SessionClosed) -> None:
         """Note that a write was not carried out, because its group does not know the session."""
 
@@ -100,6 +103,8 @@ class Errand:
             self.had_effect = not isinstance(outcome, ProposalError) or outcome.may_take_effect
         else:
             self.had_effect = True
+            if self.tries:
+                self.owner.on_served_elsewhere(self)
         self.end(outcome)
 
     def end(self, outcome: bytes | Exception) -> None:

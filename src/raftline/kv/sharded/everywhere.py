@@ -63,7 +63,7 @@ async def _draw(router: Router, client: Client, args: Arguments, groups: list[Gr
 
 
 def _groups(router: Router, client: Client) -> list[GroupId]:
-    groups = list(router.configuration.group_ids)
+    groups = list(router.groups.group_ids)
     if not router.is_for_finders(finds_slots=client.finds_slots):
         return groups
     return [group for group in groups if router.groups.leader_of(group) == router.groups.node_id]
@@ -102,7 +102,7 @@ async def _flush(
     command = encode_command([name, *args[1:]])
     while True:
         number = router.configuration.number
-        places = [router.place(group) for group in router.configuration.group_ids]
+        places = [router.place(group) for group in router.groups.group_ids]
         outcomes = await asyncio.gather(*(_submit(place, command) for place in places))
         for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, NotServed):

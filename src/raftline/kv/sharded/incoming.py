@@ -132,6 +132,8 @@ class Incoming:
         for read in part:
             assert isinstance(read, ShardRead), "it has a slot"
             if place.serves(read.hash_slot):
+                if read.tries:
+                    self._router.note_served(read.hash_slot, place.id)
                 read.prepare(place)
                 ready.append(read)
             else:
@@ -159,6 +161,8 @@ class Incoming:
                     raise reply
                 self._fail([read], reply)
             else:
+                if read.tries:
+                    self._router.note_served(read.hash_slot, place.id)
                 read.take(reply)
         self._end_part()
 

@@ -159,6 +159,11 @@ class Keeper:
         """Return the newest configuration that is known here."""
         return self._meta.configuration
 
+    @property
+    def group_ids(self) -> Sequence[GroupId]:
+        """Return all groups that may serve slots."""
+        return tuple(dict.fromkeys((*self.configuration.group_ids, *self._meta.leaving)))
+
     def hosted(self, group: GroupId) -> HostedGroup | None:
         """Return a group of which this node holds a replica that is running."""
         return self._hosted.get(group)
@@ -196,6 +201,15 @@ class Keeper:
             if before != owner and former is not None and former.machine.holdings.serves(slot):
                 return before
         return owner
+
+    def formers(self, slot: int) -> Sequence[GroupId]:
+        """Return who had a slot before, the latest first, of those that still are there."""
+        newest = self.configuration.number
+        owners = (
+            self._meta.configuration_at(number).owner(slot) for number in range(newest, max(0, newest - _BACK), -1)
+        )
+        there = set(self.group_ids)
+        return [group for group in dict.fromkeys(owners) if group in there][1:]
 
     def leader_of(self, group: GroupId) -> NodeId | None:
         """Return who leads a group as far as is known here; of one that is not hosted, who should."""

@@ -26,7 +26,7 @@ _TRIES_AT_ONCE: Final = 2
 
 def again_s(tries: int) -> float:
     """Return when to look again for a slot that was not served: soon at somebody else's, then every now and then."""
-    return _AT_ONCE_S if tries < _TRIES_AT_ONCE else _AGAIN_S
+    return _AT_ONCE_S if tries <= _TRIES_AT_ONCE else _AGAIN_S
 
 
 def moving(slot: int) -> bytes:
@@ -71,6 +71,10 @@ class Outgoing:
         """Hold a write that was not carried out, and look for who serves it."""
         errand.tries += 1
         self._hold(errand)
+
+    def on_served_elsewhere(self, errand: Errand) -> None:
+        """Remember where."""
+        self._router.note_served(errand.hash_slot, errand.group)
 
     def on_session_closed(self, errand: Errand, reason: SessionClosed) -> None:
         """Open the session where it is used for the first time, if it is open in the first group."""

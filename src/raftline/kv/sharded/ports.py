@@ -99,6 +99,10 @@ class Groups(Protocol):
     def configuration(self) -> Configuration:
         """Return the newest configuration that is known here."""
 
+    @property
+    def group_ids(self) -> Sequence[GroupId]:
+        """Return all groups that may serve slots: those of the newest configuration, and those that are leaving."""
+
     def hosted(self, group: GroupId) -> HostedGroup | None:
         """Return a group of which this node holds a replica that is running, None for any other."""
 
@@ -111,6 +115,9 @@ class Groups(Protocol):
         A hosted group that serves it; else whoever had it before a configuration that has not been carried out here;
         else its owner in the newest one.
         """
+
+    def formers(self, slot: int) -> Sequence[GroupId]:
+        """Return who had a slot before its owner in the newest configuration, the latest first; nobody, if so."""
 
     def leader_of(self, group: GroupId) -> NodeId | None:
         """Return who leads a group as far as is known here; of one that is not hosted, who should: the first node."""

@@ -79,6 +79,8 @@ class Router:
         self._on_gone = on_gone
         self._configuration: Configuration = EMPTY
         self._owners: list[GroupId] = [NOBODY] * SLOT_COUNT
+        self._hints: dict[int, GroupId] = {}
+        """Who served a slot lately that was not served where it was looked for first."""
         self._here: dict[GroupId, Here] = {}
 
     # Places.
@@ -104,9 +106,10 @@ class Router:
         return place
 
     def all_here(self) -> list[Here]:
-        """Return all groups of the newest configuration of which this node holds a replica, in order."""
-        found = [self.here(group) for group in self.configuration.group_ids]
-        for gone in self._here.keys() - set(self.configuration.group_ids):
+        """Return all groups of which this node holds a replica, in order."""
+        group_ids = self.groups.group_ids
+        found = [self.here(group) for group in group_ids]
+        for gone in self._here.keys() - set(group_ids):
             self.here(gone)  # it is let go of once it is no longer hosted
         return [place for place in found if place is not None]
 
@@ -119,6 +122,7 @@ class Router:
         if newest is not self._configuration:
             self._configuration = newest
             self._owners = [NOBODY] * SLOT_COUNT
+            self._hints.clear()
             for piece in newest.ranges:
                 self._owners[piece.low : piece.high] = [piece.group] * (piece.high - piece.low)
         return newest
@@ -130,18 +134,25 @@ class Router:
 
     def candidates(self, slot: int) -> list[GroupId]:
         """Return who may serve a slot, the likeliest first; nobody if no configuration gives it to anybody."""
-        likeliest, owner = self.groups.serving(slot), self.owner(slot)
-        return [group for group in dict.fromkeys((likeliest, owner)) if group != NOBODY]
+        known = (self.groups.serving(slot), self.owner(slot), *self.groups.formers(slot))
+        return [group for group in dict.fromkeys(known) if group != NOBODY]
 
     def group_for(self, slot: int, tries: int) -> GroupId:
         """Return at which group a slot is looked for; `tries` of others were in vain. `NOBODY` if nobody serves it."""
-        if not tries:
-            owner = self.owner(slot)
-            here = self.here(owner)
-            if here is not None and here.serves(slot):
-                return owner
-        found = self.candidates(slot)
-        return found[tries % len(found)] if found else NOBODY
+        owner = self.owner(slot)
+        here = self.here(owner)
+        if here is not None and here.serves(slot):
+            return owner
+        if tries:
+            self._hints.pop(slot, None)
+            found = self.candidates(slot)
+            return found[tries % len(found)] if found else NOBODY
+        hint = self._hints.get(slot, NOBODY)
+        return hint if hint in self.groups.group_ids else self.groups.serving(slot)
+
+    def note_served(self, slot: int, group: GroupId) -> None:
+        """Remember who served a slot that was looked for elsewhere first, until somebody else does."""
+        self._hints[slot] = group
 
     def next_led(self, slot: int) -> int:
         """Return the first slot from this one on whose group this node leads, `SLOT_COUNT` if there is none."""
@@ -160,9 +171,10 @@ class Router:
     def redirect(self, slot: int, group: GroupId, *, finds_slots: bool, may_be_old: bool = False) -> bytes | None:
         """Return the MOVED that a client gets instead of an answer, None if it is served by way of this node.
 
-        `may_be_old`: it reads, and any copy will do.
+        `may_be_old`: it reads, and any copy will do. Nobody is sent to a group that had the slot before: it may give it
+        at any moment, and would send the client back.
         """
-        if not self.is_for_finders(finds_slots=finds_slots):
+        if not self.is_for_finders(finds_slots=finds_slots) or group != self.owner(slot):
             return None
         leader = self.groups.leader_of(group)
         if leader is None or leader == self.groups.node_id:
