@@ -16,6 +16,7 @@ from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.operating import register as register_operating
 from raftline.cli.output import DEBUG_VARIABLE, complain, say
 from raftline.cli.proving import register as register_proving
+from raftline.cli.shard_commands import register as register_shards
 from raftline.errors import ConfigError, RaftlineError
 
 __all__ = ["app", "main"]
@@ -32,12 +33,23 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the entry point `raftline`."""
+    sys.argv[1:] = _spelled_out(sys.argv[1:])
     try:
         app()
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         sys.exit(_on_unexpected(error))
+
+
+def _spelled_out(words: list[str]) -> list[str]:
+    """Return a command line in which a setting that was only named has its value: `--sharded` means `--sharded on`."""
+    if words[:1] != ["server"]:
+        return words
+    out = []
+    for word, after in zip(words, [*words[1:], "--"], strict=True):
+        out += [word, "on"] if word == "--sharded" and after.startswith("-") else [word]
+    return out
 
 
 def _on_unexpected(error: Exception) -> ExitCode:
@@ -108,6 +120,7 @@ def _register_server() -> None:
 
 _register_server()
 register_operating(app)
+register_shards(app)
 
 
 @app.command("status")

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import structlog
@@ -28,17 +28,21 @@ from raftline.cli.settings import (
     COMMAND_SPARE_BYTES,
     VARIABLE_PREFIX,
     ServerSettings,
+    keeper_settings_of,
     limits_of,
     node_config_of,
     own_address_of,
     tls_files_of,
 )
 from raftline.cli.settings_loading import Loaded
+from raftline.cli.sharding import is_sharded, mark_sharded, running_keeper
 from raftline.errors import ConfigError
 from raftline.kv.addresses import is_loopback
 from raftline.kv.machine import KvMachine
 from raftline.kv.monitor import Monitor
 from raftline.kv.server import KvServer
+from raftline.kv.sharded.keeper import Keeper
+from raftline.kv.sharded.meta import MetaMachine
 from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_client_address
 from raftline.transport.settings import TransportSettings
@@ -46,6 +50,9 @@ from raftline.transport.tcp import TcpTransport
 from raftline.transport.tls import TlsFiles, TlsRole
 from raftline.wal.files import ReadOnlyOsFiles
 from raftline.wal.segment import owner_of
+
+if TYPE_CHECKING:
+    from raftline.cli.node_info import NodeInfo
 
 __all__ = ["run_server", "with_cluster_id"]
 
@@ -69,9 +76,12 @@ def run_server(loaded: Loaded) -> ExitCode:
     _raise_open_files_limit(settings.clients_max)
     _warn_of_open_doors(settings)
     try:
+        sharded = is_sharded(settings, lambda: _is_joined_sharded(settings))
         settings = with_cluster_id(settings)
+        if sharded:
+            mark_sharded(settings.data_dir)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings))
+            return runner.run(_serve(settings, sharded=sharded))
     except Exception as error:  # noqa: BLE001  every end has a code and a line that says why
         return _told(settings, error)
 
@@ -94,8 +104,17 @@ def with_cluster_id(settings: ServerSettings) -> ServerSettings:
     return msgspec.structs.replace(settings, cluster_id=cluster_id)
 
 
+def _is_joined_sharded(settings: ServerSettings) -> bool:
+    return _joined(settings.join, _access_of(settings)).fields.get("sharded") == "1"
+
+
 def _cluster_of(target: str, access: Access) -> str:
-    """Ask the node at `target` which cluster it is of; it may be starting, too, so for a while it is asked again."""
+    """Ask the node at `target` which cluster it is of."""
+    return _joined(target, access).fields["cluster_id"]
+
+
+def _joined(target: str, access: Access) -> "NodeInfo":
+    """Ask the node at `target` what it is; it may be starting, too, so for a while it is asked again."""
     from raftline.cli.node_info import NotAServer, Unreachable, ask_node  # noqa: PLC0415  a Redis client, which other starts need not load
 
     address = parse_client_address(target)
@@ -104,7 +123,7 @@ def _cluster_of(target: str, access: Access) -> str:
     tries = 0
     while True:
         try:
-            return ask_node(address.host, address.port, access=access).fields["cluster_id"]
+            return ask_node(address.host, address.port, access=access)
         except NotAServer as error:
             raise ConfigError(f"--join: {error}") from None
         except Unreachable as error:
@@ -128,7 +147,7 @@ def _access_of(settings: ServerSettings) -> Access:
     )
 
 
-async def _serve(settings: ServerSettings) -> ExitCode:
+async def _serve(settings: ServerSettings, *, sharded: bool) -> ExitCode:
     """Run the node beside the signals; whichever comes first decides."""
     loop = asyncio.get_running_loop()
     signalled: asyncio.Future[Any] = loop.create_future()
@@ -136,7 +155,13 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         loop.add_signal_handler(number, _on_signal, signalled, number)
     tls = tls_files_of(settings)
     loop.add_signal_handler(signal.SIGHUP, _on_hangup, tls)
-    node = Node(node_config_of(settings), machine := KvMachine(), ports=_ports(settings, tls))
+    machine = MetaMachine() if sharded else KvMachine()
+    node = Node(node_config_of(settings), machine, ports=_ports(settings, tls))
+    keeper = (
+        Keeper(cast("Any", node), settings.id, machine, keeper_settings_of(settings))
+        if isinstance(machine, MetaMachine)
+        else None
+    )
     address = own_address_of(settings)
     server = KvServer(
         node,
@@ -149,10 +174,12 @@ async def _serve(settings: ServerSettings) -> ExitCode:
         tls=_client_tls(settings, tls),
         password=settings.password,
         is_protected=settings.protected_mode == "on" and settings.tls_clients != "mutual",
+        groups=keeper,
+        redirects=settings.redirects,
     )
     running = contextlib.AsyncExitStack()
     monitor = _monitor(settings, node, server)
-    started: asyncio.Future[Any] = loop.create_task(_start(node, server, monitor, running))
+    started: asyncio.Future[Any] = loop.create_task(_start(node, keeper, server, monitor, running))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
     error: BaseException | None = None
     try:
@@ -177,15 +204,20 @@ def _monitor(settings: ServerSettings, node: Node, server: KvServer) -> Monitor 
     return Monitor(address.host, address.port, lambda: server.started_service, lambda: node.failure)
 
 
-async def _start(node: Node, server: KvServer, monitor: Monitor | None, running: contextlib.AsyncExitStack) -> None:
-    """Start the monitoring port, the node, then its Redis port; `running` stops them in the opposite order."""
+async def _start(
+    node: Node, keeper: Keeper | None, server: KvServer, monitor: Monitor | None, running: contextlib.AsyncExitStack
+) -> None:
+    """Start the monitoring port, the node, its groups, then its Redis port; `running` stops them in reverse."""
     began = time.monotonic()
     if monitor is not None:
         await monitor.start()
         running.push_async_callback(monitor.stop)
     await node.start()
     running.push_async_callback(node.stop)
+    if keeper is not None:
+        await running_keeper(keeper, running)
     await server.start()
+    server.service.shards = keeper
     running.push_async_callback(server.stop)
     _log.info("serving", start_s=round(time.monotonic() - began, 3))
 

@@ -10,6 +10,7 @@ from msgspec import NODEFAULT, UNSET, Meta, Struct, structs
 
 from raftline.core.config import CoreConfig
 from raftline.kv.limits import Limits
+from raftline.kv.sharded.settings import KeeperSettings
 from raftline.runtime.config import NodeConfig
 from raftline.transport.address import Address, parse_address
 from raftline.transport.tls import TlsFiles
@@ -20,6 +21,7 @@ __all__ = [
     "VARIABLE_PREFIX",
     "ServerSettings",
     "Setting",
+    "keeper_settings_of",
     "limits_of",
     "node_config_of",
     "own_address_of",
@@ -36,6 +38,7 @@ COMMAND_SPARE_BYTES = 1 << 20
 _CORE = CoreConfig()
 _NODE = NodeConfig(node_id="", members={}, data_dir="")
 _LIMITS = Limits()
+_KEEPER = KeeperSettings()
 
 
 def _about(help_text: str, unit: str = "", *, is_secret: bool = False, **bounds: Any) -> Meta:
@@ -76,6 +79,37 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             f"the data directory, or `{_NODE.cluster_id}` for a new one."
         ),
     ] = ""
+    sharded: Annotated[
+        Literal["auto", "on", "off"],
+        _about(
+            "Keys in many groups, or all in one; what a cluster begins with stays. `auto`: as the data directory says, "
+            "or the node that is joined; a new cluster is not sharded. `--sharded` alone means `on`."
+        ),
+    ] = "auto"
+    groups: Annotated[
+        int, _about("How many groups a new sharded cluster begins with; 0: one for each node.", "groups", ge=0)
+    ] = 0
+    replicas: Annotated[
+        int, _about("On how many nodes each new group of a sharded cluster is, if there are so many.", "nodes", ge=1)
+    ] = _KEEPER.replicas
+    redirects: Annotated[
+        Literal["auto", "always", "never"],
+        _about(
+            "Which clients are told to ask another node (MOVED), rather than served by way of this one: those that "
+            "asked for the slots, all, or none."
+        ),
+    ] = "auto"
+    move_bytes_per_second: Annotated[
+        int, _about("Take in moving slots no faster than this, all groups together.", "bytes per second", ge=1)
+    ] = _KEEPER.bytes_per_second
+    replace_dead_after_s: Annotated[
+        float,
+        _about(
+            "The replicas of a node that is gone for so long are made anew on others, where there is room; 0: never.",
+            "seconds",
+            ge=0,
+        ),
+    ] = _KEEPER.replace_dead_after_s
     bind: Annotated[
         str, _about("IP address or host name to listen on, for clients and peers; empty: the host of the own address.")
     ] = ""
@@ -302,6 +336,16 @@ def limits_of(settings: ServerSettings) -> Limits:
     """Return the limits for clients; raise ConfigError if one cannot work."""
     shared = set(Limits.__struct_fields__) & set(settings.__struct_fields__)
     return Limits(**{name: getattr(settings, name) for name in sorted(shared)})
+
+
+def keeper_settings_of(settings: ServerSettings) -> KeeperSettings:
+    """Return what a node of a sharded cluster is told about its groups."""
+    return KeeperSettings(
+        first_groups=settings.groups,
+        replicas=settings.replicas,
+        bytes_per_second=settings.move_bytes_per_second,
+        replace_dead_after_s=settings.replace_dead_after_s,
+    )
 
 
 def own_address_of(settings: ServerSettings) -> Address:

@@ -12,9 +12,10 @@ from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
 from raftline.errors import ConfigError, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
-from raftline.kv.sharded.keeper import Keeper, KeeperSettings
+from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.requests import AddGroups, Request
+from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Leave, Place
 

@@ -148,6 +148,7 @@ def _raft(server: Server) -> dict[str, object]:
     members: tuple[Any, ...] = status.pop("members")
     lines: dict[str, object] = {f"raft_{name}": value for name, value in status.items()}
     lines |= {
+        "raft_sharded": server.shards is not None,
         "raft_ready": not measured.not_ready,
         "raft_not_ready": measured.not_ready,
         "raft_elections": measured.elections,

@@ -21,6 +21,7 @@ from raftline.kv.sharded.mover import Mover, Pace
 from raftline.kv.sharded.ports import HostedGroup, RemoteGroup
 from raftline.kv.sharded.reporting import report_of
 from raftline.kv.sharded.requests import AddGroups, Request, Retire, change_command
+from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.shards_view import ShardReport
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import GroupConfig
@@ -30,7 +31,7 @@ from raftline.shards.configuration import Configuration
 from raftline.shards.placement import places_without
 from raftline.transport.address import Address, parse_address
 
-__all__ = ["Keeper", "KeeperNode", "KeeperSettings"]
+__all__ = ["Keeper", "KeeperNode"]
 
 _log = structlog.get_logger("raftline.shards")
 
@@ -42,7 +43,6 @@ _PAUSE_S = 0.5
 """What failed is tried again after this long."""
 _BACK = 64
 """How many configurations it is looked back to find who served a slot before."""
-_REPLICAS = 3
 
 
 class KeeperNode(Protocol):
@@ -83,25 +83,6 @@ class KeeperNode(Protocol):
 
     def is_up(self, node: NodeId) -> bool:
         """Say whether a node was heard of lately."""
-
-
-class KeeperSettings:
-    """What an operator may choose."""
-
-    def __init__(
-        self,
-        *,
-        first_groups: int = 0,
-        replicas: int = _REPLICAS,
-        bytes_per_second: int = 64 << 20,
-        replace_dead_after_s: float = 0.0,
-    ) -> None:
-        self.first_groups = first_groups
-        """How many groups a new cluster begins with; 0: one for each node."""
-        self.replicas = replicas
-        self.bytes_per_second = bytes_per_second
-        self.replace_dead_after_s = replace_dead_after_s
-        """A node that is gone for so long is given up, and its replicas are made anew elsewhere; 0: never."""
 
 
 class Keeper:

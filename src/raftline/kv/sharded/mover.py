@@ -12,6 +12,7 @@ import structlog
 
 from raftline.core.ids import GroupId
 from raftline.errors import OperatingError, RaftlineError
+from raftline.kv.sharded.chunks import Chunk
 from raftline.kv.sharded.machine import (
     ShardMachine,
     arrive,
@@ -35,6 +36,7 @@ _LOOK_S = 0.1
 _WAIT_S = 0.01
 """How soon one that waits for another asks again; each time in vain it waits twice as long, up to `_LOOK_S`."""
 _DROPPED_KEYS = 2000
+_CHUNKS_AHEAD = 8
 _BATCH_BYTES = 1 << 20
 _BATCH_KEYS = 2000
 _BATCH_S = 0.05
@@ -146,19 +148,35 @@ class Mover:
         return True
 
     async def _fetch(self, source: GroupId) -> bool:
-        """Get the next chunk of what another group gave, and enter it."""
+        """Get what another group released, chunk by chunk, and enter it; one chunk is not waited for before the next.
+
+        They stand in the log in the order in which they are proposed. If one of them gets lost, those behind it are
+        not what is waited for then, and change nothing.
+        """
         holdings = self._machine.holdings
-        arrival = holdings.arrivals.get(source)
+        number, arrival = holdings.configuration.number, holdings.arrivals.get(source)
         if arrival is None:
             return False  # it is complete since the step was begun
-        question = fetch(holdings.configuration.number, holdings.group, arrival.cursor)
-        answer = await self._directory.ask(source, question)
-        chunk = decode_chunk(answer)
-        if chunk is None:
-            return False  # nothing more has been released so far
-        await self._pace.take(len(answer))
-        await self._node.propose(arrive(chunk))
-        return True
+        entering: list[asyncio.Task[bytes]] = []
+        cursor = arrival.cursor
+        try:
+            while len(entering) < _CHUNKS_AHEAD:
+                answer = await self._directory.ask(source, fetch(number, holdings.group, cursor))
+                chunk = decode_chunk(answer)
+                if chunk is None:
+                    break  # nothing more has been released so far
+                await self._pace.take(len(answer))
+                entering.append(asyncio.ensure_future(self._enter(chunk)))
+                cursor = chunk.next
+        finally:
+            outcomes = await asyncio.gather(*entering, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return bool(entering)
+
+    async def _enter(self, chunk: Chunk) -> bytes:
+        return await self._node.propose(arrive(chunk))
 
     async def _give(self, target: GroupId) -> bool:
         """Release some slots, or remove those that are there, and release more."""
@@ -170,12 +188,19 @@ class Mover:
             through = departure.released[-1]
             if not await self._has_all(target, number, through):
                 return False
-            await self._node.propose(drop(number, target, _DROPPED_KEYS))
-            departure = holdings.given.get(target)
-            if departure is None or departure.released or not departure.waiting:
+            removing = self._node.propose(drop(number, target, _DROPPED_KEYS))
+            if not departure.waiting:
+                await removing
                 return True
-        await self._node.propose(release(number, target, self._pace.batch_bytes, _BATCH_KEYS))
+            await asyncio.gather(removing, self._release(number, target))  # refused if something is left to remove
+            return True
+        if not departure.waiting:
+            return False
+        await self._release(number, target)
         return True
+
+    async def _release(self, number: int, target: GroupId) -> None:
+        await self._node.propose(release(number, target, self._pace.batch_bytes, _BATCH_KEYS))
 
     async def _has_all(self, target: GroupId, number: int, through: int) -> bool:
         """Say whether `target` has all that was released; one that is retired could not be if it had not."""

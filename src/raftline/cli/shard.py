@@ -1,0 +1,234 @@
+"""`raftline shard status|add-group|remove-group|move|rebalance|place|replace-node`: which group serves what.
+
+Any node can be asked. A change is waited for until every group has carried it out, with a progress bar where there is a
+terminal; a dry run works out on the newest configuration what would move, and changes nothing.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from raftline.cli.asking import Asker, NodeRefusal
+from raftline.cli.exit_codes import ExitCode, exit_code_of
+from raftline.cli.node_info import Unreachable
+from raftline.cli.output import complain, make_console, say
+from raftline.cli.shard_view import Plan, group_table, plan_of, plan_table, shown_json
+from raftline.core.ids import GroupId, NodeId
+from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
+from raftline.kv.sharded.requests import AddGroups, Request, as_change
+from raftline.kv.shards_view import GroupReport, ShardReport, decode_report
+from raftline.shards.configuration import Leave, Move, Place, Rebalance, changed
+from raftline.shards.placement import places_without
+
+__all__ = ["ask_shards", "parse_slots", "run_change", "run_replace_node", "run_status"]
+
+_POLL_S = 0.2
+_LOOK_S = 2.0
+
+
+class _Unfinished(OperatingError):
+    """The change was made, and not all of it has been carried out in time."""
+
+    exit_code = ExitCode.TROUBLE
+
+
+def ask_shards(node: str, timeout_s: float = _LOOK_S) -> ShardReport:
+    """Ask one node, then those that lead groups; return what each knows best. Raises `NodeRefusal`, `Unreachable`."""
+    first = _report(node, timeout_s)
+    others: dict[NodeId, ShardReport] = {first.node_id: first}
+    for leader in {group.leader for group in first.groups} - {None, first.node_id}:
+        if leader is not None and first.address_of(leader):
+            with contextlib.suppress(OperatingError):
+                others[leader] = _report(first.address_of(leader), min(timeout_s, _LOOK_S))
+    groups = tuple(_best(group, others) for group in first.groups)
+    return msgspec.structs.replace(first, groups=groups)
+
+
+def _best(group: GroupReport, reports: dict[NodeId, ShardReport]) -> GroupReport:
+    """Return what the leader of a group says of it, or else whoever hosts it."""
+    told = [each for report in reports.values() for each in report.groups if each.group == group.group and each.hosted]
+    by_leader = [each for each in told if each.leader in reports and each in reports[each.leader].groups]
+    return (by_leader or told or [group])[0]
+
+
+def _report(node: str, timeout_s: float) -> ShardReport:
+    with Asker(node, timeout_s) as asker:
+        return decode_report(asker.ask("RAFTLINE.SHARD", "STATUS"))
+
+
+def run_status(node: str, *, as_json: bool, timeout_s: float) -> ExitCode:
+    """Show groups, slots, leaders and what is on its way."""
+    try:
+        report = ask_shards(node, timeout_s)
+    except RaftlineError as error:
+        complain(f"raftline shard status: {error}")
+        return exit_code_of(error)
+    if as_json:
+        say(shown_json(report))
+    else:
+        console = make_console()
+        for table in group_table(report):
+            console.print(table)
+    is_well = all(group.leader is not None for group in report.groups) and all(node.up for node in report.nodes)
+    return ExitCode.OK if is_well else ExitCode.TROUBLE
+
+
+def parse_slots(written: str) -> tuple[int, int]:
+    """Read `FIRST-LAST` or `SLOT` as [low, high); raise ConfigError."""
+    first, dash, last = written.partition("-")
+    if not first.isdigit() or (dash and not last.isdigit()):
+        raise ConfigError(f"{written!r} are no slots: write FIRST-LAST, both included, as in 0-99, or one number")
+    return int(first), int(last if dash else first) + 1
+
+
+def run_change(
+    what: str,
+    make: Callable[[ShardReport], Request],
+    node: str,
+    *,
+    dry_run: bool,
+    wait: bool,
+    as_json: bool,
+    timeout_s: float,
+) -> ExitCode:
+    """Make a change, or show what it would do; wait until it is carried out."""
+
+    def work() -> tuple[str, Plan]:
+        report = ask_shards(node)
+        request = make(report)
+        after = changed(report.configuration, as_change(request, report.configuration, report.last_group))
+        plan = plan_of(report.configuration, after)
+        if dry_run:
+            return plan.summary(), plan
+        with Asker(node, timeout_s) as asker:
+            number = int(asker.ask("RAFTLINE.SHARD", *_words(request)))
+        done = f"configuration {number}: {plan.summary()}"
+        if wait:
+            _wait_carried_out(node, number, plan.slots, timeout_s)
+            return f"{done}; carried out", plan
+        return f"{done}; under way (`raftline shard status` shows how far)", plan
+
+    return _run(what, work, dry_run=dry_run, as_json=as_json)
+
+
+def run_replace_node(
+    gone: NodeId, node: str, *, dry_run: bool, wait: bool, as_json: bool, timeout_s: float
+) -> ExitCode:
+    """Have a node's replicas made anew elsewhere."""
+
+    def work() -> tuple[str, Plan]:
+        report = ask_shards(node)
+        if gone not in [each.node_id for each in report.nodes]:
+            raise ConfigError(f"{gone!r} is no node; there are {', '.join(each.node_id for each in report.nodes)}")
+        places = places_without(report.configuration, gone, [each.node_id for each in report.nodes if each.up])
+        after = report.configuration
+        for place in places:
+            after = changed(after, place)
+        plan = plan_of(report.configuration, after)
+        if dry_run or not places:
+            return plan.summary(), plan
+        with Asker(node, timeout_s) as asker:
+            number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
+        if wait:
+            _wait_carried_out(node, number, 0, timeout_s)
+        return f"configuration {number}: {plan.summary()}", plan
+
+    return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
+
+
+def _words(request: Request) -> tuple[object, ...]:
+    """Return a request as it is sent."""
+    match request:
+        case AddGroups():
+            return ("ADDGROUP", request.count, "ON", *request.nodes)
+        case Leave():
+            return ("REMOVEGROUP", *request.groups)
+        case Move():
+            return ("MOVE", request.low, request.high - 1, request.group)
+        case Place():
+            return ("PLACE", request.group, *request.nodes)
+        case Rebalance():
+            return ("REBALANCE",)
+        case _:
+            raise AssertionError(f"{request} is made by nodes alone")
+
+
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command with --json prints, whatever came of it."""
+
+    command: str
+    done: bool
+    text: str
+    exit_code: int
+    plan: Plan | None
+
+
+def _run(what: str, work: Callable[[], tuple[str, Plan]], *, dry_run: bool, as_json: bool) -> ExitCode:
+    """Do it and say how it ended; return the exit code."""
+    code, plan = ExitCode.OK, None
+    try:
+        text, plan = work()
+    except ChangeRefused as refused:
+        code, text = ExitCode.TROUBLE, str(refused)
+    except RaftlineError as error:
+        code, text = exit_code_of(error), str(error)
+    except KeyboardInterrupt:
+        code, text = ExitCode.TROUBLE, "left; what was asked for goes on without this command"
+    if as_json:
+        done = code is ExitCode.OK and not dry_run
+        outcome = _Outcome(command=f"shard {what}", done=done, text=text, exit_code=int(code), plan=plan)
+        say(msgspec.json.encode(outcome).decode())
+    elif code is ExitCode.OK:
+        if dry_run and plan is not None:
+            make_console().print(plan_table(plan))
+        say(f"would be so: {text}; nothing was changed" if dry_run else text)
+    else:
+        complain(f"raftline shard {what}: {text}")
+    return code
+
+
+def _wait_carried_out(node: str, number: int, slots: int, timeout_s: float) -> None:
+    """Look again until every group has carried out configuration `number`; raise `_Unfinished` if it takes too long."""
+    deadline = time.monotonic() + timeout_s
+    left: list[GroupId] = []
+    with _bar(slots) as show:
+        while True:
+            with contextlib.suppress(Unreachable, NodeRefusal):
+                report = ask_shards(node)
+                show(slots - min(slots, sum(group.arriving for group in report.groups) + _not_begun(report, number)))
+                left = [group.group for group in report.groups if not _is_done(report, group, number)]
+                if not left:
+                    return
+            if time.monotonic() >= deadline:
+                names = ", ".join(map(str, left)) or "the groups, which nobody tells of"
+                raise _Unfinished(
+                    f"configuration {number} is made; {names} have not carried it out within {timeout_s:g} s: it goes "
+                    "on without this command (`raftline shard status` shows how far)"
+                )
+            time.sleep(_POLL_S)
+
+
+def _is_done(report: ShardReport, group: GroupReport, number: int) -> bool:
+    """Say whether a group has nothing left to do: slots moved, members as they should be, gone if it left."""
+    if group.leaving or not group.is_settled_at(number):
+        return False
+    return set(group.members) == set(report.configuration.nodes_of(group.group))
+
+
+def _not_begun(report: ShardReport, number: int) -> int:
+    """Return how many slots wait for groups that have not come to configuration `number`."""
+    return sum(group.slots for group in report.groups if group.configuration < number)
+
+
+@contextlib.contextmanager
+def _bar(slots: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows how many slots have arrived; a bar, if standard error is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("slots move"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("slots", total=slots)
+        yield lambda done: progress.update(bar, completed=done)

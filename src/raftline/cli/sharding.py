@@ -1,0 +1,74 @@
+"""How `raftline server` becomes a node of a sharded cluster: what the directory says, and the parts that this takes.
+
+A cluster is sharded or not from its beginning, because the log of its first group is read accordingly; a file in the
+data directory says so.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from raftline.cli.settings import ServerSettings
+from raftline.errors import ConfigError
+from raftline.kv.sharded.keeper import Keeper
+from raftline.wal.files import ReadOnlyOsFiles
+from raftline.wal.segment import owner_of
+
+__all__ = ["is_sharded", "mark_sharded", "running_keeper"]
+
+_MARK = "sharded"
+_TEXT = "This is the data directory of a node of a sharded raftline cluster.\n"
+
+
+def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool:
+    """Say whether the node is one of a sharded cluster; `ask_joined` asks the one that it joins.
+
+    Raises `ConfigError` if it was told otherwise than the directory, or that cluster, is.
+    """
+    directory = settings.data_dir
+    if (Path(directory) / _MARK).exists():
+        found, where = True, f"{directory} is of a sharded cluster"
+    elif owner_of(ReadOnlyOsFiles(), directory) is not None:
+        found, where = False, f"{directory} is of a cluster that is not sharded"
+    elif settings.join:
+        found = ask_joined()
+        where = f"the cluster of {settings.join} is {'' if found else 'not '}sharded"
+    else:
+        return settings.sharded == "on"
+    if settings.sharded != "auto" and found != (settings.sharded == "on"):
+        raise ConfigError(
+            f"sharded: {where}, and stays so: leave out `sharded`. Keys come to another cluster by its clients, as "
+            "docs/sharding.md says"
+        )
+    return found
+
+
+def mark_sharded(directory: str) -> None:
+    """Write into the data directory, durably, that it is of a sharded cluster."""
+    path = Path(directory) / _MARK
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(_TEXT)
+        file.flush()
+        os.fsync(file.fileno())
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def running_keeper(keeper: Keeper, running: contextlib.AsyncExitStack) -> None:
+    """Let the keeper work until `running` ends."""
+    task = asyncio.get_running_loop().create_task(keeper.run())
+
+    async def stop() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    running.push_async_callback(stop)

@@ -1,0 +1,194 @@
+"""`raftline shard`: what would move, what is shown, and when a change counts as carried out."""
+
+from io import StringIO
+from typing import Any, Self
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from raftline.cli import shard
+from raftline.cli.exit_codes import ExitCode
+from raftline.cli.shard_view import group_table, plan_of, plan_table, shown_json, state_of
+from raftline.errors import ConfigError
+from raftline.kv.sharded.requests import AddGroups, Request
+from raftline.kv.shards_view import GroupReport, NodeReport, ShardReport
+from raftline.shards.configuration import EMPTY, Configuration, Join, Leave, Move, Place, Rebalance, changed
+
+NODES = ("n1", "n2", "n3")
+TWO = changed(EMPTY, Join({1: NODES, 2: NODES}))
+
+
+def report(newest: Configuration = TWO, **of_groups: Any) -> ShardReport:
+    """Return what a node tells whose groups have carried out everything."""
+    facts: dict[str, Any] = {
+        "leader": "n1",
+        "hosted": True,
+        "configuration": newest.number,
+        "members": NODES,
+    } | of_groups
+    return ShardReport(
+        node_id="n1",
+        configuration=newest,
+        last_group=2,
+        replicas=3,
+        nodes=tuple(
+            NodeReport(node_id=name, address=f"127.0.0.1:{port}@1", up=True, replicas=2, first_of=1)
+            for port, name in enumerate(NODES, 7001)
+        ),
+        groups=tuple(GroupReport(group=group, nodes=nodes, slots=8192, **facts) for group, nodes in newest.groups),
+    )
+
+
+def shown(parts: Any) -> str:
+    """Return what a console prints."""
+    out = StringIO()
+    console = Console(file=out, width=140)
+    for part in parts:
+        console.print(part)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("written", "slots"), [("0-99", (0, 100)), ("5", (5, 6)), ("16383", (16383, 16384))])
+def test_slots_are_written_with_both_ends(written: str, slots: tuple[int, int]) -> None:
+    """As Redis Cluster's tools write them."""
+    assert shard.parse_slots(written) == slots
+
+
+@pytest.mark.parametrize("written", ["", "a", "1-", "-3", "1-b", "1,2"])
+def test_what_are_no_slots_is_refused_in_words(written: str) -> None:
+    """Nobody is asked then."""
+    with pytest.raises(ConfigError, match="write FIRST-LAST"):
+        shard.parse_slots(written)
+
+
+def test_a_dry_run_shows_who_gives_what_to_whom() -> None:
+    """Slots, ranges and new groups, worked out on the newest configuration as the controller will do it (G17)."""
+    plan = plan_of(TWO, changed(TWO, Join({3: ("n2", "n3")})))
+    assert plan.slots == 16384 // 3
+    assert [(move.source, move.target) for move in plan.moves] == [(1, 3), (2, 3)]
+    assert plan.new_groups == {3: ("n2", "n3")}
+    assert plan.summary() == "group 3 on n2, n3; 5461 slots move"
+    assert "group 1" in shown([plan_table(plan)])
+    assert plan_of(TWO, changed(TWO, Leave((2,)))).gone_groups == (2,)
+    placed = plan_of(TWO, changed(TWO, Place(2, ("n1",))))
+    assert placed.summary() == "group 2 from now on on n1; no slot moves"
+    first = plan_of(EMPTY, TWO)
+    assert first.slots == 0
+    assert "nobody" in shown([plan_table(first)])
+
+
+def test_a_group_is_shown_with_what_it_is_doing() -> None:
+    """Slots to come and to go, members that change, a leader that is missing."""
+    one = report().groups[0]
+    replaced = msgspec.structs.replace
+    assert state_of(report(), one) == "serving"
+    assert state_of(report(), replaced(one, arriving=3, giving=4)) == "3 slots to come, 4 slots to go"
+    assert state_of(report(), replaced(one, leader=None, hosted=False)) == "no leader, not asked"
+    assert state_of(report(), replaced(one, leaving=True, change="removing n1")) == "leaving, removing n1"
+    assert state_of(report(), replaced(one, configuration=0)) == "at configuration 0"
+    text = shown(group_table(report()))
+    assert "0-8191" in text
+    assert "configuration 1: 2 groups; no slot is on its way" in text
+    assert '"ranges": [\n        [\n          0,\n          8191' in shown_json(report())
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (AddGroups(2, {"n1": "a", "n2": "b"}), ("ADDGROUP", 2, "ON", "n1", "n2")),
+        (Leave((1, 2)), ("REMOVEGROUP", 1, 2)),
+        (Move(0, 100, 2), ("MOVE", 0, 99, 2)),
+        (Place(1, ("n3", "n1")), ("PLACE", 1, "n3", "n1")),
+        (Rebalance(), ("REBALANCE",)),
+    ],
+)
+def test_requests_are_sent_as_commands_are_written(request_: Request, words: tuple[object, ...]) -> None:
+    """So whoever has no `raftline` at hand can do the same with redis-cli."""
+    assert shard._words(request_) == words
+
+
+class Asked:
+    """Stands in for the connection to a node."""
+
+    sent: list[tuple[object, ...]] = []  # noqa: RUF012  one test at a time
+
+    def __init__(self, *_: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+    def ask(self, *words: object) -> int:
+        """Remember what is asked."""
+        self.sent.append(words)
+        return 2
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[ShardReport]:
+    """What nodes tell, one answer after the other, the last one for ever."""
+    told: list[ShardReport] = []
+    monkeypatch.setattr(shard, "ask_shards", lambda *_: told.pop(0) if len(told) > 1 else told[0])
+    monkeypatch.setattr(shard, "Asker", Asked)
+    monkeypatch.setattr(shard, "_POLL_S", 0)
+    Asked.sent = []
+    return told
+
+
+def change(**options: Any) -> ExitCode:
+    """Move a slot."""
+    usual: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 60.0}
+    return shard.run_change("move", lambda _: Move(0, 10, 2), "127.0.0.1:1", **(usual | options))
+
+
+def test_a_dry_run_changes_nothing(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what would be, and asks for nothing."""
+    reports.append(report())
+    assert change(dry_run=True) is ExitCode.OK
+    assert Asked.sent == []
+    assert "would be so: 10 slots move; nothing was changed" in capsys.readouterr().out
+
+
+def test_a_change_is_waited_for_until_all_groups_have_it(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is behind, or still gives or takes, is waited for."""
+    moved = changed(TWO, Move(0, 10, 2))
+    reports += [report(), report(moved, configuration=1), report(moved, arriving=4), report(moved, giving=1)]
+    reports += [report(moved, members=("n1",)), report(moved)]
+    assert change() is ExitCode.OK
+    assert Asked.sent == [("RAFTLINE.SHARD", "MOVE", 0, 9, 2)]
+    assert "configuration 2: 10 slots move; carried out" in capsys.readouterr().out
+    assert len(reports) == 1
+
+
+def test_what_takes_too_long_goes_on_without_the_command(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The change is made; who has not carried it out is named, and the exit code says so."""
+    reports += [report(), report(changed(TWO, Move(0, 10, 2)), giving=1)]
+    assert change(timeout_s=0.05) is ExitCode.TROUBLE
+    assert "1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
+
+
+def test_json_tells_the_plan(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs: what was done or why not, and what moves."""
+    reports.append(report())
+    assert change(as_json=True, dry_run=True) is ExitCode.OK
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert (told["command"], told["done"], told["plan"]["slots"]) == ("shard move", False, 10)
+    assert (
+        shard.run_change("move", lambda _: Move(9, 9, 2), "a:1", dry_run=True, wait=True, as_json=True, timeout_s=1)
+        is ExitCode.TROUBLE
+    )
+    assert "slots [9, 9) are none" in msgspec.json.decode(capsys.readouterr().out)["text"]
+
+
+def test_a_node_without_a_place_elsewhere_stays(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
+    """Three nodes, three replicas: there is no room, and nothing is asked for."""
+    reports.append(report())
+    options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 0.05}
+    assert shard.run_replace_node("n2", "a:1", **options) is ExitCode.OK
+    assert "no slot moves" in capsys.readouterr().out
+    assert shard.run_replace_node("n9", "a:1", **options) is ExitCode.CONFIG
+    assert Asked.sent == []
