@@ -152,3 +152,67 @@ def test_who_is_preferred_leads(make_cluster: Any) -> None:
             assert await groups[0].propose(b"one") == b"1"
 
     asyncio.run(scenario())
+
+
+def test_a_group_that_was_removed_is_forgotten_for_good(make_cluster: Any) -> None:
+    """Its log and its snapshots are gone, after a restart too; added again it begins with nothing."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_entries=50, keep_log_entries=1) as cluster:
+            node = cluster.nodes["n1"]
+            (group,) = await add(cluster, 1)
+            await asyncio.gather(*(group.propose(b"one") for _ in range(200)))
+            await cluster.until(lambda: group.status().snapshot_index > 0)
+            taken = asyncio.gather(*(group.propose(b"one") for _ in range(100)))
+            await node.remove_group(1)
+            await asyncio.gather(taken, return_exceptions=True)
+            assert not list((cluster.directory / "n1").glob("snapshot-1-*"))
+            (group,) = await add(cluster, 1)
+            assert await group.propose(b"one") == b"1"
+            await node.remove_group(1)
+            await cluster.stop()
+            await cluster.start()
+            node = cluster.nodes["n1"]
+            assert node.recovered_groups == ()
+            (group,) = await add(cluster, 1)
+            assert await group.read(b"") == b"0"
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_nobody_added_again_can_be_removed(make_cluster: Any) -> None:
+    """What the log still holds of it goes, and the group comes back no more."""
+
+    async def scenario() -> None:
+        async with make_cluster(1) as cluster:
+            (group,) = await add(cluster, 1)
+            await group.propose(b"one")
+            await cluster.stop()
+            await cluster.start()
+            node = cluster.nodes["n1"]
+            assert node.recovered_groups == (1,)
+            await node.remove_group(1)
+            assert node.recovered_groups == ()
+            await cluster.stop()
+            await cluster.start()
+            assert cluster.nodes["n1"].recovered_groups == ()
+
+    asyncio.run(scenario())
+
+
+def test_a_node_stops_while_groups_come_and_go(make_cluster: Any) -> None:
+    """Whoever waits for that is told, and nothing is left hanging."""
+
+    async def scenario() -> None:
+        async with make_cluster(1) as cluster:
+            node = cluster.nodes["n1"]
+            await add(cluster, 1)
+            removal = asyncio.ensure_future(node.remove_group(1))
+            await asyncio.sleep(0)
+            adding = asyncio.ensure_future(node.add_group(GroupConfig(group=1, members=cluster.members), Count()))
+            await cluster.stop()
+            outcomes = await asyncio.gather(removal, adding, return_exceptions=True)
+            assert outcomes[0] is None or isinstance(outcomes[0], Stopped)
+            assert isinstance(outcomes[1], Stopped | ConfigError | Group)
+
+    asyncio.run(scenario())

@@ -28,6 +28,9 @@ def test_ends_follow_the_records() -> None:
     assert log_ends_after([Write(group=0, entries=_entries(3, 1))], {0: 5}) == {0: 3}
     assert log_ends_after([Write(group=0, reset=SnapshotMeta(9, 1))], {0: 5}) == {0: 9}
     assert log_ends_after([Write(group=0, entries=_entries(7, 1, 1))], {}) == {0: 8}
+    anew = [Write(group=0, is_forgotten=True), Write(group=0, entries=_entries(1, 1))]
+    assert log_ends_after(anew, {0: 5, 1: 2}) == {0: 1}
+    assert log_ends_after(anew[:1], {0: 5, 1: 2}) == {}
     writes = [
         Write(group=0, reset=SnapshotMeta(9, 1), entries=_entries(10, 1)),
         Write(group=0, entries=_entries(11, 1)),

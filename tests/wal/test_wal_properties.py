@@ -45,6 +45,8 @@ class History:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.models = {group: Model() for group in GROUPS}
+        self.forgotten: set[int] = set()
+        """Groups of which nothing was written since they were forgotten."""
         self.wal = self._open()
 
     def _open(self) -> Wal:
@@ -53,6 +55,7 @@ class History:
     def write_for(self, group: int, back: int, count: int, size: int, raises_term: bool) -> Write:  # noqa: FBT001
         """Return a record that overwrites the last `back` entries; the model follows."""
         model = self.models[group]
+        self.forgotten.discard(group)
         term = model.last_term + raises_term or 1
         if back and count and model.entries:
             del model.entries[-min(back, len(model.entries)) :]
@@ -79,11 +82,21 @@ class History:
         model = self.models[group]
         meta = SnapshotMeta(model.end + ahead, model.last_term + 1)
         self._store(group, meta)
-        model.snapshot, model.entries = meta, []
         if logs_it:
             self.wal.append([Write(group=group, reset=meta)])
-        else:
+            self.forgotten.discard(group)
+        if group not in self.forgotten:
+            model.snapshot, model.entries = meta, []
+        if not logs_it:
             self.restart()
+
+    def forget(self, group: int) -> None:
+        """Host the group no longer."""
+        known = self.models[group]
+        if known.hard_state is not None or known.end:
+            self.forgotten.add(group)
+        self.wal.forget(group)
+        self.models[group] = Model()
 
     def _store(self, group: int, meta: SnapshotMeta) -> None:
         writer = self.wal.snapshots.create(group, meta)
@@ -136,6 +149,7 @@ _step = st.one_of(
     st.tuples(st.just("append"), st.lists(_append, min_size=1, max_size=3)),
     st.tuples(st.just("snapshot"), st.tuples(_group, st.floats(0, 1))),
     st.tuples(st.just("install"), st.tuples(_group, st.integers(1, 5), st.booleans())),
+    st.tuples(st.just("forget"), st.tuples(_group)),
     st.tuples(st.just("tear"), st.tuples(st.floats(0, 1))),
     st.tuples(st.just("restart"), st.just(())),
 )

@@ -12,6 +12,7 @@ import structlog
 from raftline.core.ids import GroupId
 from raftline.core.membership import Membership
 from raftline.core.raft import Raft
+from raftline.errors import Stopped
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import GroupConfig
@@ -49,34 +50,37 @@ class Group(GroupHandle):
         """Return what people call it."""
         return self.config.called
 
-    async def restore(self, failed: "asyncio.Future[BaseException]") -> None:
-        """Load the newest snapshot, if there is one; raises what `failed` holds if that is settled before."""
+    async def restore(self, ended: "asyncio.Future[BaseException]") -> None:
+        """Load the newest snapshot, if there is one; raises what `ended` holds if that is settled before."""
         driver = self.driver
         snapshot = driver.replica.core.state.snapshot
         if snapshot.index:
             restored: asyncio.Future[None] = driver.host.loop.create_future()
             driver.replica.restoring = snapshot
             driver.snapshotting.restore_at_once(snapshot, lambda: restored.set_result(None))
-            outcomes: list[asyncio.Future[Any]] = [restored, failed]
+            outcomes: list[asyncio.Future[Any]] = [restored, ended]
             await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                raise failed.result()  # the failure was seen in a callback
+            if ended.done():
+                raise ended.result()  # the failure was seen in a callback
 
     def start(self) -> None:
         """Begin to take turns."""
         self._recovered = None
         self.driver.start()
 
-    def give_back(self, error: Exception) -> None:
+    def give_back(self) -> None:
         """Give up before the first turn: what the log held is there for another try."""
-        self.driver.stop(error)
+        self.driver.stop(Stopped("the group was not added"))
         if self._recovered is not None:
             self.driver.host.wal.recovered[self.group] = self._recovered
 
     def end(self, error: Exception) -> None:
-        """Answer everybody who waits with `error` and take no further turn; the node forgets whom it had to reach."""
-        self.driver.stop(error)
-        self.driver.host.addresses.drop(self.group)
+        """Answer everybody who waits with `error`, take no further turn, and let go of what the node goes on with."""
+        driver = self.driver
+        driver.stop(error)
+        driver.persistence.stop()
+        driver.snapshotting.close_files()
+        driver.host.addresses.drop(self.group)
 
 
 def _make_driver(

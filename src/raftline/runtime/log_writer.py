@@ -51,6 +51,11 @@ class LogWriter:
         if not self._under_way and not self._held:
             self._write()
 
+    def drop(self, source: Source) -> None:
+        """Let a group's wish be forgotten; what is under way ends as it would."""
+        if source in self._wanting:
+            self._wanting.remove(source)
+
     def hold(self) -> None:
         """Begin no write until `let_go`: other groups are about to have something, too."""
         self._held = True

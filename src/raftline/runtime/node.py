@@ -7,6 +7,7 @@ the group; `propose`, `read` and `status` are the library, `submit` and `submit_
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -102,7 +103,9 @@ class Node(GroupHandle):
         self._hosting: dict[GroupId, asyncio.Lock] = {}
         self._host: Host | None = None
         self._beats: Beats
+        self._removals: set[asyncio.Task[None]] = set()
         self._disks: list[DiskThread] = []
+        self._ended: asyncio.Future[BaseException] | None = None
         self._failed: asyncio.Future[BaseException] | None = None
         self._stopping = False
 
@@ -119,7 +122,7 @@ class Node(GroupHandle):
         """Recover from the data directory, then join the group; returns when requests are taken."""
         loop = asyncio.get_running_loop()
         config = self.config
-        self._failed = loop.create_future()
+        self._failed, self._ended = loop.create_future(), loop.create_future()
         log_disk = self._ports.make_disk(f"raftline-log-{config.node_id}", loop)
         self._disks.append(log_disk)
         try:
@@ -132,7 +135,7 @@ class Node(GroupHandle):
             group = Group(first, self.machine, self._host, self._stages)
             self._groups[_FIRST] = group
             self._group = group.driver
-            await group.restore(self._failed)
+            await group.restore(self._ended)
             await self._ports.transport.start(self._on_message, self._on_stranger, self._host.beats.on_lost)
         except BaseException:
             await self.stop()
@@ -142,11 +145,8 @@ class Node(GroupHandle):
     async def stop(self) -> None:
         """Hand over, answer whoever waits, finish what is being written, and close files and connections."""
         await self.drain()
-        self._stopping = True
-        if self._host is not None:
-            self._host.beats.stop()
-        for group in self._groups.values():
-            group.driver.stop(Stopped("this node stops"))
+        self._end(Stopped("this node stops"))
+        await asyncio.gather(*self._removals, return_exceptions=True)
         await self._ports.transport.stop()
         disks, self._disks = self._disks, []
         if disks and self._host is not None:
@@ -206,28 +206,44 @@ class Node(GroupHandle):
             if any(other.name == config.called for other in self._groups.values()):
                 raise ConfigError(f"another group is called {config.called!r}: give group {config.group} another name")
             group = Group(config, machine, host, Stages(host.clock.monotonic_s, shared=self._stages))
-            assert self._failed is not None, "started"
+            assert self._ended is not None, "started"
             self._groups[config.group] = group
             try:
-                await group.restore(self._failed)
-                if self._stopping:
-                    raise Stopped("this node stops")  # noqa: TRY301  as if the restore had raised it
+                await group.restore(self._ended)
+                if self._ended.done():
+                    raise self._ended.result()  # noqa: TRY301  as if the restore had raised it
             except BaseException:
                 del self._groups[config.group]
-                group.give_back(Stopped("this node stops"))
+                group.give_back()
                 raise
             self._begin(group)
             return group
 
     async def remove_group(self, group: GroupId) -> None:
-        """Host a group no longer; whoever waits for it is answered. Nothing happens if there is no such group."""
+        """Host a group no longer: whoever waits for it is answered, its log and its snapshots are forgotten, durably.
+
+        A group that is added later under this number begins with nothing. Nothing happens if nothing is known of the
+        group. Raises `StorageError`; if the node stops before this returns, the group may be there after a restart.
+        """
         if group == _FIRST:
             raise ConfigError("the first group of a node cannot be removed: stop the node")
-        async with self._alone(group):
+        # Once it is begun it is carried out, whether its caller goes on waiting or not.
+        removal = asyncio.ensure_future(self._remove(group, self._alone(group)))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        await asyncio.shield(removal)
+
+    async def _remove(self, group: GroupId, alone: "_Hosting") -> None:
+        async with alone as host:
+            if self._stopping:
+                raise Stopped("this node stops")
             self._drivers.pop(group, None)
             hosted = self._groups.pop(group, None)
             if hosted is not None:
                 hosted.end(Stopped(f"group {hosted.name} was removed from this node"))
+            await run_on_disk(host.snapshot_disk, _nothing)  # what was being written there has ended
+            await run_on_disk(host.log_disk, partial(host.wal.forget, group))
+            host.wal.recovered.pop(group, None)
 
     def is_up(self, node: NodeId) -> bool:
         """Say whether what is sent to another node goes out, as far as is known here; True for this one."""
@@ -301,9 +317,22 @@ class Node(GroupHandle):
             self._failed.set_result(error)
         if self._host is not None:
             self._host.turns.stop()
+        self._end(Stopped(f"this node stopped: {error}"))
+
+    def _end(self, error: Stopped) -> None:
+        """Let no group go on, nor begin."""
+        self._stopping = True
+        if self._host is not None:
             self._host.beats.stop()
+        if self._ended is not None and not self._ended.done():
+            failure = self.failure
+            self._ended.set_result(error if failure is None else failure)
         for group in self._groups.values():
-            group.driver.stop(Stopped(f"this node stopped: {error}"))
+            group.driver.stop(error)
+
+
+def _nothing() -> None:
+    """Stand in a queue, to hear when everything before it is done."""
 
 
 class _Hosting:

@@ -73,6 +73,11 @@ class Persistence:
             self._waiting = []
         return durable
 
+    def stop(self) -> None:
+        """Write nothing more: what waits is dropped, what is being written stays."""
+        self._waiting = []
+        self._writer.drop(self)
+
     def fail(self, error: BaseException) -> None:
         """What is on disk is not known any more."""
         self._on_failure(error)

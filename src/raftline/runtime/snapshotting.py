@@ -57,6 +57,7 @@ class Snapshotting:
         self._bytes_per_s = bytes_per_s
         self._free_at = 0.0
         self._next_chunks: dict[NodeId, ChunkWanted] = {}
+        self._writer: SnapshotWriter | None = None
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self._readers: dict[NodeId, SnapshotReader] = {}
         self._stopped = False
@@ -105,6 +106,7 @@ class Snapshotting:
 
     def _write_next(self, meta: SnapshotMeta, chunks: Iterator[bytes], writer: SnapshotWriter) -> None:
         """Fetch one chunk in this turn and write it on the thread; commit behind the last."""
+        self._writer = writer
         if self._replica.restoring is not None:
             # The state it was taken of is being replaced by a newer one.
             self._on_disk(writer.abort, lambda _: self._on_given_up())
@@ -127,9 +129,11 @@ class Snapshotting:
 
     def _on_given_up(self) -> None:
         self.taking = False
+        self._writer = None
 
     def _on_taken(self, meta: SnapshotMeta, size: int) -> None:
         self.taking = False
+        self._writer = None
         self.taken += 1
         self.last_size_bytes = size
         # The log behind it goes piece by piece, see GroupLoop.
@@ -273,6 +277,18 @@ class Snapshotting:
         wanted, self._wanted = self._wanted, []
         for _, done in wanted:
             done(Stopped("this node stopped"))
+
+    def close_files(self) -> None:
+        """Let go of every file and of what is not finished, once stopped: the group leaves a node that goes on."""
+        assert self._stopped, "nothing is begun any more"
+        unfinished = [self._writer, self._receiver[1] if self._receiver is not None else None]
+        for file in unfinished:
+            if file is not None:
+                self._disk.submit(file.abort, lambda _: None)
+        for reader in self._readers.values():
+            self._disk.submit(reader.close, lambda _: None)
+        self._writer = self._receiver = None
+        self._readers = {}
 
     def _paced(self, size_bytes: int, go: Callable[[], None]) -> None:
         """Call `go` now, or as soon as what snapshots did before has had its time: writes need the disk, too."""

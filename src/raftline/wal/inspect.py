@@ -22,15 +22,15 @@ from raftline.wal.storage_errors import storage_error
 
 __all__ = ["Line", "Survey", "inspect", "survey"]
 
-_RECORD_KINDS = frozenset({"reset", "hard state", "entries"})
+_RECORD_KINDS = frozenset({"reset", "hard state", "entries", "forgotten"})
 _LOOKS_MAX = 20
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was found.
 
-    `kind` is segment, reset, hard state, entries, end, snapshot, leftover, damage or newer; `offset` counts bytes in
-    `file`.
+    `kind` is segment, reset, hard state, entries, forgotten, end, snapshot, leftover, damage or newer;
+    `offset` counts bytes in `file`.
     """
 
     file: str
@@ -219,7 +219,8 @@ class _Inspection:
             yield self._damage("", "there are snapshots, but no segment of the log")
         elif self._replay is not None:
             try:
-                self.recovered, _ = self._replay.conclude(newest)
+                known = {group: meta for group, meta in newest.items() if group not in self._replay.forgotten}
+                self.recovered, _ = self._replay.conclude(known)
             except CorruptLog as error:
                 yield self._damage("", str(error))
 
@@ -239,6 +240,9 @@ def _refused_at(reader: SegmentReader) -> int | None:
 
 
 def _records(name: str, offset: int, write: Write) -> Iterator[Line]:
+    if write.is_forgotten:
+        text = "hosted here no more: nothing before this counts"
+        yield Line(file=name, offset=offset, kind="forgotten", group=write.group, text=text)
     if write.reset is not None:
         text = f"starts anew behind index {write.reset.index} of term {write.reset.term}"
         yield Line(file=name, offset=offset, kind="reset", group=write.group, text=text)

@@ -58,6 +58,8 @@ class Write(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entries: tuple[Entry, ...] = ()
     hard_state: HardState | None = None
     reset: SnapshotMeta | None = None
+    is_forgotten: bool = False
+    """The group is hosted here no more: nothing written before counts. Such a record says nothing else."""
 
 
 class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):

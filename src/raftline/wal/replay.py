@@ -44,6 +44,10 @@ def log_ends_after(writes: Sequence[Write], ends: Mapping[GroupId, Index]) -> di
     """Return where the logs of the groups in `writes` end after them, or what is wrong with the entries."""
     after: dict[GroupId, Index] = {}
     for write in writes:
+        if write.is_forgotten:
+            after.pop(write.group, None)
+            ends = {group: end for group, end in ends.items() if group != write.group}
+            continue
         end = write.reset.index if write.reset is not None else after.get(write.group, ends.get(write.group))
         if write.entries:
             first, last = write.entries[0].index, write.entries[-1].index
@@ -63,6 +67,8 @@ class Replay:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._groups: dict[GroupId, _Group] = {}
+        self.forgotten: set[GroupId] = set()
+        """Groups of which the last word is that they are hosted here no more: their snapshots do not count either."""
         self._begun = False
 
     def on_header(self, header: SegmentHeader) -> str | None:
@@ -89,6 +95,10 @@ class Replay:
         if isinstance(ends, str):
             return ends
         for write in writes:
+            if write.is_forgotten:
+                self._groups.pop(write.group, None)
+                self.forgotten.add(write.group)
+                continue
             known = self._group(write.group)
             if write.reset is not None:
                 known.reset = write.reset
@@ -163,6 +173,7 @@ class Replay:
         return None
 
     def _group(self, group: GroupId) -> _Group:
+        self.forgotten.discard(group)
         return self._groups.setdefault(group, _Group())
 
 

@@ -8,7 +8,7 @@ A file travels to a follower byte for byte; a chunk that is missing, moved or ch
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import google_crc32c
@@ -98,8 +98,19 @@ class SnapshotStore:
             raise storage_error("remove old snapshots in", self._directory, error) from error
         return len(old)
 
-    def newest(self) -> dict[GroupId, SnapshotMeta]:
-        """Return the newest snapshot of each group, its header checked.
+    def remove(self, group: GroupId) -> None:
+        """Remove every snapshot of `group`, finished or not, durably; raises `StorageError`."""
+        try:
+            names = [name for name in self._files.list(self._directory) if name.startswith(f"snapshot-{group}-")]
+            for name in names:
+                self._files.remove(f"{self._directory}/{name}")
+            if names:
+                self._files.sync_directory(self._directory)
+        except OSError as error:
+            raise storage_error("remove snapshots in", self._directory, error) from error
+
+    def newest(self, *, without: Collection[GroupId] = ()) -> dict[GroupId, SnapshotMeta]:
+        """Return the newest snapshot of each group but those in `without`, its header checked.
 
         Raises `CorruptLog` if one is damaged or misnamed: a snapshot gets its name only when it is whole.
         """
@@ -107,7 +118,7 @@ class SnapshotStore:
             key[0] for name in self._files.list(self._directory) if (key := parse_snapshot_name(name)) is not None
         }
         found: dict[GroupId, SnapshotMeta] = {}
-        for group in sorted(groups):
+        for group in sorted(groups.difference(without)):
             reader = self.latest(group)
             assert reader is not None, "a name of this group was listed"
             found[group] = reader.meta

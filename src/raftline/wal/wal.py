@@ -146,8 +146,8 @@ class Wal:
             self._break("write", self._path(self._sequence), error)
         offset, self._end = self._end, end
         self._next_number += 1
-        self._log_ends |= ends
         self._note(self._sequence, offset, writes)
+        self._log_ends |= ends
 
     def release(self, group: GroupId, index: Index) -> int:
         """Let go of the entries of `group` up to `index`: remove segments that nobody needs; return how many.
@@ -157,6 +157,23 @@ class Wal:
         if self._broken is not None:
             raise self._broken
         self._released[group] = max(index, self._released.get(group, 0))
+        return self._remove_unneeded()
+
+    def forget(self, group: GroupId) -> None:
+        """Forget a group, durably: what was written of it counts no more, and its snapshots are removed.
+
+        Later records of the same number are those of another group. No segment goes before the snapshots, so that
+        start-up knows which ones to remove if a crash comes between.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if group in self._hard_states or group in self._log_ends:
+            self.append([Write(group=group, is_forgotten=True)])
+        self.snapshots.remove(group)
+        self._remove_unneeded()
+
+    def _remove_unneeded(self) -> int:
+        """Remove the oldest segments as long as no group needs them; return how many."""
         removed = 0
         try:
             for sequence in sorted(self._segments)[:-1]:
@@ -232,7 +249,7 @@ class Wal:
             raise CorruptLog(unfinished(self._files, self._directory))
         replay = Replay(self._directory)
         tail = self._read_segments(names, replay)
-        newest = self.snapshots.newest()
+        newest = self.snapshots.newest(without=replay.forgotten)
         if tail is None and newest:
             raise CorruptLog(
                 f"{self._directory}: there are snapshots, but no segment of the log. Nothing was changed; restore what "
@@ -247,6 +264,8 @@ class Wal:
             self._make_segment(1, 0)
         else:
             self._settle_tail(*tail)
+        for group in sorted(replay.forgotten):
+            self.snapshots.remove(group)
         for group, snapshot in newest.items():
             self.snapshots.prune(group, snapshot.index)
         if resets:
@@ -344,7 +363,10 @@ class Wal:
     def _note(self, sequence: int, offset: int, writes: Sequence[Write]) -> None:
         """Remember what the segment holds, where, and what the next one's header must say."""
         highest = self._segments[sequence]
-        for group in {write.group for write in writes}:
+        for write in writes:
+            if write.is_forgotten:
+                self._drop(write.group)
+        for group in {write.group for write in writes if not write.is_forgotten}:
             if group not in self._indexes:
                 self._indexes[group] = LogIndex()
             self._indexes[group].note(group, sequence, offset, writes)
@@ -356,6 +378,13 @@ class Wal:
                 self._hard_states[write.group] = write.hard_state
             if write.entries:
                 highest[write.group] = max(write.entries[-1].index, highest.get(write.group, 0))
+
+    def _drop(self, group: GroupId) -> None:
+        """Know nothing of a group any more."""
+        for highest in self._segments.values():
+            highest.pop(group, None)
+        for known in (self._indexes, self._hard_states, self._resets, self._log_ends, self._released):
+            known.pop(group, None)
 
     def _make_segment(self, sequence: int, wanted_bytes: int, writes: Sequence[Write] = ()) -> None:
         """Make a segment aside, durable and at its full size, give it its name, and go on in it behind `writes`.

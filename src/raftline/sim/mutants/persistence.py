@@ -49,7 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(
                 _PERSISTENCE,
                 "            self._writer.want(self)\n        else:\n            durable += self._waiting\n",
-                "            self._writer.want(self)\n            durable += self._waiting\n        else:\n"
+                "            durable += self._waiting\n            self._writer.want(self)\n        else:\n"
                 "            durable += self._waiting\n",
             ),
         ),
