@@ -8,7 +8,7 @@ A file travels to a follower byte for byte; a chunk that is missing, moved or ch
 """
 
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import google_crc32c
@@ -89,25 +89,25 @@ class SnapshotStore:
     def prune(self, group: GroupId, keep_index: Index) -> int:
         """Remove the snapshots of `group` before `keep_index`; return how many."""
         old = [name for index, name in self._names(group) if index < keep_index]
-        try:
-            for name in old:
-                self._files.remove(f"{self._directory}/{name}")
-            if old:
-                self._files.sync_directory(self._directory)
-        except OSError as error:
-            raise storage_error("remove old snapshots in", self._directory, error) from error
+        self._remove(old)
         return len(old)
 
     def remove(self, group: GroupId) -> None:
         """Remove every snapshot of `group`, finished or not, durably; raises `StorageError`."""
         try:
-            names = [name for name in self._files.list(self._directory) if name.startswith(f"snapshot-{group}-")]
+            names = self._files.list(self._directory)
+        except OSError as error:
+            raise storage_error("read", self._directory, error) from error
+        self._remove([name for name in names if name.startswith(f"snapshot-{group}-")])
+
+    def _remove(self, names: Sequence[str]) -> None:
+        try:
             for name in names:
                 self._files.remove(f"{self._directory}/{name}")
             if names:
                 self._files.sync_directory(self._directory)
         except OSError as error:
-            raise storage_error("remove snapshots in", self._directory, error) from error
+            raise storage_error("remove old snapshots in", self._directory, error) from error
 
     def newest(self, *, without: Collection[GroupId] = ()) -> dict[GroupId, SnapshotMeta]:
         """Return the newest snapshot of each group but those in `without`, its header checked.
