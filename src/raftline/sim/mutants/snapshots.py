@@ -407,8 +407,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 "raftline.wal.snapshot_store",
-                "if index < keep_index]\n        try:",
-                "if index < keep_index][:0]\n        try:",
+                "if index < keep_index]\n",
+                "if index < keep_index][:0]\n",
             ),
         ),
     ),
