@@ -279,13 +279,15 @@ Scenario = Callable[[FakeCluster], Awaitable[None]]
 def run_sharded(held_node: "HeldNode") -> Callable[..., None]:
     """Return a function that runs a scenario on three nodes.
 
-    Group 1 is on n1 and n2, led by n1; group 2 is on n2 and n3, led by n2.
+    Unless it is said otherwise, group 1 is on n1 and n2, led by n1; group 2 is on n2 and n3, led by n2.
     """
 
-    def run(scenario: Scenario, redirects: Redirects = "auto") -> None:
+    def run(
+        scenario: Scenario, redirects: Redirects = "auto", groups: dict[GroupId, tuple[NodeId, ...]] | None = None
+    ) -> None:
         async def main() -> None:
             cluster = FakeCluster(held_node.status, held_node.measure)
-            cluster.change(Join({1: ("n1", "n2"), 2: ("n2", "n3")}))
+            cluster.change(Join(groups or {1: ("n1", "n2"), 2: ("n2", "n3")}))
             cluster.take()
             await cluster.start(redirects)
             try:
