@@ -8,12 +8,16 @@ from collections.abc import Callable
 
 from raftline.errors import RaftlineError, SafetyViolation
 from raftline.linearizability.history import Operation
+from raftline.runtime.status import Status
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.workload import Answer, Workload
 
 __all__ = ["Aftermath", "LivenessViolation"]
 
 _ANSWER_S_MAX = 1.5
+_LEVEL_S_MAX = 0.2
+"""In which an entry reaches everybody, and the next message says that it is committed."""
+_LOOK_S = 0.01
 _SEGMENTS_SPARE = 4
 _RECORD_BYTES = 400
 """What an entry may take in the log's files, its frame and its share of other records included."""
@@ -81,7 +85,7 @@ class Aftermath:
         down = [member.name for member in self._members if not member.ready]
         if down:
             raise LivenessViolation(f"{', '.join(down)} did not come back after everything was healed")
-        statuses = [member.node.status() for member in self._members if member.node is not None]
+        statuses = self._level_statuses()
         seen = {(status.commit_index, status.applied_index, status.digest) for status in statuses}
         if len(seen) != 1:
             positions = ", ".join(
@@ -93,6 +97,16 @@ class Aftermath:
         self._cluster.checkers.check_equal_states()
         for member in self._members:
             self._check_sizes(member)
+
+    def _level_statuses(self) -> list[Status]:
+        """Return how everybody stands once all stand level; a key that expires this very moment is an entry, too."""
+        until = self._cluster.world.now + _LEVEL_S_MAX
+        while True:
+            statuses = [member.node.status() for member in self._members if member.node is not None]
+            positions = {(status.commit_index, status.applied_index) for status in statuses}
+            if len(positions) == 1 or self._cluster.world.now >= until:
+                return statuses
+            self._cluster.world.run_for(_LOOK_S)
 
     def _check_sizes(self, member: Member) -> None:
         """Snapshots were taken as often as asked for, and the log let go in memory and on disk (D1, D18)."""

@@ -220,6 +220,8 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
         settings = settings.with_evictions(random) if scenario.settings is None else settings
         random = Random(derive_seed(seed, "churn"))  # noqa: S311  as above; its own stream leaves the others as they were
         plan = plan.with_churn(scenario.safety_s, random)
+    if scenario.workload is None:
+        workload = workload.with_queues(Random(derive_seed(seed, "queues")))  # noqa: S311  as above
     upgraded = scenario.upgraded
     if upgraded is None:
         upgraded = scenario.plan is None and random.random() < 0.5 and plan.rolling_restart > 0

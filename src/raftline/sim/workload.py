@@ -36,6 +36,9 @@ class Door(Protocol):
         """Send one command to the node of `member`; `done` is called at most once, on the world's loop."""
 
 
+_QUEUES_SHARE = 1 / 3
+
+
 class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How much is asked, and of what."""
 
@@ -75,6 +78,10 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
             transaction_clients=2,
             value_bytes_max=8 + int((40_000 if random.random() < 0.2 else 4000) * random.random() ** 4),
         )
+
+    def with_queues(self, random: Random) -> "WorkloadPlan":
+        """Return it with clients of queues in a third of all runs: they ask for much."""
+        return msgspec.structs.replace(self, queue_clients=2) if random.random() < _QUEUES_SHARE else self
 
 
 class Workload:
