@@ -6,6 +6,7 @@ under the same number (G16, G19). Slots arrive and leave by entries that the gro
 """
 
 from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
 
@@ -16,6 +17,7 @@ from raftline.errors import ConfigError, NotServed, StorageError
 from raftline.kv.commands.command import Refused
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
 from raftline.kv.commands.slots import read_slot
+from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, mark_of
 from raftline.kv.machine import KvMachine, refuse
 from raftline.kv.resp.replies import array, integer
@@ -54,6 +56,13 @@ _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
 _MARKS = b"RAFTLINE.WATCH"
 _CLUSTER = b"CLUSTER"
+_ONE_KEY = frozenset(
+    row.wire_name
+    for command in COMMANDS.values()
+    for row in (command, *command.subcommands)
+    if row.keys == (1, 1, 1) and not (row.numkeys or row.destination_option)
+)
+"""Commands whose first argument is their only key."""
 _SCAN, _LOCK, _LIST = b"SCAN", b"RAFTLINE.LOCK", b"LIST"
 _FLUSHES = frozenset((b"FLUSHALL", b"FLUSHDB"))
 _DONE = b"+OK\r\n"
@@ -125,6 +134,9 @@ class ShardMachine(KvMachine):
         self._sessions = Sessions()
         self._restored: _Header | None = None
         self._pieces_left = 0
+        self._bounds_of: Configuration | None = None
+        self._bounds: list[int] = []
+        """Where what the group serves in that configuration begins and ends, in turns."""
         self._ordered: tuple[tuple[int, int], list[SlotItem]] | None = None
 
     def use_sessions(self, sessions: Sessions) -> None:
@@ -201,8 +213,22 @@ class ShardMachine(KvMachine):
         self._check_slot(slot)
         return read_slot(self.store, slot, int(args[3]) if len(args) > 3 else None)
 
+    def serves(self, slot: int) -> bool:
+        """Say whether a slot is served here now, as `Holdings.serves` does, and faster while nothing moves."""
+        holdings = self.holdings
+        configuration = holdings.configuration
+        if holdings.arrivals or holdings.given:
+            return holdings.serves(slot)
+        if configuration is not self._bounds_of:
+            self._bounds_of = configuration
+            self._bounds = [end for piece in configuration.ranges_of(holdings.group) for end in (piece.low, piece.high)]
+        return bisect_right(self._bounds, slot) & 1 == 1
+
     def _check(self, args: list[bytes]) -> None:
         """Raise `NotServed` unless every key of a command is in a slot that is served here."""
+        if args[0] in _ONE_KEY and len(args) > 1:
+            self._check_slot(slot_of(args[1]))
+            return
         keys = keys_of(args)
         if keys:
             self._check_slots(keys)
@@ -216,7 +242,7 @@ class ShardMachine(KvMachine):
             self._check_slot(slot_of(key))
 
     def _check_slot(self, slot: int) -> None:
-        if not self.holdings.serves(slot):
+        if not self.serves(slot):
             number = self.holdings.configuration.number
             raise NotServed(f"slot {slot} is not served by group {self.holdings.group} (configuration {number})")
 
