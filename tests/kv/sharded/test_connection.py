@@ -9,6 +9,7 @@ import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ClusterCrossSlotError, MovedError, RedisError, ResponseError, TryAgainError, WatchError
 
+from raftline.errors import NotServed
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Join, Move
 
@@ -180,6 +181,33 @@ def test_held_no_longer_than_allowed(run_sharded: Run) -> None:
             assert [type(outcome) for outcome in outcomes] == [TryAgainError, TryAgainError]
             cluster.carry(1, 2)
             assert await client.get(LOW) == b"1"
+
+    run_sharded(scenario)
+
+
+def test_no_write_overtakes_another_to_its_slot(run_sharded: Run) -> None:
+    """A write that was not served is not tried again once a later one to its slot took effect; the others are."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        group = cluster.groups[1]
+        apply, refused = group.apply, [b"first"]
+
+        def apply_all_but_one(command: bytes, session: int | None = None, sequence: int = 0) -> bytes | Exception:
+            if refused and refused[0] in command:
+                refused.clear()
+                return NotServed("it was on its way")
+            return apply(command, session, sequence)
+
+        group.apply = apply_all_but_one  # type: ignore[method-assign]
+        async with plain(cluster) as client:
+            pipe = client.pipeline(transaction=False)
+            pipe.append(LOW, "first").append("{b}other", "x").append(LOW, "second").append(HIGH, "y")
+            outcomes = await pipe.execute(raise_on_error=False)
+            assert [type(outcome) for outcome in outcomes] == [TryAgainError, int, int, int]
+            assert await client.get(LOW) == b"second"
+            refused.append(b"third")
+            pipe.append(LOW, "third").append("{c}", "z")
+            assert await pipe.execute() == [11, 1]
 
     run_sharded(scenario)
 

@@ -5,20 +5,20 @@ read, and writes to one slot take effect in the order in which they were sent. W
 not yet, is held and tried again until it is served or the time is over.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from raftline.core.ids import GroupId
+from raftline.errors import SessionClosed
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import SYNTAX_ERROR
 from raftline.kv.commands.command import Arguments, ReadFunction, Refused
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
-from raftline.kv.machine import KvMachine
-from raftline.kv.plans import PLANS, Plan, find_plan, version_refusal
+from raftline.kv.machine import KvMachine, encode_command
+from raftline.kv.plans import PLANS, Plan, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry
-from raftline.kv.reply_slots import Executed, Read, Write
+from raftline.kv.reply_slots import Executed, Read
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL_ARRAY, array, bulk
 from raftline.kv.sharded.blocked import wait_in_shard
@@ -26,9 +26,18 @@ from raftline.kv.sharded.errands import Errand, MarksRead, ScanRead, ShardRead, 
 from raftline.kv.sharded.everywhere import everywhere
 from raftline.kv.sharded.incoming import Incoming
 from raftline.kv.sharded.outgoing import Outgoing
-from raftline.kv.sharded.router import CLUSTER_DOWN, Router
-from raftline.kv.sharded.routes import ALL_GROUPS, NOT_HERE, NOT_IN_SESSION, WALKS, bundle_of, slot_of_command
-from raftline.kv.slots import SLOT_COUNT
+from raftline.kv.sharded.router import CLUSTER_DOWN, Here, Place, Router
+from raftline.kv.sharded.routes import (
+    ALL_GROUPS,
+    ALL_GROUPS_NAMES,
+    NOT_HERE,
+    NOT_IN_SESSION,
+    ONE_KEY,
+    WALKS,
+    bundle_of,
+    slot_of_command,
+)
+from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.store import Store
 from raftline.runtime.requests import Consistency
 from raftline.shards.ranges import NOBODY
@@ -40,9 +49,9 @@ _AT_THE_END = array([bulk(b"0"), EMPTY_ARRAY])
 
 
 class ShardedConnection(Connection):
-    """Invariant: between the look for a command's place and its start, and only then, `_slot` and `_group` are set."""
+    """Invariant: between the look for a command's place and its start, and only then, `_place` is set."""
 
-    __slots__ = ("_group", "_hold_s_max", "_incoming", "_outgoing", "_router", "_slot", "_watched_in")
+    __slots__ = ("_hold_s_max", "_incoming", "_outgoing", "_place", "_router", "_slot", "_watched_in")
 
     def __init__(
         self,
@@ -57,11 +66,11 @@ class ShardedConnection(Connection):
         self._router = router
         self._hold_s_max = hold_s_max
         self._slot = -1
-        self._group: GroupId = NOBODY
+        self._place: Place | None = None
         self._watched_in: set[GroupId] = set()
-        self._outgoing = Outgoing(router, client, node)
         super().__init__(client, node, limits, on_ready)
-        self._incoming = Incoming(router, client, node, limits, self._on_read)
+        self._outgoing = Outgoing(router, client, node, self._slots, hold_s_max)
+        self._incoming = Incoming(router, client, node, limits, hold_s_max, self._on_read)
 
     def abandon(self) -> None:
         """Forget everything: the socket is gone. Writes under way take their course."""
@@ -73,6 +82,8 @@ class ShardedConnection(Connection):
 
     def _finds(self, plan: Plan, args: Arguments, *, may_be_old: bool = False) -> bool:
         """Look for the place of a command; return False if there is none, and it is answered."""
+        if plan.name in ONE_KEY:
+            return self._finds_slot(plan, args, slot_of(args[1]), may_be_old=may_be_old)
         try:
             slot = slot_of_command(plan, args)
         except Refused as refused:
@@ -80,7 +91,6 @@ class ShardedConnection(Connection):
             return False
         if slot is not None:
             return self._finds_slot(plan, args, slot, may_be_old=may_be_old)
-        self._slot, self._group = -1, NOBODY
         command = plan.command
         if command.numkeys or command.keys[0] > 0:
             function = command.write or command.read
@@ -91,29 +101,28 @@ class ShardedConnection(Connection):
 
     def _finds_slot(self, plan: Plan, args: Arguments, slot: int, *, may_be_old: bool = False) -> bool:
         router = self._router
-        group = router.group_for(slot, 0)
+        place = router.find(slot)
+        finds_slots = self.client.finds_slots
         refusal: bytes | None = None
-        if group == NOBODY:
+        if place is None:
             refusal = CLUSTER_DOWN
-        elif router.redirects != "never":
-            refusal = router.redirect(slot, group, finds_slots=self.client.finds_slots, may_be_old=may_be_old)
-        if refusal is None:
-            here = router.here(group)
-            if here is not None and here.group.command_version < KvMachine.version:
-                refusal = version_refusal(plan, args, here.group.command_version)
+        elif finds_slots or router.is_strict:
+            refusal = router.redirect(slot, place.id, finds_slots=finds_slots, may_be_old=may_be_old)
+        if refusal is None and isinstance(place, Here) and not place.is_current:
+            known = place.group.command_version
+            place.is_current = known >= KvMachine.version
+            refusal = version_refusal(plan, args, known)
         if refusal is not None:
             self._reply(refusal)
             return False
-        self._slot, self._group = slot, group
+        self._slot, self._place = slot, place
         return True
 
     # Starting.
 
     def _start(self, args: Arguments) -> bool:
-        if self._slots and self.client.transaction is None:
-            plan = PLANS.get(args[0]) or find_plan(args)
-            if plan is not None and plan.name in ALL_GROUPS:
-                return False
+        if self._slots and args[0].upper() in ALL_GROUPS_NAMES and self.client.transaction is None:
+            return False
         return super()._start(args)
 
     def _start_special(self, plan: Plan, args: Arguments) -> bool:
@@ -135,8 +144,9 @@ class ShardedConnection(Connection):
 
     def _start_waiting(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         if self._finds(plan, args):
-            slot, self._slot = self._slot, -1
-            self._start_task(wait_in_shard(self._router, plan.command, slot, self._hold_s_max, session, sequence), args)
+            self._place = None
+            wait = wait_in_shard(self._router, plan.command, self._slot, self._hold_s_max, session, sequence)
+            self._start_task(wait, args)
 
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         if plan.name in ALL_GROUPS:
@@ -145,26 +155,53 @@ class ShardedConnection(Connection):
             else:
                 self._start_task(everywhere(self._router, plan.wire_name, self._hold_s_max), args)
         elif self._finds(plan, args):
-            super()._propose(plan, args, session, sequence)
+            if self._place is None:
+                super()._propose(plan, args, session, sequence)
+            else:
+                args[0] = plan.wire_name
+                self._send(encode_command(args), args, session, sequence)
 
-    def _submit(self, command: bytes, slot: Write, args: Arguments, session: int | None, sequence: int) -> None:
-        if self._slot < 0:
-            super()._submit(command, slot, args, session, sequence)
-            return
-        self._send(command, slot, args, session, sequence)
-
-    def _send(self, command: bytes, write: Write, args: Arguments, session: int | None, sequence: int) -> Errand:
-        """Send a write to the place that was found."""
+    def _send(
+        self,
+        command: bytes,
+        args: Arguments,
+        session: int | None,
+        sequence: int,
+        finish: Callable[[bytes], bytes] | None = None,
+        *,
+        is_marked: bool = False,
+    ) -> None:
+        """Send a write to the place that was found; `args` is what SLOWLOG may show of it."""
+        place, self._place = self._place, None
+        assert place is not None, "it was found"
+        errand = Errand(self, command, self._slot, place, session, sequence)
+        client = self.client
+        if client.muted or client.skip_reply:
+            errand.is_silent = self._is_silent()
+        errand.finish, errand.is_marked = finish, is_marked
         if not self._slow.is_marked:
-            self._slow.mark(write, args, is_large=self.intake.is_large)
-        self._slots.append(write)
+            self._slow.mark(errand, args, is_large=self.intake.is_large)
+        self._slots.append(errand)
         self._writes += 1
         self._held_bytes += len(command)
-        deadline_s = asyncio.get_running_loop().time() + self._hold_s_max
-        errand = Errand(self._outgoing, write, command, self._slot, deadline_s, session, sequence)
-        self._slot = -1
-        self._outgoing.submit(errand, self._group)
-        return errand
+        if not (self._outgoing.held and self._outgoing.holds(errand)):
+            place.group.submit(command, errand.done, session, sequence)
+
+    # What the writes call.
+
+    def on_not_served(self, errand: Errand) -> None:
+        """Hold a write that was not carried out, and look for who serves it."""
+        if not self.is_abandoned:
+            self._outgoing.on_not_served(errand)
+
+    def on_served_elsewhere(self, errand: Errand) -> None:
+        """Remember where."""
+        self._router.note_served(errand.hash_slot, errand.place.id)
+
+    def on_session_closed(self, errand: Errand, reason: SessionClosed) -> None:
+        """Open the session where it is used for the first time."""
+        if not self.is_abandoned:
+            self._outgoing.on_session_closed(errand, reason)
 
     def _start_transaction(self, args: Arguments, session: int | None = None, sequence: int = 0) -> bool:
         if self._reads or self._reading:
@@ -188,15 +225,16 @@ class ShardedConnection(Connection):
         plan = PLANS[b"EXEC"]
         if bundle.slot is not None and not self._finds_slot(plan, args, bundle.slot):
             return True
-        if bundle.is_marked and watched_in != {self._group}:
-            self._slot = -1
+        place = self._place
+        if bundle.is_marked and (place is None or watched_in != {place.id}):
+            self._place = None
             self._reply(entry.finish(NULL_ARRAY))  # marks of another group's log say nothing about this one's
             return True
-        write = Executed(self, entry.finish, is_silent=self._is_silent())
-        if bundle.slot is None:
+        if place is None:
+            write = Executed(self, entry.finish, is_silent=self._is_silent())
             self._submit(entry.command, write, args[:1], session, sequence)
         else:
-            self._send(entry.command, write, args[:1], session, sequence).is_marked = bundle.is_marked
+            self._send(entry.command, args[:1], session, sequence, entry.finish, is_marked=bundle.is_marked)
         return True
 
     # Reads.
@@ -209,23 +247,24 @@ class ShardedConnection(Connection):
         elif plan.name in WALKS:
             self._start_walk(plan, args)
         elif plan.bound is not None or self._finds(plan, args, may_be_old=self.client.reads in _OLDER):
-            slot, self._slot = self._slot, -1
-            if slot < 0:
+            place, self._place = self._place, None
+            if place is None:
                 super()._start_read(plan, function, args)
             else:
-                self._queue_read(self._new_read(plan, function, args, slot))
+                self._queue_read(self._new_read(plan, function, args, place))
 
-    def _new_read(self, plan: Plan, function: ReadFunction, args: Arguments, slot: int) -> ShardRead:
-        is_silent = self._is_silent()
-        if plan.name == "watch":
-            return WatchRead(function, args, slot, self.client.transaction, self._watched_in, is_silent=is_silent)
-        if plan.name == "raftline.watch":
-            return MarksRead(self.client.server.status().cluster_id.encode(), args, slot, is_silent=is_silent)
-        return ShardRead(function, args, slot, is_silent=is_silent)
+    def _new_read(self, plan: Plan, function: ReadFunction, args: Arguments, place: Place) -> ShardRead:
+        slot, is_silent = self._slot, self._is_silent()
+        if plan.bound is not None:
+            if plan.name == "watch":
+                transaction = self.client.transaction
+                return WatchRead(function, args, slot, place, transaction, self._watched_in, is_silent=is_silent)
+            if plan.name == "raftline.watch":
+                history = self.client.server.status().cluster_id.encode()
+                return MarksRead(history, args, slot, place, is_silent=is_silent)
+        return ShardRead(function, args, slot, place, is_silent=is_silent)
 
     def _queue_read(self, read: ShardRead) -> None:
-        read.group = self._group
-        read.deadline_s = asyncio.get_running_loop().time() + self._hold_s_max
         if not self._slow.is_marked:
             self._slow.mark(read, read.args, is_large=self.intake.is_large)
         self._slots.append(read)
@@ -249,14 +288,12 @@ class ShardedConnection(Connection):
         if first > slot:
             args = [*args]
             args[1 if plan.name == "scan" else 2] = b"%d" % (first << 32)
-        self._slot, self._group = first, self._router.group_for(first, 0)
-        if self._group == NOBODY:
+        place = self._router.find(first)
+        if place is None:
             self._reply(CLUSTER_DOWN)
             return
         finish = self._led_only if own_only else _as_it_is
-        read = ScanRead(args, first, finish, is_silent=self._is_silent())
-        self._slot = -1
-        self._queue_read(read)
+        self._queue_read(ScanRead(args, first, place, finish, is_silent=self._is_silent()))
 
     def _led_only(self, reply: bytes) -> bytes:
         """Let a walk go on at the next slot that this node leads."""

@@ -4,6 +4,7 @@ A write that a group did not serve was not carried out, so it can go on to the n
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from raftline.core.ids import GroupId
@@ -16,16 +17,22 @@ from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import NULL_ARRAY, OK, array, bulk, integer
 from raftline.kv.sharded.all_keys import scan_served
 from raftline.kv.sharded.machine import watch_query
-from raftline.kv.sharded.router import Here
+from raftline.kv.sharded.router import Here, Place
 from raftline.kv.store import Store
 from raftline.kv.transaction import Transaction
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["Errand", "HeldOwner", "MarksRead", "ScanRead", "ShardRead", "WatchRead"]
+__all__ = ["Errand", "ErrandOwner", "MarksRead", "ScanRead", "ShardRead", "Stage", "WatchRead"]
 
 
-class HeldOwner(Protocol):
-    """The connection, as a write knows it."""
+class ErrandOwner(Protocol):
+    """The connection, as a write to a shard knows it."""
+
+    def on_failed_write(self, reason: Exception) -> bytes:
+        """Return what the client is told."""
+
+    def on_write_done(self) -> None:
+        """Note that a write is answered."""
 
     def on_not_served(self, errand: "Errand") -> None:
         """Note that a write was not carried out, because its group does not serve the slot."""
@@ -37,96 +44,117 @@ class HeldOwner(Protocol):
         """Note that a write was not carried out, because its group does not know the session."""
 
 
-class Errand:
-    """One write.
+class Stage(Enum):
+    """How far a write has come."""
 
-    Invariants: it is held, or under way at `group`, or over; a held one was carried out nowhere.
-    """
+    UNDER_WAY = 0
+    HELD = 1
+    """It was carried out nowhere, and waits for its slot to be served."""
+    OPENING = 2
+    """It is held while its session is opened."""
+    IN_VAIN = 3
+    """It is over, and was carried out nowhere."""
+    DONE = 4
+    """It is over, and was carried out, or may be yet."""
+
+
+class Errand(Write):
+    """One write."""
 
     __slots__ = (
         "command",
         "deadline_s",
-        "group",
-        "had_effect",
+        "finish",
         "hash_slot",
-        "is_held",
         "is_marked",
-        "is_opening",
-        "is_over",
+        "is_silent",
         "opened_in",
         "owner",
+        "place",
         "sequence",
         "session",
+        "stage",
         "tries",
-        "write",
     )
 
     def __init__(
-        self,
-        owner: HeldOwner,
-        write: Write,
-        command: bytes,
-        hash_slot: int,
-        deadline_s: float,
-        session: int | None,
-        sequence: int,
+        self, owner: ErrandOwner, command: bytes, hash_slot: int, place: Place, session: int | None, sequence: int
     ) -> None:
+        # Made for every write: no call to `Write`.
+        self.reply = None
         self.owner = owner
-        self.write = write
         self.command = command
         self.hash_slot = hash_slot
-        self.deadline_s = deadline_s
+        self.place = place
         self.session = session
         self.sequence = sequence
-        self.group: GroupId = NOBODY
         self.tries = 0
+        self.deadline_s: float
+        """Until when it is held; set when it is held first."""
         self.opened_in: GroupId = NOBODY
         """Where its session was opened for it."""
-        self.is_marked = False
-        """It watches keys by marks that only its first group understands."""
-        self.is_opening = False
-        """Its session is being opened."""
-        self.is_held = self.is_over = self.had_effect = False
+        self.stage = Stage.UNDER_WAY
+        self.is_marked = self.is_silent = False
+        """It watches keys by marks that only its first group understands; its client wants no reply."""
+        self.finish: Callable[[bytes], bytes] | None = None
+        """Makes the client's reply of the group's."""
 
     def done(self, outcome: bytes | Exception) -> None:
         """Take the outcome of a try."""
         if isinstance(outcome, Exception):
-            if isinstance(outcome, NotServed):
-                if self.is_marked:
-                    self.end(NULL_ARRAY)  # as if a watched key had changed: its slot did
-                else:
-                    self.owner.on_not_served(self)
-                return
-            if isinstance(outcome, SessionClosed) and self.opened_in != self.group:
-                self.owner.on_session_closed(self, outcome)
-                return
-            self.had_effect = not isinstance(outcome, ProposalError) or outcome.may_take_effect
-        else:
-            self.had_effect = True
-            if self.tries:
-                self.owner.on_served_elsewhere(self)
-        self.end(outcome)
+            self._on_failure(outcome)
+            return
+        if self.tries:
+            self.owner.on_served_elsewhere(self)
+        self.end(outcome, Stage.DONE)
 
-    def end(self, outcome: bytes | Exception) -> None:
-        """Let this be what became of it."""
-        self.is_held, self.is_over = False, True
-        self.write.done(outcome)
+    def _on_failure(self, reason: Exception) -> None:
+        if isinstance(reason, NotServed):
+            if self.is_marked:
+                self.end(NULL_ARRAY, Stage.IN_VAIN)  # as if a watched key had changed: its slot did
+            else:
+                self.owner.on_not_served(self)
+        elif isinstance(reason, SessionClosed) and self.opened_in != self.place.id:
+            self.owner.on_session_closed(self, reason)
+        else:
+            was_lost = isinstance(reason, ProposalError) and not reason.may_take_effect
+            self.end(self.owner.on_failed_write(reason), Stage.IN_VAIN if was_lost else Stage.DONE, is_reply=True)
+
+    def end(self, reply: bytes, stage: Stage, *, is_reply: bool = False) -> None:
+        """Let this be what became of it; `is_reply`: nothing has to be made of it any more."""
+        self.stage = stage
+        if self.finish is not None and not is_reply:
+            reply = self.finish(reply)
+        self.reply = b"" if self.is_silent else reply
+        self.owner.on_write_done()
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether it waits, carried out nowhere."""
+        return self.stage in {Stage.HELD, Stage.OPENING}
 
 
 class ShardRead(Read):
     """One read of keys in one slot."""
 
-    __slots__ = ("deadline_s", "group", "hash_slot", "tries")
+    __slots__ = ("deadline_s", "hash_slot", "place", "tries")
 
-    def __init__(self, function: ReadFunction, args: Arguments, hash_slot: int, *, is_silent: bool) -> None:
-        super().__init__(function, args, is_silent=is_silent)
+    def __init__(
+        self, function: ReadFunction, args: Arguments, hash_slot: int, place: Place, *, is_silent: bool
+    ) -> None:
+        # Made for every read: no call to `Read`.
+        self.reply = None
+        self.function = function
+        self.args = args
+        self.is_silent = is_silent
         self.hash_slot = hash_slot
-        self.group: GroupId = NOBODY
+        self.place = place
         self.tries = 0
-        self.deadline_s = 0.0
+        self.deadline_s: float
+        """Until when it is held; set when it is held first."""
 
-    def prepare(self, place: Here) -> None:
-        """Get ready to be carried out on this copy."""
+    def prepare(self) -> None:
+        """Get ready to be carried out on this node's copy."""
 
     def query(self) -> bytes:
         """Return what another node is asked."""
@@ -147,19 +175,20 @@ class WatchRead(ShardRead):
         mark: ReadFunction,
         args: Arguments,
         hash_slot: int,
+        place: Place,
         transaction: Transaction | None,
         watched_in: set[GroupId],
         *,
         is_silent: bool,
     ) -> None:
-        super().__init__(self._look, args, hash_slot, is_silent=is_silent)
+        super().__init__(self._look, args, hash_slot, place, is_silent=is_silent)
         self._mark = mark
         self._transaction = transaction
         self._watched_in = watched_in
 
     def _look(self, store: Store, args: Arguments, now_ms: int) -> bytes:
         reply = self._mark(store, args, now_ms)
-        self._watched_in.add(self.group)
+        self._watched_in.add(self.place.id)
         return reply
 
     def query(self) -> bytes:
@@ -172,7 +201,7 @@ class WatchRead(ShardRead):
         for key, mark in zip(self.args[1:], items_of(reply), strict=False):
             if watched.get(key) is None:
                 watched[key] = int(mark[1:-2])
-        self._watched_in.add(self.group)
+        self._watched_in.add(self.place.id)
         super().take(OK)
 
 
@@ -181,8 +210,8 @@ class MarksRead(ShardRead):
 
     __slots__ = ("_history",)
 
-    def __init__(self, history: bytes, args: Arguments, hash_slot: int, *, is_silent: bool) -> None:
-        super().__init__(self._tell, args, hash_slot, is_silent=is_silent)
+    def __init__(self, history: bytes, args: Arguments, hash_slot: int, place: Place, *, is_silent: bool) -> None:
+        super().__init__(self._tell, args, hash_slot, place, is_silent=is_silent)
         self._history = history
 
     def _tell(self, store: Store, args: Arguments, now_ms: int) -> bytes:
@@ -197,7 +226,7 @@ class MarksRead(ShardRead):
         super().take(self._reply(items_of(reply)))
 
     def _reply(self, marks: list[bytes]) -> bytes:
-        return array([bulk(b"%b/%d" % (self._history, self.group)), *marks])
+        return array([bulk(b"%b/%d" % (self._history, self.place.id)), *marks])
 
 
 class ScanRead(ShardRead):
@@ -205,13 +234,17 @@ class ScanRead(ShardRead):
 
     __slots__ = ("_finish",)
 
-    def __init__(self, args: Arguments, hash_slot: int, finish: Callable[[bytes], bytes], *, is_silent: bool) -> None:
+    def __init__(
+        self, args: Arguments, hash_slot: int, place: Place, finish: Callable[[bytes], bytes], *, is_silent: bool
+    ) -> None:
         """Prepare; `finish` makes the client's reply of the group's."""
-        super().__init__(_nothing, args, hash_slot, is_silent=is_silent)
+        super().__init__(_nothing, args, hash_slot, place, is_silent=is_silent)
         self._finish = finish
 
-    def prepare(self, place: Here) -> None:
-        """Walk this copy."""
+    def prepare(self) -> None:
+        """Walk this node's copy."""
+        place = self.place
+        assert isinstance(place, Here), "it is carried out here"
         holdings = place.machine.holdings
 
         def scan(store: Store, args: Arguments, now_ms: int) -> bytes:

@@ -20,9 +20,8 @@ from raftline.kv.refusals import read_refusal
 from raftline.kv.reply_slots import Read
 from raftline.kv.sharded.errands import ShardRead
 from raftline.kv.sharded.outgoing import again_s, moving
-from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Router
+from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
 from raftline.runtime.requests import Consistency
-from raftline.shards.ranges import NOBODY
 
 __all__ = ["Incoming"]
 
@@ -38,6 +37,7 @@ class Incoming:
         "_asking",
         "_client",
         "_held",
+        "_hold_s_max",
         "_later",
         "_limits",
         "_node",
@@ -48,13 +48,20 @@ class Incoming:
     )
 
     def __init__(
-        self, router: Router, client: Client, node: KvNode, limits: Limits, on_over: Callable[[list[Read]], object]
+        self,
+        router: Router,
+        client: Client,
+        node: KvNode,
+        limits: Limits,
+        hold_s_max: float,
+        on_over: Callable[[list[Read]], object],
     ) -> None:
         """Prepare; `on_over` gets what was not carried out, because the replies were large enough already."""
         self._router = router
         self._client = client
         self._node = node
         self._limits = limits
+        self._hold_s_max = hold_s_max
         self._on_over = on_over
         self._parts = 0
         self._later: list[Read] = []
@@ -73,18 +80,22 @@ class Incoming:
 
     def begin(self, reads: Sequence[Read]) -> None:
         """Carry out reads; `on_over` is called when all are answered that can be for now."""
-        parts: dict[GroupId, list[Read]] = {}
+        parts: dict[GroupId, tuple[Place | None, list[Read]]] = {}
         for read in reads:
-            parts.setdefault(read.group if isinstance(read, ShardRead) else _FIRST, []).append(read)
+            place = read.place if isinstance(read, ShardRead) else None
+            number = _FIRST if place is None else place.id
+            part = parts.get(number)
+            if part is None:
+                part = parts[number] = (place, [])
+            part[1].append(read)
         self._parts += len(parts)
-        for group, part in parts.items():
-            if group == _FIRST:
-                self._ask_for_moment(None, part, self._client.reads)
+        for place, part_reads in parts.values():
+            if place is None:
+                self._ask_for_moment(None, part_reads, self._client.reads)
             else:
-                self._begin_part(group, [read for read in part if isinstance(read, ShardRead)])
+                self._begin_part(place, [read for read in part_reads if isinstance(read, ShardRead)])
 
-    def _begin_part(self, group: GroupId, part: list[ShardRead]) -> None:
-        place = self._router.place(group)
+    def _begin_part(self, place: Place, part: list[ShardRead]) -> None:
         promise = self._client.reads if all(read.tries == 0 for read in part) else "linearizable"
         if isinstance(place, Here):
             self._ask_for_moment(place, part, promise)
@@ -129,12 +140,13 @@ class Incoming:
     def _served(self, place: Here, part: Sequence[Read]) -> list[Read]:
         """Return the reads whose slots are served there now; the others are held."""
         ready: list[Read] = []
+        serves = place.serves
         for read in part:
             assert isinstance(read, ShardRead), "it has a slot"
-            if place.serves(read.hash_slot):
+            if serves(read.hash_slot):
                 if read.tries:
                     self._router.note_served(read.hash_slot, place.id)
-                read.prepare(place)
+                read.prepare()
                 ready.append(read)
             else:
                 self._hold(read)
@@ -175,6 +187,8 @@ class Incoming:
             read.reply = b"" if read.is_silent else reply
 
     def _hold(self, read: ShardRead) -> None:
+        if not read.tries:
+            read.deadline_s = asyncio.get_running_loop().time() + self._hold_s_max
         read.tries += 1
         self._held.append(read)
 
@@ -196,8 +210,13 @@ class Incoming:
         again: list[Read] = []
         for read in held:
             slot = read.hash_slot
-            read.group = self._router.group_for(slot, read.tries)
-            refusal = self._refusal(slot, read.group) if now < read.deadline_s else moving(slot)
+            place = self._router.place_for(slot, read.tries)
+            refusal: bytes | None = moving(slot)
+            if place is None:
+                refusal = CLUSTER_DOWN
+            elif now < read.deadline_s:
+                read.place = place
+                refusal = self._router.redirect(slot, place.id, finds_slots=self._client.finds_slots)
             if refusal is None:
                 again.append(read)
             else:
@@ -205,8 +224,3 @@ class Incoming:
         self._parts += 1
         self.begin(again)
         self._end_part()
-
-    def _refusal(self, slot: int, group: GroupId) -> bytes | None:
-        if group == NOBODY:
-            return CLUSTER_DOWN
-        return self._router.redirect(slot, group, finds_slots=self._client.finds_slots)

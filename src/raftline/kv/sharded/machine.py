@@ -5,8 +5,7 @@ A command that is refused for that was not carried out, here or in its session, 
 under the same number (G16, G19). Slots arrive and leave by entries that the group's leader proposes (see `mover`).
 """
 
-from bisect import bisect_left
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import islice
 

@@ -1,21 +1,21 @@
-"""The writes of one connection that are under way to shards, in the order in which they were sent.
+"""The writes of one connection that are held, because the group that was asked did not serve their slot.
 
-One that its group did not serve is held. It goes on, to whoever may serve the slot by then, when nothing that came
-after it for the same slot is under way; if any of that took effect, its time is over, because it would come too late.
+Each goes on, to whoever may serve the slot by then, when nothing that came after it for the same slot is under way; if
+any of that took effect, its time is over, because it would come too late.
 """
 
 import asyncio
 from collections import deque
 from typing import Final
 
-from raftline.core.ids import GroupId
 from raftline.errors import ProposalError, SessionClosed, Timeout
 from raftline.kv.client import Client
 from raftline.kv.ports import KvNode
+from raftline.kv.refusals import write_refusal
+from raftline.kv.reply_slots import Slot
 from raftline.kv.resp.replies import error
-from raftline.kv.sharded.errands import Errand
-from raftline.kv.sharded.router import CLUSTER_DOWN, Router
-from raftline.shards.ranges import NOBODY
+from raftline.kv.sharded.errands import Errand, Stage
+from raftline.kv.sharded.router import CLUSTER_DOWN, Place, Router
 
 __all__ = ["Outgoing", "again_s", "moving"]
 
@@ -35,29 +35,20 @@ def moving(slot: int) -> bytes:
 
 
 class Outgoing:
-    """Invariant: the timer runs while anything is held that does not wait for its session."""
+    """Invariants: `held` writes are among the connection's slots; the timer runs while one of them is not opening."""
 
-    __slots__ = ("_again", "_client", "_errands", "_held", "_node", "_opening", "_router")
+    __slots__ = ("_again", "_client", "_hold_s_max", "_node", "_opening", "_router", "_slots", "held")
 
-    def __init__(self, router: Router, client: Client, node: KvNode) -> None:
+    def __init__(self, router: Router, client: Client, node: KvNode, slots: deque[Slot], hold_s_max: float) -> None:
+        """Prepare; `slots` are the connection's places of replies, in the order of its commands."""
         self._router = router
         self._client = client
         self._node = node
-        self._errands: deque[Errand] = deque()
-        self._held = 0
+        self._slots = slots
+        self._hold_s_max = hold_s_max
+        self.held = 0
         self._again: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
-
-    def submit(self, errand: Errand, group: GroupId) -> None:
-        """Send a new write to a group, behind those for the same slot that are held."""
-        errands = self._errands
-        while errands and errands[0].is_over:
-            errands.popleft()
-        errands.append(errand)
-        if self._held and any(other.is_held and other.hash_slot == errand.hash_slot for other in errands):
-            self._hold(errand)
-        else:
-            self._send(errand, group)
 
     def abandon(self) -> None:
         """Try nothing any more: the client is gone."""
@@ -65,99 +56,100 @@ class Outgoing:
             self._again.cancel()
         for task in self._opening:
             task.cancel()
-        self._errands.clear()
+
+    def holds(self, errand: Errand) -> bool:
+        """Hold a new write if one for the same slot is held; return whether it is so."""
+        if any(other.is_held and other.hash_slot == errand.hash_slot for other in self._errands()):
+            self._hold(errand)
+            return True
+        return False
 
     def on_not_served(self, errand: Errand) -> None:
         """Hold a write that was not carried out, and look for who serves it."""
         errand.tries += 1
         self._hold(errand)
 
-    def on_served_elsewhere(self, errand: Errand) -> None:
-        """Remember where."""
-        self._router.note_served(errand.hash_slot, errand.group)
-
     def on_session_closed(self, errand: Errand, reason: SessionClosed) -> None:
         """Open the session where it is used for the first time, if it is open in the first group."""
-        errand.is_held, self._held = True, self._held + 1
-        errand.is_opening = True
+        self.held += 1
+        errand.stage = Stage.OPENING
         task = asyncio.get_running_loop().create_task(self._open(errand, reason))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    def _send(self, errand: Errand, group: GroupId) -> None:
-        errand.group = group
-        self._router.place(group).group.submit(errand.command, errand.done, errand.session, errand.sequence)
+    def _errands(self) -> list[Errand]:
+        return [slot for slot in self._slots if isinstance(slot, Errand)]
 
     def _hold(self, errand: Errand) -> None:
-        errand.is_held, self._held = True, self._held + 1
+        errand.stage = Stage.HELD
+        self.held += 1
+        loop = asyncio.get_running_loop()
+        if errand.tries <= 1:
+            errand.deadline_s = loop.time() + self._hold_s_max
         if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(again_s(errand.tries), self._repeat)
-
-    def _release(self, errand: Errand) -> None:
-        errand.is_held, self._held = False, self._held - 1
+            self._again = loop.call_later(again_s(errand.tries), self._repeat)
 
     def _end(self, errand: Errand, reply: bytes) -> None:
-        self._release(errand)
-        errand.end(reply)
+        self.held -= 1
+        errand.end(reply, Stage.IN_VAIN, is_reply=True)
 
     def _repeat(self) -> None:
         """Let everything that is held go on that can."""
         self._again = None
-        chosen: dict[int, GroupId] = {}
-        held = [errand for errand in self._errands if errand.is_held and not errand.is_opening]
+        chosen: dict[int, Place | None] = {}
+        held = [errand for errand in self._errands() if errand.stage is Stage.HELD]
         waits = [errand for errand in held if not self._goes_on(errand, chosen)]
         if waits and self._again is None:
             delay_s = max(again_s(errand.tries) for errand in waits)
             self._again = asyncio.get_running_loop().call_later(delay_s, self._repeat)
 
-    def _goes_on(self, errand: Errand, chosen: dict[int, GroupId]) -> bool:
+    def _goes_on(self, errand: Errand, chosen: dict[int, Place | None]) -> bool:
         """Send a held write again, or end it; return False if it has to wait for those after it."""
         slot = errand.hash_slot
         if slot not in chosen:
             later = self._later(errand)
-            if any(other.is_over and other.had_effect for other in later):
-                self._end(errand, moving(slot))
-                return True
-            if any(not (other.is_over or other.is_held) for other in later):
+            is_over = any(other.stage is Stage.DONE for other in later)
+            if not is_over and any(other.stage in {Stage.UNDER_WAY, Stage.OPENING} for other in later):
                 return False
-            if errand.deadline_s <= asyncio.get_running_loop().time():
+            if is_over or errand.deadline_s <= asyncio.get_running_loop().time():
                 self._end(errand, moving(slot))
                 return True
-            chosen[slot] = self._router.group_for(slot, errand.tries)
-        group = chosen[slot]
-        refusal = self._refusal(slot, group)
-        if refusal is not None:
-            self._end(errand, refusal)
+            chosen[slot] = self._router.place_for(slot, errand.tries)
+        place = chosen[slot]
+        refusal = CLUSTER_DOWN if place is None else self._redirect(slot, place)
+        if refusal is not None or place is None:
+            self._end(errand, refusal or CLUSTER_DOWN)
         else:
-            self._release(errand)
-            self._send(errand, group)
+            self.held -= 1
+            errand.stage = Stage.UNDER_WAY
+            errand.place = place
+            place.group.submit(errand.command, errand.done, errand.session, errand.sequence)
         return True
 
-    def _refusal(self, slot: int, group: GroupId) -> bytes | None:
-        if group == NOBODY:
-            return CLUSTER_DOWN
-        return self._router.redirect(slot, group, finds_slots=self._client.finds_slots)
+    def _redirect(self, slot: int, place: Place) -> bytes | None:
+        return self._router.redirect(slot, place.id, finds_slots=self._client.finds_slots)
 
     def _later(self, errand: Errand) -> list[Errand]:
         """Return what came after a write for the same slot."""
-        errands = list(self._errands)
+        errands = self._errands()
         return [other for other in errands[errands.index(errand) + 1 :] if other.hash_slot == errand.hash_slot]
 
     async def _open(self, errand: Errand, reason: SessionClosed) -> None:
         assert errand.session is not None, "it is in one"
-        outcome: Exception | None = None
+        failure: Exception | None = None
+        group = errand.place.id
         try:
             if await self._node.find_session(errand.session) is None:
-                outcome = reason
+                failure = reason
             else:
-                place = self._router.place(errand.group)
-                await place.group.open_session(errand.session)
-                errand.opened_in = errand.group
-        except ProposalError as failure:
-            outcome = Timeout(f"no session in group {errand.group}: {failure}", may_take_effect=False)
-        errand.is_opening = False
-        self._release(errand)
-        if outcome is not None:
-            errand.end(outcome)
-        else:
-            self._hold(errand)
+                await errand.place.group.open_session(errand.session)
+        except ProposalError as wrong:
+            failure = Timeout(f"no session in group {group}: {wrong}", may_take_effect=False)
+        self.held -= 1
+        if failure is not None:
+            self._client.server.statistics.failed_requests += 1
+            errand.end(write_refusal(failure), Stage.IN_VAIN, is_reply=True)
+            return
+        errand.opened_in = group
+        errand.tries += 1
+        self._hold(errand)

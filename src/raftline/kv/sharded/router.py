@@ -27,7 +27,7 @@ CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
 class Here:
     """A group of which this node holds a replica, and who waits at it."""
 
-    __slots__ = ("group", "id", "is_ticking", "machine", "waiting")
+    __slots__ = ("group", "id", "is_current", "is_ticking", "machine", "serves", "waiting")
 
     def __init__(self, number: GroupId, hosted: HostedGroup, waited_keys_max: int) -> None:
         self.id = number
@@ -36,15 +36,15 @@ class Here:
         self.waiting = Waiting(hosted.machine.store, waited_keys_max)
         self.is_ticking = False
         """Its time advances at the moment."""
+        self.is_current = False
+        """All of its members know all commands."""
+        self.serves = hosted.machine.serves
+        """Says whether a slot is served by the group, as far as this replica has come."""
 
     @property
     def store(self) -> Store:
         """Return this node's copy of its data."""
         return self.machine.store
-
-    def serves(self, slot: int) -> bool:
-        """Say whether a slot is served by the group, as far as this replica has come."""
-        return self.machine.holdings.serves(slot)
 
 
 class Away:
@@ -74,6 +74,7 @@ class Router:
         """Prepare; a place that is new is told to `on_begun`, one that is over to `on_gone`."""
         self.groups = groups
         self.redirects: Redirects = redirects
+        self.is_strict = redirects == "always"
         self._waited_keys_max = waited_keys_max
         self._on_begun = on_begun
         self._on_gone = on_gone
@@ -120,12 +121,15 @@ class Router:
         """Return the newest configuration that is known here."""
         newest = self.groups.configuration
         if newest is not self._configuration:
-            self._configuration = newest
-            self._owners = [NOBODY] * SLOT_COUNT
-            self._hints.clear()
-            for piece in newest.ranges:
-                self._owners[piece.low : piece.high] = [piece.group] * (piece.high - piece.low)
+            self._follow(newest)
         return newest
+
+    def _follow(self, newest: Configuration) -> None:
+        self._configuration = newest
+        self._owners = [NOBODY] * SLOT_COUNT
+        self._hints.clear()
+        for piece in newest.ranges:
+            self._owners[piece.low : piece.high] = [piece.group] * (piece.high - piece.low)
 
     def owner(self, slot: int) -> GroupId:
         """Return who serves a slot in the newest configuration."""
@@ -136,6 +140,24 @@ class Router:
         """Return who may serve a slot, the likeliest first; nobody if no configuration gives it to anybody."""
         known = (self.groups.serving(slot), self.owner(slot), *self.groups.formers(slot))
         return [group for group in dict.fromkeys(known) if group != NOBODY]
+
+    def find(self, slot: int) -> Place | None:
+        """Return where a slot is most likely served: as `place_for`, and quick for a group that is led or held here."""
+        groups = self.groups
+        if groups.configuration is not self._configuration:
+            self._follow(groups.configuration)
+        owner = self._owners[slot]
+        here = self._here.get(owner)
+        if here is not None:
+            hosted = groups.hosted(owner)
+            if hosted is not None and hosted.machine is here.machine and here.serves(slot):
+                return here
+        return self.place_for(slot, 0)
+
+    def place_for(self, slot: int, tries: int) -> Place | None:
+        """Return the place of `group_for`; None if no configuration gives the slot to anybody."""
+        group = self.group_for(slot, tries)
+        return None if group == NOBODY else self.place(group)
 
     def group_for(self, slot: int, tries: int) -> GroupId:
         """Return at which group a slot is looked for; `tries` of others were in vain. `NOBODY` if nobody serves it."""

@@ -10,6 +10,7 @@ import msgspec
 
 from raftline.kv.commands.arguments import parse_integer
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import encode_watched
 from raftline.kv.plans import Plan
 from raftline.kv.resp.replies import error
@@ -17,18 +18,39 @@ from raftline.kv.sharded.all_keys import cursor_of
 from raftline.kv.sharded.machine import keys_of
 from raftline.kv.slots import SLOT_COUNT, slot_of
 
-__all__ = ["ALL_GROUPS", "CROSS_SLOT", "NOT_HERE", "NOT_IN_SESSION", "WALKS", "Bundle", "bundle_of", "slot_of_command"]
+__all__ = [
+    "ALL_GROUPS",
+    "ALL_GROUPS_NAMES",
+    "CROSS_SLOT",
+    "NOT_HERE",
+    "NOT_IN_SESSION",
+    "ONE_KEY",
+    "WALKS",
+    "Bundle",
+    "bundle_of",
+    "slot_of_command",
+]
 
 CROSS_SLOT: Final = error("CROSSSLOT Keys in request don't hash to the same slot")
 
 ALL_GROUPS: Final = frozenset({"keys", "dbsize", "randomkey", "flushall", "flushdb"})
 """Commands about all keys, carried out at every group."""
 
+ALL_GROUPS_NAMES: Final = frozenset(name.upper().encode() for name in ALL_GROUPS)
+
 WALKS: Final = frozenset({"scan", "raftline.lock|list"})
 """Walks over all keys, slot by slot."""
 
 _EVERYWHERE: Final = frozenset({"spublish", "ssubscribe", "sunsubscribe"})
 """Channels are those of all nodes, whatever slot their names would be in."""
+
+ONE_KEY: Final = frozenset(
+    row.name
+    for command in COMMANDS.values()
+    for row in (command, *command.subcommands)
+    if row.keys == (1, 1, 1) and not (row.numkeys or row.destination_option or row.name in _EVERYWHERE)
+)
+"""Commands whose first argument is their only key."""
 
 _BY_NUMBER: Final = frozenset({"cluster|countkeysinslot", "cluster|getkeysinslot"})
 """Commands that name a slot."""
@@ -54,9 +76,8 @@ _decode_command = msgspec.msgpack.Decoder(list[bytes]).decode
 def slot_of_command(plan: Plan, args: Arguments) -> int | None:
     """Return the slot of a command's keys, None if it names none; raises `Refused` for keys of several slots."""
     name = plan.name
-    command = plan.command
-    if command.keys == (1, 1, 1) and not (command.numkeys or command.destination_option):
-        return None if name in _EVERYWHERE else slot_of(args[1])
+    if name in ONE_KEY:
+        return slot_of(args[1])
     if name in WALKS:
         return min(cursor_of(args) >> 32, SLOT_COUNT)
     if name in _BY_NUMBER:
@@ -64,7 +85,7 @@ def slot_of_command(plan: Plan, args: Arguments) -> int | None:
         return slot if slot is not None and 0 <= slot < SLOT_COUNT else None
     if name in _EVERYWHERE:
         return None
-    return _one_slot([args[position] for position in command.keys_in(args)])
+    return _one_slot([args[position] for position in plan.command.keys_in(args)])
 
 
 class Bundle(NamedTuple):
