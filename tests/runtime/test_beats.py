@@ -95,7 +95,7 @@ def bench() -> Bench:
 
 
 def test_beats_go_to_whom_a_sleeping_group_relies_on_and_to_nobody_else(bench: Bench) -> None:
-    """One per node and interval, however many groups; none before anybody sleeps, none after all are awake (A22)."""
+    """One per node and interval, however many groups; none before anybody sleeps, none after all are awake (A30)."""
     bench.hear("n2", beats=3)
     assert not bench.sent
     for group in range(100):
@@ -111,7 +111,7 @@ def test_beats_go_to_whom_a_sleeping_group_relies_on_and_to_nobody_else(bench: B
 
 
 def test_who_is_silent_for_the_longest_election_timeout_is_suspected(bench: Bench) -> None:
-    """The groups that rely on it wake, the others sleep on; anything that it says begins the count anew (A22)."""
+    """The groups that rely on it wake, the others sleep on; anything that it says begins the count anew (A30)."""
     bench.sleep(1, "n2")
     bench.sleep(2, "n3")
     bench.hear("n3", beats=SILENT_MAX - 1)
@@ -125,7 +125,7 @@ def test_who_is_silent_for_the_longest_election_timeout_is_suspected(bench: Benc
 
 
 def test_who_falls_asleep_on_a_silent_node_is_woken_as_well(bench: Bench) -> None:
-    """It may have been asked to by a message that took long (A22)."""
+    """It may have been asked to by a message that took long (A30)."""
     bench.sleep(1, "n2")
     bench.sleep(2, "n3")
     bench.hear("n3", beats=SILENT_MAX)
@@ -135,7 +135,7 @@ def test_who_falls_asleep_on_a_silent_node_is_woken_as_well(bench: Bench) -> Non
 
 
 def test_a_lost_connection_wakes_at_once(bench: Bench) -> None:
-    """Nobody waits for silence to be noticed (A22)."""
+    """Nobody waits for silence to be noticed (A30)."""
     bench.sleep(1, "n2")
     bench.sleep(2, "n3")
     bench.beats.on_lost("n2")
@@ -144,7 +144,7 @@ def test_a_lost_connection_wakes_at_once(bench: Bench) -> None:
 
 
 def test_another_life_of_a_node_is_as_good_as_a_lost_connection(bench: Bench) -> None:
-    """It was restarted so fast that nobody noticed; what slept there has forgotten it (A22)."""
+    """It was restarted so fast that nobody noticed; what slept there has forgotten it (A30)."""
     bench.sleep(1, "n2")
     for life in (3, 3, 4):
         assert not bench.woken
@@ -154,7 +154,7 @@ def test_another_life_of_a_node_is_as_good_as_a_lost_connection(bench: Bench) ->
 
 
 def test_a_thousand_groups_do_not_wake_in_one_turn(bench: Bench) -> None:
-    """The event loop gets its turn in between, and those that woke by themselves are left alone (A22)."""
+    """The event loop gets its turn in between, and those that woke by themselves are left alone (A30)."""
     for group in range(1000):
         bench.sleep(group, "n2")
     bench.beats.on_lost("n2")
@@ -168,7 +168,7 @@ def test_a_thousand_groups_do_not_wake_in_one_turn(bench: Bench) -> None:
 
 
 def test_the_return_of_a_node_wakes_who_fell_asleep_without_it(bench: Bench) -> None:
-    """It has to catch up (A22)."""
+    """It has to catch up (A30)."""
     bench.sleep(1, "n2", without=("n3",))
     bench.sleep(2, "n2")
     bench.hear("n2", beats=SILENT_MAX)
@@ -178,7 +178,7 @@ def test_the_return_of_a_node_wakes_who_fell_asleep_without_it(bench: Bench) -> 
 
 
 def test_a_member_that_did_not_answer_though_its_node_lives_is_tried_again_later(bench: Bench) -> None:
-    """Not at once, or the group would never sleep; not never, or the member would lag for ever (A22)."""
+    """Not at once, or the group would never sleep; not never, or the member would lag for ever (A30)."""
     bench.sleep(1, "n2", without=("n3",))
     bench.hear("n2", "n3", beats=100)
     assert not bench.woken
@@ -187,7 +187,7 @@ def test_a_member_that_did_not_answer_though_its_node_lives_is_tried_again_later
 
 
 def test_nodes_on_which_nothing_relies_are_asked_now_and_then(bench: Bench) -> None:
-    """They would have no reason to say anything; who is asked answers at once, and asks nothing back (A22)."""
+    """They would have no reason to say anything; who is asked answers at once, and asks nothing back (A30)."""
     bench.sleep(1, "n2", without=("n3",))
     bench.hear("n2", beats=10)
     assert [message for to, message in bench.sent if to == "n3"] == [Beat(7, asks=True)]
@@ -198,7 +198,7 @@ def test_nodes_on_which_nothing_relies_are_asked_now_and_then(bench: Bench) -> N
 
 
 def test_a_sleeper_that_sleeps_otherwise_is_watched_otherwise(bench: Bench) -> None:
-    """A leader that sleeps on without a follower relies on the others only (A22)."""
+    """A leader that sleeps on without a follower relies on the others only (A30)."""
     bench.sleep(1, "n2", "n3")
     bench.sleep(1, "n3", without=("n2",))
     bench.hear("n3", beats=SILENT_MAX + 1)

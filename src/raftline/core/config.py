@@ -85,8 +85,11 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"clock_drift_max is a fraction in [0, 1), not {self.clock_drift_max}")
         if self.lease_reads and not (self.pre_vote and self.check_quorum):
             raise ConfigError("lease_reads needs pre_vote and check_quorum: they keep a second leader away meanwhile")
-        if not self.quiesce_after_s >= 0:
-            raise ConfigError(f"quiesce_after_s must be 0 or more, not {self.quiesce_after_s}")
+        if not self.quiesce_after_s >= self.heartbeat_interval_s:
+            raise ConfigError(
+                f"quiesce_after_s must be at least heartbeat_interval_s, {self.heartbeat_interval_s}, "
+                f"not {self.quiesce_after_s}"
+            )
         if self.quiesce_after_s < float("inf") and not self.pre_vote:
             raise ConfigError("quiesce_after_s needs pre_vote: who wakes and hears nobody must not depose the leader")
         if not self.priority_handover_s > 0:

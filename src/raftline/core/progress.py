@@ -14,6 +14,9 @@ from raftline.core.ids import Index
 __all__ = ["Mode", "PeerProgress"]
 
 
+_NEVER = float("-inf")
+
+
 class Mode(IntEnum):
     """How the leader sends to a follower."""
 
@@ -117,10 +120,11 @@ class PeerProgress:
         self.acked_round = max(self.acked_round, round_)
 
     def on_woken(self, now: float) -> None:
-        """Note that the leader wakes: who slept was silent on purpose, and has from now on to answer."""
+        """Note that the leader wakes: who slept was silent on purpose, has to hear of it, and has time to answer."""
         if self.asleep:
             self.asleep = False
             self.heard_at = now
+            self.sent_at = _NEVER
 
     def on_echo(self, sent_at: float, stamp: int) -> None:
         """Note that the follower answered what was sent at `sent_at`, and the number of its answer."""

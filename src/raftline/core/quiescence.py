@@ -51,7 +51,6 @@ def wake(state: RaftState, suspected: NodeId | None = None) -> None:
     if state.role is Role.LEADER:
         for progress in state.progress.values():
             progress.on_woken(state.now)
-        state.must_announce = True
     else:
         if suspected is None or suspected != state.leader:
             state.leader_heard_at = state.now
@@ -92,7 +91,7 @@ def may_sleep(state: RaftState, request: AppendRequest, match_index: Index) -> b
         state.config.quiesce_after_s < _NEVER
         and state.established
         and request.commit == match_index == state.log.last_index == state.commit
-        and state.storing is None
+        and (state.storing is None or state.storing[0] <= state.commit)
         and not (reads.asked or reads.waiting)
     )
 
@@ -109,7 +108,7 @@ def fall_asleep(state: RaftState) -> None:
 
 def consider_sleep(state: RaftState) -> None:
     """Begin or cease to ask the others to sleep; with each heartbeat."""
-    if state.now < state.stirred_at + state.config.quiesce_after_s:
+    if state.role is not Role.LEADER or state.now < state.stirred_at + state.config.quiesce_after_s:
         return
     if not (_is_idle(state) and _everybody_is_level(state)):
         state.drowsy_since = _NEVER
@@ -129,8 +128,12 @@ def conclude_sleep(state: RaftState) -> None:
     """Sleep once everybody does who answers, a quorum with this leader among them."""
     if not asks_for_sleep(state) or not _is_idle(state):
         return
-    everybody = all(progress.asleep or _is_gone(state, progress) for progress in state.progress.values())
-    if everybody and has_quorum(state.membership, [*_sleepers(state), state.me]):
+    for progress in state.progress.values():
+        if _is_gone(state, progress):
+            progress.asleep = False  # it said so, and was silent since
+        elif not progress.asleep:
+            return
+    if has_quorum(state.membership, [*_sleepers(state), state.me]):
         fall_asleep(state)
 
 

@@ -6,6 +6,7 @@ drift, so the bound is taken by the slowest one allowed. What the state is at an
 """
 
 from collections import Counter, deque
+from collections.abc import Callable
 from random import Random
 
 from raftline.core.ids import Index, NodeId
@@ -32,11 +33,13 @@ class OlderReads:
     Invariant: `_committed` holds when how much was seen to be committed; times and counts rise.
     """
 
-    def __init__(self, cluster: SimCluster, random: Random) -> None:
+    def __init__(self, cluster: SimCluster, random: Random, lull_left_s: Callable[[], float] = lambda: 0.0) -> None:
+        """`lull_left_s` says for how long nobody is to ask anything."""
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
         self._world = cluster.world
         self._random = random.random
+        self._lull_left_s = lull_left_s
         self._stopping = False
         self._committed: deque[tuple[float, Index]] = deque([(self._world.now, 0)], maxlen=_KEPT)
         self._odd_at = float("-inf")
@@ -59,7 +62,7 @@ class OlderReads:
     def _go_on(self) -> None:
         if self._stopping:
             return
-        self._world.call_later(_PAUSE_S_MAX * self._random(), self._go_on)
+        self._world.call_later(self._lull_left_s() + _PAUSE_S_MAX * self._random(), self._go_on)
         if any(not _is_fair(member) for member in self._cluster.members.values()):
             self._odd_at = self._world.now
         ready = self._cluster.ready()
@@ -95,8 +98,8 @@ class OlderReads:
             return
         status = node.status()
         applied, committed = status.applied_index, len(self._cluster.checkers.committed)
-        if applied > committed:
-            raise SafetyViolation(f"{member.name}: a {consistency} read sees {applied}, {committed} is committed (G3)")
+        if applied > committed:  # it is committed in this very turn, if it is: the record is written behind it
+            self._world.call_later(0.0, self._check_committed, member.name, consistency, applied)
         before = self._seen.get((member.name, incarnation), 0)
         if applied < before:
             raise SafetyViolation(
@@ -105,6 +108,11 @@ class OlderReads:
         self._seen[member.name, incarnation] = applied
         if consistency == "bounded":
             self._check_bound(member, applied, bound_s)
+
+    def _check_committed(self, name: NodeId, consistency: Consistency, applied: Index) -> None:
+        committed = len(self._cluster.checkers.committed)
+        if applied > committed:
+            raise SafetyViolation(f"{name}: a {consistency} read sees {applied}, {committed} is committed (G3)")
 
     def _check_bound(self, member: Member, applied: Index, bound_s: float) -> None:
         """Everything is applied that anybody had committed before the bound, whoever led, however long it travelled."""

@@ -34,6 +34,7 @@ from raftline.sim.queue_clients import QueueClients
 from raftline.sim.scenario import Outcome, Scenario, resolve
 from raftline.sim.service_door import ServiceDoor
 from raftline.sim.session_clients import SessionClients, repeated
+from raftline.sim.sleep_trial import SleepTrial
 from raftline.sim.trace import Trace
 from raftline.sim.transaction_clients import TransactionClients
 from raftline.sim.workload import Workload
@@ -96,13 +97,18 @@ class _Run:
         self.transactions = TransactionClients(
             self.cluster, KvDoor(self.cluster), workload.transaction_clients, self.world.stream("transactions")
         )
-        self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"))
+        self.older_reads = OlderReads(self.cluster, self.world.stream("older reads"), self.workload.lull_left_s)
         self.cluster.on_message_delivered = self.older_reads.on_delivered
         evicts = settings.evicts
         count = 0 if evicts else workload.session_clients
         self.sessions = SessionClients(self.cluster, count, self.world.stream("sessions"))
         self.once = OnceClients(
             self.cluster, KvDoor(self.cluster), workload.once_clients, self.world.stream("once"), evicts=evicts
+        )
+        self.sleep_trial = (
+            None
+            if settings.quiesce_after_s is None
+            else SleepTrial(self.cluster, self.world.stream("sleep trial"), settings.quiesce_after_s)
         )
         self.queues = QueueClients(
             self.cluster, ServiceDoor(self.cluster), workload.queue_clients, self.world.stream("queues")
@@ -154,6 +160,7 @@ class _Run:
         self.older_reads.start()
         world.run_for(scenario.safety_s)
         self.nemesis.heal()
+        self.workload.has_lulls = False
         self.cluster.note("", "heal")
         self._recover()
         if self.workload.last_answer_at < world.now - 4.0:
@@ -177,6 +184,8 @@ class _Run:
         self.sessions.check_end()
         self.once.check_end()
         self.queues.check_end()
+        if self.sleep_trial is not None:
+            self.sleep_trial.run()
         self._check_history()
 
     def _recover(self) -> None:
@@ -282,6 +291,8 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     faults["commands repeated"] = repeated(checkers.committed)
     faults.update(run.older_reads.counts)
     faults.update(run.locks.counts)
+    if run.sleep_trial is not None:
+        faults.update(run.sleep_trial.counts)
     faults.update(run.transactions.counts)
     faults["leases that ran out"] = checkers.locks.ran_out
     faults["upgrades done"] = sum(

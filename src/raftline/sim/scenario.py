@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     lease_reads: bool = False
     """Then clients read on the leader's lease, and no clock goes worse than it may."""
     commit_notice_s: float | None = None
+    quiesce_after_s: float | None = None
+    """A group that had nothing to do for so long falls asleep; None: none does."""
     append_bytes_max: int = 1 << 20
     append_entries_max: int = 8192
     probe_bytes_max: int = 64 << 10
@@ -83,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             log_memory_bytes=some(32 << 20, 0, 200, 5000),
         )
 
+    def with_sleep(self, random: Random) -> "Settings":
+        """Return the same for a group that may fall asleep, mostly soon."""
+        shortest_s = self.pace * CoreConfig().heartbeat_interval_s
+        return msgspec.structs.replace(self, quiesce_after_s=round(shortest_s + 0.6 * random.random() ** 2 + 0.001, 3))
+
     def with_evictions(self, random: Random) -> "Settings":
         """Return the same, one time in five with so little room for sessions that they have to give way."""
         if random.random() >= 0.2:
@@ -108,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             heartbeat_interval_s=self.pace * usual.heartbeat_interval_s,
             election_timeout_s=(self.pace * low_s, self.pace * high_s),
             commit_notice_s=usual.commit_notice_s if self.commit_notice_s is None else self.commit_notice_s,
+            quiesce_after_s=usual.quiesce_after_s if self.quiesce_after_s is None else self.quiesce_after_s,
             pre_vote=self.pre_vote,
             guard_lost_disk=self.pre_vote,
             check_quorum=self.check_quorum,
@@ -197,6 +205,9 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [head, *(describe_act(act) for act in scenario.acts or ())]
 
 
+_SLEEPY_SHARE = 0.3
+"""In so many runs the group may fall asleep, and has time to."""
+
 CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync", "slow_read", "latency_s")
 """The rates of a plan that need no act."""
 
@@ -222,6 +233,10 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
         plan = plan.with_churn(scenario.safety_s, random)
     if scenario.workload is None:
         workload = workload.with_queues(Random(derive_seed(seed, "queues")))  # noqa: S311  as above
+    if scenario.plan is None and scenario.settings is None and scenario.workload is None:
+        chance = Random(derive_seed(seed, "sleep"))  # noqa: S311  as above
+        if chance.random() < _SLEEPY_SHARE and settings.pre_vote:
+            settings, workload = settings.with_sleep(chance), WorkloadPlan.draw_sleepy(chance)
     upgraded = scenario.upgraded
     if upgraded is None:
         upgraded = scenario.plan is None and random.random() < 0.5 and plan.rolling_restart > 0

@@ -1,4 +1,4 @@
-"""Who may fall asleep (A22), worked out from what a replica has just said and what it holds.
+"""Who may fall asleep (A30), worked out from what a replica has just said and what it holds.
 
 A sleeper starts nothing by itself, so whoever sleeps while something is left to be done may leave it undone for ever.
 """
@@ -18,13 +18,13 @@ def check_follower_sleeps(state: RaftState, event: Event, reply: Any) -> None:
     """A follower sleeps when its leader asks it to, holds and knows all there is, and says that it sleeps."""
     request = event.message if type(event) is Received and event.sender == state.leader else None
     if type(request) is not AppendRequest or not request.quiesce:
-        raise SafetyViolation(f"{state.me}: {type(event).__name__} made it sleep, not its leader (A22)")
+        raise SafetyViolation(f"{state.me}: {type(event).__name__} made it sleep, not its leader (A30)")
     if reply is None or not reply.asleep or not reply.success:
-        raise SafetyViolation(f"{state.me}: sleeps and does not say so, but {reply} (A22)")
+        raise SafetyViolation(f"{state.me}: sleeps and does not say so, but {reply} (A30)")
     if not request.commit == state.commit == state.log.last_index:
         raise SafetyViolation(
             f"{state.me}: sleeps with {state.log.last_index} entries, {state.commit} of them committed, when its "
-            f"leader has committed {request.commit} (A22)"
+            f"leader has committed {request.commit} (A30)"
         )
 
 
@@ -34,14 +34,14 @@ def check_leader_sleeps(state: RaftState, now: float) -> None:
     if not last == state.commit == state.applied == state.persisted:
         raise SafetyViolation(
             f"{state.me}: sleeps with {last} entries, {state.persisted} on disk, {state.commit} committed and "
-            f"{state.applied} applied (A22)"
+            f"{state.applied} applied (A30)"
         )
     if state.transfer is not None or state.change is not None or state.membership.is_joint:
-        raise SafetyViolation(f"{state.me}: sleeps in the middle of a change (A22)")
+        raise SafetyViolation(f"{state.me}: sleeps in the middle of a change (A30)")
     answering = [node for node, progress in state.progress.items() if progress.heard_at >= since]
     if not can_decide(state.membership, {state.me, *answering}):
-        raise SafetyViolation(f"{state.me}: sleeps while nobody but {answering} answers (A22)")
+        raise SafetyViolation(f"{state.me}: sleeps while nobody but {answering} answers (A30)")
     for node in answering:
         match = state.progress[node].match_index
         if match != last:
-            raise SafetyViolation(f"{state.me}: sleeps while {node} holds {match} of {last} entries (A22)")
+            raise SafetyViolation(f"{state.me}: sleeps while {node} holds {match} of {last} entries (A30)")

@@ -60,6 +60,8 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Others, that wait for elements of queues, and as many that push them."""
     transaction_clients: int = 0
     """Others, with transactions and watched keys."""
+    lull_s: float = 0.0
+    """Everybody asks for so long and then asks nothing for as long, so that a group may fall asleep; 0: always busy."""
 
     @property
     def everybody(self) -> int:
@@ -83,6 +85,19 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
         """Return it with clients of queues in a third of all runs: they ask for much."""
         return msgspec.structs.replace(self, queue_clients=2) if random.random() < _QUEUES_SHARE else self
 
+    @staticmethod
+    def draw_sleepy(random: Random) -> "WorkloadPlan":
+        """Draw a workload that leaves a group time to sleep."""
+        return WorkloadPlan(
+            clients=3,
+            keys=2 + int(random.random() * 4),
+            think_s_max=round(0.1 + 1.4 * random.random(), 2),
+            session_clients=0,
+            once_clients=0,
+            expiry_clients=0,
+            lull_s=round(0.5 + 3.0 * random.random(), 2),
+        )
+
 
 class Workload:
     """All clients and their common history.
@@ -104,6 +119,7 @@ class Workload:
         self.refused = 0
         self.unknown = 0
         self.last_answer_at = 0.0
+        self.has_lulls = plan.lull_s > 0
 
     def start(self) -> None:
         """Let every client begin after a moment of its own."""
@@ -119,6 +135,13 @@ class Workload:
     def stopping(self) -> bool:
         """Say whether the clients are to end."""
         return self._stopping
+
+    def lull_left_s(self) -> float:
+        """Return for how long nobody is to ask anything, 0 if everybody may."""
+        if not self.has_lulls:
+            return 0.0
+        into_s = self._world.now % (2 * self.plan.lull_s)
+        return 2 * self.plan.lull_s - into_s if into_s >= self.plan.lull_s else 0.0
 
     def next_value(self) -> str:
         """Return a value that nobody wrote before."""
@@ -157,6 +180,10 @@ class _Client:
         """Ask the next thing of some node that is up, or look again a little later."""
         workload = self._workload
         if workload.stopping:
+            return
+        lull_s = workload.lull_left_s()
+        if lull_s:
+            self._world.call_later(lull_s + 0.3 * self._random.random(), self.go_on)
             return
         up = workload.cluster.ready()
         if not up:

@@ -26,6 +26,8 @@ _WALK_STEPS = 1500
 _LOG_STEPS = 150
 _LEVEL_MINUTES = 6.0
 
+_RARELY = WorkloadPlan(clients=3, keys=3, session_clients=0, once_clients=0, expiry_clients=0, lull_s=2.0)
+
 Bench = Callable[[int], Outcome]
 
 _SCENARIOS: dict[str, Scenario] = {
@@ -254,6 +256,28 @@ _SCENARIOS: dict[str, Scenario] = {
         ),
         workload=WorkloadPlan(clients=12, keys=3, think_s_max=0.1, timeout_s=2.0),
         settings=Settings(lease_reads=True),
+    ),
+    # A group has time to fall asleep, again and again, and leaders come and go meanwhile.
+    "sleepers": Scenario(
+        safety_s=15.0,
+        heal_s=8.0,
+        plan=NemesisPlan(
+            kill_leader=6,
+            isolate_leader=6,
+            pause_leader=4,
+            kill_program=6,
+            one_way_cut=6,
+            partition=4,
+            lag=4,
+            transfer=4,
+            down_s_max=2.0,
+            cut_s_max=3.0,
+            pause_s_max=2.0,
+            loss=0.02,
+            delay=0.02,
+        ),
+        workload=_RARELY,
+        settings=Settings(quiesce_after_s=0.2),
     ),
     # Consumers wait for what producers push, and hang up, while leaders come and go and followers are restored.
     "queues": Scenario(

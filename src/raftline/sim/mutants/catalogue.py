@@ -19,6 +19,7 @@ from raftline.sim.mutants import (
     runtime,
     services,
     sessions,
+    sleepers,
     snapshots,
     timers,
     transactions,
@@ -30,6 +31,7 @@ __all__ = ["CATALOGUE", "find", "select"]
 CATALOGUE: tuple[Mutant, ...] = (
     *election.MUTANTS,
     *timers.MUTANTS,
+    *sleepers.MUTANTS,
     *replication.MUTANTS,
     *persistence.MUTANTS,
     *snapshots.MUTANTS,
