@@ -119,6 +119,15 @@ def test_commands_and_their_bytes_are_bounded(new_conversation: "NewConversation
     assert talk.ask(b"EXEC").startswith(b"-EXECABORT")
 
 
+def test_a_transaction_in_one_request_has_the_same_bounds(new_conversation: "NewConversation") -> None:
+    """It is refused before it enters the log (G5)."""
+    talk = new_conversation(limits=Limits(transaction_commands_max=2, transaction_bytes_max=1000))
+    head = (b"RAFTLINE.EXEC", b"", pack([]))
+    assert talk.ask(*head, *[pack([b"SET", b"a", b"1"])] * 3) == b"-ERR a transaction of more than 2 commands\r\n"
+    assert b"above 1000 bytes" in talk.ask(*head, *[pack([b"SET", b"a", b"v" * 500])] * 2)
+    assert talk.ask(*head, *[pack([b"SET", b"a", b"v" * 400])] * 2) == b"*2\r\n+OK\r\n+OK\r\n"
+
+
 def test_maxmemory_refuses_what_is_queued_and_what_was(new_conversation: "NewConversation") -> None:
     """Above it nothing can be queued, and EXEC is refused with Redis's words if one of its commands may grow."""
     talk = new_conversation(limits=Limits(maxmemory=1000))

@@ -133,6 +133,8 @@ def _of_request(client: Client, args: Arguments, limits: Limits, *, is_large: bo
         raise Refused(refusal)
     if len(requests) > limits.transaction_commands_max:
         raise Refused(_too_many(limits))
+    if sum(map(len, args[3:])) > limits.transaction_bytes_max:
+        raise Refused(_too_long(limits))
     commands: list[bytes] = []
     for request in requests:
         plan = (PLANS.get(request[0]) or find_plan(request)) if request else None
@@ -168,12 +170,16 @@ def _limit_refusal(transaction: Transaction, args: Arguments, limits: Limits) ->
     if len(transaction.queued) >= limits.transaction_commands_max:
         return _too_many(limits)
     if transaction.size_bytes + sum(map(len, args)) > limits.transaction_bytes_max:
-        return error(f"ERR the commands of a transaction are together above {limits.transaction_bytes_max} bytes")
+        return _too_long(limits)
     return None
 
 
 def _too_many(limits: Limits) -> bytes:
     return error(f"ERR a transaction of more than {limits.transaction_commands_max} commands")
+
+
+def _too_long(limits: Limits) -> bytes:
+    return error(f"ERR the commands of a transaction are together above {limits.transaction_bytes_max} bytes")
 
 
 def _place(client: Client, plan: Plan, args: Arguments) -> Place:
