@@ -3,11 +3,20 @@
 import typing
 
 from raftline.core import messages
-from raftline.core.messages import Beat, ForwardReply, ForwardRequest, Message
+from raftline.core.messages import (
+    Beat,
+    ForwardReply,
+    ForwardRequest,
+    Message,
+    RemoteCommands,
+    RemoteQuery,
+    RemoteReply,
+)
 from raftline.core.roles import HANDLED, IGNORED, IMPOSSIBLE
 from raftline.core.state import Role
 
-RAFT_MESSAGES = [kind for kind in typing.get_args(Message) if kind not in (ForwardRequest, ForwardReply, Beat)]
+OTHERS = (ForwardRequest, ForwardReply, Beat, RemoteCommands, RemoteQuery, RemoteReply)
+RAFT_MESSAGES = [kind for kind in typing.get_args(Message) if kind not in OTHERS]
 
 
 def test_each_pair_of_role_and_message_stands_in_exactly_one_place() -> None:

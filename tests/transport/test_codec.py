@@ -18,6 +18,9 @@ from raftline.core.messages import (
     Message,
     ReadIndexReply,
     ReadIndexRequest,
+    RemoteCommands,
+    RemoteQuery,
+    RemoteReply,
     SnapshotReply,
     SnapshotRequest,
     TimeoutNow,
@@ -56,6 +59,9 @@ MESSAGES: list[Message] = [
     ForwardRequest(3, 9, 5, (b"SET", b"")),
     ForwardReply(9, 5, ((0, b"OK"), (3, b""))),
     Beat(7, asks=True),
+    RemoteCommands(9, 5, (b"SET", b"")),
+    RemoteQuery(9, 6, b"GET", "linearizable"),
+    RemoteReply(9, 5, 1, ((0, b"OK"), (3, b""))),
 ]
 
 

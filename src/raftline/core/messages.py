@@ -22,6 +22,9 @@ __all__ = [
     "Message",
     "ReadIndexReply",
     "ReadIndexRequest",
+    "RemoteCommands",
+    "RemoteQuery",
+    "RemoteReply",
     "SnapshotReply",
     "SnapshotRequest",
     "TimeoutNow",
@@ -208,6 +211,42 @@ class Beat(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="B"):
     """The sender would like to hear a sign of life, too."""
 
 
+class RemoteCommands(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="C"):
+    """A node passes clients' commands on to one that hosts their group, which it does not; no part of Raft.
+
+    The other takes them once: `(origin, number)` tells repetitions apart.
+    """
+
+    origin: int
+    """Drawn anew whenever the sender starts."""
+    number: int
+    """Counts up from 1 per origin, over commands and queries."""
+    commands: tuple[bytes, ...]
+
+
+class RemoteQuery(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="Q"):
+    """A node asks one that hosts a group what its state machine answers to `query`."""
+
+    origin: int
+    number: int
+    query: bytes
+    consistency: str
+
+
+class RemoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="c"):
+    """Results of `RemoteCommands`, or the answer to a `RemoteQuery`: each is (status, value).
+
+    Statuses are those of `ForwardReply`, and more that `raftline.runtime.remote` names.
+    """
+
+    origin: int
+    number: int
+    """The request's."""
+    first: int
+    """The position in the request of the first result here: many large ones come in several replies."""
+    results: tuple[tuple[int, bytes], ...]
+
+
 Message: TypeAlias = (
     VoteRequest
     | VoteReply
@@ -221,5 +260,8 @@ Message: TypeAlias = (
     | ForwardRequest
     | ForwardReply
     | Beat
+    | RemoteCommands
+    | RemoteQuery
+    | RemoteReply
 )
 """What travels between nodes; on the wire a MessagePack array whose first element is the tag."""

@@ -26,7 +26,16 @@ from raftline.errors import (
 )
 from raftline.runtime.requests import Proposal
 
-__all__ = ["Arrival", "ForwardedBatch", "Forwarding", "SeenFrames", "refused"]
+__all__ = [
+    "UNKNOWN",
+    "Arrival",
+    "ForwardedBatch",
+    "Forwarding",
+    "SeenFrames",
+    "decode_error",
+    "encode_outcome",
+    "refused",
+]
 
 APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED, CLOSED, OUTDATED, FORGOTTEN, NOT_SERVED = range(11)
 _WITHOUT_EFFECT = (NOT_APPENDED, LOST, OVERLOADED, REFUSED)
@@ -114,7 +123,7 @@ class Forwarding:
             if status not in _WITHOUT_EFFECT and not proposal.is_control:
                 self._note_passed(reply.number)
                 held = _give_up(held)
-            proposal.finish(value if status == APPLIED else _error(status, value.decode()))
+            proposal.finish(value if status == APPLIED else decode_error(status, value.decode()))
         if reply.number < self._passed:
             held = _give_up(held)
         if held:
@@ -270,7 +279,7 @@ class ForwardedBatch:
         """Return the callback for the command at `position`."""
 
         def done(outcome: bytes | Exception) -> None:
-            self._results[position] = _encode(outcome)
+            self._results[position] = encode_outcome(outcome)
             self._missing -= 1
             if not self._missing:
                 self._reply(ForwardReply(*self._request, tuple(self._results)))
@@ -298,14 +307,16 @@ def _give_up(proposals: list[Proposal]) -> list[Proposal]:
     return []
 
 
-def _encode(outcome: bytes | Exception) -> tuple[int, bytes]:
+def encode_outcome(outcome: bytes | Exception) -> tuple[int, bytes]:
+    """Return (status, value) for a result or for why there is none."""
     if isinstance(outcome, bytes):
         return APPLIED, outcome
     status = next((status for kind, status in _STATUS_OF.items() if isinstance(outcome, kind)), UNKNOWN)
     return status, str(outcome).encode()
 
 
-def _error(status: int, text: str) -> Exception:
+def decode_error(status: int, text: str) -> Exception:
+    """Return what to tell whoever proposed, of a status that is no result."""
     for kind, known in _STATUS_OF.items():
         if status == known and kind is not NotLeader:
             return kind(text)

@@ -107,20 +107,15 @@ class GroupHandle:
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        def done(error: Exception | None) -> None:
+        def done(outcome: bytes | Exception) -> None:
             if future.done():
                 return
-            if error is not None:
-                future.set_exception(error)
-                return
-            try:
-                future.set_result(self.machine.read(query, self._running().host.clock.wall_ms()))
-            except ApplyError as raised:
-                future.set_exception(raised)
-            except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
-                future.set_exception(ApplyError(f"{type(raised).__name__}: {raised}"))
+            if isinstance(outcome, bytes):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
 
-        self.submit_read(done, consistency, staleness_s_max)
+        self.submit_query(query, done, consistency, staleness_s_max)
         return await future
 
     async def change_membership(self, change: MembershipChange) -> None:
@@ -173,6 +168,34 @@ class GroupHandle:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
         group = self._group or self._running()
         group.submit(plain(command) if session is None else wrapped(command, session, sequence), done)
+
+    def submit_wrapped(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+        """Propose what is wrapped already (`replica/commands.py`); else as `submit`."""
+        self._running().submit(command, done)
+
+    def submit_query(
+        self,
+        query: bytes,
+        done: Callable[[bytes | Exception], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        """Read without a future: `done` gets what `read` would return or raise, once, in a later turn of the loop."""
+
+        def look(error: Exception | None) -> None:
+            outcome: bytes | Exception
+            if error is not None:
+                outcome = error
+            else:
+                try:
+                    outcome = self.machine.read(query, self._running().host.clock.wall_ms())
+                except ApplyError as raised:
+                    outcome = raised
+                except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
+                    outcome = ApplyError(f"{type(raised).__name__}: {raised}")
+            done(outcome)
+
+        self.submit_read(look, consistency, staleness_s_max)
 
     def submit_read(
         self,

@@ -6,7 +6,7 @@ the group; `propose`, `read` and `status` are the library, `submit` and `submit_
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.core.messages import Beat, Message
+from raftline.core.messages import Beat, Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.core.state import RandomSource
 from raftline.errors import ConfigError, Stopped
 from raftline.replica.sessions import Sessions
@@ -32,6 +32,8 @@ from raftline.runtime.host import Host
 from raftline.runtime.log_writer import LogWriter
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
+from raftline.runtime.remote import RemoteGroup, Remotes
+from raftline.runtime.remote_host import RemoteHost
 from raftline.runtime.stages import Stages
 from raftline.runtime.timed_files import TimedFiles
 from raftline.runtime.turns import Turns
@@ -46,6 +48,7 @@ __all__ = ["Node", "Ports"]
 
 _log = structlog.get_logger("raftline.node")
 _FIRST: GroupId = 0
+_OF_NO_GROUP = frozenset({Beat, RemoteCommands, RemoteQuery, RemoteReply})
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -103,6 +106,8 @@ class Node(GroupHandle):
         self._hosting: dict[GroupId, asyncio.Lock] = {}
         self._host: Host | None = None
         self._beats: Beats
+        self._remotes: Remotes | None = None
+        self._remote_host: RemoteHost | None = None
         self._removals: set[asyncio.Task[None]] = set()
         self._disks: list[DiskThread] = []
         self._ended: asyncio.Future[BaseException] | None = None
@@ -131,12 +136,13 @@ class Node(GroupHandle):
             self._disks.append(snapshot_disk)
             self._host = self._make_host(loop, wal, log_disk, snapshot_disk)
             self._beats = self._host.beats
+            self._make_remote(self._host)
             first = GroupConfig(group=_FIRST, members=config.members)
             group = Group(first, self.machine, self._host, self._stages)
             self._groups[_FIRST] = group
             self._group = group.driver
             await group.restore(self._ended)
-            await self._ports.transport.start(self._on_message, self._on_stranger, self._host.beats.on_lost)
+            await self._ports.transport.start(self._on_message, self._on_stranger, self._on_lost)
         except BaseException:
             await self.stop()
             raise
@@ -245,6 +251,15 @@ class Node(GroupHandle):
             await run_on_disk(host.log_disk, partial(host.wal.forget, group))
             host.wal.recovered.pop(group, None)
 
+    def remote(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> RemoteGroup:
+        """Return a way to a group that other nodes host: `hosts` says which, whoever should be asked first first.
+
+        They are reached at the addresses that the members of a hosted group have.
+        """
+        if self._remotes is None:
+            raise ConfigError("the node is not running: use it inside `async with Node(...) as node:`")
+        return self._remotes.group(group, hosts)
+
     def is_up(self, node: NodeId) -> bool:
         """Say whether what is sent to another node goes out, as far as is known here; True for this one."""
         transport = self._ports.transport
@@ -294,16 +309,44 @@ class Node(GroupHandle):
             on_failure=self._on_failure,
         )
 
+    def _make_remote(self, host: Host) -> None:
+        """Make both sides of what is passed on for groups that are not hosted everywhere."""
+        config = self.config
+        self._remotes = Remotes(
+            host,
+            lambda: 1 + int(host.random.random() * 2**53),
+            is_up=lambda node: node != config.node_id and self.is_up(node),
+            request_timeout_s=config.request_timeout_s,
+            pending_max=config.pending_max,
+            pending_bytes_max=config.pending_bytes_max,
+        )
+        self._remote_host = RemoteHost(host, lambda group: self._groups[group] if group in self._drivers else None)
+
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         driver = self._drivers.get(group)
-        beats = self._beats
-        beats.heard.add(sender)
-        if type(message) is Beat:
-            beats.on_beat(sender, message)
+        self._beats.heard.add(sender)
+        if type(message) in _OF_NO_GROUP:
+            self._on_node_message(sender, group, message)
         elif driver is not None:
             driver.on_message(sender, message)
         else:
             self.unhosted_messages += 1
+
+    def _on_node_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
+        """Take what is no part of Raft: signs of life, and what is passed on for groups that others do not host."""
+        assert self._remotes is not None, "started"
+        assert self._remote_host is not None, "started"
+        if isinstance(message, Beat):
+            self._beats.on_beat(sender, message)
+        elif isinstance(message, RemoteReply):
+            self._remotes.on_reply(message)
+        elif isinstance(message, RemoteCommands | RemoteQuery):
+            self._remote_host.on_request(sender, group, message)
+
+    def _on_lost(self, peer: NodeId) -> None:
+        assert self._remotes is not None, "started"
+        self._beats.on_lost(peer)
+        self._remotes.on_lost(peer)
 
     def _on_stranger(self, sender: NodeId, word: Stranger) -> None:
         driver = self._drivers.get(word.group)
@@ -324,6 +367,8 @@ class Node(GroupHandle):
         self._stopping = True
         if self._host is not None:
             self._host.beats.stop()
+        if self._remotes is not None:
+            self._remotes.stop(error)
         if self._ended is not None and not self._ended.done():
             failure = self.failure
             self._ended.set_result(error if failure is None else failure)

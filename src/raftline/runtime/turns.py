@@ -52,6 +52,10 @@ class Turns:
         if not self._stopped:
             self._transport.flush()
 
+    def flush_soon(self) -> None:
+        """Let what is said outside of a turn leave with what groups say next, soon."""
+        self.add(_nothing)
+
     def stop(self) -> None:
         """Let nothing leave any more: the node failed."""
         self._stopped = True
@@ -80,3 +84,7 @@ class Turns:
                 break
         self._crowd = 1
         self.writer.let_go()
+
+
+def _nothing() -> None:
+    """Take a turn in which nothing happens."""

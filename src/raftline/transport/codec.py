@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 
 from raftline.core.ids import GroupId, Index, NodeId
-from raftline.core.messages import Beat, Message
+from raftline.core.messages import Beat, Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.errors import PeerError
 from raftline.transport.frame import HEADER_BYTES, PREFACE, add_header
 
@@ -46,7 +46,8 @@ class Versions(msgspec.Struct, frozen=True):
 
 VERSIONS = Versions(1, 4)
 """What this code speaks. 1: the first. 2: both sides say which versions they speak, and pass over unknown messages.
-3: whoever asks for votes and is no member is told so. 4: nodes with groups that sleep exchange beats.
+3: whoever asks for votes and is no member is told so. 4: nodes with groups that sleep exchange beats,
+and pass commands on to those that host a group.
 
 A message or field that older nodes must not see raises `newest`, and `_SINCE` says so. `oldest` is raised only when the
 release that last needed it is out of support: during an upgrade both must find a common one.
@@ -119,7 +120,7 @@ DialledFrame = Welcome | Refusal | Ping | Stranger
 
 _REASON_LENGTH_MAX = 200
 
-_SINCE: dict[type, int] = {Stranger: 3, Beat: 4}
+_SINCE: dict[type, int] = {Stranger: 3, Beat: 4, RemoteCommands: 4, RemoteQuery: 4, RemoteReply: 4}
 """Messages and frames that came with a later version than the first; who speaks an older one is not sent them."""
 
 _KINDS = {kind.__struct_config__.tag for kind in get_args(Message)}

@@ -1,0 +1,363 @@
+"""Groups that a node does not host: their commands and questions are passed on to a node that does.
+
+The messages ride on the peer connections, which may lose, repeat, delay and reorder them; whoever hosts the group takes
+each frame once, and none that a newer one has overtaken. A command that nobody took may be sent again, elsewhere; of
+one that somebody may have taken, and that has no answer, the outcome is unknown and says so. The commands of one node
+for one group take effect in the order in which they came, or not at all.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
+from raftline.errors import ConfigError, Overloaded, ProposalLost, Stopped, Timeout
+from raftline.replica.commands import open_session, wrapped
+from raftline.runtime.forwarding import decode_error
+from raftline.runtime.ports import Transport
+from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request
+from raftline.runtime.turns import Turns
+
+__all__ = ["NOT_HOSTED", "NOT_TAKEN", "NO_EFFECT", "REJECTED", "RemoteGroup", "Remotes"]
+
+NOT_HOSTED, NOT_TAKEN, NO_EFFECT, REJECTED = range(100, 104)
+"""Statuses beside those of `ForwardReply`: that node does not host the group, or is no member; the frame was overtaken;
+no outcome in time, and there will be none; a mistake of the caller. In none of these cases was anything done."""
+
+_FRAME_BYTES_MAX = 1 << 20
+_LOOK_S = 0.05
+_AVOIDED_S = 0.5
+"""A node that did not host a group is not asked for it again for so long."""
+_OPEN_SESSION_TRIES = 3
+
+
+class Question(Request):
+    """A query on its way; asking it twice does no harm."""
+
+    __slots__ = ("consistency", "query")
+
+    def __init__(
+        self, query: bytes, consistency: Consistency, done: Callable[[bytes | Exception], None], deadline: float
+    ) -> None:
+        super().__init__(done, deadline, len(query))
+        self.query = query
+        self.consistency = consistency
+
+
+class RemoteNode(Protocol):
+    """What is needed of the node."""
+
+    transport: Transport
+    turns: Turns
+    loop: asyncio.AbstractEventLoop
+
+
+class _Frame:
+    """What was sent together; `left` counts the results that have not come."""
+
+    __slots__ = ("group", "is_taken", "left", "requests", "to")
+
+    def __init__(self, group: "RemoteGroup", to: NodeId, requests: Sequence[Request]) -> None:
+        self.group = group
+        self.to = to
+        self.requests = requests
+        self.left = len(requests)
+        self.is_taken = False
+        """Something of it was taken, or may have been."""
+
+
+class Remotes:
+    """Everything that one node has passed on, and what waits for a node that takes it.
+
+    Invariants: every request is answered exactly once, at its deadline at the latest; a frame is in `_open` until its
+    last result came, its connection was lost or its requests were answered.
+    """
+
+    def __init__(
+        self,
+        node: RemoteNode,
+        draw_origin: Callable[[], int],
+        *,
+        is_up: Callable[[NodeId], bool],
+        request_timeout_s: float,
+        pending_max: int,
+        pending_bytes_max: int,
+    ) -> None:
+        self._node = node
+        self._draw_origin = draw_origin
+        self._origin = 0
+        self.is_up = is_up
+        self.loop = node.loop
+        self._timeout_s = request_timeout_s
+        self._deadlines = Deadlines(pending_max, pending_bytes_max)
+        self._number = 0
+        self._open: dict[int, _Frame] = {}
+        self._groups: dict[RemoteGroup, None] = {}
+        """Those in which something waits to be sent."""
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._stopped: Exception | None = None
+
+    def group(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> "RemoteGroup":
+        """Return a way to a group; `hosts` says who hosts it, whoever should be asked first first."""
+        self._origin = self._origin or self._draw_origin()  # drawn when it is needed: most nodes ask nobody
+        return RemoteGroup(self, group, hosts)
+
+    def deadline(self) -> float:
+        """Return until when a request that comes now may wait."""
+        return self.loop.time() + self._timeout_s
+
+    def admit(self, request: Request) -> Exception | None:
+        """Watch a request's deadline; return why it cannot be taken."""
+        if self._stopped is not None:
+            return self._stopped
+        if not self._deadlines.add(request):
+            self._deadlines.sweep(self.loop.time())
+            if not self._deadlines.add(request):
+                return Overloaded("too many requests for other nodes' groups wait: try again later")
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(_LOOK_S, self._sweep)
+        return None
+
+    def wake(self, group: "RemoteGroup") -> None:
+        """Send what waits in a group in the next turn of the event loop."""
+        if group not in self._groups:
+            self._groups[group] = None
+            self._node.turns.add(group.send)
+
+    def forget_waiting(self, group: "RemoteGroup") -> None:
+        """Nothing waits in the group any more."""
+        self._groups.pop(group, None)
+
+    def send(self, group: "RemoteGroup", to: NodeId, requests: Sequence[Request]) -> int:
+        """Send a frame of commands, or one question, to a node; return its number."""
+        self._number += 1
+        self._open[self._number] = _Frame(group, to, requests)
+        message: Message
+        if isinstance(question := requests[0], Question):
+            message = RemoteQuery(self._origin, self._number, question.query, question.consistency)
+        else:
+            commands = tuple([request.command for request in requests if isinstance(request, Proposal)])
+            for request in requests:
+                request.may_take_effect = True
+            message = RemoteCommands(self._origin, self._number, commands)
+        self._node.transport.send(to, group.group, message)
+        return self._number
+
+    def on_reply(self, reply: RemoteReply) -> None:
+        """Finish what the reply decides; what nobody took is sent again."""
+        frame = self._open.get(reply.number)
+        if reply.origin != self._origin or frame is None:
+            return
+        results = reply.results[: frame.left]
+        for request, (status, value) in zip(frame.requests[reply.first :], results, strict=False):
+            if status == NOT_HOSTED:
+                request.may_take_effect = False
+            else:
+                frame.is_taken = True
+                request.finish(value if status == 0 else _error(status, value.decode(errors="replace")))
+        frame.left -= len(results)
+        if frame.left <= 0:
+            del self._open[reply.number]
+            frame.group.on_answered(reply.number, frame.requests, frame.to, is_taken=frame.is_taken)
+
+    def on_lost(self, peer: NodeId) -> None:
+        """What a node was asked and has not answered is unknown now; questions are asked again."""
+        for number in [number for number, frame in self._open.items() if frame.to == peer]:
+            self._give_up(number, f"the connection to {peer} was lost before it answered")
+
+    def stop(self, error: Exception) -> None:
+        """Answer everybody who waits."""
+        self._stopped = error
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._deadlines.fail_all(lambda _: error)
+
+    def _give_up(self, number: int, why: str) -> None:
+        frame = self._open.pop(number)
+        questions = [request for request in frame.requests if isinstance(request, Question)]
+        for request in frame.requests:
+            if not isinstance(request, Question):
+                request.finish(Stopped(f"{why}: the command may still take effect"))
+        frame.group.on_answered(number, questions, frame.to, is_taken=not questions)
+
+    def _sweep(self) -> None:
+        """Fail what has waited too long, and try again what nobody took."""
+        self._deadlines.sweep(self.loop.time())
+        for number in [
+            number for number, frame in self._open.items() if all(request.done is None for request in frame.requests)
+        ]:
+            frame = self._open.pop(number)
+            frame.group.on_answered(number, (), frame.to, is_taken=True)
+        waiting = list(self._groups)
+        self._groups.clear()
+        for group in waiting:
+            self.wake(group)
+        self._sweeper = self.loop.call_later(_LOOK_S, self._sweep) if len(self._deadlines) else None
+
+
+class RemoteGroup:
+    """One group that is hosted elsewhere.
+
+    Invariants: commands are sent in the order in which they came; while some that were refused wait to be sent again,
+    nothing newer is sent; what was refused and is older than something that was taken is given up; `_under_way` went
+    to `_at`.
+    """
+
+    def __init__(self, remotes: Remotes, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> None:
+        self.group = group
+        self._remotes = remotes
+        self._hosts = hosts
+        self._waiting: list[Proposal] = []
+        self._questions: list[Question] = []
+        self._under_way: set[int] = set()
+        """Frames of commands without an answer."""
+        self._at: NodeId | None = None
+        """Where they went: all of them to one node, whose answers are waited for before another gets any."""
+        self._refused: dict[int, list[Proposal]] = {}
+        self._passed = 0
+        """The newest frame of which something was taken, or may have been."""
+        self._avoided: dict[NodeId, float] = {}
+
+    def submit(
+        self,
+        command: bytes,
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,
+        sequence: int = 0,
+    ) -> None:
+        """Propose at a node that hosts the group; `done` gets the result or the exception, once, in a later turn.
+
+        `may_take_effect` of the exception is true unless it is certain that nothing was done.
+        """
+        self._propose(wrapped(command, session, sequence), done)
+
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:
+        """Return what the state machine of a node that hosts the group answers; raises what `Node.read` raises."""
+        future: asyncio.Future[bytes] = self._remotes.loop.create_future()
+        question = Question(query, consistency, _settler(future), self._remotes.deadline())
+        refusal = self._remotes.admit(question)
+        if refusal is not None:
+            raise refusal
+        self._questions.append(question)
+        self._remotes.wake(self)
+        return await future
+
+    async def open_session(self, session: int) -> int:
+        """Open a session by an id that was drawn so that nobody guesses it, unless it is open; return the id.
+
+        Raises what `Node.propose` raises. A try without an answer is repeated: opening twice does no harm.
+        """
+        for tries_left in reversed(range(_OPEN_SESSION_TRIES)):
+            future: asyncio.Future[bytes] = self._remotes.loop.create_future()
+            self._propose(open_session(session), _settler(future))
+            try:
+                return int(await future)
+            except Stopped:
+                if not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _propose(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
+        proposal = Proposal(command, done, self._remotes.deadline())
+        refusal = self._remotes.admit(proposal)
+        if refusal is not None:
+            self._remotes.loop.call_soon(proposal.finish, refusal)
+            return
+        self._waiting.append(proposal)
+        self._remotes.wake(self)
+
+    # What the node's table of requests calls.
+
+    def send(self) -> None:
+        """Send what waits, if there is a node to send it to; else it waits for the next look."""
+        self._waiting = [proposal for proposal in self._waiting if proposal.done is not None]
+        self._questions = [question for question in self._questions if question.done is not None]
+        to = self._choose() if self._waiting or self._questions else None
+        if to is not None:
+            questions, self._questions = self._questions, []
+            for question in questions:
+                self._remotes.send(self, to, [question])
+            if not self._refused and (to == self._at or not self._under_way):
+                self._at = to
+                self._send_commands(to)
+        if not self._waiting and not self._questions:
+            self._remotes.forget_waiting(self)
+
+    def on_answered(self, number: int, requests: Sequence[Request], to: NodeId, *, is_taken: bool) -> None:
+        """Every request of a frame is answered, or was refused and may go elsewhere."""
+        left = [request for request in requests if request.done is not None]
+        if left:
+            self._avoided[to] = self._remotes.loop.time() + _AVOIDED_S
+        self._questions += [request for request in left if isinstance(request, Question)]
+        commands = [request for request in left if isinstance(request, Proposal)]
+        if is_taken:
+            _give_up(commands)
+        elif commands:
+            self._refused[number] = commands
+        if number in self._under_way:
+            self._under_way.discard(number)
+            if is_taken:
+                self._passed = max(self._passed, number)
+        if self._refused and not self._under_way:
+            self._send_again()
+        if self._waiting or self._questions:
+            self._remotes.forget_waiting(self)
+            self._remotes.wake(self)
+
+    def _send_again(self) -> None:
+        """Nothing is under way: what was refused goes before everything newer, unless something newer was taken."""
+        again: list[Proposal] = []
+        for number in sorted(self._refused):
+            if number < self._passed:
+                _give_up(self._refused[number])
+            else:
+                again += self._refused[number]
+        self._refused = {}
+        self._waiting[:0] = again
+
+    def _send_commands(self, to: NodeId) -> None:
+        """Send all commands that wait, in as few frames as their size allows."""
+        start = size = 0
+        waiting, self._waiting = self._waiting, []
+        for position, proposal in enumerate(waiting):
+            size += proposal.size_bytes
+            if size > _FRAME_BYTES_MAX and position > start:
+                self._under_way.add(self._remotes.send(self, to, waiting[start:position]))
+                start, size = position, proposal.size_bytes
+        if waiting:
+            self._under_way.add(self._remotes.send(self, to, waiting[start:]))
+
+    def _choose(self) -> NodeId | None:
+        """Return the first host that is up and did not refuse just now, None if there is none."""
+        now = self._remotes.loop.time()
+        self._avoided = {node: until for node, until in self._avoided.items() if until > now}
+        up = [node for node in self._hosts() if self._remotes.is_up(node)]
+        return next((node for node in up if node not in self._avoided), None)
+
+
+def _settler(future: "asyncio.Future[bytes]") -> Callable[[bytes | Exception], None]:
+    def done(outcome: bytes | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, bytes):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
+
+    return done
+
+
+def _give_up(proposals: Sequence[Proposal]) -> None:
+    for proposal in proposals:
+        proposal.finish(ProposalLost("not taken by the node it was passed on to, and overtaken since"))
+
+
+def _error(status: int, text: str) -> Exception:
+    if status == NOT_TAKEN:
+        return ProposalLost(text)
+    if status == NO_EFFECT:
+        return Timeout(text, may_take_effect=False)
+    if status == REJECTED:
+        return ConfigError(text)
+    return decode_error(status, text)

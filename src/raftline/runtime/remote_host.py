@@ -1,0 +1,145 @@
+"""The other side of `remote`: what nodes ask that do not host a group, answered by this node, which does.
+
+Each frame is taken once, and none that a newer one of the same node has overtaken: so what is refused can be sent
+again, and nothing takes effect twice or out of order.
+"""
+
+from collections.abc import Callable
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
+from raftline.errors import CallerError, NotMember, ProposalError, Timeout
+from raftline.runtime.forwarding import UNKNOWN, Arrival, encode_outcome
+from raftline.runtime.handle import GroupHandle
+from raftline.runtime.host import Host
+from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED
+
+__all__ = ["RemoteHost"]
+
+_REPLY_BYTES_MAX = 1 << 20
+_NUMBERS_MAX = 4096
+_ORIGINS_MAX = 8
+
+
+class _Seen:
+    """The numbers that came from one life of a node.
+
+    Invariant: every number up to `floor`, and those in `numbers`, were seen or are too old to be told apart.
+    """
+
+    __slots__ = ("floor", "newest", "numbers")
+
+    def __init__(self) -> None:
+        self.floor = self.newest = 0
+        self.numbers: set[int] = set()
+
+    def arrive(self, number: int) -> Arrival:
+        """Say what a frame is, and remember it."""
+        if number <= self.floor or number in self.numbers:
+            return Arrival.REPEATED
+        self.numbers.add(number)
+        arrival = Arrival.NEW if number > self.newest else Arrival.OVERTAKEN
+        self.newest = max(self.newest, number)
+        if len(self.numbers) > 2 * _NUMBERS_MAX:
+            self.floor = self.newest - _NUMBERS_MAX
+            self.numbers = {number for number in self.numbers if number > self.floor}
+        return arrival
+
+
+class RemoteHost:
+    """Answers for one node."""
+
+    def __init__(self, host: Host, hosted: Callable[[GroupId], GroupHandle | None]) -> None:
+        self._host = host
+        self._hosted = hosted
+        self._seen: dict[tuple[NodeId, GroupId], dict[int, _Seen]] = {}
+
+    def on_request(self, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
+        """Take a frame, or refuse it for good; the answer comes in a later turn."""
+        handle = self._hosted(group)
+        reply = _Reply(self._host, sender, group, request)
+        if isinstance(request, RemoteQuery):
+            if handle is None:
+                reply.settle(0, (NOT_HOSTED, b""))
+            else:
+                self._read(handle, request, reply)
+            return
+        arrival = self._arrival(sender, group, request)
+        if arrival is Arrival.REPEATED:
+            return
+        for position, command in enumerate(request.commands):
+            if handle is None:
+                reply.settle(position, (NOT_HOSTED, b""))
+            elif arrival is Arrival.OVERTAKEN:
+                reply.settle(position, (NOT_TAKEN, b"overtaken by a newer command: not taken"))
+            else:
+                handle.submit_wrapped(command, reply.slot(position))
+
+    def _arrival(self, sender: NodeId, group: GroupId, request: RemoteCommands) -> Arrival:
+        origins = self._seen.setdefault((sender, group), {})
+        seen = origins.setdefault(request.origin, _Seen())
+        while len(origins) > _ORIGINS_MAX:
+            del origins[next(iter(origins))]
+        return seen.arrive(request.number)
+
+    def _read(self, handle: GroupHandle, request: RemoteQuery, reply: "_Reply") -> None:
+        def done(outcome: bytes | Exception) -> None:
+            reply.settle(0, encode(outcome))
+
+        try:
+            handle.submit_query(request.query, done, request.consistency)  # type: ignore[arg-type]
+        except CallerError as error:
+            done(error)
+
+
+class _Reply:
+    """Collects the outcomes of one frame and answers when the last one is in, in pieces if they are large."""
+
+    __slots__ = ("_group", "_host", "_missing", "_request", "_results", "_sender")
+
+    def __init__(self, host: Host, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
+        self._host = host
+        self._sender = sender
+        self._group = group
+        self._request = (request.origin, request.number)
+        self._missing = len(request.commands) if isinstance(request, RemoteCommands) else 1
+        self._results: list[tuple[int, bytes]] = [(0, b"")] * self._missing
+
+    def slot(self, position: int) -> Callable[[bytes | Exception], None]:
+        """Return the callback for the command at `position`."""
+        return lambda outcome: self.settle(position, encode(outcome))
+
+    def settle(self, position: int, result: tuple[int, bytes]) -> None:
+        """Note one outcome."""
+        self._results[position] = result
+        self._missing -= 1
+        if not self._missing:
+            self._send()
+
+    def _send(self) -> None:
+        first = size = 0
+        for position, (_, value) in enumerate(self._results):
+            size += len(value)
+            if size > _REPLY_BYTES_MAX and position > first:
+                self._send_from(first, position)
+                first, size = position, len(value)
+        self._send_from(first, len(self._results))
+        self._host.turns.flush_soon()
+
+    def _send_from(self, first: int, stop: int) -> None:
+        message: Message = RemoteReply(*self._request, first, tuple(self._results[first:stop]))
+        self._host.transport.send(self._sender, self._group, message)
+
+
+def encode(outcome: bytes | Exception) -> tuple[int, bytes]:
+    """Return (status, value) for a result or for why there is none."""
+    if isinstance(outcome, NotMember):
+        return NOT_HOSTED, b""
+    if isinstance(outcome, CallerError):
+        return REJECTED, str(outcome).encode()
+    if isinstance(outcome, Timeout) and not outcome.may_take_effect:
+        return NO_EFFECT, str(outcome).encode()
+    status, value = encode_outcome(outcome)
+    if isinstance(outcome, ProposalError) and not outcome.may_take_effect and status == UNKNOWN:
+        return NO_EFFECT, value
+    return status, value

@@ -1,0 +1,300 @@
+"""What is passed on to nodes that host a group: once, in order, elsewhere if it was refused, and never a wrong word."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raftline import ApplyError, ConfigError, GroupConfig, NotServed, Overloaded, ProposalLost, StateMachine, Stopped
+from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
+from raftline.errors import ProposalError, SessionClosed, Timeout
+from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, RemoteGroup, Remotes
+
+ORIGIN = 77
+
+
+class _Bench:
+    """A node whose transport keeps what is sent, and whose clock is moved by hand."""
+
+    def __init__(self, hosts: list[str]) -> None:
+        self.hosts = hosts
+        self.down: set[str] = set()
+        self.now = 0.0
+        self.sent: list[tuple[str, Message]] = []
+        self.outcomes: dict[str, Any] = {}
+        self._due: list[Callable[[], None]] = []
+        self._sweep: Callable[[], None] | None = None
+        world: Any = self
+        self.transport = self.turns = self.loop = world
+        self.remotes = Remotes(
+            world, lambda: ORIGIN, is_up=lambda node: node not in self.down, request_timeout_s=5.0, pending_max=100,
+            pending_bytes_max=1 << 20,
+        )  # fmt: skip
+        self.group: RemoteGroup = self.remotes.group(3, lambda: self.hosts)
+
+    def send(self, to: str, group: int, message: Message) -> None:
+        assert group == 3
+        self.sent.append((to, message))
+
+    def add(self, turn: Callable[[], None]) -> None:
+        self._due.append(turn)
+
+    call_soon = staticmethod(lambda callback, *arguments: callback(*arguments))
+
+    def call_later(self, _seconds: float, callback: Callable[[], None]) -> Any:
+        self._sweep = callback
+        return self
+
+    def cancel(self) -> None:
+        self._sweep = None
+
+    def time(self) -> float:
+        return self.now
+
+    def submit(self, *commands: str) -> None:
+        for command in commands:
+            self.group.submit(command.encode(), lambda outcome, name=command: self.outcomes.setdefault(name, outcome))  # type: ignore[misc]
+
+    def run(self) -> list[tuple[str, int, str]]:
+        """Let groups take their turns; return (to, number, commands) of what was sent."""
+        self.sent.clear()
+        due, self._due = self._due, []
+        for turn in due:
+            turn()
+        return [
+            (to, message.number, " ".join(command[1:].decode() for command in message.commands))
+            for to, message in self.sent
+            if isinstance(message, RemoteCommands)
+        ]
+
+    def pass_time(self, seconds: float) -> list[tuple[str, int, str]]:
+        """Let time pass and look once."""
+        self.now += seconds
+        assert self._sweep is not None, "somebody waits"
+        self._sweep()
+        return self.run()
+
+    def reply(self, number: int, *results: tuple[int, bytes], first: int = 0) -> None:
+        self.remotes.on_reply(RemoteReply(ORIGIN, number, first, results))
+
+
+def test_what_comes_together_goes_in_one_frame_and_is_answered_one_by_one() -> None:
+    """Each gets its own result, whatever kind it is, with the same words as on a node that hosts the group."""
+    bench = _Bench(["n2"])
+    bench.submit("a", "b", "c", "d", "e", "f", "g")
+    assert bench.run() == [("n2", 1, "a b c d e f g")]
+    bench.reply(1, (0, b"one"), (1, b"boom"), (10, b"slot 3 moved"), first=0)
+    assert bench.outcomes["a"] == b"one"
+    bench.reply(1, (7, b"closed"), (NO_EFFECT, b"late"), (REJECTED, b"odd"), (NOT_TAKEN, b"overtaken"), first=3)
+    kinds = {name: type(outcome) for name, outcome in bench.outcomes.items()}
+    assert kinds == {
+        "a": bytes, "b": ApplyError, "c": NotServed, "d": SessionClosed, "e": Timeout, "f": ConfigError,
+        "g": ProposalLost,
+    }  # fmt: skip
+    assert not bench.outcomes["e"].may_take_effect
+    assert not bench.outcomes["g"].may_take_effect
+
+
+def test_who_does_not_host_the_group_is_asked_no_more_for_a_while() -> None:
+    """Nothing was done there, so the same commands go to another host, in their order (G5)."""
+    bench = _Bench(["n2", "n3"])
+    bench.submit("a", "b")
+    assert bench.run() == [("n2", 1, "a b")]
+    bench.submit("c")
+    assert bench.run() == [("n2", 2, "c")]
+    bench.reply(1, (NOT_HOSTED, b""), (NOT_HOSTED, b""))
+    assert bench.run() == [], "what came later is still under way"
+    bench.submit("d")
+    assert bench.run() == []
+    bench.reply(2, (NOT_HOSTED, b""))
+    assert bench.run() == [("n3", 3, "a b c d")]
+    bench.reply(3, *[(NOT_HOSTED, b"")] * 4)
+    assert bench.run() == [], "both were asked just now"
+    assert bench.pass_time(0.3) == []
+    assert bench.pass_time(0.3) == [("n2", 4, "a b c d")]
+
+
+def test_what_was_refused_is_given_up_if_something_newer_was_taken() -> None:
+    """It would take effect out of order."""
+    bench = _Bench(["n2", "n3"])
+    bench.submit("a")
+    bench.run()
+    bench.submit("b")
+    bench.run()
+    bench.reply(1, (NOT_HOSTED, b""))
+    bench.reply(2, (0, b"done"))
+    assert bench.outcomes["b"] == b"done"
+    assert isinstance(bench.outcomes["a"], ProposalLost)
+    assert not bench.outcomes["a"].may_take_effect
+    assert bench.run() == []
+
+
+def test_commands_go_to_another_host_only_when_the_first_one_has_answered() -> None:
+    """Two hosts could take them in either order."""
+    bench = _Bench(["n2", "n3"])
+    bench.submit("a")
+    bench.run()
+    bench.hosts = ["n3", "n2"]
+    bench.submit("b")
+    assert bench.run() == []
+    bench.reply(1, (0, b"1"))
+    assert bench.run() == [("n3", 2, "b")]
+
+
+def test_a_lost_connection_leaves_outcomes_unknown() -> None:
+    """Commands that were under way may still take effect, and their callers are told so; what waits goes elsewhere."""
+    bench = _Bench(["n2", "n3"])
+    bench.submit("a")
+    bench.run()
+    bench.down.add("n2")
+    bench.submit("b")
+    bench.remotes.on_lost("n3")
+    assert bench.outcomes == {}
+    bench.remotes.on_lost("n2")
+    assert isinstance(bench.outcomes["a"], Stopped)
+    assert bench.outcomes["a"].may_take_effect
+    assert bench.run() == [("n3", 2, "b")]
+    bench.reply(1, (0, b"late"))
+    assert "b" not in bench.outcomes
+
+
+def test_without_a_host_that_is_up_commands_wait_until_their_time_is_over() -> None:
+    """Those that were never sent have no effect, and those that were may have one (G5)."""
+    bench = _Bench(["n2"])
+    bench.submit("sent")
+    bench.run()
+    bench.down.add("n2")
+    bench.submit("kept")
+    assert bench.run() == []
+    assert bench.pass_time(5.1) == []
+    assert {name: outcome.may_take_effect for name, outcome in bench.outcomes.items()} == {"sent": True, "kept": False}
+    assert {type(outcome) for outcome in bench.outcomes.values()} == {Timeout}
+
+
+def test_replies_of_another_life_and_to_nothing_are_passed_over() -> None:
+    """A number is known by whoever drew the origin."""
+    bench = _Bench(["n2"])
+    bench.submit("a")
+    bench.run()
+    bench.remotes.on_reply(RemoteReply(ORIGIN + 1, 1, 0, ((0, b"x"),)))
+    bench.reply(9, (0, b"x"))
+    assert bench.outcomes == {}
+    bench.reply(1, (0, b"1"), (0, b"more than was asked"))
+    bench.reply(1, (0, b"again"))
+    assert bench.outcomes == {"a": b"1"}
+
+
+def test_too_many_are_refused_at_once_and_nobody_is_left_waiting_at_the_end() -> None:
+    """No queue without a bound; a node that stops answers everybody (G5, G11)."""
+    bench = _Bench(["n2"])
+    bench.submit(*(str(number) for number in range(101)))
+    assert isinstance(bench.outcomes["100"], Overloaded)
+    bench.remotes.stop(Stopped("this node stops"))
+    assert len(bench.outcomes) == 101
+    bench.submit("late")
+    assert isinstance(bench.outcomes["late"], Stopped)
+
+
+def test_questions_are_asked_again_wherever_they_may_be() -> None:
+    """To ask twice does no harm: a lost connection and a node that hosts the group no more are not the caller's."""
+
+    async def scenario() -> None:
+        bench = _Bench(["n2", "n3"])
+        bench.remotes.loop = asyncio.get_running_loop()
+        asked = asyncio.ensure_future(bench.group.ask(b"q", "stale"))
+        await asyncio.sleep(0)
+        bench.run()
+        assert bench.sent == [("n2", RemoteQuery(ORIGIN, 1, b"q", "stale"))]
+        bench.remotes.on_lost("n2")
+        bench.run()
+        assert bench.sent == [("n3", RemoteQuery(ORIGIN, 2, b"q", "stale"))]
+        bench.reply(2, (0, b"answer"))
+        assert await asked == b"answer"
+        bench.remotes.stop(Stopped("done"))
+
+    asyncio.run(scenario())
+
+
+class Slots(StateMachine):
+    """Serves one key, refuses another, fails at a third."""
+
+    def __init__(self) -> None:
+        self.done: list[bytes] = []
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002
+        if command == b"moved":
+            raise NotServed("slot 3 is not served here")
+        if command == b"boom":
+            raise ValueError("boom")
+        self.done.append(command)
+        return b"%d" % len(self.done)
+
+    def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002
+        if query == b"moved":
+            raise NotServed("slot 3 is not served here")
+        return query + b": " + b" ".join(self.done)
+
+    def snapshot(self) -> list[bytes]:
+        return []
+
+    def restore(self, chunks: Any) -> None:
+        raise NotImplementedError
+
+
+def test_a_node_that_does_not_host_a_group_reaches_it_through_one_that_does(make_cluster: Any) -> None:
+    """Commands, questions and sessions, with the results and refusals that the group's own nodes get."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            members = {name: cluster.members[name] for name in ("n1", "n2")}
+            config = GroupConfig(group=1, members=members)
+            await asyncio.gather(*(cluster.nodes[name].add_group(config, Slots()) for name in members))
+            remote = cluster.nodes["n3"].remote(1, lambda: ["n3", "n2", "n1"])
+            answers: list[Any] = []
+            for command in (b"a", b"moved", b"b", b"boom", b"c"):
+                remote.submit(command, answers.append)
+            await cluster.until(lambda: len(answers) == 5)
+            assert [answer if isinstance(answer, bytes) else type(answer) for answer in answers] == [
+                b"1", NotServed, b"2", ApplyError, b"3",
+            ]  # fmt: skip
+            assert await remote.ask(b"all") == b"all: a b c"
+            assert await remote.ask(b"all", "stale") != b""
+            with pytest.raises(NotServed):
+                await remote.ask(b"moved")
+            with pytest.raises(ConfigError, match="reads on a lease are switched off"):
+                await remote.ask(b"all", "lease")
+            assert await remote.open_session(4711) == 4711
+            for _ in range(2):
+                future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                remote.submit(b"once", future.set_result, session=4711, sequence=1)
+                assert await future == b"4"
+            assert await cluster.nodes["n1"].group(1).read(b"all") == b"all: a b c once"
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_goes_is_replaced_by_the_next_one(make_cluster: Any) -> None:
+    """Nothing is done twice; whoever has no answer is told that the outcome is unknown."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            members = dict(cluster.members)
+            config = GroupConfig(group=1, members=members)
+            await asyncio.gather(*(cluster.nodes[name].add_group(config, Slots()) for name in members))
+            remote = cluster.nodes["n3"].remote(1, lambda: ["n1", "n2"])
+            answers: list[Any] = []
+            for number in range(50):
+                remote.submit(b"%d" % number, answers.append)
+            await cluster.stop("n1")
+            for number in range(50, 100):
+                remote.submit(b"%d" % number, answers.append)
+            await cluster.until(lambda: len(answers) == 100)
+            for answer in answers:
+                assert isinstance(answer, bytes | ProposalError)
+            done = (await cluster.nodes["n2"].group(1).read(b"all")).split(b": ")[1].split()
+            assert len(set(done)) == len(done)
+            assert [int(one) for one in done] == sorted(int(one) for one in done)
+            assert sum(isinstance(answer, bytes) for answer in answers) <= len(done)
+
+    asyncio.run(scenario())
