@@ -33,15 +33,21 @@ _RESUME_S_MAX = 8.0
 _LEVEL_S_MAX = 8.0
 
 
-def run_demo() -> ExitCode:
+def run_demo(*, sharded: bool = False) -> ExitCode:
     """Run the demo in a temporary directory; code 0 only if every promise held."""
+    kind: type[Demo] = Demo
+    settings: dict[str, object] = {}
+    if sharded:
+        from raftline.cli.demo_sharded import SETTINGS, ShardedDemo  # noqa: PLC0415  it is built on this file
+
+        kind, settings = ShardedDemo, SETTINGS
     console = make_console()
     directory = Path(tempfile.mkdtemp(prefix="raftline-demo-"))
     interruption = _Interruption()
     before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        with LocalCluster(directory) as cluster:
-            return Demo(cluster, console, check=interruption.check).run()
+        with LocalCluster(directory, settings=settings) as cluster:
+            return kind(cluster, console, check=interruption.check).run()
     except KeyboardInterrupt:
         complain("raftline demo: interrupted")
         return ExitCode.TROUBLE
@@ -56,6 +62,8 @@ def run_demo() -> ExitCode:
 
 class Demo:
     """One run over a cluster that was not started yet; `check` is called at each step and may raise to end it."""
+
+    _about_refusals = "writes were refused for"
 
     def __init__(
         self,
@@ -135,7 +143,7 @@ class Demo:
         self._console.print()
         self._console.print(
             f"{load.writes} writes acknowledged, {load.unknown} interrupted, {load.reads} reads; "
-            f"writes were refused for [bold]{refused_s:.2f} s[/bold]; {time.monotonic() - self._began:.1f} s in all"
+            f"{self._about_refusals} [bold]{refused_s:.2f} s[/bold]; {time.monotonic() - self._began:.1f} s in all"
         )
         for promise, against in findings:
             self._console.print(f"[red]FAIL[/red]  {promise}" if against else f"[green]ok[/green]    {promise}")

@@ -160,11 +160,14 @@ def _top(
 
 
 @app.command("demo")
-def _demo() -> None:
-    """Start three servers, write, kill the leader with SIGKILL, and prove that nothing acknowledged is lost."""
+def _demo(
+    *,
+    sharded: Annotated[bool, typer.Option("--sharded", help="Many groups: one is added and one removed.")] = False,
+) -> None:
+    """Start three servers, write, kill one with SIGKILL, and prove that nothing acknowledged is lost."""
     from raftline.cli.demo import run_demo  # noqa: PLC0415  see the module's docstring
 
-    raise typer.Exit(run_demo())
+    raise typer.Exit(run_demo(sharded=sharded))
 
 
 register_proving(app)

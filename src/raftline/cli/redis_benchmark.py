@@ -30,11 +30,13 @@ class RedisBenchmark:
         requests: int = 2000,
         clients: int = 4,
         limit_s: float = 60.0,
+        cluster: bool = False,
     ) -> None:
+        """Prepare; with `cluster` it finds the nodes by itself, from the one at `port` on, and is redirected."""
         program = shutil.which("redis-benchmark")
         assert program is not None, "redis-benchmark is not installed: look at `installed` first"
         self._command = [program, "-p", str(port), "-t", tests, "-n", str(requests), "-c", str(clients)]
-        self._command += ["-r", "1000", "-q", "-e"]
+        self._command += ["-r", "1000", "-q", "-e", *(["--cluster"] if cluster else [])]
         self._port = port
         self._requests_per_run = requests * (tests.count(",") + 1)
         self._limit_s = limit_s
