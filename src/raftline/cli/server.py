@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -158,9 +158,7 @@ async def _serve(settings: ServerSettings, *, sharded: bool) -> ExitCode:
     machine = MetaMachine() if sharded else KvMachine()
     node = Node(node_config_of(settings), machine, ports=_ports(settings, tls))
     keeper = (
-        Keeper(cast("Any", node), settings.id, machine, keeper_settings_of(settings))
-        if isinstance(machine, MetaMachine)
-        else None
+        Keeper(node, settings.id, machine, keeper_settings_of(settings)) if isinstance(machine, MetaMachine) else None
     )
     address = own_address_of(settings)
     server = KvServer(

@@ -10,7 +10,7 @@ from typing import Any
 
 from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
-from raftline.errors import ConfigError, NotServed, RaftlineError
+from raftline.errors import NotServed, RaftlineError
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.meta import MetaMachine
@@ -46,14 +46,6 @@ def in_a_loop(test: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Pa
     return run
 
 
-class OwnNode(Node):
-    """A node all of whose groups are hosted by everybody."""
-
-    def remote(self, group: int, hosts: Callable[[], Sequence[str]]) -> Any:
-        """Nobody else is asked here."""
-        raise ConfigError(f"group {group} is hosted by {hosts()} only")
-
-
 class Member:
     """A node with its keeper."""
 
@@ -71,7 +63,7 @@ class Member:
             request_timeout_s=3.0,
             drain_s_max=0.0,
         )
-        self.node = OwnNode(config, self.meta)
+        self.node = Node(config, self.meta)
         self.keeper = Keeper(self.node, name, self.meta, settings)
         self.task: asyncio.Task[None] | None = None
 
