@@ -10,6 +10,6 @@ def place_of(error: BaseException) -> str:
     names = [
         f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}".removeprefix("raftline.")
         for frame, _line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_name.startswith("_violated")
+        if not frame.f_code.co_name.startswith(("_violated", "violated"))
     ]
     return names[-1] if names else ""

@@ -7,6 +7,7 @@ is must pass them all.
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from raftline.errors import RaftlineError
 from raftline.sim.acts import Act
@@ -17,6 +18,8 @@ from raftline.sim.mutants.scenes import SCENES
 from raftline.sim.nemesis import NemesisPlan
 from raftline.sim.run import Outcome, Scenario, run_seed
 from raftline.sim.scenario import Settings
+from raftline.sim.sharded.benches import SHARDED
+from raftline.sim.sharded.run import run_sharded_seed
 from raftline.sim.walks import Walk, Weights
 from raftline.sim.workload import WorkloadPlan
 
@@ -470,6 +473,7 @@ def _level(seed: int) -> Outcome:
 
 BENCHES: dict[str, Bench] = {
     **{name: _simulate(scenario) for name, scenario in _SCENARIOS.items()},
+    **{name: partial(run_sharded_seed, scenario=scenario) for name, scenario in SHARDED.items()},
     "walk": _walk,
     "walk_late_writes": lambda seed: _walk(seed, _LATE_WRITES),
     "walk_snapshots": lambda seed: _walk(seed, _SNAPSHOTS),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import OperatingError
-from raftline.kv.sharded.mover import Mover
+from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND, Mover, Pace
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node
 from raftline.shards.configuration import Configuration
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 CONTROLLER: GroupId = 0
 SERVERS = 3
-_PATIENCE_S = 0.6
+_PATIENCE_S = 0.3
 _TRAVEL = Latency(0.0001, 0.0004, 0.01)
 
 
@@ -61,6 +61,7 @@ class Groups:
         self._draw = world.stream("between groups").random
         self._cut: dict[frozenset[GroupId], int] = {}
         self._movers: dict[NodeId, asyncio.Task[None]] = {}
+        self._paces: dict[NodeId, Pace] = {}
         self._healed = False
         for group in range(scenario.groups + 1):
             make_machine = partial(WatchedShard, group, ownership) if group else partial(WatchedController, ownership)
@@ -98,8 +99,10 @@ class Groups:
             cluster.start()
 
     def heal(self) -> None:
-        """From now on every request arrives; machines are another matter."""
+        """From now on every request arrives, and nothing is slow; machines are another matter."""
         self._healed = True
+        for pace in self._paces.values():
+            pace.bytes_per_second, pace._free_at_s = DEFAULT_BYTES_PER_SECOND, 0.0  # noqa: SLF001  nothing is owed
         self._cut.clear()
 
     def _on_ready(self, group: GroupId, member: Member) -> None:
@@ -108,7 +111,9 @@ class Groups:
         if group == CONTROLLER or node is None or loop is None:
             return
         assert isinstance(machine, WatchedShard), "a group's"
-        mover = Mover(node, machine, _Directory(self, group, loop))
+        pace = Pace(DEFAULT_BYTES_PER_SECOND if self._healed else self.scenario.bytes_per_second)
+        self._paces[member.name] = pace
+        mover = Mover(node, machine, _Directory(self, group, loop), pace=pace)
         self._movers[member.name] = loop.create_task(mover.run(), name="mover")
 
     # Ways between groups.

@@ -56,6 +56,8 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Whether Raft's own promises are checked at every step, too, which takes twice as long."""
     records_max: int = -1
     """Most records in a chunk that moves, and most keys that are released or dropped at once."""
+    bytes_per_second: int = -1
+    """How much may arrive in a group: what is slow is interrupted."""
     piece_bytes: int = -1
     """Most bytes in a piece of a value."""
     value_bytes_max: int = -1
@@ -90,6 +92,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "settings": _draw_settings(stream("settings")),
         "is_watched": draw() < _WATCHED,
         "records_max": (1, 2, 5, 20, 512)[int(draw() * 5)],
+        "bytes_per_second": (2_000, 20_000, 64 << 20)[int(draw() * 3)],
         "piece_bytes": (24, 60, 300, 256 << 10)[int(draw() * 4)],
         "value_bytes_max": 40 if draw() < 0.8 else 4000,
     }

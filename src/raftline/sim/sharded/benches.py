@@ -1,0 +1,68 @@
+"""Runs of the sharded store that torment one thing more than a drawn run does: where mutants of sharding are run."""
+
+from raftline.sim.acts import NemesisPlan
+from raftline.sim.sharded.scenario import ShardChange, ShardScenario
+
+__all__ = ["SHARDED"]
+
+_LEADERS = NemesisPlan(
+    kill_leader=20,
+    pause_leader=25,
+    isolate_leader=25,
+    transfer=25,
+    down_s_max=0.5,
+    pause_s_max=0.8,
+    cut_s_max=0.8,
+    loss=0.05,
+    delay=0.05,
+)
+_RESTARTS = NemesisPlan(kill_program=50, kill_all=8, lag=15, late_snapshot=20, down_s_max=0.6, cut_s_max=0.8, loss=0.05)
+_LOSSES = NemesisPlan(isolate_leader=8, down_s_max=0.4, cut_s_max=0.5, loss=0.05)
+
+_BACK_AND_FORTH = tuple(
+    ShardChange(at_s=at_s, kind=kind, chance=chance)
+    for at_s, kind, chance in ((1.5, "leave", 0.0), (3.0, "join", 0.0), (4.5, "leave", 0.9), (6.0, "join", 0.0))
+)
+
+SHARDED: dict[str, ShardScenario] = {
+    "sharded": ShardScenario(),
+    # Leaders change while slots move, and old ones go on for a moment.
+    "sharded_movers": ShardScenario(
+        groups=2,
+        joined=2,
+        plans=(NemesisPlan(), _LEADERS, _LEADERS),
+        safety_s=9.0,
+        lost_between=0.1,
+        changes=_BACK_AND_FORTH,
+        clients=8,
+        tags=8,
+        records_max=1,
+        piece_bytes=24,
+        bytes_per_second=3_000,
+    ),
+    # Answers are lost, so that clients repeat commands, while slots move all the time.
+    "sharded_retries": ShardScenario(
+        groups=2,
+        joined=2,
+        plans=(NemesisPlan(), _LOSSES, _LOSSES),
+        safety_s=9.0,
+        lost_between=0.1,
+        changes=_BACK_AND_FORTH,
+        clients=8,
+        tags=8,
+        records_max=1,
+        bytes_per_second=800,
+    ),
+    # Snapshots after every few entries, and machines that begin with them.
+    "sharded_snapshots": ShardScenario(
+        groups=2,
+        joined=1,
+        plans=(_RESTARTS, _RESTARTS, _RESTARTS),
+        snapshot_entries=8,
+        clients=5,
+        tags=8,
+        records_max=1,
+        piece_bytes=24,
+    ),
+}
+"""Name → scenario; the code as it is must pass them all."""
