@@ -9,7 +9,8 @@ from rich.console import Console
 
 from raftline.cli import shard
 from raftline.cli.exit_codes import ExitCode
-from raftline.cli.shard_view import group_table, plan_of, plan_table, shown_json, state_of
+from raftline.cli.shard_view import group_table, merged, plan_of, plan_table, shown_json, state_of
+from raftline.cli.top_view import Look, frame
 from raftline.errors import ConfigError
 from raftline.kv.sharded.requests import AddGroups, Request
 from raftline.kv.shards_view import GroupReport, NodeReport, ShardReport
@@ -192,3 +193,24 @@ def test_a_node_without_a_place_elsewhere_stays(reports: list[ShardReport], caps
     assert "no slot moves" in capsys.readouterr().out
     assert shard.run_replace_node("n9", "a:1", **options) is ExitCode.CONFIG
     assert Asked.sent == []
+
+
+def test_each_group_is_told_of_by_who_leads_it() -> None:
+    """Whoever follows may be behind; a node that hosts a group knows more of it than one that does not."""
+    replaced = msgspec.structs.replace
+    first = report(leader="n2", keys=1)
+    one, two = first.groups
+    behind = replaced(first, groups=(one, replaced(two, hosted=False)))
+    ahead = replaced(report(leader="n2", keys=5), node_id="n2")
+    assert [group.keys for group in merged([behind, ahead]).groups] == [5, 5]
+    assert [group.keys for group in merged([behind, replaced(ahead, groups=())]).groups] == [1, 1]
+    assert merged([behind]).groups[1].hosted is False
+
+
+def test_top_shows_groups() -> None:
+    """Where there are any: leaders, slots and what is on its way."""
+    look = Look(node_id="n1", address="a:1", at_s=0.0, shards=report(arriving=7))
+    text = shown([frame([look], {}, "headline")])
+    assert "8192-16383" in text
+    assert "7 slots to come" in text
+    assert "slots" not in shown([frame([msgspec.structs.replace(look, shards=None)], {}, "headline")])

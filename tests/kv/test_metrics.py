@@ -1,6 +1,7 @@
 """Everything a node measures, in Prometheus's words: names, types, units, and numbers that are the node's own."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,8 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from raftline.kv.metrics import NodeCollector
 from raftline.kv.service import Service
+from raftline.kv.shards_view import GroupReport, ShardReport
 from raftline.runtime.stages import STAGES
 from raftline.runtime.status import MemberStatus
+from raftline.shards.configuration import Configuration
 from raftline.transport.status import PeerStatus
 
 if TYPE_CHECKING:
@@ -132,3 +135,21 @@ def test_names_keep_to_prometheus_s_rules(service: Service) -> None:
         assert family.name not in seen
         seen.add(family.name)
     assert len(seen) > 40
+
+
+def test_every_group_that_is_hosted_has_its_own_figures(service: Service) -> None:
+    """The label `group` says which; of groups that are hosted elsewhere nothing is told."""
+    one = GroupReport(
+        group=1, nodes=("n1",), leader="n1", slots=9, hosted=True, configuration=3, arriving=4, giving=5, keys=6, term=7
+    )
+    two = GroupReport(group=2, nodes=("n2",), leader="n2", slots=8)
+    report = ShardReport(
+        node_id="n1", configuration=Configuration(3), last_group=2, replicas=1, nodes=(), groups=(one, two)
+    )
+    service.shards = SimpleNamespace(report=lambda: report)
+    samples = _scrape(service)
+    assert _of(samples, "raftline_configuration") == 3
+    assert _of(samples, "raftline_group_leader", group="1") == 1
+    names = ("slots", "configuration", "slots_arriving", "slots_giving", "keys", "term")
+    assert [_of(samples, f"raftline_group_{name}", group="1") for name in names] == [9, 3, 4, 5, 6, 7]
+    assert not [labels for _, labels in samples if ("group", "2") in labels]

@@ -16,7 +16,7 @@ from raftline.cli.asking import Asker, NodeRefusal
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import Unreachable
 from raftline.cli.output import complain, make_console, say
-from raftline.cli.shard_view import Plan, group_table, plan_of, plan_table, shown_json
+from raftline.cli.shard_view import Plan, group_table, merged, plan_of, plan_table, shown_json
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.requests import AddGroups, Request, as_change
@@ -39,20 +39,12 @@ class _Unfinished(OperatingError):
 def ask_shards(node: str, timeout_s: float = _LOOK_S) -> ShardReport:
     """Ask one node, then those that lead groups; return what each knows best. Raises `NodeRefusal`, `Unreachable`."""
     first = _report(node, timeout_s)
-    others: dict[NodeId, ShardReport] = {first.node_id: first}
+    reports = [first]
     for leader in {group.leader for group in first.groups} - {None, first.node_id}:
         if leader is not None and first.address_of(leader):
             with contextlib.suppress(OperatingError):
-                others[leader] = _report(first.address_of(leader), min(timeout_s, _LOOK_S))
-    groups = tuple(_best(group, others) for group in first.groups)
-    return msgspec.structs.replace(first, groups=groups)
-
-
-def _best(group: GroupReport, reports: dict[NodeId, ShardReport]) -> GroupReport:
-    """Return what the leader of a group says of it, or else whoever hosts it."""
-    told = [each for report in reports.values() for each in report.groups if each.group == group.group and each.hosted]
-    by_leader = [each for each in told if each.leader in reports and each in reports[each.leader].groups]
-    return (by_leader or told or [group])[0]
+                reports.append(_report(first.address_of(leader), min(timeout_s, _LOOK_S)))
+    return merged(reports)
 
 
 def _report(node: str, timeout_s: float) -> ShardReport:

@@ -1,6 +1,6 @@
 """A sharded cluster as people see it: its groups and nodes as tables, and what a change would move."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from rich.table import Table
@@ -10,7 +10,17 @@ from raftline.kv.shards_view import GroupReport, ShardReport
 from raftline.shards.configuration import Configuration, moves_between
 from raftline.shards.ranges import NOBODY, SlotRange
 
-__all__ = ["Plan", "group_table", "plan_of", "plan_table", "ranges_text", "shown_json", "state_of"]
+__all__ = [
+    "Plan",
+    "group_table",
+    "groups_only",
+    "merged",
+    "plan_of",
+    "plan_table",
+    "ranges_text",
+    "shown_json",
+    "state_of",
+]
 
 _RANGES_SHOWN = 4
 
@@ -80,6 +90,24 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
+def merged(reports: Sequence[ShardReport]) -> ShardReport:
+    """Return what several nodes tell as one report: the newest one's, each group as its leader has it if that tells."""
+    newest = max(reports, key=lambda report: report.configuration.number)
+    by_node = {report.node_id: report for report in reports}
+    return msgspec.structs.replace(newest, groups=tuple(_best(group, by_node) for group in newest.groups))
+
+
+def _best(group: GroupReport, reports: Mapping[NodeId, ShardReport]) -> GroupReport:
+    told = {
+        node: each
+        for node, report in reports.items()
+        for each in report.groups
+        if each.group == group.group and each.hosted
+    }
+    by_leader = next((each for node, each in told.items() if each.leader == node), None)
+    return by_leader or next(iter(told.values()), group)
+
+
 def group_table(report: ShardReport) -> Iterator[Table | str]:
     """Yield the nodes, the groups, and a line about what is under way."""
     nodes = Table("node", "address", "state")
@@ -90,6 +118,14 @@ def group_table(report: ShardReport) -> Iterator[Table | str]:
         style = "" if node.up else "red"
         nodes.add_row(node.node_id, node.address, state, str(node.replicas), str(node.first_of), style=style)
     yield nodes
+    yield groups_only(report)
+    moving = sum(group.arriving for group in report.groups)
+    under_way = f"{moving} slots are on their way" if moving else "no slot is on its way"
+    yield f"configuration {report.configuration.number}: {len(report.groups)} groups; {under_way}"
+
+
+def groups_only(report: ShardReport) -> Table:
+    """Return a row for each group."""
     groups = Table("group", "leader", "nodes")
     for column in ("slots", "keys", "MiB"):
         groups.add_column(column, justify="right")
@@ -108,10 +144,7 @@ def group_table(report: ShardReport) -> Iterator[Table | str]:
             state,
             style="" if state == "serving" else "yellow",
         )
-    yield groups
-    moving = sum(group.arriving for group in report.groups)
-    under_way = f"{moving} slots are on their way" if moving else "no slot is on its way"
-    yield f"configuration {report.configuration.number}: {len(report.groups)} groups; {under_way}"
+    return groups
 
 
 def state_of(report: ShardReport, group: GroupReport) -> str:

@@ -21,6 +21,7 @@ from raftline.cli.node_info import Unreachable, parse_info
 from raftline.cli.output import complain, make_console
 from raftline.cli.top_view import Look, frame
 from raftline.errors import ConfigError
+from raftline.kv.shards_view import decode_report
 from raftline.transport.address import parse_client_address
 
 __all__ = ["look_at", "look_at_all", "run_top"]
@@ -85,7 +86,8 @@ def look_at(name: str, address: str, timeout_s: float) -> Look:
     try:
         with Asker(address, timeout_s) as asker:
             text = bytes(asker.ask("INFO")).decode("utf-8", "replace")
-        info = parse_info(text, address)
+            info = parse_info(text, address)
+            shards = decode_report(asker.ask("RAFTLINE.SHARD", "STATUS")) if info.fields.get("sharded") == "1" else None
     except (Unreachable, NodeRefusal, ConfigError) as error:
         trouble = str(error)
         return Look(node_id=name, address=address, at_s=time.monotonic(), trouble=trouble)
@@ -96,7 +98,15 @@ def look_at(name: str, address: str, timeout_s: float) -> Look:
     lines = {key: value.strip() for key, _, value in pairs}
     if lines.get("raft_not_ready"):
         trouble = f"not ready: {lines['raft_not_ready']}"
-    return Look(node_id=info.node_id, address=address, at_s=time.monotonic(), info=info, lines=lines, trouble=trouble)
+    return Look(
+        node_id=info.node_id,
+        address=address,
+        at_s=time.monotonic(),
+        info=info,
+        lines=lines,
+        trouble=trouble,
+        shards=shards,
+    )
 
 
 def _by_node(looks: list[Look]) -> dict[str, Look]:

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raftline.cli.node_info import NodeInfo
+from raftline.cli.shard_view import groups_only, merged
+from raftline.kv.shards_view import ShardReport
 from raftline.runtime.histogram import quantile
 from raftline.runtime.stages import STAGES
 
@@ -29,11 +31,16 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     lines: dict[str, str] = {}
     """Every line of its INFO."""
     trouble: str = ""
+    shards: ShardReport | None = None
+    """What it knows of groups and slots, if the cluster is sharded."""
 
 
 def frame(looks: Sequence[Look], before: Mapping[str, Look], headline: str, hint: str = "") -> RenderableType:
     """Return one frame; `before` are the looks before by node, for what happened since."""
     parts: list[RenderableType] = [Text(headline, style="bold"), _nodes(looks, before), _stages(looks, before)]
+    reports = [look.shards for look in looks if look.shards is not None]
+    if reports:
+        parts.append(groups_only(merged(reports)))
     parts += [Text(f"{look.node_id}: {look.trouble}", style="red") for look in looks if look.trouble]
     if hint:
         parts.append(Text(hint, style="dim"))

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from raftline.kv.channels import CHANNEL, PATTERN
 from raftline.kv.client import Statistics
 from raftline.kv.service import Service
+from raftline.kv.shards_view import GroupReport, ShardReport
 from raftline.kv.version import RAFTLINE_VERSION
 from raftline.runtime.histogram import BOUNDS_S, Histogram
 from raftline.runtime.measurements import Measurements
@@ -74,6 +75,18 @@ _STORE_GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
     "raftline_slowlog_entries": ("Commands in SLOWLOG.", lambda s: len(s.slowlog)),
     "raftline_start_time_seconds": ("When this server started, since 1970.", lambda s: s.facts.started_ms / 1000),
 }
+_GROUP_GAUGES: dict[str, tuple[str, Callable[[GroupReport], float]]] = {
+    "raftline_group_leader_known": ("1 if this node knows who leads the group.", lambda g: g.leader is not None),
+    "raftline_group_term": ("The group's term.", lambda g: g.term),
+    "raftline_group_commit_index": ("How far the group's log is committed, as known here.", lambda g: g.commit_index),
+    "raftline_group_applied_index": ("How far it is applied here.", lambda g: g.applied_index),
+    "raftline_group_keys": ("Keys that the group holds here.", lambda g: g.keys),
+    "raftline_group_data_bytes": ("Estimated memory of its data.", lambda g: g.used_bytes),
+    "raftline_group_slots": ("Slots of the group in the newest configuration.", lambda g: g.slots),
+    "raftline_group_slots_arriving": ("Slots that are still to come.", lambda g: g.arriving),
+    "raftline_group_slots_giving": ("Slots that are still to go.", lambda g: g.giving),
+    "raftline_group_configuration": ("The configuration that the group has come to.", lambda g: g.configuration),
+}
 
 
 class NodeCollector(Collector):
@@ -92,6 +105,8 @@ class NodeCollector(Collector):
         yield from _peers(measured)
         yield _stages({**measured.stages, "reply": service.reply_latency})
         yield from _clients(service)
+        if service.shards is not None:
+            yield from _groups(service.shards.report())
 
 
 def _raft(measured: Measurements) -> Iterator[Metric]:
@@ -169,6 +184,17 @@ def _clients(service: Service) -> Iterator[Metric]:
     )
     yield CounterMetricFamily("raftline_expired_keys", "Keys that expired.", value=service.keyspace().expired)
     yield _by(CounterMetricFamily, "raftline_commands", "Commands begun, by name.", "command", statistics.calls)
+
+
+def _groups(report: ShardReport) -> Iterator[Metric]:
+    """Yield what is known of each group that is hosted here."""
+    number = report.configuration.number
+    yield GaugeMetricFamily("raftline_configuration", "The newest configuration of slots that is known.", value=number)
+    hosted = [group for group in report.groups if group.hosted]
+    yield _by(GaugeMetricFamily, "raftline_group_leader", "1 if this node leads the group.", "group",
+              {str(group.group): group.leader == report.node_id for group in hosted})  # fmt: skip
+    for name, (text, value) in _GROUP_GAUGES.items():
+        yield _by(GaugeMetricFamily, name, text, "group", {str(group.group): value(group) for group in hosted})
 
 
 def _by(

@@ -48,6 +48,10 @@ class GroupReport(msgspec.Struct, frozen=True, kw_only=True):
     used_bytes: int = 0
     members: tuple[NodeId, ...] = ()
     """Who votes, as far as the replica knows."""
+    term: int = 0
+    commit_index: int = 0
+    applied_index: int = 0
+    """As far as the replica has come."""
     change: str | None = None
     """The change of its members under way, in words."""
 

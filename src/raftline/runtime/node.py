@@ -262,8 +262,7 @@ class Node(GroupHandle):
 
     def is_up(self, node: NodeId) -> bool:
         """Say whether what is sent to another node goes out, as far as is known here; True for this one."""
-        transport = self._ports.transport
-        return node == self.config.node_id or not isinstance(transport, TcpTransport) or transport.is_connected(node)
+        return node == self.config.node_id or self._ports.transport.reaches(node)
 
     def _alone(self, group: GroupId) -> "_Hosting":
         """Return a context in which nobody else adds or removes the group."""

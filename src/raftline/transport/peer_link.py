@@ -176,11 +176,6 @@ class PeerLink:
         elif self._layer is not None:
             self._layer.abort()
 
-    @property
-    def is_open(self) -> bool:
-        """Say whether what is flushed goes out."""
-        return self._state is LinkState.OPEN
-
     def status(self) -> PeerStatus:
         """Return the link's state and counters."""
         connection = self._connection

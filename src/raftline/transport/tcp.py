@@ -98,11 +98,6 @@ class TcpTransport:
         """Connections that have not said yet who they are."""
         return 0 if self._listener is None else self._listener.unidentified
 
-    def is_connected(self, peer: NodeId) -> bool:
-        """Say whether the link to a peer is open."""
-        link = self._links.get(peer)
-        return link is not None and link.is_open
-
     def status(self) -> dict[NodeId, PeerStatus]:
         """Return state and counters of each peer."""
         return {peer: link.status() for peer, link in sorted(self._links.items())}

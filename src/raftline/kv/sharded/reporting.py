@@ -60,5 +60,8 @@ def _group(keeper: "Keeper", group: GroupId, nodes: tuple[NodeId, ...], *, leavi
         keys=store.count,
         used_bytes=store.used_bytes,
         members=state.membership.voters,
+        term=state.term,
+        commit_index=state.commit,
+        applied_index=running.driver.replica.applied,
         change=describe_progress(state),
     )
