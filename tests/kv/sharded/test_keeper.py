@@ -229,3 +229,39 @@ async def test_after_a_restart_everything_goes_on(tmp_path: Path) -> None:
         await cluster.wait_settled(number)
         for key in KEYS:
             assert await cluster.ask(key, b"APPEND", b"b") == b":2\r\n"
+
+
+@in_a_loop
+async def test_groups_are_reached_from_nodes_that_host_none_of_them(tmp_path: Path) -> None:
+    """With more nodes than replicas, slots move between groups that have no node in common, both ways (G15)."""
+    async with sharded(tmp_path, 4, first_groups=1, replicas=1) as cluster:
+        await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
+        await cluster.wait(lambda: cluster.places["n4"].meta.last_group == 1, "the first group")
+        home = cluster.places["n1"].meta.configuration.nodes_of(1)[0]
+        other = next(name for name in ("n2", "n3", "n4") if name != home)
+        for key in KEYS:
+            await cluster.ask(key, b"APPEND", b"a")
+        await cluster.wait_settled(await cluster.change(AddGroups(1, {other: cluster.addresses[other]}, 1)))
+        assert (cluster.hosts(home), cluster.hosts(other)) == ({1}, {2})
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"b") == b":2\r\n"
+        await cluster.wait_settled(await cluster.change(Leave((1,))))
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"c") == b":3\r\n"
+        remote = cluster.places[home].keeper.remote(2)
+        answer = await remote.ask(encode_command([b"GET", KEYS[0]]))
+        assert answer == b"$3\r\nabc\r\n"
+
+
+@in_a_loop
+async def test_a_dead_nodes_replicas_are_made_anew_where_there_is_room(tmp_path: Path) -> None:
+    """If the operator allows it: after so long, on a node that holds none yet; the group serves throughout."""
+    async with sharded(tmp_path, 4, first_groups=1, replace_dead_after_s=1) as cluster:
+        await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
+        await cluster.wait_settled(1)
+        await cluster.ask(KEYS[0], b"SET", b"v")
+        await cluster.places.pop("n3").stop()
+        await cluster.wait(lambda: cluster.hosts("n4") == {1}, "hosted by n4")
+        place = cluster.places["n4"].keeper
+        await cluster.wait(lambda: set(place.report().groups[0].members) == {"n1", "n2", "n4"}, "a voter")
+        assert await cluster.ask(KEYS[0], b"APPEND", b"!") == b":2\r\n"
