@@ -37,6 +37,7 @@ from raftline.kv.sharded.routes import (
     bundle_of,
     slot_of_command,
 )
+from raftline.kv.sharded.sessions import session_task
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.store import Store
 from raftline.runtime.requests import Consistency
@@ -130,6 +131,8 @@ class ShardedConnection(Connection):
             self._reply(NOT_HERE[plan.name])
         elif plan.waits:
             self._start_waiting(plan, args)
+        elif (task := session_task(self._router, plan.name)) is not None:
+            self._start_task(task, args)
         elif plan.bound is not None:
             if plan.name == "watch" and self.client.transaction is None:
                 self._watched_in = set()

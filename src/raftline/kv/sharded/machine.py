@@ -142,6 +142,10 @@ class ShardMachine(KvMachine):
         """Remember the group's sessions: they travel with slots."""
         self._sessions = sessions
 
+    def knows_session(self, session: int) -> bool:
+        """Say whether a session is open here, as far as this replica has come."""
+        return self._sessions.find(session) is not None
+
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Carry out a command on slots that are served here; raises `NotServed` for any other."""
         try:

@@ -11,6 +11,7 @@ from raftline.core.ids import GroupId, NodeId
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.ports import Groups, HostedGroup, RemoteGroup, ShardGroup
+from raftline.kv.slots import slot_of
 from raftline.kv.store import Store
 from raftline.kv.waiting import Waiting
 from raftline.shards.configuration import EMPTY, Configuration
@@ -27,7 +28,7 @@ CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
 class Here:
     """A group of which this node holds a replica, and who waits at it."""
 
-    __slots__ = ("group", "id", "is_current", "is_ticking", "machine", "serves", "waiting")
+    __slots__ = ("group", "id", "is_current", "is_ticking", "machine", "reviewed", "serves", "waiting")
 
     def __init__(self, number: GroupId, hosted: HostedGroup, waited_keys_max: int) -> None:
         self.id = number
@@ -38,6 +39,8 @@ class Here:
         """Its time advances at the moment."""
         self.is_current = False
         """All of its members know all commands."""
+        self.reviewed: Configuration | None = None
+        """Who waits here was looked at in this configuration."""
         self.serves = hosted.machine.serves
         """Says whether a slot is served by the group, as far as this replica has come."""
 
@@ -45,6 +48,13 @@ class Here:
     def store(self) -> Store:
         """Return this node's copy of its data."""
         return self.machine.store
+
+    def review(self) -> None:
+        """Let go on who waits for a slot that is not served here any more."""
+        holdings = self.machine.holdings
+        if holdings.given or holdings.arrivals or holdings.configuration is not self.reviewed:
+            self.reviewed = holdings.configuration
+            self.waiting.wake_unless(lambda key: self.serves(slot_of(key)))
 
 
 class Away:
@@ -114,6 +124,10 @@ class Router:
             self.here(gone)  # it is let go of once it is no longer hosted
         return [place for place in found if place is not None]
 
+    def known_here(self) -> list[Here]:
+        """Return the places that are in use, without a look at what has changed."""
+        return list(self._here.values())
+
     # Slots.
 
     @property
@@ -169,8 +183,8 @@ class Router:
             self._hints.pop(slot, None)
             found = self.candidates(slot)
             return found[tries % len(found)] if found else NOBODY
-        hint = self._hints.get(slot, NOBODY)
-        return hint if hint in self.groups.group_ids else self.groups.serving(slot)
+        hint = self._hints.get(slot) if self._hints else None
+        return hint if hint is not None and hint in self.groups.group_ids else self.groups.serving(slot)
 
     def note_served(self, slot: int, group: GroupId) -> None:
         """Remember who served a slot that was looked for elsewhere first, until somebody else does."""

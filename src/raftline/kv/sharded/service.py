@@ -17,14 +17,16 @@ from raftline.kv.sharded.connection import ShardedConnection
 from raftline.kv.sharded.ports import Groups
 from raftline.kv.sharded.router import Here, Redirects, Router
 from raftline.kv.sharded.topology import Topology
-from raftline.kv.slots import slot_of
 from raftline.kv.store import Store
+from raftline.kv.waiting import STOPPING
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
 
 __all__ = ["HOLD_S_MAX", "ShardedService"]
 
 _RELEASES_PER_CALL = 10
+_TURNS_TO_LOOK = 10
+"""Who hosts what is looked at whenever that is told to have changed, and this often in any case."""
 HOLD_S_MAX = 5.0
 """How long a command is held whose slot is not served."""
 
@@ -48,7 +50,7 @@ class ShardedService(Service):
         password: str = "",
     ) -> None:
         """Prepare; `node` and `machine` are the first group's."""
-        self._used_bytes = 0
+        self._used_bytes = self._turns = 0
         super().__init__(node, machine, limits, clock, host, port, default_reads=default_reads, password=password)
         self.router = Router(groups, redirects, limits.waited_keys_max, self._on_begun, self._on_gone)
         self.channels = ShardedChannels(machine.store, self.router)
@@ -84,13 +86,14 @@ class ShardedService(Service):
         """Do so in every group that this node leads; let go on whoever waits for a slot that has moved."""
         super().expire()
         used_bytes = self.store.used_bytes
-        for place in self.router.all_here():
+        self._turns += 1
+        for place in self.router.all_here() if self._turns % _TURNS_TO_LOOK == 0 else self.router.known_here():
             store = place.store
             used_bytes += store.used_bytes
             for _ in range(_RELEASES_PER_CALL if store.has_garbage else 0):
                 store.release_garbage()
             if store.waited is not None:
-                place.waiting.wake_unless(partial(_serves_key, place))
+                place.review()
             self._tick(place)
         self._used_bytes = used_bytes
 
@@ -112,8 +115,11 @@ class ShardedService(Service):
     def stop_waiting(self) -> None:
         """Let everybody go who waits for something to pop: this node stops."""
         super().stop_waiting()
-        for place in self.router.all_here():
+        for place in self.router.known_here():
             place.waiting.stop()
+        for client in self.clients.values():
+            if client.blocked is not None:
+                client.blocked.give_up(STOPPING)
 
     def _on_begun(self, place: Here) -> None:
         if self.store.listener is not None:
@@ -121,10 +127,6 @@ class ShardedService(Service):
 
     def _on_gone(self, place: Here) -> None:
         place.waiting.wake_unless(lambda _key: False)
-
-
-def _serves_key(place: Here, key: bytes) -> bool:
-    return place.serves(slot_of(key))
 
 
 class ShardedChannels(Channels):
