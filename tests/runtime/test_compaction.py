@@ -78,7 +78,8 @@ def test_who_was_just_added_takes_no_snapshot_before_it_knows_the_members() -> N
     )
     config = NodeConfig(node_id="n2", members={}, address="127.0.0.1:1", data_dir="", snapshot_log_entries=10)
     nobody: Any = None
-    compaction = Compaction(0, config, replica, snapshotting, nobody, nobody, post=nobody, fail=nobody)
+    host: Any = SimpleNamespace(config=config, wal=nobody, log_disk=nobody)
+    compaction = Compaction(0, host, replica, snapshotting, post=nobody, fail=nobody)
     compaction.step()
     members = encode_membership(Membership.of({"n1": "127.0.0.1:2"}))
     configuration.on_appended([Entry(25, 1, members, KIND_MEMBERSHIP)])

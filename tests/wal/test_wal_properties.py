@@ -90,6 +90,13 @@ class History:
         if not logs_it:
             self.restart()
 
+    def write_anew(self, group: int) -> None:
+        """Write what the group keeps once more, so that it needs no earlier segment."""
+        entries = tuple(self.models[group].entries)
+        if entries:
+            self.wal.append([Write(group=group, entries=entries)])
+            assert group not in self.wal.remove_unneeded().groups
+
     def forget(self, group: int) -> None:
         """Host the group no longer."""
         known = self.models[group]
@@ -149,6 +156,7 @@ _step = st.one_of(
     st.tuples(st.just("append"), st.lists(_append, min_size=1, max_size=3)),
     st.tuples(st.just("snapshot"), st.tuples(_group, st.floats(0, 1))),
     st.tuples(st.just("install"), st.tuples(_group, st.integers(1, 5), st.booleans())),
+    st.tuples(st.just("write_anew"), st.tuples(_group)),
     st.tuples(st.just("forget"), st.tuples(_group)),
     st.tuples(st.just("tear"), st.tuples(st.floats(0, 1))),
     st.tuples(st.just("restart"), st.just(())),

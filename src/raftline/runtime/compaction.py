@@ -12,10 +12,8 @@ from raftline.core.ids import GroupId, Index
 from raftline.core.snapshots import index_needed
 from raftline.core.state import RaftState
 from raftline.replica.replica import Replica
-from raftline.runtime.config import NodeConfig
-from raftline.runtime.ports import DiskThread
+from raftline.runtime.host import Host
 from raftline.runtime.snapshotting import Snapshotting
-from raftline.wal.wal import Wal
 
 __all__ = ["Compaction"]
 
@@ -36,31 +34,38 @@ class Compaction:
     def __init__(
         self,
         group: GroupId,
-        config: NodeConfig,
+        host: Host,
         replica: Replica,
         snapshotting: Snapshotting,
-        wal: Wal,
-        log_disk: DiskThread,
         *,
+        on_released: Callable[[], None] = lambda: None,
         post: Callable[[Event], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._group = group
-        self._config = config
+        self._config = host.config
         self._replica = replica
         self._snapshotting = snapshotting
-        self._wal = wal
-        self._log_disk = log_disk
+        self._wal = host.wal
+        self._log_disk = host.log_disk
+        self._on_room = on_released
         self._post = post
         self._fail = fail
         self._bytes_at_snapshot = 0
         self._index_at_snapshot: Index = replica.core.state.snapshot.index
         self._released: Index = 0
         self._target: Index = 0
+        self._room_index: Index | None = None
+        """Up to here a snapshot is needed that the log goes behind at once: others wait for the segments."""
 
     def on_installed(self, index: Index) -> None:
         """Note that a snapshot up to `index` came from the leader."""
         self._index_at_snapshot = index
+
+    def make_room(self) -> None:
+        """Take a snapshot as soon as that can be, and keep nothing of the log that it covers."""
+        if self._room_index is None:
+            self._room_index = self._replica.applied
 
     def step(self) -> None:
         """Let some of the log go if a snapshot covers it, and take a snapshot if one is due or wanted."""
@@ -73,10 +78,14 @@ class Compaction:
         grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
         grown_entries = self._replica.applied - self._index_at_snapshot
         is_due = grown_bytes >= self._bytes_due or grown_entries >= self._config.snapshot_log_entries
-        if grown_entries > 0 and (is_due or snapshotting.is_wanted) and self._knows_members(state):
+        if grown_entries > 0 and (is_due or self._is_wanted(state)) and self._knows_members(state):
             self._index_at_snapshot = self._replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             snapshotting.take()
+
+    def _is_wanted(self, state: RaftState) -> bool:
+        """Say whether somebody waits for a snapshot."""
+        return self._snapshotting.is_wanted or (self._room_index or 0) > state.snapshot.index
 
     def _knows_members(self, state: RaftState) -> bool:
         """Say whether a snapshot could carry its membership (§7): who was just added learns it from a later entry."""
@@ -90,6 +99,9 @@ class Compaction:
     def _compact_some(self, state: RaftState) -> None:
         """Let a piece of the log go that a snapshot covers and no follower needs."""
         covered = state.snapshot.index - self._config.keep_log_entries
+        if self._room_index is not None and state.snapshot.index >= self._room_index:
+            self._room_index = None
+            self._target = max(self._target, state.snapshot.index)
         if self._target < covered and not self._snapshotting.taking:
             needed = covered if self._is_too_long(state) else index_needed(state)
             self._target = max(self._target, min(covered, needed))
@@ -116,3 +128,5 @@ class Compaction:
     def _on_released(self, result: int | BaseException) -> None:
         if isinstance(result, BaseException):
             self._fail(result)
+        else:
+            self._on_room()

@@ -7,6 +7,7 @@ between turns waits in the inbox; a hundred proposals that arrive together leave
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from raftline.core.events import Event, Persisted, Received, TimerDue, Woken
 from raftline.core.ids import GroupId, NodeId, Term
@@ -27,6 +28,7 @@ from raftline.runtime.persistence import Persistence
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
 from raftline.runtime.role_log import RoleLog
+from raftline.runtime.room import Tenant, kept
 from raftline.runtime.snapshotting import Snapshotting
 from raftline.runtime.stages import Stages
 from raftline.runtime.strangers import Strangers
@@ -49,7 +51,7 @@ class GroupLoop:
     """
 
     def __init__(self, group: GroupId, host: Host, replica: Replica, *, origin: int, stages: Stages) -> None:
-        config, loop, wal, log_disk, snapshot_disk = host.config, host.loop, host.wal, host.log_disk, host.snapshot_disk
+        config, loop, wal, snapshot_disk = host.config, host.loop, host.wal, host.snapshot_disk
         self._group = group
         self.host = host
         self._config = config
@@ -57,9 +59,7 @@ class GroupLoop:
         self.replica = replica
         self._core = replica.core
         self._loop = loop
-        self._clock = host.clock
-        self._transport = host.transport
-        self._turns = host.turns
+        self._clock, self._transport, self._turns = host.clock, host.transport, host.turns
         self._messages: deque[tuple[NodeId, Message]] = deque()
         self._events: deque[Event] = deque()
         self._proposals: deque[Proposal] = deque()
@@ -82,8 +82,9 @@ class GroupLoop:
         self.stages = stages
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()
-        self.persistence = Persistence(group, host.writer, self._on_durable, self.fail)
-        self.feeding = Feeding(group, wal, log_disk, snapshot_disk, post=self.post, fail=self.fail)
+        own_log = partial(kept, replica.core.state)
+        self.persistence = Persistence(group, host.writer, self._on_durable, self.fail, own_log)
+        self.feeding = Feeding(group, wal, host.log_disk, snapshot_disk, post=self.post, fail=self.fail)
         self.snapshotting = Snapshotting(
             group,
             replica,
@@ -97,8 +98,9 @@ class GroupLoop:
             bytes_per_s=config.snapshot_bytes_per_second,
         )
         self.compaction = Compaction(
-            group, config, replica, self.snapshotting, wal, log_disk, post=self.post, fail=self.fail
+            group, host, replica, self.snapshotting, on_released=host.look_for_room, post=self.post, fail=self.fail
         )
+        self.tenant = Tenant(replica.core.state, self.persistence, self.compaction, self._schedule)
 
     # What others may call.
 
@@ -299,7 +301,10 @@ class GroupLoop:
             for outgoing in ready.messages_after_persist:
                 self._transport.send(outgoing.to, self._group, outgoing.message)
         numbers = [ready.number for ready in batch if ready.must_persist]
-        self._events.append(Persisted(numbers[-1]))
+        if numbers:
+            self._events.append(Persisted(numbers[-1]))
+        elif not batch:
+            return  # only what was there already was written, once more
         self._scheduled = True
         self._turn()
 

@@ -40,5 +40,7 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     make_sessions: Callable[[], Sessions]
     stages: Stages
     """How long things take, over all groups."""
+    look_for_room: Callable[[], None]
+    """Called when a group let go of some of its log: others may hold what it does not need."""
     on_failure: Callable[[BaseException], None]
     """Called with why the whole node has to stop."""

@@ -34,6 +34,7 @@ from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.remote import RemoteGroup, Remotes
 from raftline.runtime.remote_host import RemoteHost
+from raftline.runtime.room import Room, Tenant
 from raftline.runtime.stages import Stages
 from raftline.runtime.timed_files import TimedFiles
 from raftline.runtime.turns import Turns
@@ -106,6 +107,7 @@ class Node(GroupHandle):
         self._hosting: dict[GroupId, asyncio.Lock] = {}
         self._host: Host | None = None
         self._beats: Beats
+        self._room: Room | None = None
         self._remotes: Remotes | None = None
         self._remote_host: RemoteHost | None = None
         self._removals: set[asyncio.Task[None]] = set()
@@ -290,6 +292,7 @@ class Node(GroupHandle):
         ports = self._ports
         turns = Turns(loop, ports.transport)
         turns.writer = LogWriter(wal, log_disk, turns.flush)
+        self._room = Room(wal, log_disk, self._tenant_of, self.config.segment_bytes, self._on_failure)
         return Host(
             config=self.config,
             loop=loop,
@@ -305,6 +308,7 @@ class Node(GroupHandle):
             snapshot_disk=snapshot_disk,
             make_sessions=ports.make_sessions,
             stages=self._stages,
+            look_for_room=self._room.look,
             on_failure=self._on_failure,
         )
 
@@ -330,6 +334,10 @@ class Node(GroupHandle):
             driver.on_message(sender, message)
         else:
             self.unhosted_messages += 1
+
+    def _tenant_of(self, group: GroupId) -> Tenant | None:
+        driver = self._drivers.get(group)
+        return None if driver is None else driver.tenant
 
     def _on_node_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         """Take what is no part of Raft: signs of life, and what is passed on for groups that others do not host."""
@@ -368,6 +376,8 @@ class Node(GroupHandle):
             self._host.beats.stop()
         if self._remotes is not None:
             self._remotes.stop(error)
+        if self._room is not None:
+            self._room.stop()
         if self._ended is not None and not self._ended.done():
             failure = self.failure
             self._ended.set_result(error if failure is None else failure)

@@ -5,6 +5,7 @@ Keeps `Ready`'s promise: what must wait for the disk leaves only after its own b
 
 from collections.abc import Callable
 
+from raftline.core.entries import Entry
 from raftline.core.ids import GroupId
 from raftline.core.ready import Ready
 from raftline.runtime.log_writer import LogWriter
@@ -26,13 +27,20 @@ class Persistence:
         writer: LogWriter,
         on_durable: Callable[[list[Ready]], None],
         on_failure: Callable[[BaseException], None],
+        kept: Callable[[], tuple[Entry, ...]] = tuple,
     ) -> None:
+        """`kept` returns the whole log that was handed out to be written, for `write_anew`."""
         self._group = group
         self._writer = writer
         self.on_durable = on_durable
         self._on_failure = on_failure
+        self._kept = kept
         self._writing: list[Ready] = []
         self._waiting: list[Ready] = []
+        self._is_wanted = False
+        self._anew: list[Callable[[], None]] = []
+        """Who wants to hear that everything was written anew; in the write that begins next."""
+        self._anew_under_way: list[Callable[[], None]] = []
         self.batches = 0
 
     @property
@@ -46,37 +54,66 @@ class Persistence:
             if not ready.must_persist:
                 return True
             self._waiting.append(ready)
-            self._writer.want(self)
+            self._want()
         else:
             self._waiting.append(ready)
         return False
 
+    def write_anew(self, done: Callable[[], None]) -> None:
+        """Write all of the log once more, at its head, and call `done`: older places of it are needed no more."""
+        self._anew.append(done)
+        if not self._writing and not self._anew_under_way:
+            self._want()
+
+    def _want(self) -> None:
+        if not self._is_wanted:
+            self._is_wanted = True
+            self._writer.want(self)
+
     def take(self) -> list[Write]:
         """Hand over everything that waits, for the write that begins now."""
+        self._is_wanted = False
         self._writing, self._waiting = self._waiting, []
         self.batches += 1
-        return [
+        writes = [
             Write(group=self._group, entries=ready.entries, hard_state=ready.hard_state, reset=ready.reset)
             for ready in self._writing
             if ready.must_persist
         ]
+        if self._anew:
+            self._anew_under_way, self._anew = self._anew, []
+            if kept := self._kept():
+                writes.append(Write(group=self._group, entries=kept))
+        return writes
 
     def settle(self) -> list[Ready]:
         """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
         durable, self._writing = self._writing, []
+        if self._anew_under_way:
+            self._tell_written_anew()
+        if self._anew:
+            self._want()
         if not self._waiting:
             return durable
         if any(ready.must_persist for ready in self._waiting):
-            self._writer.want(self)
+            self._want()
         else:
             durable += self._waiting
             self._waiting = []
         return durable
 
+    def _tell_written_anew(self) -> None:
+        told, self._anew_under_way = self._anew_under_way, []
+        for done in told:
+            done()
+
     def stop(self) -> None:
         """Write nothing more: what waits is dropped, what is being written stays."""
         self._waiting = []
         self._writer.drop(self)
+        told, self._anew = self._anew, []
+        for done in told:
+            done()
 
     def fail(self, error: BaseException) -> None:
         """What is on disk is not known any more."""

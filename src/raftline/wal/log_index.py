@@ -46,6 +46,11 @@ class LogIndex:
         self._places: list[_Place] = []
         self._end: Index = 0
 
+    @property
+    def end(self) -> Index:
+        """Return the last index of the log."""
+        return self._end
+
     def note(self, group: GroupId, sequence: int, offset: int, writes: Sequence[Write]) -> None:
         """Take in that the frame at `offset` of segment `sequence` holds these records; other groups' are skipped."""
         places = self._places

@@ -13,7 +13,7 @@ The byte layout, and why a torn tail is told from damage, is in docs/wal-format.
 """
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -31,10 +31,17 @@ from raftline.wal.segment import FORMAT_VERSION, SegmentReader, segment_name, se
 from raftline.wal.snapshot_store import SnapshotStore
 from raftline.wal.storage_errors import directory_error, storage_error
 
-__all__ = ["Recovered", "Wal", "Write"]
+__all__ = ["Holders", "Recovered", "Wal", "Write"]
 
 _ZEROS_AHEAD_BYTES_MAX = 256 << 10
 """Written behind a frame now and then: blocks that were written once are cheaper to fsync (docs/decisions/0002)."""
+
+
+class Holders(NamedTuple):
+    """Who needs the oldest segment, if it is not the one being written, and how many segments there are."""
+
+    groups: tuple[GroupId, ...]
+    segments: int
 
 
 class Wal:
@@ -157,7 +164,9 @@ class Wal:
         if self._broken is not None:
             raise self._broken
         self._released[group] = max(index, self._released.get(group, 0))
-        return self._remove_unneeded()
+        before = len(self._segments)
+        self.remove_unneeded()
+        return before - len(self._segments)
 
     def forget(self, group: GroupId) -> None:
         """Forget a group, durably: what was written of it counts no more, and its snapshots are removed.
@@ -170,26 +179,30 @@ class Wal:
         if group in self._hard_states or group in self._log_ends:
             self.append([Write(group=group, is_forgotten=True)])
         self.snapshots.remove(group)
-        self._remove_unneeded()
+        self.remove_unneeded()
 
-    def _remove_unneeded(self) -> int:
-        """Remove the oldest segments as long as no group needs them; return how many."""
-        removed = 0
+    def remove_unneeded(self) -> "Holders":
+        """Remove the oldest segments as long as no group needs them; return who needs the oldest of those left."""
+        if self._broken is not None:
+            raise self._broken
+        holders: tuple[GroupId, ...] = ()
         try:
             for sequence in sorted(self._segments)[:-1]:
-                highest = self._segments[sequence]
-                if any(last > self._released.get(owner, 0) for owner, last in highest.items()):
+                released = self._released
+                holders = tuple(
+                    owner for owner, last in self._segments[sequence].items() if last > released.get(owner, 0)
+                )
+                if holders:
                     break
                 # One at a time and oldest first: whatever a crash brings back is a whole sequence.
                 self._files.remove(self._path(sequence))
                 self._files.sync_directory(self._directory)
                 del self._segments[sequence]
-                removed += 1
         except OSError as error:
             self._break("remove old segments in", self._directory, error)
         for log_index in self._indexes.values():
             log_index.forget_before(min(self._segments))
-        return removed
+        return Holders(holders, len(self._segments))
 
     def locate(self, group: GroupId, low: Index, bytes_max: int) -> list[Span]:
         """Return where about `bytes_max` of entries from `low` on are on disk, for `fetch`; nothing: nowhere."""
@@ -369,6 +382,7 @@ class Wal:
         for group in {write.group for write in writes if not write.is_forgotten}:
             if group not in self._indexes:
                 self._indexes[group] = LogIndex()
+            self._note_replaced(group, sequence, writes)
             self._indexes[group].note(group, sequence, offset, writes)
         for write in writes:
             if write.reset is not None:
@@ -378,6 +392,16 @@ class Wal:
                 self._hard_states[write.group] = write.hard_state
             if write.entries:
                 highest[write.group] = max(write.entries[-1].index, highest.get(write.group, 0))
+
+    def _note_replaced(self, group: GroupId, sequence: int, writes: Sequence[Write]) -> None:
+        """Need no earlier segment for entries that these records replace, or write once more."""
+        end = self._indexes[group].end
+        for write in writes:
+            if write.group == group and write.entries and write.entries[0].index <= end:
+                before = write.entries[0].index - 1
+                for earlier, highest in self._segments.items():
+                    if earlier < sequence and highest.get(group, 0) > before:
+                        highest[group] = before
 
     def _drop(self, group: GroupId) -> None:
         """Know nothing of a group any more."""

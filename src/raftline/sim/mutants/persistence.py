@@ -48,8 +48,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _PERSISTENCE,
-                "            self._writer.want(self)\n        else:\n            durable += self._waiting\n",
-                "            durable += self._waiting\n            self._writer.want(self)\n        else:\n"
+                "            self._want()\n        else:\n            durable += self._waiting\n",
+                "            durable += self._waiting\n            self._want()\n        else:\n"
                 "            durable += self._waiting\n",
             ),
         ),
@@ -377,13 +377,13 @@ MUTANTS: tuple[Mutant, ...] = (
                 _WAL,
                 "                self._files.remove(self._path(sequence))\n"
                 "                self._files.sync_directory(self._directory)\n"
-                "                del self._segments[sequence]\n"
-                "                removed += 1\n",
-                "                removed += 1\n"
-                "            for sequence in sorted(self._segments)[:removed][::-1]:\n"
+                "                del self._segments[sequence]\n",
+                "                pass\n"
+                "            gone = [old for old in sorted(self._segments)[:-1] if not holders or old < sequence]\n"
+                "            for sequence in gone[::-1]:\n"
                 "                self._files.remove(self._path(sequence))\n"
                 "                del self._segments[sequence]\n"
-                "            if removed:\n"
+                "            if gone:\n"
                 "                self._files.sync_directory(self._directory)\n",
             ),
         ),
