@@ -116,7 +116,7 @@ class _Bench:
         """Let a group let go of something; return what was done."""
         self.told.clear()
         self.holders = Holders(holders, segments)
-        self.room.look()
+        self.room.look(0)
         return list(self.told)
 
 
@@ -139,8 +139,9 @@ class _Tenant:
 
 def test_who_keeps_little_writes_it_anew_and_then_it_is_looked_again() -> None:
     """One look or write at a time; whoever is not hosted yet stays as it is."""
-    bench = _Bench({1: 100, 2: 1000})
+    bench = _Bench({0: 100, 1: 100, 2: 1000})
     assert bench.look(()) == ["look"]
+    assert bench.look((0,)) == ["look"], "it lets go of more by itself"
     assert bench.look((1, 2, 9)) == ["look", "1 anew", "2 anew"]
     assert bench.look((1, 2, 9)) == []
     bench.holders = Holders((), 1)

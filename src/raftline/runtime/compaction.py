@@ -38,7 +38,7 @@ class Compaction:
         replica: Replica,
         snapshotting: Snapshotting,
         *,
-        on_released: Callable[[], None] = lambda: None,
+        on_released: Callable[[GroupId], None] = lambda _: None,
         post: Callable[[Event], None],
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -129,4 +129,4 @@ class Compaction:
         if isinstance(result, BaseException):
             self._fail(result)
         else:
-            self._on_room()
+            self._on_room(self._group)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from raftline.core.ids import GroupId
 from raftline.core.state import RandomSource
 from raftline.replica.sessions import Sessions
 from raftline.runtime.beats import Beats
@@ -40,7 +41,7 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     make_sessions: Callable[[], Sessions]
     stages: Stages
     """How long things take, over all groups."""
-    look_for_room: Callable[[], None]
+    look_for_room: Callable[[GroupId], None]
     """Called when a group let go of some of its log: others may hold what it does not need."""
     on_failure: Callable[[BaseException], None]
     """Called with why the whole node has to stop."""

@@ -41,6 +41,8 @@ class Persistence:
         self._anew: list[Callable[[], None]] = []
         """Who wants to hear that everything was written anew; in the write that begins next."""
         self._anew_under_way: list[Callable[[], None]] = []
+        self.anew_write: Write | None = None
+        """What is being written once more."""
         self.batches = 0
 
     @property
@@ -83,7 +85,8 @@ class Persistence:
         if self._anew:
             self._anew_under_way, self._anew = self._anew, []
             if kept := self._kept():
-                writes.append(Write(group=self._group, entries=kept))
+                self.anew_write = Write(group=self._group, entries=kept)
+                writes.append(self.anew_write)
         return writes
 
     def settle(self) -> list[Ready]:
@@ -103,6 +106,7 @@ class Persistence:
         return durable
 
     def _tell_written_anew(self) -> None:
+        self.anew_write = None
         told, self._anew_under_way = self._anew_under_way, []
         for done in told:
             done()

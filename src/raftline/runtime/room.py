@@ -79,12 +79,15 @@ class Room:
         self._fail = fail
         self._is_busy = False
         self._pending = 0
+        self._released: GroupId = 0
+        """Who let go of some of its log: it lets go of more when it can."""
         self._stopped = False
 
-    def look(self) -> None:
-        """Look who needs the oldest segment; called when a group let go of some of its log."""
+    def look(self, group: GroupId) -> None:
+        """Look who else needs the oldest segment; called when `group` let go of some of its log."""
         if not self._is_busy and not self._stopped:
             self._is_busy = True
+            self._released = group
             self._disk.submit(self._wal.remove_unneeded, self._on_holders)
 
     def stop(self) -> None:
@@ -100,7 +103,7 @@ class Room:
             return
         little, left = [], _ANEW_BYTES_MAX
         for group in holders.groups:
-            tenant = self._tenant_of(group)
+            tenant = self._tenant_of(group) if group != self._released else None
             if tenant is None:
                 continue  # nobody has added it yet: it stays as it is
             kept_bytes = tenant.kept_bytes
@@ -122,4 +125,4 @@ class Room:
         self._pending -= 1
         if not self._pending:
             self._is_busy = False
-            self.look()
+            self.look(self._released)

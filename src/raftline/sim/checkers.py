@@ -175,7 +175,8 @@ class Checkers:
 
         def watched_append(writes: Sequence[Write]) -> None:
             append(writes)
-            durable.appended.extend(writes)
+            anew = persistence.anew_write  # holds nothing that was not there
+            durable.appended.extend(write for write in writes if write.group == group.group_id and write is not anew)
 
         def watched_on_durable(batch: list[Ready]) -> None:
             durable.note(name, batch)
