@@ -104,6 +104,10 @@ class Server(Protocol):
     def cluster(self) -> "ClusterView | None":
         """The sharded store that this node is part of; None if all keys are in one group."""
 
+    @property
+    def is_master(self) -> bool:
+        """Say whether the node leads a group that holds keys."""
+
     def keyspace(self) -> Keyspace:
         """Return how much the node holds."""
 

@@ -81,6 +81,11 @@ class Service:
         return None
 
     @property
+    def is_master(self) -> bool:
+        """Say whether the node leads."""
+        return self._node.status().role == "leader"
+
+    @property
     def used_bytes(self) -> int:
         """Return how much keys and values take, for `maxmemory`."""
         return self._machine.store.used_bytes

@@ -55,6 +55,11 @@ class _NodeServer:
         self._clock = member.clock
         self.cluster = None
 
+    @property
+    def is_master(self) -> bool:
+        """Say whether the node leads."""
+        return self.node.is_leader
+
     def keyspace(self) -> Keyspace:
         """Return how much the node holds."""
         store = self.store

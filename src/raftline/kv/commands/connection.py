@@ -130,7 +130,7 @@ def hello(client: Client, args: Arguments) -> bytes:
     if name is not None:
         client.name = name
     client.protocol = protocol
-    role = b"master" if client.server.status().role == "leader" else b"replica"
+    role = b"master" if client.server.is_master else b"replica"
     return mapping(
         [
             (bulk(b"server"), bulk(b"redis")),

@@ -114,8 +114,8 @@ def _stats(server: Server) -> dict[str, object]:
 
 def _replication(server: Server) -> dict[str, object]:
     status = server.status()
-    lines: dict[str, object] = {"role": "master" if status.role == "leader" else "slave"}
-    if status.role == "leader":
+    lines: dict[str, object] = {"role": "master" if server.is_master else "slave"}
+    if server.is_master:
         others = [member for member in status.members if member.node_id != status.node_id]
         lines["connected_slaves"] = len(others)
     else:

@@ -64,6 +64,11 @@ class ShardedService(Service):
         return self._topology
 
     @property
+    def is_master(self) -> bool:
+        """Say whether the node leads any group of keys."""
+        return any(place.group.is_leader for place in self.router.all_here())
+
+    @property
     def used_bytes(self) -> int:
         """Return how much the keys and values of all groups take here; it is some milliseconds old."""
         return self._used_bytes
