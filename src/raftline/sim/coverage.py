@@ -224,6 +224,7 @@ SHARDED: tuple[str, ...] = (
     "clients sent elsewhere",
     "requests repeated",
     "runs with every check of Raft",
+    "runs whose groups share nodes",
     "kill_program",
     "kill_machine",
     "kill_leader",

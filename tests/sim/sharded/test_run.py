@@ -11,9 +11,11 @@ from raftline.sim.scenario import Outcome, Settings
 from raftline.sim.sharded.run import run_sharded_seed
 from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
 
-SHORT = ShardScenario(safety_s=3.0)
+SHORT = ShardScenario(safety_s=3.0, nodes=0)
+SHARED = ShardScenario(safety_s=3.0, nodes=3)
 CALM = ShardScenario(
     safety_s=3.0,
+    nodes=0,
     groups=2,
     joined=1,
     plans=(NemesisPlan(),) * 3,
@@ -40,11 +42,28 @@ def test_what_is_promised_is_kept(seed: int) -> None:
     assert outcome.operations > 20
 
 
-def test_the_same_seed_is_the_same_run() -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_nodes_that_host_many_groups_keep_it_too(seed: int) -> None:
+    """Every node holds replicas of all groups, and a crash hits all of them (G15, G17)."""
+    outcome = run(seed, SHARED)
+    assert outcome.error is None
+    assert outcome.faults["configurations"] >= 2
+    assert outcome.operations > 20
+
+
+def test_groups_on_some_of_four_nodes() -> None:
+    """Who does not host a group reaches it through one that does."""
+    outcome = run(1, ShardScenario(safety_s=3.0, nodes=4))
+    assert outcome.error is None
+    assert outcome.faults["entries arrive"] >= 2
+
+
+@pytest.mark.parametrize("scenario", [SHORT, SHARED], ids=["own machines", "shared nodes"])
+def test_the_same_seed_is_the_same_run(scenario: ShardScenario) -> None:
     """Byte for byte, whatever ran before."""
-    first = run(3)
-    run(4)
-    again = run(3)
+    first = run(3, scenario)
+    run(4, scenario)
+    again = run(3, scenario)
     assert msgspec.structs.replace(again, cpu_s=0.0) == msgspec.structs.replace(first, cpu_s=0.0)
 
 

@@ -343,11 +343,15 @@ class Keeper:
         begins = not holds_some and group not in self._meta.placed and group not in self._dropped
         members = dict(founders) if self._me in founders and (holds_some or begins) else {}
         config = GroupConfig(group=group, members=members, prefers=next(iter(members), None))
-        machine = ShardMachine(group)
+        machine = self.make_machine(group)
         hosted = await self._node.add_group(config, machine)
         self._groups[group] = hosted
         self._hosted[group] = HostedGroup(hosted, machine)
         _log.info("hosts a group", group=group, begins=bool(members) and begins, recovered=holds_some)
+
+    def make_machine(self, group: GroupId) -> ShardMachine:
+        """Return the state machine of a group that is to be hosted."""
+        return ShardMachine(group)
 
     async def _drop(self, group: GroupId) -> None:
         self._dropped.add(group)

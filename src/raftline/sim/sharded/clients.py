@@ -7,7 +7,7 @@ lock. To the history a list is a text, and a field of a hash a key.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, NoReturn
 
@@ -19,11 +19,9 @@ from raftline.kv.commands.transactions import encode_watched
 from raftline.kv.machine import encode_command
 from raftline.kv.slots import slot_of
 from raftline.linearizability.history import Operation
-from raftline.runtime.node import Node
 from raftline.shards.configuration import EMPTY, Configuration
-from raftline.shards.controller import LATEST, decode_configuration, encode_query
 from raftline.shards.ranges import NOBODY
-from raftline.sim.sharded.groups import CONTROLLER, Groups, Unreachable
+from raftline.sim.sharded.ways import CONTROLLER, Call, Unreachable, Ways
 
 __all__ = ["KINDS", "ShardClients"]
 
@@ -41,7 +39,7 @@ _LEASE_MS = 300
 class ShardClients:
     """All clients, and what they were told."""
 
-    def __init__(self, groups: Groups, random: Random) -> None:
+    def __init__(self, groups: Ways, random: Random) -> None:
         scenario = groups.scenario
         self.groups = groups
         self.world = groups.world
@@ -311,7 +309,7 @@ class _Client:
     async def _ask(
         self,
         key: str,
-        call: Callable[[Node], Coroutine[Any, Any, bytes]],
+        call: Call[bytes],
         *,
         repeat: bool,
         needs_session: bool = False,
@@ -343,19 +341,16 @@ class _Client:
             await asyncio.sleep(_PAUSE_S * (0.2 + self._draw()))
             await self._look()
 
-    async def _at_group(self, group: GroupId, call: Callable[[Node], Coroutine[Any, Any, Any]]) -> Any:
+    async def _at_group(self, group: GroupId, call: Call[Any]) -> Any:
         return await self._groups.ask(self._world, None, group, self._at.get(group, 0), call)
 
     async def _look(self) -> None:
         """Ask the controller for the newest configuration."""
-        query = encode_query(LATEST)
         at = self._at.get(CONTROLLER, 0)
         try:
-            answer = await self._groups.ask(self._world, None, CONTROLLER, at, lambda node: node.read(query))
+            self._known = await self._groups.configuration(at)
         except (Unreachable, ProposalError):
             self._at[CONTROLLER] = at + 1
-            return
-        self._known = decode_configuration(answer)
 
 
 def _parsed(reply: bytes) -> Any:

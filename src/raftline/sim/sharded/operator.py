@@ -7,12 +7,10 @@ from typing import Any, TypeVar
 
 from raftline.core.ids import GroupId
 from raftline.errors import ProposalError
-from raftline.runtime.node import Node
 from raftline.shards.configuration import Change, Configuration, Join, Leave, Move, Rebalance
-from raftline.shards.controller import LATEST, decode_configuration, decode_decision, encode_change, encode_query
 from raftline.shards.ranges import SLOT_COUNT
-from raftline.sim.sharded.groups import CONTROLLER, Groups, Unreachable
 from raftline.sim.sharded.scenario import ShardChange
+from raftline.sim.sharded.ways import CONTROLLER, Unreachable, Ways
 
 __all__ = ["Operator"]
 
@@ -24,7 +22,7 @@ _PAUSE_S = 0.05
 class Operator:
     """Makes changes in a session of its own, each as soon as it is time and the one before was answered."""
 
-    def __init__(self, groups: Groups, counts: Counter[str]) -> None:
+    def __init__(self, groups: Ways, counts: Counter[str]) -> None:
         self._groups = groups
         self._world = groups.world
         self._counts = counts
@@ -46,30 +44,26 @@ class Operator:
         return self._task is not None and self._task.done()
 
     async def _run(self) -> None:
-        scenario = self._groups.scenario
+        scenario, ways = self._groups.scenario, self._groups
         assert scenario.changes is not None, "resolved"
-        first = range(1, min(scenario.joined, scenario.groups) + 1)
-        await self._change(Join({group: self._nodes(group) for group in first}))
+        if not ways.begins_by_itself:
+            first = dict(list(ways.joining(()).items())[: scenario.joined])
+            await self._change(Join(first))
         for change in scenario.changes:
             await asyncio.sleep(max(0.0, change.at_s - self._world.now))
-            wanted = self._meant(change, await self._newest())
+            wanted = self._meant(change, await self._again(lambda: ways.configuration(self._at)))
             if wanted is not None:
                 await self._change(wanted)
                 self._counts[change.kind] += 1
 
-    async def _newest(self) -> Configuration:
-        query = encode_query(LATEST)
-        return decode_configuration(await self._ask(lambda node: node.read(query)))
-
-    def _nodes(self, group: GroupId) -> tuple[str, ...]:
-        return tuple(member.name for member in self._groups.members(group))
-
     def _meant(self, change: ShardChange, newest: Configuration) -> Change | None:
         """Return the change with the groups and slots that it hits in this configuration; None if there are none."""
         there = newest.group_ids
-        absent = [group for group in self._groups.clusters if group != CONTROLLER and group not in there]
+        if not there:
+            return None
         if change.kind == "join":
-            return Join({(group := _one(absent, change)): self._nodes(group)}) if absent else None
+            absent = self._groups.joining(there)
+            return Join({(group := _one(list(absent), change)): absent[group]}) if absent else None
         if change.kind == "leave":
             return Leave((_one(there, change),)) if len(there) > 1 else None
         if change.kind == "move":
@@ -80,18 +74,20 @@ class Operator:
 
     async def _change(self, change: Change) -> None:
         """Have a change made, once."""
+        ways = self._groups
         if not self._session:
-            self._session = int(await self._ask(lambda node: node.open_session()))
+            ask = lambda: ways.ask(self._world, None, CONTROLLER, self._at, lambda node: node.open_session())  # noqa: E731
+            self._session = int(await self._again(ask))
         self._sequence += 1
-        command, session, sequence = encode_change(change), self._session, self._sequence
-        answer = await self._ask(lambda node: node.propose(command, session=session, sequence=sequence))
-        refusal = decode_decision(answer).refusal
+        session, sequence = self._session, self._sequence
+        refusal = await self._again(lambda: ways.change(self._at, session, sequence, change))
         self._counts["changes refused" if refusal else "changes made"] += 1
 
-    async def _ask(self, call: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
+    async def _again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Ask one machine after the other until one answers."""
         while True:
             try:
-                return await self._groups.ask(self._world, None, CONTROLLER, self._at, call)
+                return await call()
             except (Unreachable, ProposalError):
                 self._at += 1
                 await asyncio.sleep(_PAUSE_S)

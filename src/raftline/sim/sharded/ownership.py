@@ -60,7 +60,7 @@ class Ownership:
         self.configurations: list[Configuration] = []
         """The controller's, in order, as the first of its replicas made them."""
         self._note = note
-        self._fail = fail
+        self.fail = fail
         self._states: dict[GroupId, list[_State]] = {}
 
     def states(self, group: GroupId) -> list[_State]:
@@ -155,7 +155,7 @@ class Ownership:
     def violated(self, group: GroupId, what: str) -> NoReturn:
         """Say that a promise is broken."""
         violation = SafetyViolation(f"group {group}: {what}")
-        self._fail(violation)
+        self.fail(violation)
         raise violation
 
 

@@ -31,12 +31,14 @@ from raftline.sim.no_checks import NoChecks
 from raftline.sim.run import LinearizabilityViolation
 from raftline.sim.scenario import Outcome
 from raftline.sim.sharded.clients import ShardClients
-from raftline.sim.sharded.groups import CONTROLLER, Groups
+from raftline.sim.sharded.groups import Groups
+from raftline.sim.sharded.nodes import SharedNodes
 from raftline.sim.sharded.operator import Operator
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
 from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
 from raftline.sim.sharded.sizes import small_pieces
 from raftline.sim.sharded.trace import ShardTrace
+from raftline.sim.sharded.ways import CONTROLLER, Ways
 from raftline.sim.state_checks import difference, state_of
 
 __all__ = ["run_sharded_seed"]
@@ -80,15 +82,13 @@ class _Run:
             lambda group, what: self.trace.note(group, "", "log", what),
             lambda violation: world.call_soon(_raise, violation),
         )
-        self.groups = Groups(
-            world,
-            scenario,
-            self.ownership,
-            _ShardCheckers if scenario.is_watched else NoChecks,
-            self.trace.note,
-            messages=keep_trace,
-        )
-        self.trace.watch(self.groups.clusters)
+        self.groups: Ways
+        if scenario.nodes:
+            self.groups = SharedNodes(world, scenario, self.ownership, self.trace.note, messages=keep_trace)
+        else:
+            checkers = _ShardCheckers if scenario.is_watched else NoChecks
+            self.groups = Groups(world, scenario, self.ownership, checkers, self.trace.note, messages=keep_trace)
+        self.trace.watch(self.groups)
         self.nemeses: dict[GroupId, Nemesis] = {}
         for group, cluster in self.groups.clusters.items():
             plan, random = scenario.plan_of(group), world.stream(f"nemesis {group}")
@@ -128,7 +128,7 @@ class _Run:
         per_s, random = self.scenario.cuts_per_s, self.world.stream("cuts")
         if per_s <= 0:
             return
-        known = list(self.groups.clusters)
+        known = list(self.groups.group_ids)
         at_s = 2.0 * random.random() / per_s
         while at_s < self.scenario.safety_s:
             one, other = (known[int(random.random() * len(known))] for _ in range(2))
@@ -147,48 +147,23 @@ class _Run:
 
     def _is_settled(self) -> bool:
         """Say whether all changes were made, and every replica has taken the newest configuration and is done."""
-        return self.operator.is_done and not any(self._late())
-
-    def _late(self) -> "list[str]":
-        """Return which replicas are not there yet, and where they are."""
-        newest = len(self.ownership.configurations) - 1
-        late: list[str] = []
-        for group, cluster in self.groups.clusters.items():
-            applied = set()
-            for member in cluster.members.values():
-                machine = member.machine
-                if not member.ready or member.node is None:
-                    late.append(f"{member.name} is down")
-                    continue
-                applied.add(member.node.status().applied_index)
-                if group == CONTROLLER or not isinstance(machine, WatchedShard):
-                    continue
-                holdings = machine.holdings
-                if holdings.configuration.number != newest:
-                    late.append(f"{member.name} is at configuration {holdings.configuration.number} of {newest}")
-                elif holdings.arrivals or holdings.given:
-                    late.append(f"{member.name} is not done with configuration {newest}")
-        return late
+        return self.operator.is_done and not self.groups.late()
 
     def _unsettled(self) -> str:
-        return "; ".join(self._late()) or "the operator waits for the controller"
+        return "; ".join(self.groups.late()) or "the operator waits for the controller"
 
     def _check_end(self) -> None:
         """Nothing is left of what was given, replicas are equal, tokens rose."""
-        for group, cluster in self.groups.clusters.items():
+        for group in self.groups.group_ids:
             known: dict[int, tuple[str, dict[str, Any]]] = {}
-            for member in cluster.members.values():
-                machine, node = member.machine, member.node
-                assert node is not None, "settled"
-                assert node._group is not None, "settled"  # noqa: SLF001  the simulator looks inside
-                replica = node._group.replica  # noqa: SLF001
-                state = state_of(replica)
-                if isinstance(machine, WatchedShard):
-                    state["holdings"] = msgspec.msgpack.encode(machine.holdings)
-                    self._check_keys(machine)
-                other, at = known.setdefault(replica.applied, (member.name, state))
+            for copy in self.groups.copies(group):
+                state = state_of(copy.replica)
+                if isinstance(copy.machine, WatchedShard):
+                    state["holdings"] = msgspec.msgpack.encode(copy.machine.holdings)
+                    self._check_keys(copy.machine)
+                other, at = known.setdefault(copy.replica.applied, (copy.name, state))
                 if (differs := difference(state, at)) is not None:
-                    self._violated(f"{member.name} and {other} of group {group} differ at the end: {differs}")
+                    self._violated(f"{copy.name} and {other} of group {group} differ at the end: {differs}")
         self.clients.check()
 
     def _check_keys(self, machine: WatchedShard) -> None:
@@ -269,7 +244,8 @@ def _fill(outcome: Outcome, run: _Run) -> None:
     faults["clients sent elsewhere"] = clients.not_served
     faults["requests repeated"] = clients.repeated
     faults["configurations"] = len(run.ownership.configurations) - 1
-    faults["runs with every check of Raft"] = int(bool(run.scenario.is_watched))
+    faults["runs with every check of Raft"] = int(bool(run.scenario.is_watched) and not run.scenario.nodes)
+    faults["runs whose groups share nodes"] = int(run.scenario.nodes > 0)
     outcome.faults = dict(faults)
     outcome.virtual_s = run.world.now
     outcome.events = run.world.steps

@@ -16,6 +16,10 @@ _CALM = 0.35
 """The share of groups whose machines are left alone."""
 _WATCHED = 0.1
 """The share of runs in which Raft's own promises are checked at every step, too."""
+_OWN_MACHINES = 0.5
+_THREE_NODES = 0.8
+_SLEEPY = 0.4
+"""The share of runs whose groups fall asleep when nothing happens."""
 _TAGS_MAX = 10
 
 
@@ -36,6 +40,8 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     safety_s: float = 5.0
     heal_s: float = 25.0
     """Virtual seconds within which every configuration has to be reached once all is well."""
+    nodes: int = -1
+    """Machines that all groups share; 0: each group has machines of its own."""
     groups: int = -1
     joined: int = -1
     """Groups that join first."""
@@ -79,9 +85,10 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
     draw = stream("sizes").random
     plans = stream("plans")
     drawn = {
+        "nodes": _draw_nodes(stream("nodes")),
         "groups": groups,
         "joined": 1 + int(draw() * 2),
-        "plans": tuple(_draw_plan(plans) for _ in range(groups + 1)),
+        "plans": tuple(_draw_plan(plans, _CALM if group else _CALM / 2) for group in range(groups + 1)),
         "changes": _draw_changes(scenario.safety_s, stream("changes")),
         "cuts_per_s": 1.5 * draw() if draw() < 0.5 else 0.0,
         "lost_between": 0.1 * draw() if draw() < 0.5 else 0.0,
@@ -100,15 +107,22 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
     return msgspec.structs.replace(scenario, **still_open)
 
 
+def _draw_nodes(random: Random) -> int:
+    """Draw whether groups share machines, and how many."""
+    chance = random.random()
+    return 0 if chance < _OWN_MACHINES else 3 if chance < _THREE_NODES else 4
+
+
 def _draw_settings(random: Random) -> Settings:
     drawn = Settings.draw(random)
-    return msgspec.structs.replace(drawn, lease_reads=False, pace=min(drawn.pace, 1.2))
+    drawn = msgspec.structs.replace(drawn, lease_reads=False, pace=min(drawn.pace, 1.2))
+    return drawn.with_sleep(random) if random.random() < _SLEEPY and drawn.pre_vote else drawn
 
 
-def _draw_plan(random: Random) -> NemesisPlan:
+def _draw_plan(random: Random, calm: float) -> NemesisPlan:
     """Draw what happens to one group: nothing, or a few kinds of trouble, all of it short."""
     drawn = NemesisPlan.draw(random)
-    if random.random() < _CALM:
+    if random.random() < calm:
         return NemesisPlan()
     kept = {
         name: round(rate * 5.0, 4)

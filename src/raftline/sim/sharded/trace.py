@@ -5,12 +5,11 @@
 """
 
 import hashlib
-from collections.abc import Mapping
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.sim.cluster import SimCluster
 from raftline.sim.loop import SimLoop
 from raftline.sim.sharded.ownership import WatchedShard
+from raftline.sim.sharded.ways import Ways
 
 __all__ = ["ShardTrace"]
 
@@ -27,18 +26,19 @@ class ShardTrace:
         self._keep = keep
         self._lines_max = lines_max
         self._hash = hashlib.blake2b(digest_size=16)
-        self._clusters: Mapping[GroupId, SimCluster] = {}
+        self._ways: Ways | None = None
 
-    def watch(self, clusters: Mapping[GroupId, SimCluster]) -> None:
+    def watch(self, ways: Ways) -> None:
         """Take the columns from these groups."""
-        self._clusters = clusters
+        self._ways = ways
 
     def note(self, group: GroupId, node: NodeId, what: str, detail: str) -> None:
         """Add a line about a group, and one of its nodes if it is about one."""
         line = f"{self._world.now:11.6f} {group:>2} {node:<5} {what:<16} {detail}".rstrip()
         self._hash.update(line.encode() + b"\n")
         if self._keep and len(self.lines) < self._lines_max:
-            columns = " | ".join(_column(group, cluster) for group, cluster in self._clusters.items())
+            ways = self._ways
+            columns = " | ".join(_column(ways, group) for group in ways.group_ids) if ways is not None else ""
             self.lines.append(f"{line[:11]} | {columns} | {line[12:]}")
 
     def digest(self) -> str:
@@ -46,11 +46,11 @@ class ShardTrace:
         return self._hash.hexdigest()
 
 
-def _column(group: GroupId, cluster: SimCluster) -> str:
+def _column(ways: Ways, group: GroupId) -> str:
     leader, number = "-", 0
-    for member in cluster.ready():
-        if member.node is not None and member.node.is_leader:
-            leader = member.name
-        if isinstance(member.machine, WatchedShard):
-            number = max(number, member.machine.holdings.configuration.number)
+    for copy in ways.copies(group):
+        if copy.is_leader:
+            leader = copy.name
+        if isinstance(copy.machine, WatchedShard):
+            number = max(number, copy.machine.holdings.configuration.number)
     return f"{group} {leader:<5}" + (f" #{number:<3}" if group else "")

@@ -1,0 +1,195 @@
+"""A sharded store on virtual time as servers run it: a few nodes that all hold the controller, and host many groups.
+
+One log, one transport and one keeper per node, so that a crash hits replicas of all its groups at once. The keeper that
+ships hosts what a configuration gives its node, moves slots, and retires groups that left.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from raftline.core.ids import GroupId, NodeId
+from raftline.errors import RaftlineError, SafetyViolation
+from raftline.kv.sharded.keeper import Keeper
+from raftline.kv.sharded.machine import ShardMachine
+from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND
+from raftline.kv.sharded.requests import AddGroups, Request, change_command
+from raftline.kv.sharded.settings import KeeperSettings
+from raftline.runtime.handle import GroupHandle
+from raftline.shards.configuration import Change, Configuration, Join
+from raftline.sim.cluster import Member, SimCluster
+from raftline.sim.loop import SimLoop
+from raftline.sim.no_checks import NoChecks
+from raftline.sim.sharded.groups import node_config
+from raftline.sim.sharded.ownership import Ownership, WatchedShard
+from raftline.sim.sharded.scenario import ShardScenario
+from raftline.sim.sharded.ways import CONTROLLER, Call, Copy, Ways, lag_of
+
+__all__ = ["SharedNodes"]
+
+
+class WatchedMeta(MetaMachine):
+    """Group 0's machine, whose configurations `Ownership` gets to know."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        super().__init__()
+        self._ownership = ownership
+        ownership.on_configuration(self.configuration)
+
+    def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
+        """Make a change, or whatever else it is."""
+        reply = super().apply(command, index, time_ms)
+        self._ownership.on_configuration(self.configuration)
+        return reply
+
+
+class _WatchedKeeper(Keeper):
+    """A keeper whose groups are watched, and whose faults end the run instead of being tried again."""
+
+    def __init__(self, ownership: Ownership, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._ownership = ownership
+
+    def make_machine(self, group: GroupId) -> ShardMachine:
+        """Return a machine that is watched."""
+        return WatchedShard(group, self._ownership)
+
+    def _begin(self, what: str, group: GroupId, work: Callable[[GroupId], Coroutine[Any, Any, None]]) -> None:
+        super()._begin(what, group, lambda group: self._watched(what, work(group)))
+
+    async def _watched(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (RaftlineError, OSError):
+            raise
+        except Exception as error:
+            self._ownership.fail(SafetyViolation(f"the keeper fails to {what}: {type(error).__name__}: {error}"))
+            raise
+
+
+class SharedNodes(Ways):
+    """Nodes n1, n2, ..., which begin with `scenario.joined` groups by themselves."""
+
+    begins_by_itself = True
+
+    def __init__(
+        self,
+        world: SimLoop,
+        scenario: ShardScenario,
+        ownership: Ownership,
+        note: Callable[[GroupId, NodeId, str, str], None],
+        *,
+        messages: bool = False,
+    ) -> None:
+        """Prepare; `note` hears of what happens to machines, and of their messages if that is wanted."""
+        super().__init__(world, scenario, ownership)
+        self._keepers: dict[NodeId, tuple[Any, Keeper]] = {}
+        """By node: the incarnation, and its keeper."""
+        self._tasks: dict[NodeId, asyncio.Task[None]] = {}
+        cluster = SimCluster(
+            world,
+            scenario.nodes,
+            config_of=partial(node_config, scenario),
+            make_machine=partial(WatchedMeta, ownership),
+            make_checkers=NoChecks,
+            disk_faults=scenario.plan_of(0).disk_faults(),
+            trace=partial(note, CONTROLLER) if messages else None,
+        )
+        cluster.on_ready = self._on_ready
+        self.cluster = self.clusters[0] = cluster
+
+    def _on_ready(self, member: Member) -> None:
+        """Run the keeper beside a node that has just begun; called in the node's own loop."""
+        node, machine, loop = member.node, member.machine, member.loop
+        assert isinstance(machine, MetaMachine), "as made above"
+        assert loop is not None, "it runs"
+        scenario = self.scenario
+        settings = KeeperSettings(
+            first_groups=scenario.joined,
+            bytes_per_second=DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second,
+        )
+        keeper = _WatchedKeeper(self.ownership, node, member.name, machine, settings)
+        self._keepers[member.name] = node, keeper
+        self._tasks[member.name] = loop.create_task(keeper.run(), name="keeper")
+
+    def _keeper(self, member: Member) -> Keeper | None:
+        node, keeper = self._keepers.get(member.name, (None, None))
+        return keeper if member.ready and node is member.node else None
+
+    @property
+    def group_ids(self) -> Sequence[GroupId]:
+        """Return the controller and every group that some node hosts."""
+        hosted = {group for member in self.cluster.ready() for group in self._hosted(member)}
+        return CONTROLLER, *sorted(hosted)
+
+    def _hosted(self, member: Member) -> Sequence[GroupId]:
+        keeper = self._keeper(member)
+        return tuple(keeper.hosted_groups()) if keeper is not None else ()
+
+    def members(self, group: GroupId) -> Sequence[Member]:  # noqa: ARG002  any node may be asked, and may not host it
+        """Return all machines."""
+        return tuple(self.cluster.members.values())
+
+    def handle(self, member: Member, group: GroupId) -> GroupHandle | None:
+        """Return a machine's replica of a group, None if it does not host it."""
+        if member.node is None or group == CONTROLLER:
+            return member.node
+        return member.node.groups.get(group) if group in self._hosted(member) else None
+
+    def copies(self, group: GroupId) -> list[Copy]:
+        """Return the replicas of a group on machines that take requests."""
+        found: list[Copy] = []
+        for member in self.cluster.ready():
+            handle = self.handle(member, group)
+            if handle is not None and handle._group is not None:  # noqa: SLF001  the simulator looks inside
+                machine = member.machine if group == CONTROLLER else handle.machine
+                found.append(Copy(member.name, handle._group.replica, machine, handle.is_leader))  # noqa: SLF001
+        return found
+
+    def late(self) -> list[str]:
+        """Return which replicas are not there yet, which are there still, and which groups are not retired."""
+        newest = self.ownership.configurations[-1]
+        late = [f"{member.name} is down" for member in self.cluster.members.values() if not member.ready]
+        for group in newest.group_ids:
+            copies = self.copies(group)
+            there = {copy.name for copy in copies}
+            late += [f"{name} does not host group {group}" for name in newest.nodes_of(group) if name not in there]
+            late += [f"{name} still hosts group {group}" for name in there if name not in newest.nodes_of(group)]
+            late += [lag for copy in copies if (lag := lag_of(copy, newest.number))]
+        late += [f"group {group} is still hosted" for group in self.group_ids[1:] if group not in newest.group_ids]
+        for member in self.cluster.ready():
+            if member.node is not None and member.node.recovered_groups:
+                late.append(f"{member.name} keeps groups {member.node.recovered_groups} that nobody needs")
+        return late or ([] if newest.number else ["there is no group"])
+
+    def joining(self, there: Sequence[GroupId]) -> Mapping[GroupId, tuple[NodeId, ...]]:
+        """Return one group, whatever its number will be, unless there are enough."""
+        return {-1: tuple(self.cluster.members)} if len(there) < self.scenario.groups else {}
+
+    async def configuration(self, at: int) -> Configuration:
+        """Ask a machine for the newest one that it knows."""
+
+        async def known(node: GroupHandle) -> Configuration:
+            machine = node.machine
+            assert isinstance(machine, MetaMachine), "group 0's"
+            return machine.configuration
+
+        return await self.ask(self.world, None, CONTROLLER, at, known)
+
+    async def change(self, at: int, session: int, sequence: int, change: Change) -> str:
+        """Propose a change at a machine, as a keeper does."""
+        addresses = self.cluster.addresses
+        request: Request = AddGroups(1, addresses, 3) if isinstance(change, Join) else change
+        command = change_command(request)
+        call: Call[bytes] = lambda node: node.propose(command, session=session, sequence=sequence)  # noqa: E731
+        reply = await self.ask(self.world, None, CONTROLLER, at, call)
+        return reply[1:].decode().strip() if reply.startswith(b"-") else ""
+
+    def heal(self) -> None:
+        """From now on nothing is lost, and nothing is slow."""
+        super().heal()
+        for _, keeper in self._keepers.values():
+            pace = keeper._pace  # noqa: SLF001  the simulator looks inside
+            pace.bytes_per_second, pace._free_at_s = DEFAULT_BYTES_PER_SECOND, 0.0  # noqa: SLF001  nothing is owed
