@@ -35,7 +35,7 @@ from raftline.cli.settings import (
     tls_files_of,
 )
 from raftline.cli.settings_loading import Loaded
-from raftline.cli.sharding import is_sharded, mark_sharded, running_keeper
+from raftline.cli.sharding import is_sharded, mark_sharded, running_keeper, sharded_config
 from raftline.errors import ConfigError
 from raftline.kv.addresses import is_loopback
 from raftline.kv.machine import KvMachine
@@ -156,7 +156,8 @@ async def _serve(settings: ServerSettings, *, sharded: bool) -> ExitCode:
     tls = tls_files_of(settings)
     loop.add_signal_handler(signal.SIGHUP, _on_hangup, tls)
     machine = MetaMachine() if sharded else KvMachine()
-    node = Node(node_config_of(settings), machine, ports=_ports(settings, tls))
+    config = node_config_of(settings)
+    node = Node(sharded_config(config) if sharded else config, machine, ports=_ports(settings, tls))
     keeper = (
         Keeper(node, settings.id, machine, keeper_settings_of(settings)) if isinstance(machine, MetaMachine) else None
     )

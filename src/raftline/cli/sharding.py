@@ -10,15 +10,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from raftline.cli.settings import ServerSettings
 from raftline.errors import ConfigError
 from raftline.kv.sharded.keeper import Keeper
+from raftline.runtime.config import NodeConfig
 from raftline.wal.files import ReadOnlyOsFiles
 from raftline.wal.segment import owner_of
 
-__all__ = ["is_sharded", "mark_sharded", "running_keeper"]
+__all__ = ["is_sharded", "mark_sharded", "running_keeper", "sharded_config"]
 
 _MARK = "sharded"
+_QUIESCE_AFTER_S = 2.0
 _TEXT = "This is the data directory of a node of a sharded raftline cluster.\n"
 
 
@@ -60,6 +64,12 @@ def mark_sharded(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sharded_config(config: NodeConfig) -> NodeConfig:
+    """Return a node's settings for many groups: those that have nothing to do fall asleep."""
+    core = msgspec.structs.replace(config.core, quiesce_after_s=_QUIESCE_AFTER_S)
+    return msgspec.structs.replace(config, core=core).check()
 
 
 async def running_keeper(keeper: Keeper, running: contextlib.AsyncExitStack) -> None:
