@@ -1,5 +1,7 @@
 """The store against a plain dictionary, its time, its counters and its walks."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -258,3 +260,26 @@ def test_a_slot_without_keys_holds_nothing() -> None:
         pass
     assert store.count == store.used_bytes == store.deadline_count == 0
     assert len({id(values) for values in (*store._values, *store._deadlines)}) == 1
+
+
+def test_a_store_that_was_never_used_takes_little_memory() -> None:
+    """A node may hold a thousand of them: tables are made for the first key, and only then."""
+    tracemalloc.start()
+    stores = [Store() for _ in range(20)]
+    each = tracemalloc.get_traced_memory()[0] / len(stores)
+    tracemalloc.stop()
+    assert each < 5_000
+    one, two = stores[:2]
+    one.index = 7
+    one.put(b"a", b"1")
+    one.expire_at(b"a", 10)
+    one.flush()
+    one.put(b"b", b"2")
+    assert (two.get(b"a"), two.get(b"b"), two.deadline_count) == (None, None, 0)
+    assert max(one.changes) == 7
+    assert max(two.changes) == 0
+    restored = Store()
+    restored.become(two)
+    restored.index = 9
+    restored.put(b"c", b"3")
+    assert (max(restored.changes), max(two.changes), two.get(b"c")) == (9, 0, None)

@@ -7,7 +7,7 @@ replica that was restored from a snapshot removes the same keys at the same comm
 
 from heapq import heapify, heappop, heappush
 
-__all__ = ["NEVER_MS", "Deadlines"]
+__all__ = ["NEVER_MS", "Deadlines", "ExpiryPending"]
 
 NEVER_MS = 1 << 63
 """Later than every deadline."""
@@ -18,6 +18,10 @@ _GROUP_BITS = 4
 _GROUPS = 1 << _GROUP_BITS
 _GROUP_MASK = _GROUPS - 1
 _SPARE_IDS = 64
+
+
+class ExpiryPending(Exception):
+    """A key is past its deadline by the reader's clock, not yet by the log's, whose time has to advance first."""
 
 
 class Deadlines:

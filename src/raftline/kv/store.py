@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from raftline.kv.acl.users import Users
-from raftline.kv.deadlines import NEVER_MS, Deadlines
+from raftline.kv.cells import CELL_COUNT, WATCH_VERSION, Cells, NoCells
+from raftline.kv.deadlines import NEVER_MS, Deadlines, ExpiryPending
 from raftline.kv.garbage import is_large, release_some
 from raftline.kv.hooks import Listener, Waited
 from raftline.kv.slots import SLOT_COUNT, slot_of
@@ -33,19 +34,11 @@ DEADLINE_BYTES = 160
 """Estimated cost of one deadline."""
 
 _DUE_KEYS_MAX = 20  # that any command removes in passing because they expired
-CELL_COUNT = 1 << 16
-"""Places for the index of the last change: one for all keys with the same CRC16. A key's hash tag plays no part."""
-WATCH_VERSION = 2
-"""The version of commands from which on every member notes changes."""
-
 _EMPTY: dict[bytes, Any] = {}
 """Stands for each slot that holds nothing; nothing is ever put into it."""
-
+_NO_SLOTS: list[dict[bytes, Any]] = [_EMPTY] * SLOT_COUNT
+"""Stands for the slots of a store that holds nothing; never changed."""
 _SCAN_SORT_MIN = 512
-
-
-class ExpiryPending(Exception):
-    """A key is past its deadline by the reader's clock, not yet by the log's, whose time has to advance first."""
 
 
 class Store:
@@ -80,10 +73,10 @@ class Store:
     )
 
     def __init__(self) -> None:
-        self._values: list[dict[bytes, Value]] = [_EMPTY] * SLOT_COUNT
-        self._deadlines: list[dict[bytes, int]] = [_EMPTY] * SLOT_COUNT
+        self._values: list[dict[bytes, Value]] = _NO_SLOTS
+        self._deadlines: list[dict[bytes, int]] = _NO_SLOTS
         self._queue = Deadlines()
-        self.changes = array("Q", bytes(8 * CELL_COUNT))
+        self.changes: Cells = NoCells(self)
         """Cell → index at which one of its keys was last given a value or a deadline, or lost one."""
         self._frozen: list[FrozenSlots] = []
         self._garbage: list[list[Any] | Deadlines] = []
@@ -171,7 +164,7 @@ class Store:
         old = values.get(key)
         if old is None:
             if values is _EMPTY:
-                values = self._values[slot] = {}
+                values = self._begin_slot(slot)
             self.count += 1
             self.used_bytes += len(key) + len(value) + ENTRY_BYTES
         else:
@@ -278,9 +271,8 @@ class Store:
 
     def flush(self) -> None:
         """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
-        self._garbage += [self._queue, self._deadlines, self._values]
-        self._values = [_EMPTY] * SLOT_COUNT
-        self._deadlines = [_EMPTY] * SLOT_COUNT
+        self._garbage += [self._queue, *(each for each in (self._deadlines, self._values) if each is not _NO_SLOTS)]
+        self._values = self._deadlines = _NO_SLOTS
         self._queue = Deadlines()
         self._frozen = []
         self.count = 0
@@ -294,7 +286,8 @@ class Store:
         self.users.load(loaded.users.dump())
         self.last_token, self.notify = loaded.last_token, loaded.notify
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
-        self.changes, self.index, self.version = loaded.changes, loaded.index, loaded.version
+        self.changes = loaded.changes if isinstance(loaded.changes, array) else NoCells(self)
+        self.index, self.version = loaded.index, loaded.version
         if self.waited is not None:
             self.waited.on_replaced()
 
@@ -310,7 +303,7 @@ class Store:
     def use_version(self, version: int) -> None:
         """Note that every member understands commands up to `version`; from `WATCH_VERSION` on all note changes."""
         if self.version < WATCH_VERSION <= version:
-            self.changes = array("Q", bytes(8 * CELL_COUNT))
+            self.changes = NoCells(self)
         self.version = version
 
     # Time.
@@ -419,7 +412,7 @@ class Store:
         """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""
         values = self._values[slot]
         if values is _EMPTY:
-            values = self._values[slot] = {}
+            values = self._begin_slot(slot)
         if isinstance(value, Container):
             value.counted_bytes = value.size_bytes
             value.epoch = self._epoch
@@ -459,10 +452,17 @@ class Store:
     def _set_deadline(self, slot: int, key: bytes, deadline_ms: int) -> None:
         deadlines = self._deadlines[slot]
         if deadlines is _EMPTY:
+            self._deadlines = _NO_SLOTS.copy() if self._deadlines is _NO_SLOTS else self._deadlines
             deadlines = self._deadlines[slot] = {}
         deadlines[key] = deadline_ms
         self._queue.add(key, slot, deadline_ms)
         self.used_bytes += DEADLINE_BYTES
+
+    def _begin_slot(self, slot: int) -> dict[bytes, Value]:
+        """Give a slot that holds nothing a dictionary; a store that was never used has no slots either."""
+        self._values = _NO_SLOTS.copy() if self._values is _NO_SLOTS else self._values
+        values = self._values[slot] = {}
+        return values
 
     def _forget_deadline(self, slot: int, key: bytes) -> None:
         deadlines = self._deadlines[slot]
