@@ -17,6 +17,7 @@ from raftline.core.membership import Membership
 from raftline.core.ready import Ready
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
+from raftline.runtime.group_loop import GroupLoop
 from raftline.sim.lock_checks import LockChecks
 from raftline.sim.majorities import can_decide
 from raftline.sim.membership_checks import MembershipChecks
@@ -57,9 +58,7 @@ class _Watched:
         "version",
     )
 
-    def __init__(self, node: "Node", timeouts: Timeouts) -> None:
-        group = node._group  # noqa: SLF001  the simulator looks inside, it changes nothing
-        assert group is not None, "started"
+    def __init__(self, group: GroupLoop, timeouts: Timeouts) -> None:
         self.group = group
         self.replica = group.replica
         self.core = group.replica.core
@@ -117,8 +116,9 @@ class Checkers:
     Invariant: `committed[i]` is the (term, data, kind) committed at index i + 1, agreed by everybody who committed it.
     """
 
-    def __init__(self, cluster: "SimCluster") -> None:
+    def __init__(self, cluster: "SimCluster", group: GroupId = 0) -> None:
         self._cluster = cluster
+        self._group = group
         self._watched: dict[NodeId, _Watched] = {}
         self._timeouts = Timeouts()
         self._logs = LogRecord()
@@ -142,7 +142,7 @@ class Checkers:
     def watch(self, member: "Member", node: "Node") -> None:
         """Follow a new incarnation: each step, each of its turns, and each batch of its log."""
         name = member.name
-        watched = _Watched(node, self._timeouts)
+        watched = _Watched(node.groups[self._group].driver, self._timeouts)
         state = watched.core.state
         known = self._durable.get(name)
         if known is not None:
@@ -233,11 +233,17 @@ class Checkers:
 
         def watched_release(group: GroupId, index: Index) -> int:
             covered = watched.core.state.snapshot.index
-            if index > covered:
+            if index > covered and group == self._group:
                 self._violated(name, f"lets its log go up to {index}, its snapshot ends at {covered} (C11, D12)")
             return release(group, index)
 
         return watched_release
+
+    def on_removed(self, member: "Member") -> None:
+        """The node hosts the group no more, and forgot it for good; later it may begin with nothing."""
+        self.forget(member)
+        self._durable.pop(member.name, None)
+        self._messages.forget_votes_of(member.name)
 
     def forget(self, member: "Member") -> None:
         """Stop following an incarnation that is gone."""

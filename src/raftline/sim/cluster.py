@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from raftline.core.ids import NodeId
+from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ConfigError, SafetyViolation
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
@@ -92,6 +92,7 @@ class Member:
         """Start the node and wait until it fails; runs as the node."""
         await node.start()
         self.cluster.checkers.watch(self, node)
+        await self.cluster.on_started(self, node)
         self.ready = True
         self.cluster.on_ready(self)
         return await node.wait_failed()
@@ -108,7 +109,7 @@ class Member:
     def crash(self, kind: CrashKind) -> None:
         """Stop the program or the machine now."""
         assert self.loop is not None, "there is something to crash"
-        self.cluster.checkers.forget(self)
+        self.cluster.forget(self)
         loop, self.loop = self.loop, None
         self.node = None
         self.ready = False
@@ -119,7 +120,7 @@ class Member:
     def _on_disk_crash(self, point: str) -> None:
         """The disk model crashed in the middle of an operation."""
         if self.loop is not None:
-            self.cluster.checkers.forget(self)
+            self.cluster.forget(self)
             loop, self.loop = self.loop, None
             self.node = None
             self.ready = False
@@ -173,6 +174,8 @@ class SimCluster:
         """Reads may be answered on a lease, so clocks have to keep to the drift that is set."""
         self.guards_lost_disks = settings.guard_lost_disk
         self.checkers: Checkers = make_checkers(self)
+        self.group_checkers: dict[GroupId, Checkers] = {}
+        """Those of the nodes' further groups, by number, for whoever lets nodes host some."""
         self.members = {name: Member(self, name, index) for index, name in enumerate(names)}
         """The machines that belong to the cluster now."""
         self.everybody = dict(self.members)
@@ -182,6 +185,14 @@ class SimCluster:
         self.on_down: Callable[[Member], None] = lambda _member: None
         self.on_message_delivered: Callable[[NodeId, Any], None] = lambda _target, _message: None
         self.on_message_sent: Callable[[NodeId, NodeId, Any], None] = lambda _source, _target, _message: None
+
+    async def on_started(self, member: Member, node: Node) -> None:
+        """Do what an incarnation does before it takes requests; runs as the node."""
+
+    def forget(self, member: Member) -> None:
+        """An incarnation is gone: nobody follows it any more."""
+        for checkers in (self.checkers, *self.group_checkers.values()):
+            checkers.forget(member)
 
     def start(self) -> None:
         """Boot every machine."""
@@ -248,7 +259,8 @@ class SimCluster:
         """End the process of a node that has stopped by itself a little later."""
         self.note(member.name, "failed", str(error)[:80])
         member.ready = False
-        self.checkers.on_failed(member)
+        for checkers in (self.checkers, *self.group_checkers.values()):
+            checkers.on_failed(member)
         loop = member.loop
 
         def end() -> None:
@@ -270,12 +282,15 @@ class SimCluster:
         if self.trace is not None:
             self.trace(node, what, detail)
 
-    def _on_network(self, what: str, source: NodeId, target: NodeId, _group: int, message: Any) -> None:
-        if what == "send":
-            self.checkers.on_sent(source, target, message)
+    def _on_network(self, what: str, source: NodeId, target: NodeId, group: GroupId, message: Any) -> None:
+        checkers = self.checkers if not group else self.group_checkers.get(group)
+        if checkers is None:
+            pass
+        elif what == "send":
+            checkers.on_sent(source, target, message)
             self.on_message_sent(source, target, message)
         elif what == "deliver":
-            self.checkers.on_delivered(source, target, message)
+            checkers.on_delivered(source, target, message)
             self.on_message_delivered(target, message)
         if self.trace is not None:
             self.trace(source if what != "deliver" else target, what, f"{source}>{target} {message!r}")
