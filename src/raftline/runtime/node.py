@@ -231,7 +231,8 @@ class Node(GroupHandle):
         """Host a group no longer: whoever waits for it is answered, its log and its snapshots are forgotten, durably.
 
         A group that is added later under this number begins with nothing; it should not be while another node hosts
-        the old one, or messages of that are on their way. Nothing happens if nothing is known of the group. Raises `StorageError`; if the node stops before this returns, the group may be there after a restart.
+        the old one, or messages of that are on their way. Nothing happens if nothing is known of the group. Raises
+        `StorageError`; if the node stops before this returns, the group may be there after a restart.
         """
         if group == _FIRST:
             raise ConfigError("the first group of a node cannot be removed: stop the node")
