@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from raftline.kv.commands.command import Command, Refused
+from raftline.kv.commands.command import Command, ReadFunction, Refused
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
 from raftline.kv.proposals import encode_command
 from raftline.kv.resp.replies import error
@@ -16,10 +16,11 @@ from raftline.kv.restore import Restorer
 from raftline.kv.store import Store
 from raftline.replica.state_machine import StateMachine
 
-__all__ = ["TICK_COMMAND", "KvMachine", "encode_command", "refuse"]
+__all__ = ["NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
 
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
+NOT_READABLE = error("ERR this is no command that reads, or it has the wrong number of arguments")
 _MALFORMED = error("ERR malformed command in the log")
 
 
@@ -59,11 +60,11 @@ class KvMachine(StateMachine):
             args = _decode(query)
         except msgspec.MsgspecError:
             return _MALFORMED
-        command = find_command(args) if args else None
-        if command is None or command.read is None or not _fits(command, len(args)):
-            return error("ERR this is no command that reads, or it has the wrong number of arguments")
+        read = readable(args)
+        if read is None:
+            return NOT_READABLE
         try:
-            return command.read(self.store, args, self.store.time_ms)
+            return read(self.store, args, self.store.time_ms)
         except Refused as refused:
             return refused.reply
 
@@ -98,6 +99,12 @@ class KvMachine(StateMachine):
         assert self._restorer is not None, "a restore was begun"
         self._restorer.end()
         self._restorer = None
+
+
+def readable(args: list[bytes]) -> ReadFunction | None:
+    """Return what answers a command that changes nothing, None for any other, and for too few or too many arguments."""
+    command = find_command(args) if args else None
+    return command.read if command is not None and _fits(command, len(args)) else None
 
 
 def _fits(command: Command, count: int) -> bool:

@@ -373,6 +373,24 @@ def test_all_keys_of_all_groups(run_sharded: Run) -> None:
     run_sharded(scenario)
 
 
+@pytest.mark.parametrize("node", ["n1", "n2", "n3"])
+def test_nobody_sees_a_key_that_expired(run_sharded: Run, node: str) -> None:
+    """Not even who asks a node that does not host the group, at the very moment (G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, node) as client:
+            for key in (LOW, HIGH):
+                for _ in range(3):
+                    await client.set(key, 1, px=20)
+                    await asyncio.sleep(0.03)
+                    assert await client.get(key) is None
+            for wrong in (("SCAN", "0", "COUNT", "x"), ("CLUSTER", "GETKEYSINSLOT", "7", "x"), ("ZUNION", "2", LOW)):
+                with pytest.raises(ResponseError, match=r"not an integer|syntax error"):
+                    await client.execute_command(*wrong)
+
+    run_sharded(scenario)
+
+
 def test_keys_expire_in_every_group(run_sharded: Run) -> None:
     """A key that expired is gone from the group's log, without anybody asking for it."""
 

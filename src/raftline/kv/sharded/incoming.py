@@ -15,10 +15,12 @@ from raftline.kv.client import Client
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND
 from raftline.kv.ports import KvNode
+from raftline.kv.proposals import settle
 from raftline.kv.reading import run_reads
 from raftline.kv.refusals import read_refusal
 from raftline.kv.reply_slots import Read
 from raftline.kv.sharded.errands import ShardRead
+from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
 from raftline.kv.sharded.outgoing import again_s, moving
 from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
 from raftline.runtime.requests import Consistency
@@ -27,6 +29,18 @@ __all__ = ["Incoming"]
 
 _OLDER: Final = frozenset({"bounded", "stale"})
 _FIRST: Final[GroupId] = 0
+
+
+async def _all(place: Away, queries: list[bytes], promise: Consistency) -> list[bytes | BaseException]:
+    """Return the answers to questions, or why there are none."""
+    return await asyncio.gather(*(place.group.ask(query, promise) for query in queries), return_exceptions=True)
+
+
+async def _tick(place: Away) -> None:
+    """Let a group's time advance."""
+    answered: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
+    place.group.submit(TICK_COMMAND, partial(settle, answered))
+    await answered
 
 
 class Incoming:
@@ -162,9 +176,13 @@ class Incoming:
     # On another node's.
 
     async def _ask(self, place: Away, part: list[ShardRead], promise: Consistency) -> None:
-        replies = await asyncio.gather(
-            *(place.group.ask(read.query(), promise) for read in part), return_exceptions=True
-        )
+        queries = [read.query() for read in part]
+        if promise not in _OLDER:
+            queries = [asked_now(query) for query in queries]
+        replies = await _all(place, queries, promise)
+        if EXPIRY_PENDING in replies:
+            await _tick(place)  # if that fails, the log's time does not advance, and what expired is still there
+            replies = await _all(place, [read.query() for read in part], promise)
         for read, reply in zip(part, replies, strict=True):
             if isinstance(reply, NotServed):
                 self._hold(read)

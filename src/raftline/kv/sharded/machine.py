@@ -18,7 +18,7 @@ from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
 from raftline.kv.commands.slots import read_slot
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, mark_of
-from raftline.kv.machine import KvMachine, refuse
+from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
 from raftline.kv.resp.replies import array, integer
 from raftline.kv.restore import value_of
 from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
@@ -26,15 +26,17 @@ from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, SlotItem, next_chu
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
 from raftline.kv.snapshot import Record
-from raftline.kv.store import Store
+from raftline.kv.store import ExpiryPending, Store
 from raftline.kv.values.container import Container
 from raftline.replica.sessions import Sessions
 from raftline.shards.configuration import Configuration
 from raftline.shards.ranges import NOBODY
 
 __all__ = [
+    "EXPIRY_PENDING",
     "ShardMachine",
     "arrive",
+    "asked_now",
     "decode_chunk",
     "drop",
     "fetch",
@@ -53,6 +55,7 @@ _DROP = b"RAFTLINE.SHARD.DROP"
 _OWN = frozenset((_TAKE, _ARRIVE, _RELEASE, _DROP))
 _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
+_NOW = b"RAFTLINE.SHARD.NOW"
 _MARKS = b"RAFTLINE.WATCH"
 _CLUSTER = b"CLUSTER"
 _ONE_KEY = frozenset(
@@ -64,6 +67,8 @@ _ONE_KEY = frozenset(
 """Commands whose first argument is their only key."""
 _SCAN, _LOCK, _LIST = b"SCAN", b"RAFTLINE.LOCK", b"LIST"
 _FLUSHES = frozenset((b"FLUSHALL", b"FLUSHDB"))
+EXPIRY_PENDING = b"-EXPIRYPENDING\r\n"
+"""Answers a question that cannot be answered before the log's time has advanced; no client sees it."""
 _DONE = b"+OK\r\n"
 _OUTDATED = b"+OUTDATED\r\n"
 
@@ -190,25 +195,32 @@ class ShardMachine(KvMachine):
             return _encode(self._next_chunk(int(args[1]), int(args[2]), _decode_cursor(args[3])))
         if args[0] == _HAS_ALL:
             return b"%d" % self.holdings.has_all_from(int(args[2]), int(args[1]), int(args[3]))
-        reply = self._read_widely(args)
-        if reply is not None:
-            return reply
-        self._check(args)
-        return super().read(query, time_ms)
+        now_ms = 0
+        if args[0] == _NOW:
+            del args[0]
+            now_ms = time_ms
+        try:
+            return self._read(args, now_ms)
+        except ExpiryPending:
+            return EXPIRY_PENDING
+        except Refused as refused:
+            return refused.reply
 
-    def _read_widely(self, args: list[bytes]) -> bytes | None:
-        """Answer what is not about the values of keys in one slot; None for all else."""
+    def _read(self, args: list[bytes], now_ms: int) -> bytes:
+        """Answer what a client asks; raises `ExpiryPending`, `NotServed` and `Refused`."""
         store = self.store
         if args[0] in ALL_KEYS_READS:
-            return ALL_KEYS_READS[args[0]](self.holdings, store, args, store.time_ms)
+            return ALL_KEYS_READS[args[0]](self.holdings, store, args, now_ms)
         if args[0].upper() == _SCAN or (args[0].upper() == _LOCK and args[1:2] and args[1].upper() == _LIST):
-            return scan_served(self.holdings, store, args, store.time_ms)
+            return scan_served(self.holdings, store, args, now_ms)
         if args[0] == _MARKS:
             self._check_slots(args[1:])
-            return array([integer(mark_of(store, key, store.time_ms)) for key in args[1:]])
+            return array([integer(mark_of(store, key, now_ms)) for key in args[1:]])
         if args[0].upper() == _CLUSTER:
             return self._read_slot(args)
-        return None
+        self._check(args)
+        command = readable(args)
+        return NOT_READABLE if command is None else command(store, args, now_ms or store.time_ms)
 
     def _read_slot(self, args: list[bytes]) -> bytes:
         """Answer CLUSTER COUNTKEYSINSLOT or GETKEYSINSLOT."""
@@ -369,6 +381,14 @@ class ShardMachine(KvMachine):
         self.holdings = self._restored.holdings
         self._ordered = None
         self._restored = None
+
+
+def asked_now(query: bytes) -> bytes:
+    """Return a question that is to be answered by the clock of who is asked: `EXPIRY_PENDING` if the log's is behind.
+
+    A key that expired is then removed by RAFTLINE.TICK first, so that nobody who asks later still sees it.
+    """
+    return _encode([_NOW, *_decode_args(query)])
 
 
 def watch_query(keys: list[bytes]) -> bytes:

@@ -81,8 +81,8 @@ def slot_of_command(plan: Plan, args: Arguments) -> int | None:
     if name in WALKS:
         return min(cursor_of(args) >> 32, SLOT_COUNT)
     if name in _BY_NUMBER:
-        slot = parse_integer(args[2])
-        return slot if slot is not None and 0 <= slot < SLOT_COUNT else None
+        slot, count = parse_integer(args[2]), parse_integer(args[-1])
+        return slot if slot is not None and 0 <= slot < SLOT_COUNT and (count or 0) >= 0 and count is not None else None
     if name in _EVERYWHERE:
         return None
     return _one_slot([args[position] for position in plan.command.keys_in(args)])
