@@ -113,9 +113,12 @@ def _before_it_came(self: Holdings, slot: int) -> bool:
     return self.configuration.owner(slot) == self.group
 
 
-def _never(self: Holdings, _target: int, _slots: Any) -> None:
-    """Keep what was given, and say that it is gone."""
-    self.given.clear()
+def _never(self: Holdings, target: int, _slots: Any) -> None:
+    """Keep what was released, and say that it is gone."""
+    departure = self.given[target]
+    departure.released = []
+    if not departure.waiting:
+        del self.given[target]
 
 
 BROKEN: list[tuple[str, object, str, object, str]] = [
