@@ -70,6 +70,8 @@ def test_groups_come_and_go_and_a_node_dies_under_cluster_clients(start_cluster:
     change(cluster, "n3", "REMOVEGROUP", 2, groups=8)
     cluster.wait_for(lambda: first.requests > 0, "a whole run", 30)
     assert load.refusals == {}
+    enough = load.writes + 200
+    cluster.wait_for(lambda: load.writes >= enough, "the next run is in full swing", 30)
     ending = threading.Thread(target=first.stop)
     ending.start()
     killed_at = time.monotonic()
