@@ -187,7 +187,9 @@ class ShardedConnection(Connection):
         self._slots.append(errand)
         self._writes += 1
         self._held_bytes += len(command)
-        if not (self._outgoing.held and self._outgoing.holds(errand)):
+        if errand.hash_slot in self._outgoing.held:
+            self._outgoing.hold(errand)
+        else:
             place.group.submit(command, errand.done, session, sequence)
 
     # What the writes call.

@@ -128,11 +128,6 @@ class Errand(Write):
         self.reply = b"" if self.is_silent else reply
         self.owner.on_write_done()
 
-    @property
-    def is_held(self) -> bool:
-        """Say whether it waits, carried out nowhere."""
-        return self.stage in {Stage.HELD, Stage.OPENING}
-
 
 class ShardRead(Read):
     """One read of keys in one slot."""

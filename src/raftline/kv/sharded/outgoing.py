@@ -5,7 +5,7 @@ any of that took effect, its time is over, because it would come too late.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 from raftline.errors import ProposalError, SessionClosed, Timeout
@@ -35,7 +35,10 @@ def moving(slot: int) -> bytes:
 
 
 class Outgoing:
-    """Invariants: `held` writes are among the connection's slots; the timer runs while one of them is not opening."""
+    """Invariants: `held` counts the held writes, by slot; all are among the connection's places of replies.
+
+    The timer runs while one of them does not wait for its session.
+    """
 
     __slots__ = ("_again", "_client", "_hold_s_max", "_node", "_opening", "_router", "_slots", "held")
 
@@ -46,7 +49,7 @@ class Outgoing:
         self._node = node
         self._slots = slots
         self._hold_s_max = hold_s_max
-        self.held = 0
+        self.held: Counter[int] = Counter()
         self._again: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -57,82 +60,83 @@ class Outgoing:
         for task in self._opening:
             task.cancel()
 
-    def holds(self, errand: Errand) -> bool:
-        """Hold a new write if one for the same slot is held; return whether it is so."""
-        if any(other.is_held and other.hash_slot == errand.hash_slot for other in self._errands()):
-            self._hold(errand)
-            return True
-        return False
-
-    def on_not_served(self, errand: Errand) -> None:
-        """Hold a write that was not carried out, and look for who serves it."""
-        errand.tries += 1
-        self._hold(errand)
-
-    def on_session_closed(self, errand: Errand, reason: SessionClosed) -> None:
-        """Open the session where it is used for the first time, if it is open in the first group."""
-        self.held += 1
-        errand.stage = Stage.OPENING
-        task = asyncio.get_running_loop().create_task(self._open(errand, reason))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
-
-    def _errands(self) -> list[Errand]:
-        return [slot for slot in self._slots if isinstance(slot, Errand)]
-
-    def _hold(self, errand: Errand) -> None:
-        errand.stage = Stage.HELD
-        self.held += 1
+    def hold(self, errand: Errand) -> None:
+        """Hold a write, behind those for its slot that are held."""
+        self._set_aside(errand, Stage.HELD)
         loop = asyncio.get_running_loop()
         if errand.tries <= 1:
             errand.deadline_s = loop.time() + self._hold_s_max
         if self._again is None:
             self._again = loop.call_later(again_s(errand.tries), self._repeat)
 
+    def on_not_served(self, errand: Errand) -> None:
+        """Hold a write that was not carried out, and look for who serves it."""
+        errand.tries += 1
+        self.hold(errand)
+
+    def on_session_closed(self, errand: Errand, reason: SessionClosed) -> None:
+        """Open the session where it is used for the first time, if it is open in the first group."""
+        self._set_aside(errand, Stage.OPENING)
+        task = asyncio.get_running_loop().create_task(self._open(errand, reason))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _set_aside(self, errand: Errand, stage: Stage) -> None:
+        errand.stage = stage
+        self.held[errand.hash_slot] += 1
+
+    def _take_up(self, errand: Errand) -> None:
+        """Hold a write no longer."""
+        slot = errand.hash_slot
+        self.held[slot] -= 1
+        if not self.held[slot]:
+            del self.held[slot]
+
     def _end(self, errand: Errand, reply: bytes) -> None:
-        self.held -= 1
+        self._take_up(errand)
         errand.end(reply, Stage.IN_VAIN, is_reply=True)
 
     def _repeat(self) -> None:
         """Let everything that is held go on that can."""
         self._again = None
-        chosen: dict[int, Place | None] = {}
-        held = [errand for errand in self._errands() if errand.stage is Stage.HELD]
-        waits = [errand for errand in held if not self._goes_on(errand, chosen)]
-        if waits and self._again is None:
-            delay_s = max(again_s(errand.tries) for errand in waits)
-            self._again = asyncio.get_running_loop().call_later(delay_s, self._repeat)
+        by_slot: dict[int, list[Errand]] = {slot: [] for slot in self.held}
+        for errand in self._slots:
+            if isinstance(errand, Errand) and errand.hash_slot in by_slot:
+                by_slot[errand.hash_slot].append(errand)
+        for slot, errands in by_slot.items():
+            self._repeat_slot(slot, errands)
+        tries = [errand.tries for errands in by_slot.values() for errand in errands if errand.stage is Stage.HELD]
+        if tries and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(again_s(max(tries)), self._repeat)
 
-    def _goes_on(self, errand: Errand, chosen: dict[int, Place | None]) -> bool:
-        """Send a held write again, or end it; return False if it has to wait for those after it."""
-        slot = errand.hash_slot
-        if slot not in chosen:
-            later = self._later(errand)
-            is_over = any(other.stage is Stage.DONE for other in later)
-            if not is_over and any(other.stage in {Stage.UNDER_WAY, Stage.OPENING} for other in later):
-                return False
-            if is_over or errand.deadline_s <= asyncio.get_running_loop().time():
-                self._end(errand, moving(slot))
-                return True
-            chosen[slot] = self._router.place_for(slot, errand.tries)
-        place = chosen[slot]
+    def _repeat_slot(self, slot: int, errands: list[Errand]) -> None:
+        """Send the held writes to one slot again, or end them, unless they have to wait for those after them."""
+        now_s = asyncio.get_running_loop().time()
+        last_done = max((at for at, errand in enumerate(errands) if errand.stage is Stage.DONE), default=-1)
+        held: list[Errand] = []
+        for at, errand in enumerate(errands):
+            if errand.stage is Stage.HELD:
+                if at < last_done or errand.deadline_s <= now_s:
+                    self._end(errand, moving(slot))
+                else:
+                    held.append(errand)
+            elif held and errand.stage in {Stage.UNDER_WAY, Stage.OPENING}:
+                return
+        if not held:
+            return
+        place = self._router.place_for(slot, held[0].tries)
         refusal = CLUSTER_DOWN if place is None else self._redirect(slot, place)
-        if refusal is not None or place is None:
-            self._end(errand, refusal or CLUSTER_DOWN)
-        else:
-            self.held -= 1
-            errand.stage = Stage.UNDER_WAY
-            errand.place = place
-            place.group.submit(errand.command, errand.done, errand.session, errand.sequence)
-        return True
+        for errand in held:
+            if place is None or refusal is not None:
+                self._end(errand, refusal or CLUSTER_DOWN)
+            else:
+                self._take_up(errand)
+                errand.stage = Stage.UNDER_WAY
+                errand.place = place
+                place.group.submit(errand.command, errand.done, errand.session, errand.sequence)
 
     def _redirect(self, slot: int, place: Place) -> bytes | None:
         return self._router.redirect(slot, place.id, finds_slots=self._client.finds_slots)
-
-    def _later(self, errand: Errand) -> list[Errand]:
-        """Return what came after a write for the same slot."""
-        errands = self._errands()
-        return [other for other in errands[errands.index(errand) + 1 :] if other.hash_slot == errand.hash_slot]
 
     async def _open(self, errand: Errand, reason: SessionClosed) -> None:
         assert errand.session is not None, "it is in one"
@@ -145,11 +149,11 @@ class Outgoing:
                 await errand.place.group.open_session(errand.session)
         except ProposalError as wrong:
             failure = Timeout(f"no session in group {group}: {wrong}", may_take_effect=False)
-        self.held -= 1
+        self._take_up(errand)
         if failure is not None:
             self._client.server.statistics.failed_requests += 1
             errand.end(write_refusal(failure), Stage.IN_VAIN, is_reply=True)
             return
         errand.opened_in = group
         errand.tries += 1
-        self._hold(errand)
+        self.hold(errand)

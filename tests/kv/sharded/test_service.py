@@ -1,0 +1,116 @@
+"""What a node of a sharded store says of itself, and what it holds back."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis.asyncio
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+if TYPE_CHECKING:
+    from tests.kv.sharded.conftest import FakeCluster
+
+Run = Callable[..., None]
+LOW, HIGH = "{b}k", "{a}k"
+"""Keys of group 1, which is on n1 and n2 and led by n1, and of group 2, on n2 and n3, led by n2."""
+
+
+def plain(cluster: "FakeCluster", node: str, **more: Any) -> Any:
+    """Return a client of one node."""
+    return redis.asyncio.Redis(port=cluster.port(node), protocol=3, **more)
+
+
+def test_keys_are_counted_once_and_memory_where_it_is(run_sharded: Run) -> None:
+    """INFO counts the keys that the node leads, so that nodes can be added up, and the memory that it takes."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n1") as one, plain(cluster, "n2") as two, plain(cluster, "n3") as three:
+            for number in range(50):
+                await one.set(f"{LOW}{number}", "v" * 100, ex=100)
+                await one.set(f"{HIGH}{number}", "v" * 100)
+            keys = [await client.info("keyspace") for client in (one, two, three)]
+            assert [told.get("db0", {}).get("keys", 0) for told in keys] == [50, 50, 0]
+            assert [told.get("db0", {}).get("expires", 0) for told in keys] == [50, 0, 0]
+            used = [(await client.info("memory"))["used_memory"] for client in (one, two, three)]
+            assert used[1] == pytest.approx(used[0] + used[2], rel=0.1)
+            assert (await one.info("cluster"))["cluster_enabled"] == 1
+            assert (await one.info("server"))["redis_mode"] == "cluster"
+            assert (await one.config_get("cluster-enabled"))["cluster-enabled"] == "yes"
+
+    run_sharded(scenario)
+
+
+def test_memory_is_limited_over_all_groups(run_sharded: Run) -> None:
+    """`maxmemory` is about all groups that the node hosts; what cannot grow goes on."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as client:
+            await client.set(LOW, "v" * 3000)
+            await client.set(HIGH, "v" * 3000)
+            service: Any = cluster.servers["n2"].service
+            service.expire()
+            await client.config_set("maxmemory", 5000)
+            with pytest.raises(OutOfMemoryError):
+                await client.append(LOW, "more")
+            assert await client.delete(LOW) == 1
+            service.expire()
+            assert await client.append(HIGH, "more") == 3004
+
+    run_sharded(scenario)
+
+
+def test_sessions_are_shown_and_closed_where_they_are_used(run_sharded: Run) -> None:
+    """SHOW tells of the last command in any group, CLOSE closes all, and no group opens it again."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as client:
+            session = await client.execute_command("RAFTLINE.SESSION")
+            await client.execute_command("RAFTLINE.ONCE", session, 1, "INCR", LOW)
+            await client.execute_command("RAFTLINE.ONCE", session, 7, "INCR", HIGH)
+            assert (await client.execute_command("RAFTLINE.SESSION", "SHOW", session))[b"sequence"] == 7
+            assert await client.execute_command("RAFTLINE.SESSION", "CLOSE", session) == 1
+            for key in (LOW, HIGH):
+                with pytest.raises(ResponseError, match="NOSESSION"):
+                    await client.execute_command("RAFTLINE.ONCE", session, 8, "INCR", key)
+            assert await client.execute_command("RAFTLINE.SESSION", "SHOW", session) is None
+
+    run_sharded(scenario)
+
+
+def test_what_a_sharded_store_refuses(run_sharded: Run) -> None:
+    """What no single group could do is refused in words."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n1") as client:
+            with pytest.raises(ResponseError, match="not backed up in one piece"):
+                await client.execute_command("RAFTLINE.BACKUP", "BEGIN")
+            session = await client.execute_command("RAFTLINE.SESSION")
+            with pytest.raises(ResponseError, match=r"all keys cannot be in RAFTLINE\.ONCE"):
+                await client.execute_command("RAFTLINE.ONCE", session, 1, "FLUSHALL")
+            for outside in (("PUBLISH", "a", "b"), ("DBSIZE",)):
+                pipe = client.pipeline(transaction=True)
+                pipe.set(LOW, 1)
+                pipe.execute_command(*outside)
+                with pytest.raises(ResponseError, match="it concerns all nodes"):
+                    await pipe.execute()
+            assert await client.exists(LOW) == 0
+            pipe = client.pipeline(transaction=True)
+            pipe.publish("a", "b")
+            assert await pipe.execute() == [0]
+
+    run_sharded(scenario)
+
+
+def test_who_waits_is_let_go_when_the_node_stops(run_sharded: Run) -> None:
+    """Also who waits by way of this node at a group that it does not host."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n1") as client, plain(cluster, "n1") as other:
+            waiting = [asyncio.ensure_future(client.blpop([LOW])), asyncio.ensure_future(other.blpop([HIGH]))]
+            await asyncio.sleep(0.05)
+            await cluster.servers.pop("n1").stop()
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all("this node stops" in str(outcome) for outcome in outcomes)
+
+    run_sharded(scenario)
