@@ -88,7 +88,7 @@ def may_sleep(state: RaftState, request: AppendRequest, match_index: Index) -> b
     """Say whether a follower that took this request over has nothing to do: it holds and knows all there is."""
     reads = state.reads
     return (
-        state.config.quiesce_after_s < _NEVER
+        state.can_sleep
         and state.established
         and request.commit == match_index == state.log.last_index == state.commit
         and (state.storing is None or state.storing[0] <= state.commit)

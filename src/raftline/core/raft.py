@@ -206,10 +206,11 @@ class Raft:
                 quiescence.on_message_asleep(state, event.sender, event.message)
             self.receive(event.sender, event.message)
         elif type(event) is Proposed:
-            quiescence.stir(state)
+            if state.can_sleep:
+                quiescence.stir(state)
             result = self._propose(event)
         else:
-            if type(event) in quiescence.STIRRING:
+            if state.can_sleep and type(event) in quiescence.STIRRING:
                 quiescence.stir(state)
             _OTHER[type(event)](state, event)
         rules.conclude(state)

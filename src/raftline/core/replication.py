@@ -174,7 +174,7 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         stamp=state.stamps.use(state.now),
         echoes=echoes,
         age_ms=age_ms,
-        quiesce=asks_for_sleep(state),
+        quiesce=state.can_sleep and asks_for_sleep(state),
     )
     cache[next_index, bytes_max, is_silent] = request, sum([len(entry.data) for entry in entries])
     return cache[next_index, bytes_max, is_silent]

@@ -52,6 +52,7 @@ class RaftState:
         "applied",
         "asleep",
         "blank_peers",
+        "can_sleep",
         "change",
         "chunks_received",
         "chunks_wanted",
@@ -166,6 +167,7 @@ class RaftState:
         self.leader_heard_at = now if config.lease_reads and self.term else float("-inf")
         self.election_deadline = float("inf")
         self.asleep = False  # see `quiescence`
+        self.can_sleep = config.quiesce_after_s < float("inf")
         self.stirred_at = now
         self.votes: dict[NodeId, bool] = {}
         self.handover_term: Term = 0  # the last one known to have begun with a transfer (thesis 3.10)

@@ -73,19 +73,16 @@ class Compaction:
         self._compact_some(state)
         self._release(state)
         snapshotting = self._snapshotting
-        if snapshotting.taking or self._replica.restoring is not None:
+        grown_entries = self._replica.applied - self._index_at_snapshot
+        if grown_entries <= 0 or snapshotting.taking or self._replica.restoring is not None:
             return
         grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
-        grown_entries = self._replica.applied - self._index_at_snapshot
         is_due = grown_bytes >= self._bytes_due or grown_entries >= self._config.snapshot_log_entries
-        if grown_entries > 0 and (is_due or self._is_wanted(state)) and self._knows_members(state):
+        is_wanted = snapshotting.is_wanted or (self._room_index is not None and self._room_index > state.snapshot.index)
+        if (is_due or is_wanted) and self._knows_members(state):
             self._index_at_snapshot = self._replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             snapshotting.take()
-
-    def _is_wanted(self, state: RaftState) -> bool:
-        """Say whether somebody waits for a snapshot."""
-        return self._snapshotting.is_wanted or (self._room_index or 0) > state.snapshot.index
 
     def _knows_members(self, state: RaftState) -> bool:
         """Say whether a snapshot could carry its membership (§7): who was just added learns it from a later entry."""

@@ -227,7 +227,7 @@ class GroupLoop:
             self.compaction.step()
             self.feeding.bound_memory(self._core.state, self._config.log_memory_bytes)
             self._arm_timer(now)
-            if self._core.is_asleep or self._group in self.host.beats.sleepers:
+            if self._core.state.can_sleep and (self._core.is_asleep or self._group in self.host.beats.sleepers):
                 self.host.beats.follow(self._group, self._core, self.post)
             if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._deadlines.is_idle):
                 self._leaving.end()
@@ -263,7 +263,9 @@ class GroupLoop:
             if not self._core.has_more or self.replica.backlog >= _BACKLOG_MAX:
                 break  # apply some first; the rest of what is ready is there in the next turn
         if self.replica.has_work:
-            apply_slice = self._turns.share_of(self._config.apply_slice, _APPLY_SLICE_MIN)
+            apply_slice = self._config.apply_slice
+            if self._turns.crowd > 1:
+                apply_slice = self._turns.share_of(apply_slice, _APPLY_SLICE_MIN)
             until = now + self._turns.apply_s
             while self.replica.has_work and self._loop.time() < until:
                 self.replica.apply_some(apply_slice, now)

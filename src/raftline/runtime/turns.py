@@ -29,17 +29,14 @@ class Turns:
         self._stopped = False
         self.writer: LogWriter | None = None
         """Begins one write for all groups that take their turns together."""
-        self._crowd = 1
+        self.crowd = 1
         """How many groups take their turns together."""
-
-    @property
-    def apply_s(self) -> float:
-        """Return for how long a group may apply entries in this turn."""
-        return _APPLY_S_MAX / self._crowd
+        self.apply_s = _APPLY_S_MAX
+        """For how long a group may apply entries in this turn."""
 
     def share_of(self, whole: int, least: int) -> int:
         """Return how much of what it would do alone a group may do in this turn."""
-        return whole if self._crowd == 1 else max(whole // self._crowd, min(least, whole))
+        return whole if self.crowd == 1 else max(whole // self.crowd, min(least, whole))
 
     def add(self, turn: Callable[[], None]) -> None:
         """Let a group take a turn soon."""
@@ -72,7 +69,8 @@ class Turns:
     def _run_together(self, due: list[Callable[[], None]]) -> None:
         assert self.writer is not None, "somebody takes turns"
         self.writer.hold()
-        self._crowd = len(due)
+        self.crowd = len(due)
+        self.apply_s = _APPLY_S_MAX / self.crowd
         until = self._loop.time() + _HELD_S_MAX
         for position, turn in enumerate(due, 1):
             turn()
@@ -82,7 +80,8 @@ class Turns:
                     self._loop.call_soon(self._run)
                 self._due[:0] = left
                 break
-        self._crowd = 1
+        self.crowd = 1
+        self.apply_s = _APPLY_S_MAX
         self.writer.let_go()
 
 

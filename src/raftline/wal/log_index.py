@@ -44,12 +44,8 @@ class LogIndex:
 
     def __init__(self) -> None:
         self._places: list[_Place] = []
-        self._end: Index = 0
-
-    @property
-    def end(self) -> Index:
-        """Return the last index of the log."""
-        return self._end
+        self.end: Index = 0
+        """The last index of the log."""
 
     def note(self, group: GroupId, sequence: int, offset: int, writes: Sequence[Write]) -> None:
         """Take in that the frame at `offset` of segment `sequence` holds these records; other groups' are skipped."""
@@ -59,19 +55,19 @@ class LogIndex:
                 continue
             if write.reset is not None:
                 places.clear()
-                self._end = write.reset.index
+                self.end = write.reset.index
             if write.entries:
                 first = write.entries[0].index
                 last = places[-1] if places else None
                 if (
                     last is None
-                    or first <= self._end
+                    or first <= self.end
                     or last.sequence != sequence
                     or offset - last.offset >= _BYTES_BETWEEN_PLACES
                 ):
                     del places[bisect_left(places, first, key=_first_of) :]
                     places.append(_Place(first, sequence, offset))
-                self._end = write.entries[-1].index
+                self.end = write.entries[-1].index
 
     def forget_before(self, sequence: int) -> None:
         """Forget the segments before `sequence`: they are removed."""
@@ -84,12 +80,12 @@ class LogIndex:
         """Return where to read from `low` on, in order, for about `bytes_max`; nothing if `low` is not there."""
         places = self._places
         start = bisect_right(places, low, key=_first_of) - 1
-        if start < 0 or low > self._end:
+        if start < 0 or low > self.end:
             return []
         found = places[start : start + 3 + bytes_max // _BYTES_BETWEEN_PLACES]
         ends = [place.first for place in found[1:]]
         follower = start + len(found)
-        ends.append(places[follower].first if follower < len(places) else self._end + 1)
+        ends.append(places[follower].first if follower < len(places) else self.end + 1)
         return [
             Span(place.sequence, place.offset, max(low, place.first), end)
             for place, end in zip(found, ends, strict=True)

@@ -45,8 +45,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _MACHINE,
-                "        self._check(args)\n        return super().read(query, time_ms)\n",
-                "        return super().read(query, time_ms)\n",
+                "        self._check(args)\n        command = readable(args)\n",
+                "        command = readable(args)\n",
             ),
         ),
         bench="sharded",

@@ -30,8 +30,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Patch(
                 _RAFT,
-                "            quiescence.stir(state)\n            result = self._propose(event)\n",
-                "            result = self._propose(event)\n",
+                "                quiescence.stir(state)\n            result = self._propose",
+                "                pass\n            result = self._propose",
             ),
         ),
         bench="sleepers",

@@ -25,8 +25,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _COMPACTION,
-                "        if grown_entries > 0 and (is_due",
-                "        if self._replica.core.is_leader and grown_entries > 0 and (is_due",
+                "        if (is_due or is_wanted)",
+                "        if self._replica.core.is_leader and (is_due or is_wanted)",
             ),
         ),
     ),
