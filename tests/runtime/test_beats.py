@@ -65,7 +65,7 @@ class Bench:
         self.beats = Beats(CONFIG, self.loop, self, lambda: 7)  # type: ignore[arg-type]
 
     def send(self, to: str, group: int, message: Any) -> None:
-        assert group == 0
+        assert group == -1
         self.sent.append((to, message))
 
     def flush(self) -> None:
@@ -84,7 +84,8 @@ class Bench:
     def hear(self, *peers: str, beats: int = 1) -> None:
         """Let intervals pass in which these nodes said something."""
         for _ in range(beats):
-            self.beats.heard.update(peers)
+            for peer in peers:
+                self.beats.on_beat(peer, Beat(1))
             self.loop.pass_beat()
 
 

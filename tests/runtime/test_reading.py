@@ -137,6 +137,11 @@ def test_a_bounded_read_of_a_sleeping_group_asks_the_leader() -> None:
     bench.reading.on_outcome(bench.stepped[-1].read_id, None)
     bench.reading.route(14.1)
     assert isinstance(bench.outcomes[2], TooStale)
+    bench.core.is_asleep = True
+    bench.read("bounded", 2.0)
+    bench.reading.route(20.0)
+    bench.reading.on_outcome(bench.stepped[-1].read_id, 8)
+    assert isinstance(bench.applied(8, now=22.5)[3], TooStale), "the answer took longer than the bound"
 
 
 def test_a_lease_is_doubted_if_the_wall_clock_went_on_alone() -> None:

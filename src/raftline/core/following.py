@@ -3,6 +3,8 @@
 A heartbeat takes exactly the same path (B3). Nothing the leader did not verify is acknowledged or committed (B9).
 """
 
+import msgspec
+
 from raftline.core.configuration import is_membership
 from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.freshness import note_proof
@@ -55,12 +57,11 @@ def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) 
         note_proof(state, request)
     if not state.established and request.commit <= match_index and log.term_at(request.commit) == state.term:
         _establish(state, sender)
-    sleeps = request.quiesce and may_sleep(state, request, match_index)
-    _accept(state, sender, request, match_index, early=False, asleep=sleeps)
+    _accept(state, sender, request, match_index, early=False)
     if _keeps_waiting(state):
         _accept(state, sender, request, min(match_index, state.persisted), early=True)
-    if sleeps:
-        fall_asleep(state)
+    if request.quiesce and may_sleep(state, request, match_index):
+        _fall_asleep(state)
     return None
 
 
@@ -70,15 +71,14 @@ def refuse_append(state: RaftState, sender: NodeId, request: AppendRequest) -> N
     state.send(sender, reply)
 
 
-def _accept(
-    state: RaftState,
-    sender: NodeId,
-    request: AppendRequest,
-    match_index: Index,
-    *,
-    early: bool,
-    asleep: bool = False,
-) -> None:
+def _fall_asleep(state: RaftState) -> None:
+    """Sleep, and say so with the answer that has just been queued."""
+    answer = state.out[-1]
+    state.out[-1] = Outgoing(answer.to, msgspec.structs.replace(answer.message, asleep=True))
+    fall_asleep(state)
+
+
+def _accept(state: RaftState, sender: NodeId, request: AppendRequest, match_index: Index, *, early: bool) -> None:
     """Answer that the logs match up to `match_index`: once that is on disk, or `early`, at once."""
     reply = AppendReply(
         term=state.term,
@@ -92,7 +92,6 @@ def _accept(
         early=early,
         echo=request.stamp,
         stamp=state.stamps.use(state.now),
-        asleep=asleep,
     )
     if early:
         state.early.append(Outgoing(sender, reply))

@@ -5,7 +5,17 @@ all have, the leader sleeps too. Whatever happens wakes. Only timers rest, no pr
 no failure by itself, so its driver must report `Woken` when the node of somebody it relies on may be down, or is back.
 """
 
-from raftline.core.events import ChangeRequested, ClockDoubted, ReadRequested, TransferRequested, Woken
+from typing import Any
+
+from raftline.core.events import (
+    ChangeRequested,
+    ClockDoubted,
+    Proposed,
+    ReadRequested,
+    Received,
+    TransferRequested,
+    Woken,
+)
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest, Message
 from raftline.core.progress import Mode, PeerProgress
@@ -13,20 +23,19 @@ from raftline.core.quorum import has_quorum
 from raftline.core.state import RaftState, Role
 
 __all__ = [
-    "STIRRING",
     "asks_for_sleep",
     "conclude_sleep",
     "consider_sleep",
     "fall_asleep",
     "may_sleep",
-    "on_message_asleep",
+    "note_event",
     "on_woken",
     "stir",
     "wake",
 ]
 
-STIRRING: frozenset[type] = frozenset({ReadRequested, ChangeRequested, TransferRequested, ClockDoubted})
-"""Events, beside proposals and messages, after which a group has something to do."""
+_STIRRING = frozenset({Proposed, ReadRequested, ChangeRequested, TransferRequested, ClockDoubted})
+"""Events, beside messages, after which a group has something to do."""
 
 _NEVER = float("inf")
 
@@ -61,6 +70,8 @@ def on_woken(state: RaftState, event: Woken) -> str | None:
     """Wake because the driver says so; a leader sleeps on without a suspected follower if a quorum is left."""
     if not state.asleep:
         return "is awake"
+    if event.suspected == state.leader and state.now < state.leader_heard_at + state.config.election_timeout_s[1]:
+        return "heard it itself"
     if event.suspected is not None and state.role is Role.LEADER:
         follower = state.progress.get(event.suspected)
         if follower is not None:
@@ -71,14 +82,21 @@ def on_woken(state: RaftState, event: Woken) -> str | None:
     return None
 
 
-def on_message_asleep(state: RaftState, sender: NodeId, message: Message) -> None:
-    """Let a message wake, unless it says that others sleep too, or comes from the leader, who says what to do."""
+def note_event(state: RaftState, event: Any) -> None:
+    """Let an event stir or wake, before anything looks at it."""
+    kind = type(event)
+    if kind is Received:
+        if state.asleep and not _is_of_sleepers(state, event.sender, event.message):
+            wake(state)
+    elif kind in _STIRRING:
+        stir(state)
+
+
+def _is_of_sleepers(state: RaftState, sender: NodeId, message: Message) -> bool:
+    """Say whether a message only says that others sleep too, or comes from the leader, who says what to do."""
     if state.role is Role.LEADER:
-        if type(message) is AppendReply and message.asleep and message.term == message.request_term == state.term:
-            return
-    elif type(message) is AppendRequest and sender == state.leader and message.term == state.term:
-        return
-    wake(state)
+        return type(message) is AppendReply and message.asleep and message.term == message.request_term == state.term
+    return type(message) is AppendRequest and sender == state.leader and message.term == state.term
 
 
 # A follower.

@@ -114,11 +114,11 @@ class Raft:
     def next_deadline(self) -> float:
         """Return when `TimerDue` is needed next, in the caller's monotonic seconds; infinity for never."""
         state = self.state
-        if state.asleep:
-            return _INFINITY
         if state.role is not Role.LEADER:
             deadline = state.election_deadline if state.may_campaign or state.leader is not None else _INFINITY
             return min(deadline, read_deadline(state))
+        if state.asleep:
+            return _INFINITY
         deadline = replication.heartbeat_deadline(state)
         return deadline if state.transfer is None else min(deadline, state.transfer.deadline)
 
@@ -201,17 +201,13 @@ class Raft:
             lease.on_clock_doubted(state)
         state.now = now
         result = 0
+        if state.can_sleep:
+            quiescence.note_event(state, event)
         if type(event) is Received:
-            if state.asleep:
-                quiescence.on_message_asleep(state, event.sender, event.message)
             self.receive(event.sender, event.message)
         elif type(event) is Proposed:
-            if state.can_sleep:
-                quiescence.stir(state)
             result = self._propose(event)
         else:
-            if state.can_sleep and type(event) in quiescence.STIRRING:
-                quiescence.stir(state)
             _OTHER[type(event)](state, event)
         rules.conclude(state)
         return result

@@ -5,6 +5,8 @@ most what each follower's window allows; followers at the same position share on
 only the disk holds are asked for, and sent when they are there; a probe goes without them.
 """
 
+import msgspec
+
 from raftline.core.entries import Entry
 from raftline.core.events import EntriesRead
 from raftline.core.freshness import proof
@@ -69,8 +71,6 @@ def on_entries_read(state: RaftState, event: EntriesRead) -> str | None:
 def plan_appends(state: RaftState) -> list[Outgoing]:
     """Return every AppendEntries that is due now and note it as sent."""
     planned: list[Outgoing] = []
-    if state.asleep:
-        return planned
     cache: _Cache = {}
     for node, progress in state.progress.items():
         if progress.mode is not Mode.SNAPSHOT and progress.next_index <= state.log.base_index:
@@ -174,8 +174,9 @@ def _request(state: RaftState, progress: PeerProgress, bytes_max: int, cache: _C
         stamp=state.stamps.use(state.now),
         echoes=echoes,
         age_ms=age_ms,
-        quiesce=state.can_sleep and asks_for_sleep(state),
     )
+    if state.can_sleep and asks_for_sleep(state):
+        request = msgspec.structs.replace(request, quiesce=True)
     cache[next_index, bytes_max, is_silent] = request, sum([len(entry.data) for entry in entries])
     return cache[next_index, bytes_max, is_silent]
 

@@ -166,8 +166,8 @@ class RaftState:
         # With leases, a start may come right after a promise to a leader (see `lease`).
         self.leader_heard_at = now if config.lease_reads and self.term else float("-inf")
         self.election_deadline = float("inf")
-        self.asleep = False  # see `quiescence`
-        self.can_sleep = config.quiesce_after_s < float("inf")
+        self.can_sleep = config.quiesce_after_s < float("inf")  # see `quiescence`
+        self.asleep = False
         self.stirred_at = now
         self.votes: dict[NodeId, bool] = {}
         self.handover_term: Term = 0  # the last one known to have begun with a transfer (thesis 3.10)

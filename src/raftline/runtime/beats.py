@@ -23,7 +23,7 @@ from raftline.runtime.ports import Transport
 
 __all__ = ["Beats"]
 
-_NO_GROUP: GroupId = 0
+_NO_GROUP: GroupId = -1
 _WOKEN_PER_TURN = 16
 """So many groups wake in one turn of the event loop: the rest of the node is not held up by a thousand."""
 _ASKED_EVERY = 10
@@ -64,8 +64,7 @@ class Beats:
         self._transport = transport
         self._draw_life = life
         self._life: int | None = None
-        self.heard: set[NodeId] = set()
-        """Who said anything since the last beat; whoever takes messages in adds to it."""
+        self._heard: set[NodeId] = set()
         self._silent: dict[NodeId, int] = {}
         self._lives: dict[NodeId, int] = {}
         self.sleepers: dict[GroupId, _Sleeper] = {}
@@ -95,7 +94,7 @@ class Beats:
         self.sleepers[group] = _Sleeper(post, relies_on, without, since)
         self._kinds[relies_on, without] += 1
         if self._timer is None and not self._stopped:
-            self.heard.clear()
+            self._heard.clear()
             self._silent.clear()
             self._timer = self._loop.call_later(self._interval_s, self._tick)
 
@@ -110,6 +109,7 @@ class Beats:
 
     def on_beat(self, sender: NodeId, beat: Beat) -> None:
         """Take a sign of life in; another life than before means that what slept there is gone."""
+        self._heard.add(sender)
         before = self._lives.get(sender)
         self._lives[sender] = beat.life
         if before is not None and before != beat.life:
@@ -139,7 +139,7 @@ class Beats:
         relied_on = dict.fromkeys(peer for kind in self._kinds for peer in kind[0])
         missed = dict.fromkeys(peer for kind in self._kinds for peer in kind[1])
         self._say(relied_on, missed)
-        heard, self.heard = self.heard, set()
+        heard, self._heard = self._heard, set()
         for peer in relied_on | missed:
             before = self._silent.get(peer, 0)
             self._silent[peer] = 0 if peer in heard else before + 1

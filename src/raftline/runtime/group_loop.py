@@ -390,8 +390,6 @@ class GroupLoop:
         batch = [proposal for proposal in batch if proposal.done is not None]
         if self._proposals:
             self._schedule()
-        if core.is_asleep:
-            self.replica.step(Woken(), now)  # a follower's timer sees to it that there is a leader to pass on to
         if not core.is_leader:
             if batch:
                 self.forwarding.forward(leader, core.term, batch)
@@ -434,6 +432,8 @@ class GroupLoop:
             self._proposals = deque(proposal for proposal in self._proposals if proposal.term is None)
 
     def _send_forward(self, leader: NodeId, request: ForwardRequest) -> None:
+        if self._core.is_asleep:
+            self.replica.step(Woken(), self._loop.time())  # the timer sees to it that there is a leader to pass on to
         self._transport.send(leader, self._group, request)
 
     def _on_forward(self, sender: NodeId, request: ForwardRequest) -> None:

@@ -328,7 +328,6 @@ class Node(GroupHandle):
 
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         driver = self._drivers.get(group)
-        self._beats.heard.add(sender)
         if type(message) in _OF_NO_GROUP:
             self._on_node_message(sender, group, message)
         elif driver is not None:

@@ -58,7 +58,7 @@ class Reading:
             if read.consistency == "stale":
                 self._confirm(0, [read])
             elif read.consistency == "bounded" and not self._is_asleep_and_too_old(read, now):
-                self._check_bound(read, now)
+                self._check_bound(read, now)  # else as a linearizable one, which is as old as the way of the question
             elif self._core.leader is None:
                 self._waiting.append(read)
             else:
@@ -106,6 +106,7 @@ class Reading:
 
     def _is_asleep_and_too_old(self, read: Read, now: float) -> bool:
         """Say whether nobody vouches for so young a copy only because the group sleeps: the leader can be asked."""
+        read.fresh_at = now
         return self._core.is_asleep and now - self._core.freshness(now)[0] > read.staleness_s_max
 
     def _check_bound(self, read: Read, now: float) -> None:

@@ -10,7 +10,6 @@ _FRESHNESS = "raftline.core.freshness"
 _GROUP_LOOP = "raftline.runtime.group_loop"
 _PROGRESS = "raftline.core.progress"
 _QUIESCENCE = "raftline.core.quiescence"
-_RAFT = "raftline.core.raft"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -29,9 +28,9 @@ MUTANTS: tuple[Mutant, ...] = (
                 "    return state.drowsy_since < _NEVER\n",
             ),
             Patch(
-                _RAFT,
-                "                quiescence.stir(state)\n            result = self._propose",
-                "                pass\n            result = self._propose",
+                _QUIESCENCE,
+                "frozenset({Proposed, ",
+                "frozenset({",
             ),
         ),
         bench="sleepers",
@@ -40,7 +39,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="sleeps_and_does_not_say_so",
         rules=("A30",),
         does="A follower sleeps and answers as if it were awake.",
-        patches=(Patch(_FOLLOWING, "early=False, asleep=sleeps)", "early=False)"),),
+        patches=(Patch(_FOLLOWING, "msgspec.structs.replace(answer.message, asleep=True)", "answer.message"),),
         bench="sleepers",
     ),
     Mutant(
@@ -109,8 +108,8 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(_BEATS, "        self._silent[peer] = self._silent_max\n        self._suspect(peer)\n", ""),
             Patch(
                 _QUIESCENCE,
-                "    wake(state)\n\n\n# A follower.",
-                "    if type(message).__name__ != 'VoteRequest':\n        wake(state)\n\n\n# A follower.",
+                "        if state.asleep and not _is_of_sleepers",
+                "        if state.asleep and type(event.message).__name__ != 'VoteRequest' and not _is_of_sleepers",
             ),
         ),
         bench="sleepers",
@@ -164,7 +163,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _GROUP_LOOP,
-                "        if core.is_asleep:\n            self.replica.step",
+                "        if self._core.is_asleep:\n            self.replica.step",
                 "        if False:\n            self.replica.step",
             ),
         ),
