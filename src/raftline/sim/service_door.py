@@ -32,10 +32,10 @@ class Refusal(Exception):
 class _Served:
     """One incarnation's service."""
 
-    def __init__(self, member: Member, node: Node, machine: KvMachine, loop: NodeLoop) -> None:
+    def __init__(self, node: Node, loop: NodeLoop, service: Service) -> None:
         self.node = node
         self.loop = loop
-        self.service = Service(node, machine, Limits(), member.clock, member.name, 6379)
+        self.service = service
         loop.call_later(_TICK_S, self._tick)
 
     def _tick(self) -> None:
@@ -43,11 +43,19 @@ class _Served:
         self.loop.call_later(_TICK_S, self._tick)
 
 
+MakeService = Callable[[Member, Node, KvMachine], Service]
+
+
+def _make_service(member: Member, node: Node, machine: KvMachine) -> Service:
+    return Service(node, machine, Limits(), member.clock, member.name, 6379)
+
+
 class ServiceDoor:
     """All services."""
 
-    def __init__(self, cluster: SimCluster) -> None:
+    def __init__(self, cluster: SimCluster, make_service: "MakeService | None" = None) -> None:
         self._cluster = cluster
+        self._make_service = make_service or _make_service
         self._served: dict[str, _Served] = {}
 
     def service(self, member: Member) -> Service | None:
@@ -66,7 +74,8 @@ class ServiceDoor:
             return None
         served = self._served.get(member.name)
         if served is None or served.node is not node:
-            served = self._served[member.name] = _Served(member, node, machine, loop)
+            service = self._make_service(member, node, machine)
+            served = self._served[member.name] = _Served(node, loop, service)
         return served
 
 

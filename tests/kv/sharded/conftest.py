@@ -269,7 +269,7 @@ class FakeCluster:
             assert chunk is not None
             self.groups[target].apply(arrive(chunk))
         while target in self.machine(source).holdings.given:
-            self.groups[source].apply(drop(number, target, 10_000))
+            self.groups[source].apply(drop(number, target, 16_383, 10_000))
 
 
 Scenario = Callable[[FakeCluster], Awaitable[None]]

@@ -111,9 +111,12 @@ def release(number: int, target: GroupId, bytes_max: int, keys_max: int) -> byte
     return _encode([_RELEASE, b"%d" % number, b"%d" % target, b"%d" % bytes_max, b"%d" % keys_max])
 
 
-def drop(number: int, target: GroupId, keys_max: int) -> bytes:
-    """Return the command that removes up to `keys_max` released keys, which `target` has, of configuration `number`."""
-    return _encode([_DROP, b"%d" % number, b"%d" % target, b"%d" % keys_max])
+def drop(number: int, target: GroupId, through: int, keys_max: int) -> bytes:
+    """Return the command that removes up to `keys_max` released keys, of configuration `number`, which `target` has.
+
+    It has all up to slot `through`: a command that comes late, when others are released, leaves those alone.
+    """
+    return _encode([_DROP, b"%d" % number, b"%d" % target, b"%d" % through, b"%d" % keys_max])
 
 
 def fetch(number: int, target: GroupId, cursor: Cursor) -> bytes:
@@ -186,7 +189,7 @@ class ShardMachine(KvMachine):
             return self._arrive(args[1])
         if name == _RELEASE:
             return self._release(*map(int, args[1:]), time_ms=time_ms)
-        return self._drop(int(args[1]), int(args[2]), int(args[3]))
+        return self._drop(*map(int, args[1:]))
 
     def read(self, query: bytes, time_ms: int) -> bytes:
         """Answer a question about slots that are served here, or one of another group's; raises `NotServed`."""
@@ -300,9 +303,11 @@ class ShardMachine(KvMachine):
         self.holdings.on_released(target, count, time_ms)
         return _DONE
 
-    def _drop(self, number: int, target: GroupId, keys_max: int) -> bytes:
+    def _drop(self, number: int, target: GroupId, through: int, keys_max: int) -> bytes:
         departure = self.holdings.given.get(target)
         if departure is None or number != self.holdings.configuration.number:
+            return _OUTDATED
+        if departure.released and departure.released[-1] > through:
             return _OUTDATED
         store = self.store
         for slot in store.filled(departure.released):

@@ -188,7 +188,7 @@ class Mover:
             through = departure.released[-1]
             if not await self._has_all(target, number, through):
                 return False
-            removing = self._node.propose(drop(number, target, _DROPPED_KEYS))
+            removing = self._node.propose(drop(number, target, through, _DROPPED_KEYS))
             if not departure.waiting:
                 await removing
                 return True

@@ -167,6 +167,19 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="sharded",
     ),
     Mutant(
+        name="late_drops_take_the_next_batch",
+        rules=("G15", "G16"),
+        does="A drop that was proposed twice removes what was released in between, which nobody else has.",
+        patches=(
+            Patch(
+                _MACHINE,
+                "        if departure.released and departure.released[-1] > through:\n            return _OUTDATED\n",
+                "",
+            ),
+        ),
+        bench="sharded_nodes",
+    ),
+    Mutant(
         name="dropped_in_part",
         rules=("G15",),
         does="A slot counts as empty although more keys are left than one entry may remove.",

@@ -40,6 +40,17 @@ SHARDED: dict[str, ShardScenario] = {
         piece_bytes=24,
         bytes_per_second=3_000,
     ),
+    # Groups share nodes whose links are bad, and slots go in batches of one key.
+    "sharded_nodes": ShardScenario(
+        nodes=3,
+        joined=2,
+        plans=(_LEADERS,) * 5,
+        clients=4,
+        visitors=4,
+        tags=8,
+        records_max=1,
+        piece_bytes=24,
+    ),
     # Answers are lost, so that clients repeat commands, while slots move all the time.
     "sharded_retries": ShardScenario(
         groups=2,

@@ -11,13 +11,17 @@ from typing import Any
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import RaftlineError, SafetyViolation
+from raftline.kv.limits import Limits
+from raftline.kv.machine import KvMachine
 from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND
 from raftline.kv.sharded.requests import AddGroups, Request, change_command
+from raftline.kv.sharded.service import ShardedService
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.runtime.handle import GroupHandle
+from raftline.runtime.node import Node
 from raftline.shards.configuration import Change, Configuration, Join
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.loop import SimLoop
@@ -168,6 +172,11 @@ class SharedNodes(Ways):
         """Return one group, whatever its number will be, unless there are enough."""
         return {-1: tuple(self.cluster.members)} if len(there) < self.scenario.groups else {}
 
+    def places(self, nodes: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Return the nodes with the first that has no replica in place of the first that has one."""
+        spare = [name for name in self.cluster.members if name not in nodes]
+        return (*nodes[1:], spare[0]) if spare else ()
+
     async def configuration(self, at: int) -> Configuration:
         """Ask a machine for the newest one that it knows."""
 
@@ -186,6 +195,11 @@ class SharedNodes(Ways):
         call: Call[bytes] = lambda node: node.propose(command, session=session, sequence=sequence)  # noqa: E731
         reply = await self.ask(self.world, None, CONTROLLER, at, call)
         return reply[1:].decode().strip() if reply.startswith(b"-") else ""
+
+    def make_service(self, member: Member, node: Node, machine: KvMachine) -> ShardedService:
+        """Return what serves the clients of a node that has begun."""
+        keeper = self._keepers[member.name][1]
+        return ShardedService(node, machine, Limits(), member.clock, member.name, 6379, groups=keeper, hold_s_max=0.6)
 
     def heal(self) -> None:
         """From now on nothing is lost, and nothing is slow."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from raftline.core.ids import GroupId
 from raftline.errors import ProposalError
-from raftline.shards.configuration import Change, Configuration, Join, Leave, Move, Rebalance
+from raftline.shards.configuration import Change, Configuration, Join, Leave, Move, Place, Rebalance
 from raftline.shards.ranges import SLOT_COUNT
 from raftline.sim.sharded.scenario import ShardChange
 from raftline.sim.sharded.ways import CONTROLLER, Unreachable, Ways
@@ -70,6 +70,10 @@ class Operator:
             slots = self._groups.ownership.slots
             low = slots[int(self._random.random() * len(slots))]
             return Move(low, min(SLOT_COUNT, low + change.slots), _one(there, change))
+        if change.kind == "place":
+            group = _one(there, change)
+            nodes = self._groups.places(newest.nodes_of(group))
+            return Place(group, nodes) if nodes else None
         return Rebalance()
 
     async def _change(self, change: Change) -> None:

@@ -38,6 +38,7 @@ from raftline.sim.sharded.ownership import Ownership, WatchedShard
 from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
 from raftline.sim.sharded.sizes import small_pieces
 from raftline.sim.sharded.trace import ShardTrace
+from raftline.sim.sharded.visitors import Visitors
 from raftline.sim.sharded.ways import CONTROLLER, Ways
 from raftline.sim.state_checks import difference, state_of
 
@@ -97,6 +98,9 @@ class _Run:
         self.counts: Counter[str] = Counter()
         self.operator = Operator(self.groups, self.counts)
         self.clients = ShardClients(self.groups, world.stream("clients"))
+        self.visitors: Visitors | None = None
+        if isinstance(self.groups, SharedNodes):
+            self.visitors = Visitors(self.groups, self.clients, world.stream("visitors"), scenario.visitors)
         self.undecided = False
 
     def go(self) -> None:
@@ -107,6 +111,8 @@ class _Run:
             nemesis.start()
         self.operator.start()
         self.clients.start()
+        if self.visitors is not None:
+            self.visitors.start()
         self._cut_groups()
         world.run_for(self.scenario.safety_s)
         for nemesis in self.nemeses.values():
@@ -115,13 +121,16 @@ class _Run:
         self.trace.note(CONTROLLER, "", "heal", "")
         self._wait(self._is_settled, self.scenario.heal_s, self._unsettled)
         self.clients.stopping = True
-        self._wait(lambda: not self.clients.busy, _ANSWER_S_MAX, lambda: f"{self.clients.busy} clients wait in vain")
+        self._wait(lambda: not self._busy(), _ANSWER_S_MAX, lambda: f"{self._busy()} clients wait in vain")
         reading = world.create_task(self.clients.read_everything())
         self._wait(reading.done, _ANSWER_S_MAX, lambda: "keys cannot be read")
         reading.result()
         self._wait(self._is_settled, _ANSWER_S_MAX, self._unsettled)
         self._check_end()
         self._check_history()
+
+    def _busy(self) -> int:
+        return self.clients.busy + (self.visitors.busy if self.visitors is not None else 0)
 
     def _cut_groups(self) -> None:
         """Cut some pairs of groups off from each other now and then."""
@@ -240,6 +249,10 @@ def _fill(outcome: Outcome, run: _Run) -> None:
             outcome.points.update(member.disk.reached)
         faults["storage failures"] += cluster.storage_failures
     clients = run.clients
+    if run.visitors is not None:
+        faults["visitors answered"] = run.visitors.answered
+        faults["visitors refused"] = run.visitors.undone
+        faults["visitors sent on"] = run.visitors.moved
     faults["requests between groups lost"] = run.groups.lost
     faults["clients sent elsewhere"] = clients.not_served
     faults["requests repeated"] = clients.repeated

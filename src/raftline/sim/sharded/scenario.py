@@ -28,7 +28,7 @@ class ShardChange(msgspec.Struct, frozen=True, kw_only=True):
 
     at_s: float
     kind: str
-    """join, leave, move or rebalance"""
+    """join, leave, move, rebalance or place"""
     chance: float
     slots: int = 1
     """How many slots a move is about, from that of a key on."""
@@ -55,6 +55,8 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     snapshot_entries: int = -1
     chunk_bytes: int = -1
     clients: int = -1
+    visitors: int = -1
+    """Clients that speak RESP with any node, where groups share nodes."""
     tags: int = -1
     """Hash tags, each with a key of every kind."""
     settings: Settings | None = None
@@ -95,6 +97,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "snapshot_entries": 1_000_000 if draw() < 0.3 else 6 + int(120 * draw() ** 2),
         "chunk_bytes": 64 + int(20_000 * draw() ** 3),
         "clients": 3 + int(draw() * 4),
+        "visitors": int(stream("visitors").random() * 5),
         "tags": 3 + int(draw() * (_TAGS_MAX - 2)),
         "settings": _draw_settings(stream("settings")),
         "is_watched": draw() < _WATCHED,
@@ -149,7 +152,7 @@ def _draw_changes(safety_s: float, random: Random) -> tuple[ShardChange, ...]:
     pause_s = 0.15 + 1.2 * random.random()
     at_s = 0.5 + 0.5 * random.random()
     while at_s < safety_s:
-        kind = ("join", "join", "leave", "move", "move", "move", "rebalance")[int(random.random() * 7)]
+        kind = ("join", "join", "leave", "move", "move", "move", "rebalance", "place")[int(random.random() * 8)]
         slots = 1 if random.random() < 0.7 else 1 + int(3000 * random.random() ** 3)
         changes.append(ShardChange(at_s=round(at_s, 3), kind=kind, chance=round(random.random(), 4), slots=slots))
         at_s += 0.02 if random.random() < 0.25 else 2 * pause_s * random.random()

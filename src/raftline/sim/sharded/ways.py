@@ -89,6 +89,10 @@ class Ways(ABC):
     def joining(self, there: Sequence[GroupId]) -> Mapping[GroupId, tuple[NodeId, ...]]:
         """Return the groups that may join those who are there, each with its nodes."""
 
+    def places(self, nodes: Sequence[NodeId]) -> tuple[NodeId, ...]:  # noqa: ARG002
+        """Return other nodes for a group that is on these; none if it has to stay."""
+        return ()
+
     @abstractmethod
     async def configuration(self, at: int) -> Configuration:
         """Ask a machine for the newest configuration."""
