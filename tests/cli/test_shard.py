@@ -63,6 +63,14 @@ def test_what_are_no_slots_is_refused_in_words(written: str) -> None:
         shard.parse_slots(written)
 
 
+def test_new_groups_get_all_their_replicas_even_if_a_node_is_down() -> None:
+    """Nodes that are down are chosen only if a group would have fewer replicas than it should, and survive less."""
+    nodes = [NodeReport(node_id=f"n{n}", address=f"a:{n}", up=n != 2, replicas=0, first_of=0) for n in range(1, 5)]
+    report = ShardReport(node_id="n1", configuration=EMPTY, last_group=0, replicas=3, nodes=tuple(nodes[:3]), groups=())
+    assert report.takers == ("n1", "n3", "n2")
+    assert msgspec.structs.replace(report, nodes=tuple(nodes)).takers == ("n1", "n3", "n4")
+
+
 def test_a_dry_run_shows_who_gives_what_to_whom() -> None:
     """Slots, ranges and new groups, worked out on the newest configuration as the controller will do it (G17)."""
     plan = plan_of(TWO, changed(TWO, Join({3: ("n2", "n3")})))

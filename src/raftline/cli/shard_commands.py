@@ -55,7 +55,12 @@ def _add_group(
     node: _Node,
     count: Annotated[int, typer.Option("--count", min=1, help="How many groups.")] = 1,
     on: Annotated[
-        str | None, typer.Option("--on", metavar="ID,...", help="Nodes to choose from. [default: all that are up]")
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="ID,...",
+            help="Nodes to choose from. [default: those that are up; others if too few]",
+        ),
     ] = None,
     dry_run: _Dry = False,
     wait: _Wait = True,
@@ -69,7 +74,7 @@ def _add_group(
     from raftline.kv.sharded.requests import AddGroups  # noqa: PLC0415  see the module's docstring
 
     def make(report: "ShardReport") -> "Request":
-        wanted = on.split(",") if on else [each.node_id for each in report.nodes if each.up]
+        wanted = on.split(",") if on else list(report.takers)
         addresses = {each.node_id: each.address for each in report.nodes}
         unknown = [name for name in wanted if name not in addresses]
         if unknown:

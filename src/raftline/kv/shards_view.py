@@ -72,6 +72,13 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeReport, ...]
     groups: tuple[GroupReport, ...]
 
+    @property
+    def takers(self) -> tuple[NodeId, ...]:
+        """Return the nodes for new groups: those that are up, and others only if a group would get too few replicas."""
+        up = [each.node_id for each in self.nodes if each.up]
+        down = [each.node_id for each in self.nodes if not each.up]
+        return (*up, *down[: max(0, self.replicas - len(up))])
+
     def address_of(self, node: NodeId) -> str:
         """Return where a node serves clients, `host:port`; empty for one that is not there."""
         return next((each.address.partition("@")[0] for each in self.nodes if each.node_id == node), "")
