@@ -17,13 +17,13 @@ _KEPT = 8192
 class Digest:
     """The hash at `index`, the hashes just before it, and the leader's hash still to be reached.
 
-    Invariant: `_ring[i % _KEPT]` is the hash at `i` for the last `_KEPT` indices after `_first`.
+    Invariant: `_ring[(i - _first) % _KEPT]` is the hash at `i` for the last `_KEPT` indices from `_first` on; the ring
+    grows as it is filled, so that a group in which nothing happens needs none.
     """
 
     __slots__ = ("_expected", "_first", "_ring", "index", "value")
 
     def __init__(self, index: Index = 0, value: int = 0) -> None:
-        self._ring = [0] * _KEPT
         self.restart_at(index, value)
 
     def restart_at(self, index: Index, value: int) -> None:
@@ -32,14 +32,18 @@ class Digest:
         self.value = value
         self._first = index
         self._expected: tuple[Index, int] | None = None
-        self._ring[index % _KEPT] = value
+        self._ring = [value]
 
     def on_applied(self, index: Index, command: bytes, result: bytes) -> None:
         """Mix in one command and its result; raise `Diverged` if the leader had something else here."""
         value = crc32(command + result, self.value)  # as of one after the other, by one call
         self.value = value
         self.index = index
-        self._ring[index % _KEPT] = value
+        ring, place = self._ring, (index - self._first) % _KEPT
+        if place < len(ring):
+            ring[place] = value
+        else:
+            ring.append(value)
         if self._expected is not None and index >= self._expected[0]:
             expected_index, expected = self._expected
             self._expected = None
@@ -55,7 +59,7 @@ class Digest:
             self._check(index, value)
 
     def _check(self, index: Index, expected: int) -> None:
-        value = self._ring[index % _KEPT]
+        value = self._ring[(index - self._first) % _KEPT]
         if value != expected:
             raise Diverged(
                 f"the state machine differs from the leader's at index {index} (hash {value:08x}, leader's "
