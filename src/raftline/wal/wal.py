@@ -377,14 +377,15 @@ class Wal:
         """Remember what the segment holds, where, and what the next one's header must say."""
         highest = self._segments[sequence]
         for write in writes:
+            group = write.group
             if write.is_forgotten:
-                self._drop(write.group)
-        for group in {write.group for write in writes if not write.is_forgotten}:
-            if group not in self._indexes:
-                self._indexes[group] = LogIndex()
-            self._note_replaced(group, sequence, writes)
-            self._indexes[group].note(group, sequence, offset, writes)
-        for write in writes:
+                self._drop(group)
+                continue
+            if write.entries or write.reset is not None:
+                if group not in self._indexes:
+                    self._indexes[group] = LogIndex()
+                self._note_replaced(write, sequence)
+                self._indexes[group].note(group, sequence, offset, (write,))
             if write.reset is not None:
                 self._resets[write.group] = write.reset
                 highest[write.group] = max(write.reset.index, highest.get(write.group, 0))
@@ -393,15 +394,14 @@ class Wal:
             if write.entries:
                 highest[write.group] = max(write.entries[-1].index, highest.get(write.group, 0))
 
-    def _note_replaced(self, group: GroupId, sequence: int, writes: Sequence[Write]) -> None:
-        """Need no earlier segment for entries that these records replace, or write once more."""
-        end = self._indexes[group].end
-        for write in writes:
-            if write.group == group and write.entries and write.entries[0].index <= end:
-                before = write.entries[0].index - 1
-                for earlier, highest in self._segments.items():
-                    if earlier < sequence and highest.get(group, 0) > before:
-                        highest[group] = before
+    def _note_replaced(self, write: Write, sequence: int) -> None:
+        """Need no earlier segment for entries that this record replaces, or writes once more."""
+        group = write.group
+        if write.entries and write.entries[0].index <= self._indexes[group].end:
+            before = write.entries[0].index - 1
+            for earlier, highest in self._segments.items():
+                if earlier < sequence and highest.get(group, 0) > before:
+                    highest[group] = before
 
     def _drop(self, group: GroupId) -> None:
         """Know nothing of a group any more."""
