@@ -96,6 +96,12 @@ def test_what_a_sharded_store_refuses(run_sharded: Run) -> None:
                     await pipe.execute()
             assert await client.exists(LOW) == 0
             pipe = client.pipeline(transaction=True)
+            pipe.sort(LOW, by="w_*")
+            with pytest.raises(ResponseError, match="BY option of SORT denied"):
+                await pipe.execute()
+            await client.rpush(f"{LOW}list", 2, 1)
+            assert await client.sort(f"{LOW}list", get="#") == [b"1", b"2"]
+            pipe = client.pipeline(transaction=True)
             pipe.publish("a", "b")
             assert await pipe.execute() == [0]
 

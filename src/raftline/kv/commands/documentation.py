@@ -92,6 +92,7 @@ connection instead, with MOVED, as by Redis Cluster; the setting `redirects` mak
 for nobody (`never`). There is no ASK: a command for a slot that is on its way is held until the slot has arrived.
 
 - Keys of one command, of one transaction, and of what it watches are in one slot; `{tags}` see to that.
+- SORT takes no BY with a `*`, and of GET `#` only: what they name may be in any slot.
 - WATCH is of one group: if the slot moves to another before EXEC, the transaction is not carried out.
 - DBSIZE, KEYS, SCAN, RANDOMKEY and RAFTLINE.LOCK LIST are about all groups. For who is redirected they are about the
   groups that this node leads, so that a cluster client may add up what the nodes say. FLUSHALL and FLUSHDB reach every

@@ -44,11 +44,14 @@ WALKS: Final = frozenset({"scan", "raftline.lock|list"})
 _EVERYWHERE: Final = frozenset({"spublish", "ssubscribe", "sunsubscribe"})
 """Channels are those of all nodes, whatever slot their names would be in."""
 
+_SORTS: Final = frozenset({"sort", "sort_ro"})
+
 ONE_KEY: Final = frozenset(
     row.name
     for command in COMMANDS.values()
     for row in (command, *command.subcommands)
-    if row.keys == (1, 1, 1) and not (row.numkeys or row.destination_option or row.name in _EVERYWHERE)
+    if row.keys == (1, 1, 1)
+    and not (row.numkeys or row.destination_option or row.name in _EVERYWHERE or row.name in _SORTS)
 )
 """Commands whose first argument is their only key."""
 
@@ -65,6 +68,11 @@ NOT_HERE: Final = {
 
 NOT_IN_SESSION: Final = error("ERR a command about all keys cannot be in RAFTLINE.ONCE of a sharded store")
 
+_LOGGED_SORTS: Final = frozenset({b"SORT", b"SORT_RO"})
+_SORT_OPTIONS: Final = {b"BY": 2, b"GET": 2, b"STORE": 2, b"LIMIT": 3, b"ASC": 1, b"DESC": 1, b"ALPHA": 1}
+"""How many words each takes."""
+_BY_ELSEWHERE: Final = error("ERR BY option of SORT denied in Cluster mode.")
+_GET_ELSEWHERE: Final = error("ERR GET option of SORT denied in Cluster mode.")
 _CHANNELS: Final = frozenset({b"PUBLISH", b"SPUBLISH"})
 _NOT_TOGETHER: Final = _CHANNELS | {name.upper().encode() for name in ALL_GROUPS | WALKS}
 """Commands that cannot be part of what one group carries out."""
@@ -85,6 +93,8 @@ def slot_of_command(plan: Plan, args: Arguments) -> int | None:
         return slot if slot is not None and 0 <= slot < SLOT_COUNT and (count or 0) >= 0 and count is not None else None
     if name in _EVERYWHERE:
         return None
+    if name in _SORTS:
+        _check_sort(args)
     return _one_slot([args[position] for position in plan.command.keys_in(args)])
 
 
@@ -101,12 +111,36 @@ def bundle_of(command: bytes) -> Bundle:
     """Look into a transaction as it stands in the log; raises `Refused` for several slots, and for what has no slot."""
     args = _decode_command(command)
     slot = _one_slot(keys_of(args))
-    names = {_decode_command(inner)[0] for inner in args[2:]}
+    inner = [_decode_command(command) for command in args[2:]]
+    names = {words[0] for words in inner}
+    for words in inner if not names.isdisjoint(_LOGGED_SORTS) else ():
+        if words[0] in _LOGGED_SORTS:
+            _check_sort(words)
     if outside := names & _NOT_TOGETHER:
         name = min(outside).decode().replace("|", " ")
         if slot is not None or not names <= _CHANNELS:
             raise Refused(error(f"ERR {name} cannot be in a transaction of a sharded store: it concerns all nodes"))
     return Bundle(None if names <= _CHANNELS else slot, args[1] != _UNMARKED)
+
+
+def _check_sort(args: Arguments) -> None:
+    """Refuse SORT by keys that it does not name, which may be anywhere; raises `Refused`.
+
+    What is wrong otherwise is left to the command: options are read in its order, up to the first mistake.
+    """
+    position = 2
+    while position < len(args) - 1:
+        option, value = args[position].upper(), args[position + 1]
+        if option == b"BY" and b"*" in value:
+            raise Refused(_BY_ELSEWHERE)
+        if option == b"GET" and value != b"#":
+            raise Refused(_GET_ELSEWHERE)
+        if option == b"LIMIT" and None in [parse_integer(number) for number in args[position + 1 : position + 3]]:
+            return
+        steps = _SORT_OPTIONS.get(option)
+        if steps is None:
+            return
+        position += steps
 
 
 def _one_slot(keys: Sequence[bytes]) -> int | None:
