@@ -5,7 +5,7 @@ import pytest
 from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.machine import TICK_COMMAND, encode_command
 from raftline.kv.sharded.meta import MetaMachine
-from raftline.kv.sharded.requests import AddGroups, Request, Retire, as_change, change_command
+from raftline.kv.sharded.requests import AddGroups, Began, Request, Retire, as_change, change_command
 from raftline.shards.configuration import EMPTY, Leave, Move, Place, Rebalance
 
 NODES = {name: f"127.0.0.1:{7000 + number}" for number, name in enumerate(("n1", "n2", "n3"))}
@@ -67,9 +67,22 @@ def test_only_a_group_that_left_is_retired(machine: MetaMachine) -> None:
 def test_founders_are_remembered_and_so_is_that_others_came(machine: MetaMachine) -> None:
     """A log counts from its first members on; who comes later, or again, waits and begins no second history (A11)."""
     assert machine.founders[1] == NODES
+    change(machine, Began(1))
     change(machine, Place(1, ("n2", "n3", "n4")))
     other = restored(machine)
-    assert (other.founders, other.placed) == ({1: NODES, 2: NODES}, {1})
+    assert (other.founders, other.begun, other.placed) == ({1: NODES, 2: NODES}, {1}, {1})
+
+
+def test_a_group_that_has_not_begun_stays_where_it_is(machine: MetaMachine) -> None:
+    """Founders that come to host it after it was placed would wait to be let in, and nobody could (G17; seed 672)."""
+    assert change(machine, Place(1, ("n2", "n3", "n4"))).startswith(b"-ERR group 1 has not begun yet")
+    assert change(machine, Began(1)) == b":1\r\n"
+    assert change(machine, Began(7)) == b":1\r\n"
+    assert machine.begun == {1}
+    assert change(restored(machine), Place(1, ("n2", "n3", "n4"))) == b":2\r\n"
+    change(machine, Leave((1,)))
+    change(machine, Retire(1))
+    assert not machine.begun
 
 
 def test_the_first_groups_are_made_once(machine: MetaMachine) -> None:

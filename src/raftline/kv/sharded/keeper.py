@@ -20,7 +20,7 @@ from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.mover import Mover, Pace
 from raftline.kv.sharded.ports import HostedGroup, RemoteGroup
 from raftline.kv.sharded.reporting import report_of
-from raftline.kv.sharded.requests import AddGroups, Request, Retire, change_command
+from raftline.kv.sharded.requests import AddGroups, Began, Request, Retire, change_command
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.shards_view import ShardReport
 from raftline.replica.state_machine import StateMachine
@@ -287,6 +287,8 @@ class Keeper:
 
     def _lead(self, group: GroupId, hosted: Group, *, is_behind: bool) -> None:
         """Do what the leader of a group does."""
+        if group not in self._meta.begun:
+            self._begin("tell", group, self._tell_begun)
         if is_behind:
             self._begin("move", group, self._move)
         elif group in self._meta.leaving and not self.configuration.nodes_of(group):
@@ -379,6 +381,10 @@ class Keeper:
     async def _move(self, group: GroupId) -> None:
         hosted = self._groups[group]
         await Mover(hosted, self._hosted[group].machine, self._directory, pace=self._pace).finish()
+
+    async def _tell_begun(self, group: GroupId) -> None:
+        await self.change(Began(group))
+        await asyncio.sleep(_PAUSE_S)
 
     async def _retire(self, group: GroupId) -> None:
         await self.change(Retire(group))

@@ -14,7 +14,7 @@ from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.commands.lookup import TICK_NAME, find_logged
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
-from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Retire, as_change, decode_request
+from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, as_change, decode_request
 from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, Place, changed
 from raftline.shards.controller import ControllerMachine, encode_change
 
@@ -31,6 +31,7 @@ class _Header(msgspec.Struct, array_like=True):
     format: int
     last_group: GroupId
     founders: dict[GroupId, dict[NodeId, str]]
+    begun: list[GroupId]
     placed: list[GroupId]
     leaving: dict[GroupId, tuple[NodeId, ...]]
     history_chunks: int
@@ -54,6 +55,8 @@ class MetaMachine(KvMachine):
         self.last_group: GroupId = 0
         self.founders: dict[GroupId, dict[NodeId, str]] = {}
         """The first members of a group and their first addresses, from which its log begins."""
+        self.begun: set[GroupId] = set()
+        """Groups that have had a leader."""
         self.placed: set[GroupId] = set()
         """Groups that were placed anew: who hosts one now and holds nothing of it waits to be added, founder or not."""
         self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}
@@ -102,9 +105,14 @@ class MetaMachine(KvMachine):
                 if self.leaving.pop(request.group, None) is not None:
                     self.founders.pop(request.group, None)
                     self.placed.discard(request.group)
+                    self.begun.discard(request.group)
+                return integer(before.number)
+            if isinstance(request, Began):
+                self.begun |= {request.group} & self.founders.keys()
                 return integer(before.number)
             change = as_change(request, before, self.last_group)
             changed(before, change)
+            self._check_begun(change)
         except (msgspec.MsgspecError, IndexError):
             return error(_LATER)
         except ChangeRefused as refused:
@@ -112,6 +120,11 @@ class MetaMachine(KvMachine):
         self.controller.apply(encode_change(change), index, time_ms)
         self._note(change, before, request.nodes if isinstance(request, AddGroups) else {})
         return integer(self.configuration.number)
+
+    def _check_begun(self, change: Change) -> None:
+        """Refuse to place a group that has no leader yet: founders that have not begun it would wait to be let in."""
+        if isinstance(change, Place) and change.group not in self.begun:
+            raise ChangeRefused(f"group {change.group} has not begun yet: place it in a moment")
 
     def _note(self, change: Change, before: Configuration, addresses: dict[NodeId, str]) -> None:
         """Keep in mind who begins, and who is about to go."""
@@ -131,7 +144,13 @@ class MetaMachine(KvMachine):
         """Return the state as of this call."""
         history = list(self.controller.snapshot())
         header = _Header(
-            _FORMAT, self.last_group, dict(self.founders), sorted(self.placed), dict(self.leaving), len(history)
+            _FORMAT,
+            self.last_group,
+            dict(self.founders),
+            sorted(self.begun),
+            sorted(self.placed),
+            dict(self.leaving),
+            len(history),
         )
         return _joined([_encode(header), *history], super().snapshot())
 
@@ -167,7 +186,7 @@ class MetaMachine(KvMachine):
         super().restore_end()
         self.controller.history = loaded.history or [EMPTY]
         self.last_group, self.founders, self.leaving = restored.last_group, restored.founders, restored.leaving
-        self.placed = set(restored.placed)
+        self.begun, self.placed = set(restored.begun), set(restored.placed)
         self._restored, self._history = None, []
 
 

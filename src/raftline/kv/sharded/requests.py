@@ -10,7 +10,7 @@ from raftline.errors import ChangeRefused
 from raftline.shards.configuration import Change, Configuration, Leave, Move, Place, Rebalance
 from raftline.shards.placement import join_of
 
-__all__ = ["CHANGE_NAME", "AddGroups", "Request", "Retire", "as_change", "change_command", "decode_request"]
+__all__ = ["CHANGE_NAME", "AddGroups", "Began", "Request", "Retire", "as_change", "change_command", "decode_request"]
 
 CHANGE_NAME = b"RAFTLINE.SHARD.CHANGE"
 """What a request is called in the log."""
@@ -33,7 +33,13 @@ class Retire(msgspec.Struct, frozen=True, array_like=True, tag=True):
     group: GroupId
 
 
-Request = AddGroups | Retire | Leave | Move | Place | Rebalance
+class Began(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A group has a leader: from now on it may be placed on other nodes, which its members let in."""
+
+    group: GroupId
+
+
+Request = AddGroups | Began | Retire | Leave | Move | Place | Rebalance
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -52,6 +58,6 @@ def as_change(request: Request, configuration: Configuration, last_group: GroupI
         if request.only_first and last_group:
             raise ChangeRefused("there have been groups already")
         return join_of(configuration, last_group + 1, request.count, tuple(request.nodes), request.replicas)
-    if isinstance(request, Retire):
-        raise ChangeRefused("that a group is retired changes no configuration")
+    if isinstance(request, Began | Retire):
+        raise ChangeRefused("that a group has begun or is retired changes no configuration")
     return request
