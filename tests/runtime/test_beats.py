@@ -1,5 +1,6 @@
 """Signs of life between nodes: who relies on whom, who is suspected, and who is woken for it."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -217,3 +218,57 @@ def test_nothing_is_said_once_the_node_stops(bench: Bench) -> None:
     bench.hear(beats=3)
     assert not bench.sent
     assert not bench.woken
+
+
+async def asleep(cluster: Any) -> Any:
+    """Wait until all nodes of a cluster sleep; return the leader."""
+    await cluster.until(lambda: all(node.groups[0].driver.replica.core.is_asleep for node in cluster.nodes.values()))
+    return await cluster.leader()
+
+
+SLEEPY = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.2, 0.4), quiesce_after_s=0.1)
+
+
+def test_a_sleeping_cluster_answers_as_any_other(make_cluster: Any) -> None:
+    """Writes and reads of every kind on every node, over real connections (A30, G3)."""
+
+    async def scenario() -> None:
+        async with make_cluster(core=SLEEPY) as cluster:
+            for name, node in list(cluster.nodes.items()):
+                await asleep(cluster)
+                assert await node.propose(b"%s=1" % name.encode()) is not None
+                await asleep(cluster)
+                assert await node.read(name.encode()) == b"1"
+                await asleep(cluster)
+                assert await node.read(name.encode(), consistency="bounded", staleness_s_max=1.0) == b"1"
+                assert node.measure().not_ready == ""
+
+    asyncio.run(scenario())
+
+
+def test_a_sleeping_leader_hands_over_when_it_stops(make_cluster: Any) -> None:
+    """A clean stop finds a successor, as if nobody slept (thesis 3.10, A30)."""
+
+    async def scenario() -> None:
+        async with make_cluster(core=SLEEPY) as cluster:
+            leader = await asleep(cluster)
+            term = leader.status().term
+            await cluster.stop(leader.config.node_id)
+            (one, _) = cluster.nodes.values()
+            await one.propose(b"k=1")
+            assert one.status().term > term
+
+    asyncio.run(scenario())
+
+
+def test_a_leader_that_is_gone_while_all_sleep_is_replaced(make_cluster: Any) -> None:
+    """Its connections break, nobody asks anything, and the others elect (A30)."""
+
+    async def scenario() -> None:
+        async with make_cluster(core=SLEEPY) as cluster:
+            leader = await asleep(cluster)
+            await leader.groups[0].driver.host.transport.stop()
+            others = [node for node in cluster.nodes.values() if node is not leader]
+            await cluster.until(lambda: any(node.is_leader for node in others))
+
+    asyncio.run(scenario())
