@@ -152,6 +152,15 @@ class ShardedConnection(Connection):
             self._start_task(wait, args)
 
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
+        if plan.name in ONE_KEY:  # most commands: what `_finds` does, and less
+            router = self._router
+            slot = slot_of(args[1])
+            place = router.find(slot)
+            if isinstance(place, Here) and place.is_current and not (router.is_strict or self.client.finds_slots):
+                self._slot, self._place = slot, place
+                args[0] = plan.wire_name
+                self._send(encode_command(args), args, session, sequence)
+                return
         if plan.name in ALL_GROUPS:
             if session is not None:
                 self._reply(NOT_IN_SESSION)

@@ -104,9 +104,14 @@ class Errand(Write):
         if isinstance(outcome, Exception):
             self._on_failure(outcome)
             return
+        owner = self.owner
         if self.tries:
-            self.owner.on_served_elsewhere(self)
-        self.end(outcome, Stage.DONE)
+            owner.on_served_elsewhere(self)
+        self.stage = Stage.DONE
+        if self.finish is not None:
+            outcome = self.finish(outcome)
+        self.reply = b"" if self.is_silent else outcome
+        owner.on_write_done()
 
     def _on_failure(self, reason: Exception) -> None:
         if isinstance(reason, NotServed):
