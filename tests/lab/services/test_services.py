@@ -113,7 +113,7 @@ def _before_it_came(self: Holdings, slot: int) -> bool:
     return self.configuration.owner(slot) == self.group
 
 
-def _never(self: ShardMachine, _number: int, target: int, _keys_max: int) -> bytes:
+def _never(self: ShardMachine, _number: int, target: int, *_bounds: int) -> bytes:
     """Keep what was released, and say that it is gone."""
     departure = self.holdings.given.get(target)
     if departure is not None:
