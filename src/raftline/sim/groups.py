@@ -27,7 +27,7 @@ __all__ = ["GroupsOutcome", "run_groups"]
 
 _LIST = b"words"
 _FAULTS = LinkFaults(latency=Latency(0.0001, 0.001, 0.02), loss=0.02, duplicate=0.02, reorder=0.02)
-_BUSY_S, _IDLE_S = 0.01, 1.5
+_BUSY_S, _IDLE_S = 0.01, 2.0
 _PATIENCE_S = 2.0
 _LOOK_S = 0.05
 _DRAIN_S = 1.0
@@ -77,7 +77,7 @@ def _config_of(name: NodeId, addresses: dict[NodeId, str]) -> NodeConfig:
         segment_bytes=1 << 16,
         snapshot_log_bytes=_SEGMENT_BYTES,
         keep_log_entries=10,
-        core=CoreConfig(),
+        core=CoreConfig(quiesce_after_s=0.5),
     )
 
 
