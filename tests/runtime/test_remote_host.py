@@ -1,0 +1,125 @@
+"""What a node that hosts a group does with what others pass on: once, in order, and with the right words."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raftline.core.messages import RemoteCommands, RemoteQuery, RemoteReply
+from raftline.errors import (
+    ApplyError,
+    ConfigError,
+    NotMember,
+    NotServed,
+    Overloaded,
+    Stopped,
+    Timeout,
+    TooNew,
+)
+from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED
+from raftline.runtime.remote_host import RemoteHost, encode
+
+ORIGIN = 5
+
+
+class _Bench:
+    """A node that hosts group 1, whose commands are done as they come unless they are held."""
+
+    def __init__(self) -> None:
+        self.done: list[bytes] = []
+        self.held: list[Any] = []
+        self.holds = False
+        self.replies: list[tuple[str, int, RemoteReply]] = []
+        self.flushes = 0
+        world: Any = SimpleNamespace(transport=self, turns=self)
+        group: Any = self
+        self.host = RemoteHost(world, lambda number: group if number == 1 else None)
+
+    def submit_wrapped(self, command: bytes, done: Any) -> None:
+        self.done.append(command)
+        if self.holds:
+            self.held.append(done)
+        else:
+            done(b"did " + command)
+
+    def submit_query(self, query: bytes, done: Any, consistency: str) -> None:
+        if consistency == "lease":
+            raise ConfigError("switched off")
+        done(query + b" " + consistency.encode())
+
+    def send(self, to: str, group: int, message: Any) -> None:
+        self.replies.append((to, group, message))
+
+    def flush_soon(self) -> None:
+        self.flushes += 1
+
+    def take(self, number: int, *commands: bytes, group: int = 1, origin: int = ORIGIN) -> list[tuple[int, bytes]]:
+        """Pass commands on as n3 does; return what it is told at once."""
+        self.replies.clear()
+        self.host.on_request("n3", group, RemoteCommands(origin, number, commands))
+        return [result for _, _, reply in self.replies for result in reply.results]
+
+
+def test_a_frame_that_comes_twice_is_taken_once() -> None:
+    """And not answered twice: its sender may have sent the command elsewhere since (G5)."""
+    bench = _Bench()
+    assert bench.take(1, b"a", b"b") == [(0, b"did a"), (0, b"did b")]
+    assert bench.take(1, b"a", b"b") == []
+    assert bench.done == [b"a", b"b"]
+    assert bench.take(1, b"c", origin=ORIGIN + 1) == [(0, b"did c")], "another life counts for itself"
+    assert bench.flushes == 2
+
+
+def test_a_frame_that_was_overtaken_is_refused_for_good() -> None:
+    """It would take effect behind what came after it."""
+    bench = _Bench()
+    bench.take(2, b"b")
+    assert [status for status, _ in bench.take(1, b"a")] == [NOT_TAKEN]
+    assert bench.take(1, b"a") == []
+    assert bench.done == [b"b"]
+
+
+def test_what_is_not_hosted_is_said_so_and_may_be_hosted_later() -> None:
+    """Nothing was taken."""
+    bench = _Bench()
+    assert bench.take(1, b"a", group=2) == [(NOT_HOSTED, b"")]
+    bench.host.on_request("n3", 2, RemoteQuery(ORIGIN, 2, b"q", "stale"))
+    assert bench.replies[-1] == ("n3", 2, RemoteReply(ORIGIN, 2, 0, ((NOT_HOSTED, b""),)))
+
+
+def test_the_answer_comes_when_the_last_outcome_is_known_in_pieces_if_it_is_large() -> None:
+    """No frame between nodes grows without a bound."""
+    bench = _Bench()
+    bench.holds = True
+    assert bench.take(1, b"a", b"b", b"c") == []
+    for done in bench.held:
+        done(b"x" * 700_000)
+    assert [(reply.first, len(reply.results)) for _, _, reply in bench.replies] == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_questions_are_answered_or_refused() -> None:
+    """With the words of this node."""
+    bench = _Bench()
+    bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 1, b"q", "stale"))
+    bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 2, b"q", "lease"))
+    assert [reply.results for _, _, reply in bench.replies] == [((0, b"q stale"),), ((REJECTED, b"switched off"),)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (b"done", 0),
+        (ApplyError("boom"), 1),
+        (Overloaded("full"), 4),
+        (Stopped("who knows"), 5),
+        (Timeout("who knows"), 5),
+        (NotServed("moved"), 10),
+        (NotMember("elsewhere"), NOT_HOSTED),
+        (Timeout("no leader", may_take_effect=False), NO_EFFECT),
+        (TooNew("later"), NO_EFFECT),
+        (ConfigError("odd"), REJECTED),
+    ],
+)
+def test_what_may_have_had_an_effect_is_told_from_what_had_none(outcome: Any, status: int) -> None:
+    """So that its caller is told the truth (G5)."""
+    assert encode(outcome)[0] == status
