@@ -128,10 +128,15 @@ def fill(ports: list[int], slots: range, total_bytes: int, value_bytes: int) -> 
         client = plain_client(port, timeout_s=60)
         numbers = range(first, count, len(ports))
         for start in range(0, len(numbers), _PIPELINE):
-            pipeline = client.pipeline(transaction=False)
-            for number in numbers[start : start + _PIPELINE]:
-                pipeline.set(f"{{{tag_of(slots[number % len(slots)])}}}{number}", value)
-            pipeline.execute()
+            left = [
+                f"{{{tag_of(slots[number % len(slots)])}}}{number}" for number in numbers[start : start + _PIPELINE]
+            ]
+            while left:
+                pipeline = client.pipeline(transaction=False)
+                for key in left:
+                    pipeline.set(key, value)
+                outcomes = pipeline.execute(raise_on_error=False)
+                left = [key for key, outcome in zip(left, outcomes, strict=True) if outcome is not True]
 
     threads = [threading.Thread(target=work, args=(port, first)) for first, port in enumerate(ports)]
     for thread in threads:

@@ -35,10 +35,11 @@ __all__ = ["Keeper", "KeeperNode"]
 
 _log = structlog.get_logger("raftline.shards")
 
-_LOOK_S = 0.05
+_LOOK_S = 0.1
 """How often it is looked whether anything has changed."""
-_FULL_LOOK_S = 0.25
-"""How often all groups are looked at although nothing has changed: leaders come and go."""
+_BUSY_LOOK_S = 0.25
+_IDLE_LOOK_S = 2.0
+"""How often all groups are looked at although nothing has changed."""
 _PAUSE_S = 0.5
 """What failed is tried again after this long."""
 _BACK = 64
@@ -222,7 +223,8 @@ class Keeper:
         unknown = [node for node in nodes if node not in self._addresses]
         if unknown:
             raise ConfigError(f"{', '.join(unknown)}: no such node; there are {', '.join(self._addresses)}")
-        where = {node: self._addresses[node] for node in nodes or self._addresses}
+        usual = [node for node in self._addresses if only_first or self.is_up(node)]
+        where = {node: self._addresses[node] for node in nodes or usual}
         return AddGroups(count, where, self._settings.replicas, only_first=only_first)
 
     async def replace_node(self, gone: NodeId) -> list[bytes]:
@@ -243,16 +245,23 @@ class Keeper:
         before: object = None
         try:
             while True:
-                now = (self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks))
+                now = self._signs()
                 if now != before or loop.time() >= full_at_s:
-                    before, full_at_s = now, loop.time() + _FULL_LOOK_S
+                    before = now
                     self._look()
+                    is_busy = self.is_moving or bool(self._tasks)
+                    full_at_s = loop.time() + (_BUSY_LOOK_S if is_busy else _IDLE_LOOK_S)
                 await asyncio.sleep(_LOOK_S)
         finally:
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _signs(self) -> object:
+        """Return what shows, for little, that there is something to look at."""
+        leaders = [group.driver.replica.core.leader for group in self._groups.values()]
+        return self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks), leaders
 
     def _look(self) -> None:
         """Begin whatever is to be done and is not under way."""

@@ -34,7 +34,9 @@ DEFAULT_BYTES_PER_SECOND = 64 << 20
 _LOOK_S = 0.1
 """How often a settled group asks for the next configuration."""
 _WAIT_S = 0.01
-"""How soon one that waits for another asks again; each time in vain it waits twice as long, up to `_LOOK_S`."""
+"""How soon one that waits for another asks again: slots that are on their way are served by nobody."""
+_WAITS = 100
+"""After so many times in vain it asks as seldom as a settled one."""
 _DROPPED_KEYS = 2000
 _CHUNKS_AHEAD = 8
 _BATCH_BYTES = 1 << 20
@@ -108,7 +110,7 @@ class Mover:
 
     async def finish(self) -> None:
         """Go on until there is nothing to do for now, or until this node does not lead any more."""
-        wait_s = _WAIT_S
+        waits = 0
         while self._node.is_leader:
             try:
                 moved = await self._step()
@@ -116,12 +118,12 @@ class Mover:
                 _log.debug("a step of moving slots failed", group=self._machine.holdings.group, error=str(error))
                 moved = False
             if moved:
-                wait_s = _WAIT_S
+                waits = 0
                 continue
             if self._machine.holdings.is_settled:
                 return
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LOOK_S)
+            waits += 1
+            await asyncio.sleep(_WAIT_S if waits < _WAITS else _LOOK_S)
 
     async def _step(self) -> bool:
         """Do what can be done now; return whether it is worth while to go on at once."""
