@@ -58,6 +58,12 @@ def test_groups_on_some_of_four_nodes() -> None:
     assert outcome.faults["entries arrive"] >= 2
 
 
+@pytest.mark.parametrize(("seed", "nodes"), [(511, 3), (665, 4), (672, 4)])
+def test_seeds_that_once_found_something(seed: int, nodes: int) -> None:
+    """A drop that came late, twice; and a group that was placed elsewhere before it had begun (G15, G17)."""
+    assert run(seed, ShardScenario(nodes=nodes, visitors=6)).error is None
+
+
 @pytest.mark.parametrize("scenario", [SHORT, SHARED], ids=["own machines", "shared nodes"])
 def test_the_same_seed_is_the_same_run(scenario: ShardScenario) -> None:
     """Byte for byte, whatever ran before."""
