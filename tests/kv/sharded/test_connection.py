@@ -384,6 +384,9 @@ def test_nobody_sees_a_key_that_expired(run_sharded: Run, node: str) -> None:
                     await client.set(key, 1, px=20)
                     await asyncio.sleep(0.03)
                     assert await client.get(key) is None
+                await client.set(key, 1, px=20)
+                await asyncio.sleep(0.03)
+                assert await client.keys() == []
             for wrong in (("SCAN", "0", "COUNT", "x"), ("CLUSTER", "GETKEYSINSLOT", "7", "x"), ("ZUNION", "2", LOW)):
                 with pytest.raises(ResponseError, match=r"not an integer|syntax error"):
                     await client.execute_command(*wrong)

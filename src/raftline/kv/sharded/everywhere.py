@@ -13,12 +13,14 @@ from raftline.errors import NotServed, ProposalError
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, Refused, TaskFunction
 from raftline.kv.commands.keys import check_flush
+from raftline.kv.machine import TICK_COMMAND
 from raftline.kv.ports import KvNode
 from raftline.kv.proposals import encode_command, settle
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import NULL, OK, array, error, integer
 from raftline.kv.sharded.all_keys import read_all_keys
+from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
 from raftline.kv.sharded.router import Here, Place, Router
 from raftline.kv.store import ExpiryPending
 from raftline.kv.values.draws import Draws
@@ -74,11 +76,18 @@ async def _ask(router: Router, client: Client, group: GroupId, args: Arguments) 
     place = router.place(group)
     try:
         if not isinstance(place, Here):
-            return await place.group.ask(encode_command(args), client.reads)
+            query = encode_command(args)
+            reply = await place.group.ask(asked_now(query), client.reads)
+            if reply == EXPIRY_PENDING:
+                await _submit(place, TICK_COMMAND)
+                reply = await place.group.ask(query, client.reads)
+            return reply
         await _until_readable(place, client)
         try:
             return read_all_keys(place.machine.holdings, place.store, args, client.server.now_ms())
         except ExpiryPending:
+            await _submit(place, TICK_COMMAND)
+            await _until_readable(place, client)
             return read_all_keys(place.machine.holdings, place.store, args, 0)
     except ProposalError as failure:
         raise Refused(read_refusal(failure)) from failure
