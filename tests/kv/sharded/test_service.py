@@ -78,6 +78,23 @@ def test_sessions_are_shown_and_closed_where_they_are_used(run_sharded: Run) -> 
     run_sharded(scenario)
 
 
+def test_a_session_that_a_group_closed_is_not_opened_again(run_sharded: Run) -> None:
+    """What was carried out in it could be carried out twice: the client is told instead (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        for key, group in ((LOW, 1), (HIGH, 2)):
+            async with plain(cluster, "n1") as client:
+                session = await client.execute_command("RAFTLINE.SESSION")
+                assert await client.execute_command("RAFTLINE.ONCE", session, 1, "INCR", key) == 1
+                await cluster.groups[group].close_session(session)
+                for again in (("INCR", key), ("BLPOP", f"{key}list", 0.01)):
+                    with pytest.raises(ResponseError, match="NOSESSION"):
+                        await client.execute_command("RAFTLINE.ONCE", session, 1, *again)
+                assert await client.get(key) == b"1"
+
+    run_sharded(scenario)
+
+
 def test_what_a_sharded_store_refuses(run_sharded: Run) -> None:
     """What no single group could do is refused in words."""
 
