@@ -121,7 +121,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(_PROGRESS, "            self.heard_at = now\n            self.sent_at", "            self.sent_at"),
         ),
-        bench="sleepers",
+        bench="woken_leader",
     ),
     Mutant(
         name="woken_leader_says_nothing",
