@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from raftline.core.entries import HardState, SnapshotMeta
 from raftline.core.events import Applied, Persisted, Proposed, Received, TimerDue
 from raftline.core.membership import Membership
 from raftline.core.messages import (
@@ -31,6 +32,25 @@ def _raft(bench: Any, **settings: Any) -> Raft:
     """Return a core without any driver."""
     one = bench(**settings)
     return Raft("n1", one.membership, random=_Half(), now=0.0, config=one.cluster.config)
+
+
+# A start.
+
+
+def test_a_snapshot_may_be_of_a_later_term_than_what_was_written_beside_it(bench: Any) -> None:
+    """A crash came between the two: the term is taken over, without a vote, and said only when it is on disk (C2)."""
+    one = bench()
+    core = Raft(
+        "n1", one.membership, random=_Half(), now=0.0, config=one.cluster.config,
+        hard_state=HardState(term=1, vote="n3"), snapshot=SnapshotMeta(141, 2, one.membership),
+    )  # fmt: skip
+    assert (core.term, core.state.vote, core.state.persisted_term) == (2, None, 1)
+    ready = core.take_ready()
+    assert ready is not None
+    assert ready.hard_state == HardState(term=2, vote=None)
+    core.step(Persisted(ready.number), 0.0)
+    assert core.state.persisted_term == 2
+    assert core.take_ready() is None
 
 
 # Ready.

@@ -134,8 +134,9 @@ class RaftState:
         self.now = now
 
         # Persistent on all servers (Figure 2), and its image on disk.
-        self.term: Term = hard_state.term
-        self.vote: NodeId | None = hard_state.vote
+        # A crash can leave a snapshot of a term that was to be written just then, so nobody was voted for in it.
+        self.term: Term = max(hard_state.term, snapshot.term)
+        self.vote: NodeId | None = hard_state.vote if hard_state.term == self.term else None
         self.established = hard_state.established
         self.history = hard_state.history  # of this log, once something of it is known to be committed
         self.log = Log(snapshot.index, snapshot.term, entries)
@@ -144,11 +145,11 @@ class RaftState:
         self.configuration = Configuration(snapshot.index, known, entries)
 
         # What is on disk, and what is on its way there.
-        self.hard_state_changed = False
+        self.hard_state_changed = hard_state.term < self.term
         self.reset: SnapshotMeta | None = None
         self.handed_to_disk: Index = self.log.last_index
         self.persisted: Index = self.log.last_index
-        self.persisted_term: Term = self.term
+        self.persisted_term: Term = hard_state.term
         self.unpersisted: deque[tuple[int, Index, int, Term]] = deque()
         self.log_epoch = 0
         self.ready_number = 0
