@@ -75,6 +75,8 @@ def measure(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         time.sleep(1.0)
         for probe in probes:
             probe.stop()
+        filled = (options.megabytes << 20) // options.value_bytes + len(probes)
+        kept = sum(group.keys for group in ask_shards(target).groups)
         calm = sorted(took for probe in probes for took in probe.between(first, began))
         stays = sorted(took for probe in probes if probe.kind == "stays" for took in probe.between(began, ended))
         moved = [max(probe.between(began, ended + 1.0)) for probe in probes if probe.kind == "moves"]
@@ -91,6 +93,7 @@ def measure(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
             "unaffected_p99_ms": quantile_ms(stays, 0.99),
             "unaffected_max_ms": quantile_ms(stays, 1.0),
             "longest_per_moving_slot_ms": [round(took * 1000, 1) for took in moved],
+            "keys_lost": filled - kept,
             "errors": [error for probe in probes for error in probe.errors][:10],
         }
 
