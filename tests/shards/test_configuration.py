@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from raftline.shards.configuration import (
     Rebalance,
     changed,
     moves_between,
+    shared,
 )
 from raftline.shards.ranges import NOBODY, SLOT_COUNT, SlotRange, filled
 
@@ -153,3 +155,15 @@ def test_every_configuration_is_whole(changes: list[Change]) -> None:
         elif isinstance(change, Leave) and was_even:
             assert {source for source, _ in moved} <= set(change.groups)
         configuration = after_it
+
+
+def test_groups_of_a_process_share_what_is_equal() -> None:
+    """A thousand groups that came to the same configuration keep one copy of it; another is never mistaken for it."""
+    one = changed(EMPTY, Join({1: NODES}))
+    copies = [msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=Configuration) for _ in range(3)]
+    first = shared(copies[0])
+    assert all(shared(copy) is first for copy in copies)
+    other = changed(EMPTY, Join({2: NODES}))
+    assert shared(other) == other
+    for number in range(2, 30):
+        assert shared(Configuration(number)).number == number

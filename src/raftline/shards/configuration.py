@@ -26,6 +26,7 @@ __all__ = [
     "Rebalance",
     "changed",
     "moves_between",
+    "shared",
 ]
 
 CONTROLLER: GroupId = 0
@@ -65,6 +66,19 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 
 
 EMPTY = Configuration()
+_SHARED_MAX = 8
+_shared: dict[int, Configuration] = {}
+
+
+def shared(configuration: Configuration) -> Configuration:
+    """Return an equal configuration, the same for all of this process's groups that came to it: there may be many."""
+    known = _shared.get(configuration.number)
+    if known != configuration:
+        _shared[configuration.number] = known = configuration
+        for number in list(_shared)[:-_SHARED_MAX]:
+            del _shared[number]
+    assert known is not None, "it was put there"
+    return known
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -35,10 +35,10 @@ __all__ = ["Keeper", "KeeperNode"]
 
 _log = structlog.get_logger("raftline.shards")
 
-_LOOK_S = 0.1
+_LOOK_S = 0.2
 """How often it is looked whether anything has changed."""
 _BUSY_LOOK_S = 0.25
-_IDLE_LOOK_S = 2.0
+_IDLE_LOOK_S = 5.0
 """How often all groups are looked at although nothing has changed."""
 _PAUSE_S = 0.5
 """What failed is tried again after this long."""

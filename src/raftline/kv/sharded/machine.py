@@ -29,7 +29,7 @@ from raftline.kv.snapshot import Record
 from raftline.kv.store import ExpiryPending, Store
 from raftline.kv.values.container import Container
 from raftline.replica.sessions import Sessions
-from raftline.shards.configuration import Configuration
+from raftline.shards.configuration import Configuration, shared
 from raftline.shards.ranges import NOBODY
 
 __all__ = [
@@ -180,7 +180,7 @@ class ShardMachine(KvMachine):
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
-            return _DONE if self.holdings.take(_decode_configuration(args[1])) else _OUTDATED
+            return _DONE if self.holdings.take(shared(_decode_configuration(args[1]))) else _OUTDATED
         if name == _ARRIVE:
             return self._arrive(args[1])
         if name == _RELEASE:
@@ -383,6 +383,7 @@ class ShardMachine(KvMachine):
             raise StorageError("a shard's snapshot is not complete")
         super().restore_end()
         self.holdings = self._restored.holdings
+        self.holdings.configuration = shared(self.holdings.configuration)
         self._ordered = None
         self._restored = None
 
