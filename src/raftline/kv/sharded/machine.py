@@ -8,6 +8,7 @@ under the same number (G16, G19). Slots arrive and leave by entries that the gro
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import islice
+from zlib import compress, decompress
 
 import msgspec
 
@@ -93,8 +94,8 @@ _decode_piece = msgspec.msgpack.Decoder(tuple[GroupId, int, Record]).decode
 
 
 def take_configuration(configuration: Configuration) -> bytes:
-    """Return the command that enters the next configuration."""
-    return _encode([_TAKE, _encode(configuration)])
+    """Return the command that enters the next configuration; it stands in every group's log, so it is kept small."""
+    return _encode([_TAKE, compress(_encode(configuration), 1)])
 
 
 def arrive(chunk: Chunk) -> bytes:
@@ -180,7 +181,7 @@ class ShardMachine(KvMachine):
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
-            return _DONE if self.holdings.take(shared(_decode_configuration(args[1]))) else _OUTDATED
+            return _DONE if self.holdings.take(shared(_decode_configuration(decompress(args[1])))) else _OUTDATED
         if name == _ARRIVE:
             return self._arrive(args[1])
         if name == _RELEASE:
