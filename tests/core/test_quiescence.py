@@ -348,6 +348,15 @@ def test_a_lease_does_not_outlive_the_rounds_that_prove_it() -> None:
     assert leader.outcomes[5] is not None
 
 
+def test_a_copy_grows_old_while_all_sleep() -> None:
+    """That the leader's node is alive says nothing about who leads (G3, A30)."""
+    cluster, leader, followers = asleep()
+    fresh_at = [node.core.freshness(cluster.now)[0] for node in (leader, *followers)]
+    cluster.now += 100.0
+    assert [node.core.freshness(cluster.now)[0] for node in (leader, *followers)] == fresh_at
+    assert max(fresh_at) <= cluster.now - 100.0
+
+
 def test_sleeping_needs_pre_vote() -> None:
     """Whoever wakes and hears nobody must not depose the leader, which may only be asleep (K2)."""
     with pytest.raises(ConfigError, match="needs pre_vote"):

@@ -6,8 +6,6 @@ __all__ = ["MUTANTS"]
 
 _BEATS = "raftline.runtime.beats"
 _FOLLOWING = "raftline.core.following"
-_FRESHNESS = "raftline.core.freshness"
-_GROUP_LOOP = "raftline.runtime.group_loop"
 _PROGRESS = "raftline.core.progress"
 _QUIESCENCE = "raftline.core.quiescence"
 
@@ -152,33 +150,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 _QUIESCENCE,
                 "        if suspected is None or suspected != state.leader:\n",
                 "        if suspected == 0:\n",
-            ),
-        ),
-        bench="sleepers",
-    ),
-    Mutant(
-        name="follower_forwards_asleep",
-        rules=("A30", "G10"),
-        does="A sleeping follower passes commands on and goes on sleeping, whether its leader is there or not.",
-        patches=(
-            Patch(
-                _GROUP_LOOP,
-                "        if self._core.is_asleep:\n            self.replica.step",
-                "        if False:\n            self.replica.step",
-            ),
-        ),
-        bench="sleepers",
-    ),
-    Mutant(
-        name="sleep_counts_as_fresh",
-        rules=("A30", "G3"),
-        does="A sleeping follower takes its copy for as fresh as its leader's node is alive.",
-        patches=(
-            Patch(
-                _FRESHNESS,
-                "    if state.role is not Role.LEADER:\n        return state.fresh_at, state.fresh_index\n",
-                "    if state.asleep:\n        return now, state.commit\n"
-                "    if state.role is not Role.LEADER:\n        return state.fresh_at, state.fresh_index\n",
             ),
         ),
         bench="sleepers",
