@@ -8,6 +8,7 @@ import structlog
 from raftline.sim.acts import Act, NemesisPlan
 from raftline.sim.run import Outcome, run_seed
 from raftline.sim.scenario import Scenario, resolve
+from raftline.sim.workload import WorkloadPlan
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def _quiet() -> Iterator[None]:
 def run(*acts: Act, size: int = 3) -> tuple[Outcome, list[str]]:
     """Return what came of a run with these acts only, and its trace."""
     lines: list[str] = []
-    scenario = Scenario(size=size, safety_s=5.0, heal_s=8.0, plan=NemesisPlan(), acts=acts)
+    scenario = Scenario(size=size, safety_s=5.0, heal_s=8.0, plan=NemesisPlan(), workload=WorkloadPlan(), acts=acts)
     outcome = run_seed(5, scenario, keep_trace=True, on_finished=lambda _, found: lines.extend(found))
     assert outcome.error is None
     return outcome, lines

@@ -26,7 +26,7 @@ _PATCHED = "raftline.core."
 """What the lab runs of the production code."""
 
 
-_SECTIONS_OUT = "GK"
+_RULES_OUT = ("G", "K", "A30")
 
 UNSEEN = {
     "vote_in_an_old_term": "the vote carries the later term, so that the candidate steps down before it counts it",
@@ -92,12 +92,13 @@ class LabVerdict(msgspec.Struct, kw_only=True):
 def in_scope(words: Sequence[str] = ()) -> list[Mutant]:
     """Return the mutants of the core meant by names, rules or sections; raise `ConfigError` for a word without any.
 
-    Those that are about reads (G) or what the labs do not ask for (K: membership, leases, transfers) are left out.
+    Those that are about reads (G) or what the labs do not ask for (K: membership, leases, transfers; A30: groups that
+    sleep) are left out.
     """
     return [
         mutant
         for mutant in select(words)
-        if mutant.rules[0][0] not in _SECTIONS_OUT and any(name.startswith(_PATCHED) for name in mutant.modules())
+        if not mutant.rules[0].startswith(_RULES_OUT) and any(name.startswith(_PATCHED) for name in mutant.modules())
     ]
 
 

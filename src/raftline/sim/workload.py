@@ -89,9 +89,9 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     def draw_sleepy(random: Random) -> "WorkloadPlan":
         """Draw a workload that leaves a group time to sleep."""
         return WorkloadPlan(
-            clients=3,
+            clients=8,
             keys=2 + int(random.random() * 4),
-            think_s_max=round(0.1 + 1.4 * random.random(), 2),
+            think_s_max=round(0.1 + 0.9 * random.random(), 2),
             session_clients=0,
             once_clients=0,
             expiry_clients=0,
