@@ -61,9 +61,9 @@ _STOP_S_MAX = 10.0
 _JOIN_S_MAX = 30.0
 _JOIN_POLL_S = 0.5
 _JOIN_TOLD_EACH = 10
-_GC_THRESHOLDS = (500, 0, 2_000_000)
-"""A collection walks up to 500 new objects, or 1,000, and what they refer to: parts of containers have 512 members
-each, so that with 3,000 of them one took 16 ms in the midst of a snapshot. Each object is walked as often either way.
+_GC_THRESHOLDS = (250, 0, 4_000_000)
+"""A collection walks up to 250 new objects, or 500, and what they refer to: parts of containers have 512 members each,
+so that with 3,000 of them one took 16 ms in the midst of a snapshot. Each object is walked as often either way.
 """
 
 
