@@ -42,7 +42,7 @@ class Reader(threading.Thread):
             try:
                 found: tuple[Any, int] = (self._client.get("key:0"), int(self._client.dbsize()))
             except redis.ResponseError as error:
-                self.refusals.append(str(error))
+                self.refusals.append(f"{type(error).__name__}: {error}")
             else:
                 self.seen.append(found)
 
@@ -96,4 +96,5 @@ def test_stale_reads_go_on_while_a_snapshot_arrives(start_cluster: "StartCluster
     assert {value for value, _ in stale.seen} <= {old, new}
     assert stale.seen[-1] == (new, NEW)
     assert set(linearizable.seen) == {(new, NEW)}
-    assert [text for text in linearizable.refusals if "CLUSTERDOWN" not in text and "TRYAGAIN" not in text] == []
+    told = ("ClusterDownError: no quorum could be reached", "TryAgainError")  # it took longer than request_timeout_s
+    assert [text for text in linearizable.refusals if not text.startswith(told)] == []

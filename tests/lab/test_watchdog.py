@@ -1,6 +1,10 @@
 """Code that spins is interrupted where it spins, code that makes progress is not."""
 
+import signal
+import sys
 import time
+import weakref
+from typing import Any
 
 import pytest
 
@@ -56,3 +60,20 @@ def test_nothing_is_left_behind() -> None:
     began = time.monotonic()
     while time.monotonic() < began + 0.7:
         pass
+
+
+def test_nobody_is_interrupted_where_python_would_drop_it() -> None:
+    """In the callback of a weak reference it waits for the next signal: what is raised there reaches nobody."""
+    here = compile("def spin(check, frame):\n    check(14, frame())\n", weakref.__file__, "exec")
+    names: dict[str, Any] = {}
+    exec(here, names)  # noqa: S102  a frame that looks like one of that module
+    stuck: list[str] = []
+    with (
+        pytest.raises(Interrupted),
+        watch_progress(lambda: 0, lambda name, _: stuck.append(name), stuck_s=0.0, limit_s=60.0),
+    ):
+        check: Any = signal.getsignal(signal.SIGALRM)
+        names["spin"](check, lambda: sys._getframe(1))
+        assert stuck == []
+        check(signal.SIGALRM, sys._getframe())
+    assert stuck == ["returns"]

@@ -4,11 +4,13 @@ It works from inside (a timer signal), because only inside the place is known. C
 ends the process, with the place as its last words; who catches even that is ended from outside.
 """
 
+import _weakrefset
 import faulthandler
 import re
 import signal
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,10 @@ _TESTER = (str(Path(__file__).parent), str(Path(loop_module.__file__).parent))
 
 
 _PYTHON = str(Path(re.__file__).parents[1])
+
+
+_DROPS_WHAT_IS_RAISED = frozenset({weakref.__file__, _weakrefset.__file__})
+"""Python calls these when an object goes, and drops whatever they raise."""
 
 
 class Interrupted(BaseException):
@@ -58,6 +64,8 @@ def watch_progress(
 
     def check(_signal: int, frame: FrameType | None) -> None:
         _end_if_deaf(last_words)
+        if frame is not None and frame.f_code.co_filename in _DROPS_WHAT_IS_RAISED:
+            return  # it is over in a moment; the next signal comes soon
         now = time.monotonic()
         if interrupted:
             interrupted.append(interrupted[0])
