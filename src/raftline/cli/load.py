@@ -124,35 +124,34 @@ class Load:
 
     def check_node(self, port: int) -> list[str]:
         """Read everything back through one node; return in words what is missing or wrong."""
-        faults = []
-        with plain_client(port, decode_responses=True) as client:
-            keys = list(self.acknowledged)
-            for start in range(0, len(keys), _BATCH):
-                batch = keys[start : start + _BATCH]
-                values: Any = client.mget(batch)
-                for key, value in zip(batch, values, strict=True):
-                    if value != self.acknowledged[key]:
-                        faults.append(
-                            f"{key} was acknowledged as {self.acknowledged[key]!r}, port {port} has {value!r}"
-                        )
-            for counter in self._counters:
-                value = int(client.get(counter.key) or 0)
-                if not counter.shown <= value <= counter.attempted:
-                    faults.append(
-                        f"{counter.key} is {value} on port {port}; "
-                        f"{counter.shown} was shown before and {counter.attempted} attempted"
-                    )
+        found = self.contents(port)
+        faults = [
+            f"{key} was acknowledged as {value!r}, port {port} has {found.get(key)!r}"
+            for key, value in self.acknowledged.items()
+            if found.get(key) != value
+        ]
+        for counter in self._counters:
+            value = int(found.get(counter.key) or 0)
+            if not counter.shown <= value <= counter.attempted:
+                faults.append(
+                    f"{counter.key} is {value} on port {port}; "
+                    f"{counter.shown} was shown before and {counter.attempted} attempted"
+                )
         return faults
 
     def contents(self, port: int) -> dict[str, str | None]:
-        """Return what one node has for every key that was ever written, acknowledged or not."""
+        """Return what is there for every key that was ever written, acknowledged or not, asked through one node."""
         keys = [*self.acknowledged, *self.unsettled, *(counter.key for counter in self._counters)]
         found: dict[str, str | None] = {}
         with plain_client(port, decode_responses=True) as client:
             for start in range(0, len(keys), _BATCH):
                 batch = keys[start : start + _BATCH]
-                found |= dict(zip(batch, client.mget(batch), strict=True))
+                found |= dict(zip(batch, self._values_of(client, batch), strict=True))
         return found
+
+    def _values_of(self, client: redis.Redis, keys: list[str]) -> Any:
+        """Return the value of each key."""
+        return client.mget(keys)
 
     def _write(self, number: int) -> None:
         """One writer: a counter and a fresh key in turn, on to the next node after trouble."""

@@ -14,11 +14,8 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
 from raftline.cli.load import Load
-from raftline.cli.local_cluster import plain_client
 
 __all__ = ["ShardedLoad", "cluster_client"]
-
-_BATCH = 500
 
 
 @contextmanager
@@ -37,35 +34,12 @@ def cluster_client(ports: Sequence[int], timeout_s: float) -> Iterator[redis.Red
 class ShardedLoad(Load):
     """As `Load`; every other client finds its way to the groups itself, the others ask some node."""
 
-    def check_node(self, port: int) -> list[str]:
-        """Read everything back through one node; return in words what is missing or wrong."""
-        found = self.contents(port)
-        faults = [
-            f"{key} was acknowledged as {value!r}, port {port} has {found.get(key)!r}"
-            for key, value in self.acknowledged.items()
-            if found.get(key) != value
-        ]
-        for counter in self._counters:
-            value = int(found.get(counter.key) or 0)
-            if not counter.shown <= value <= counter.attempted:
-                faults.append(
-                    f"{counter.key} is {value} on port {port}; "
-                    f"{counter.shown} was shown before and {counter.attempted} attempted"
-                )
-        return faults
-
-    def contents(self, port: int) -> dict[str, str | None]:
-        """Return what is there for every key that was ever written, acknowledged or not, asked through one node."""
-        keys = [*self.acknowledged, *self.unsettled, *(counter.key for counter in self._counters)]
-        found: dict[str, str | None] = {}
-        with plain_client(port, decode_responses=True) as client:
-            for start in range(0, len(keys), _BATCH):
-                batch = keys[start : start + _BATCH]
-                pipeline = client.pipeline(transaction=False)
-                for key in batch:
-                    pipeline.get(key)
-                found |= dict(zip(batch, pipeline.execute(), strict=True))
-        return found
+    def _values_of(self, client: redis.Redis, keys: list[str]) -> Any:
+        """Return the value of each key; they are in many slots."""
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.get(key)
+        return pipeline.execute()
 
     def _each_turn(self, ports: Sequence[int], number: int, step: Callable[[redis.Redis], None]) -> None:
         if number % 2:
