@@ -10,6 +10,8 @@ from raftline.sim.cluster import SimCluster
 from raftline.sim.loop import SimLoop
 from raftline.sim.mutants.benches import BENCHES
 from raftline.sim.queue_clients import QueueClients
+from raftline.sim.run import run_seed
+from raftline.sim.scenario import Scenario
 from raftline.sim.service_door import ServiceDoor
 
 
@@ -37,6 +39,18 @@ def test_elements_are_delivered_through_failovers() -> None:
     assert outcome.error is None, outcome.error
     assert outcome.faults["elements delivered"] > 100
     assert outcome.faults["consumers gone while they waited"] > 0
+
+
+@pytest.mark.parametrize("seed", [2430442, 2431029])
+def test_who_waits_for_a_dead_node_may_have_popped(seed: int) -> None:
+    """A pop whose reply the network lost before its node died explains an element, while its client waits (G6, G19)."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    try:
+        outcome = run_seed(seed, Scenario(size=3, safety_s=4.0, heal_s=8.0))
+    finally:
+        structlog.configure(**before)
+    assert outcome.error is None, outcome.error
 
 
 def test_what_comes_twice_or_from_nowhere_is_found(clients: QueueClients) -> None:
