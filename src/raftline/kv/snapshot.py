@@ -11,7 +11,8 @@ MessagePack: items, members, or fields and values, or members and scores in turn
 and token); if `open` the last item is a piece, too, and goes on in the first item of the next record.
 """
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 
 import msgspec
@@ -32,6 +33,7 @@ __all__ = [
     "decode_header",
     "decode_items",
     "decode_records",
+    "parts_of",
     "records_of",
 ]
 
@@ -50,6 +52,8 @@ _ITEM_BYTES = 9
 """Most that an item takes beside its own bytes, and all of a score."""
 _PIECE_ITEMS_MAX = 512
 _CHUNK_CELLS_MAX = 4096
+_NO_CELLS = array("Q", bytes(8 * 256))
+"""As many as are looked at together: in a small store most are 0."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -129,7 +133,7 @@ class Snapshot:
     __slots__ = ("_chunks", "_frozen", "_on_end")
 
     def __init__(
-        self, frozen: FrozenSlots, header: Header, changes: list[int], on_end: Callable[[FrozenSlots], None]
+        self, frozen: FrozenSlots, header: Header, changes: "array[int]", on_end: Callable[[FrozenSlots], None]
     ) -> None:
         self._frozen = frozen
         self._on_end: Callable[[FrozenSlots], None] | None = on_end
@@ -156,12 +160,22 @@ class Snapshot:
             self._chunks = iter(())
 
 
-def _chunks(frozen: FrozenSlots, header: Header, changes: list[int]) -> Iterator[bytes]:
+def parts_of(changes: "array[int]", first: int = 0, count: int | None = None) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield `count` cells from `first` on in parts, each with its first cell's number, but for those that are all 0."""
+    end = len(changes) if count is None else min(first + count, len(changes))
+    for begin in range(first, end, len(_NO_CELLS)):
+        part = changes[begin : min(begin + len(_NO_CELLS), end)]
+        if part != _NO_CELLS:
+            yield begin, part
+
+
+def _chunks(frozen: FrozenSlots, header: Header, changes: "array[int]") -> Iterator[bytes]:
     """Encode the header, the cells and then the slots, a chunk at a time."""
     yield _encode(header)
     for first in range(0, len(changes), _CHUNK_CELLS_MAX):
-        part = changes[first : first + _CHUNK_CELLS_MAX]
-        cells = dict(zip(compress(range(first, first + len(part)), part), compress(part, part), strict=True))
+        cells: dict[int, int] = {}
+        for begin, part in parts_of(changes, first, _CHUNK_CELLS_MAX):
+            cells.update(zip(compress(range(begin, begin + len(part)), part), compress(part, part), strict=True))
         if cells:
             yield _encode(cells)
     groups: list[tuple[int, list[Record]]] = []

@@ -18,7 +18,7 @@ from raftline.kv.deadlines import NEVER_MS, Deadlines, ExpiryPending
 from raftline.kv.garbage import is_large, release_some
 from raftline.kv.hooks import Listener, Waited
 from raftline.kv.slots import SLOT_COUNT, slot_of
-from raftline.kv.snapshot import FORMAT, FORMAT_BEFORE_WATCH, FrozenSlots, Header, Snapshot
+from raftline.kv.snapshot import FORMAT, FORMAT_BEFORE_WATCH, FrozenSlots, Header, Snapshot, parts_of
 from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.lock import LOST_TOKENS_MAX
@@ -402,11 +402,11 @@ class Store:
         self._epoch += 1
         frozen = FrozenSlots(self._values, self._deadlines)
         self._frozen.append(frozen)
-        changes = [] if self.version < WATCH_VERSION else list(self.changes)
-        form, cells = (FORMAT, CELL_COUNT - changes.count(0)) if changes else (FORMAT_BEFORE_WATCH, 0)
+        form = FORMAT if self.version >= WATCH_VERSION else FORMAT_BEFORE_WATCH
+        changes = self.changes[:] if form == FORMAT and isinstance(self.changes, array) else array("Q")
+        cells = sum(len(part) - part.count(0) for _, part in parts_of(changes))
         about = (self.users.dump(), self.last_token, self.notify, self.index, cells)
-        header = Header(form, self.time_ms, self.count, *about)
-        return Snapshot(frozen, header, changes, self._on_snapshot_end)
+        return Snapshot(frozen, Header(form, self.time_ms, self.count, *about), changes, self._on_snapshot_end)
 
     def load(self, slot: int, key: bytes, value: Value, deadline_ms: int) -> None:
         """Add a key of a snapshot, which this store does not hold; `deadline_ms` 0 means none."""

@@ -183,6 +183,20 @@ def test_a_full_table_fits_its_chunks() -> None:
     assert has_changed(other.store, b"x", 1 << 50)
 
 
+def test_few_changes_are_carried_wherever_they_stand() -> None:
+    """Runs of cells that are 0 are left out of a snapshot, and no other cell is."""
+    replica = Replica()
+    noted = {0: 3, 255: 4, 256: 5, 4095: 6, 4096: 7, 40_000: 8, CELL_COUNT - 1: 9}
+    for cell, index in noted.items():
+        replica.machine.store.changes[cell] = index
+    other = KvMachine()
+    other.restore_begin()
+    for chunk in replica.machine.snapshot():
+        other.restore_chunk(chunk)
+    other.restore_end()
+    assert {cell: index for cell, index in enumerate(other.store.changes) if index} == noted
+
+
 def test_what_was_noted_before_everybody_did_counts_for_nothing() -> None:
     """At the entry from which on all members note changes, all begin with none, so that they agree (G1)."""
     older, newer = Replica(), Replica()

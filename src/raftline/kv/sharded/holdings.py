@@ -6,7 +6,7 @@ served from the entry with its last record on, whatever else is still to come. S
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -118,7 +118,7 @@ class Holdings(msgspec.Struct):
         departure.released, departure.waiting = departure.waiting[:count], departure.waiting[count:]
         departure.since_ms, departure.released_ms = departure.released_ms, time_ms
 
-    def on_dropped(self, target: GroupId, slots: Iterable[int]) -> None:
+    def on_dropped(self, target: GroupId, slots: Sequence[int]) -> None:
         """Note that slots which were given are empty."""
         departure = self.given[target]
         _remove(departure.released, slots)
@@ -131,6 +131,11 @@ def _holds(slots: list[int], slot: int) -> bool:
     return at < len(slots) and slots[at] == slot
 
 
-def _remove(slots: list[int], gone: Iterable[int]) -> None:
+def _remove(slots: list[int], gone: Sequence[int]) -> None:
+    """Take some slots out; they go from the first on, so mostly nobody else has to be looked at."""
+    count = len(gone)
+    if slots[:count] == list(gone):
+        del slots[:count]
+        return
     without = set(gone)
     slots[:] = [slot for slot in slots if slot not in without]
