@@ -88,7 +88,10 @@ class Pace:
         begin_s = max(loop.time(), self._free_at_s)
         self._free_at_s = begin_s + count_bytes / self.bytes_per_second
         if begin_s > loop.time():
-            await asyncio.sleep(begin_s - loop.time())
+            await self._sleep(begin_s - loop.time())
+
+    async def _sleep(self, for_s: float) -> None:
+        await asyncio.sleep(for_s)
 
 
 class Mover:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND, Mover, Pace
+from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND, Mover
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.handle import GroupHandle
 from raftline.shards.configuration import Change, Configuration
@@ -18,6 +18,7 @@ from raftline.shards.controller import LATEST, decode_configuration, decode_deci
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.loop import SimLoop
 from raftline.sim.sharded.ownership import Ownership, WatchedController, WatchedShard
+from raftline.sim.sharded.pace import HealingPace
 from raftline.sim.sharded.scenario import ShardScenario
 from raftline.sim.sharded.ways import CONTROLLER, PATIENCE_S, Call, Copy, Ways, lag_of
 from raftline.sim.view import LoopView
@@ -60,7 +61,7 @@ class Groups(Ways):
         """Prepare; `note` hears of what happens to machines, and of their messages if that is wanted."""
         super().__init__(world, scenario, ownership)
         self._movers: dict[NodeId, asyncio.Task[None]] = {}
-        self._paces: dict[NodeId, Pace] = {}
+        self._paces: dict[NodeId, HealingPace] = {}
         for group in range(scenario.groups + 1):
             make_machine = partial(WatchedShard, group, ownership) if group else partial(WatchedController, ownership)
             cluster = SimCluster(
@@ -126,7 +127,7 @@ class Groups(Ways):
         """From now on nothing is lost between groups, and nothing is slow."""
         super().heal()
         for pace in self._paces.values():
-            pace.bytes_per_second, pace._free_at_s = DEFAULT_BYTES_PER_SECOND, 0.0  # noqa: SLF001  nothing is owed
+            pace.heal()
 
     def _on_ready(self, group: GroupId, member: Member) -> None:
         """Run the mover beside a node that has just begun; called in the node's own loop."""
@@ -134,7 +135,7 @@ class Groups(Ways):
         if group == CONTROLLER or node is None or loop is None:
             return
         assert isinstance(machine, WatchedShard), "a group's"
-        pace = Pace(DEFAULT_BYTES_PER_SECOND if self.is_healed else self.scenario.bytes_per_second)
+        pace = HealingPace(DEFAULT_BYTES_PER_SECOND if self.is_healed else self.scenario.bytes_per_second)
         self._paces[member.name] = pace
         mover = Mover(node, machine, _Directory(self, group, loop), pace=pace)
         self._movers[member.name] = loop.create_task(mover.run(), name="mover")

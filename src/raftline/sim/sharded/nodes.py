@@ -28,6 +28,7 @@ from raftline.sim.loop import SimLoop
 from raftline.sim.no_checks import NoChecks
 from raftline.sim.sharded.groups import node_config
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
+from raftline.sim.sharded.pace import HealingPace
 from raftline.sim.sharded.scenario import ShardScenario
 from raftline.sim.sharded.ways import CONTROLLER, Call, Copy, Ways, lag_of
 
@@ -52,9 +53,10 @@ class WatchedMeta(MetaMachine):
 class _WatchedKeeper(Keeper):
     """A keeper whose groups are watched, and whose faults end the run instead of being tried again."""
 
-    def __init__(self, ownership: Ownership, *arguments: Any) -> None:
+    def __init__(self, ownership: Ownership, pace: HealingPace, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._ownership = ownership
+        self.pace = self._pace = pace
 
     def make_machine(self, group: GroupId) -> ShardMachine:
         """Return a machine that is watched."""
@@ -89,7 +91,7 @@ class SharedNodes(Ways):
     ) -> None:
         """Prepare; `note` hears of what happens to machines, and of their messages if that is wanted."""
         super().__init__(world, scenario, ownership)
-        self._keepers: dict[NodeId, tuple[Any, Keeper]] = {}
+        self._keepers: dict[NodeId, tuple[Any, _WatchedKeeper]] = {}
         """By node: the incarnation, and its keeper."""
         self._tasks: dict[NodeId, asyncio.Task[None]] = {}
         cluster = SimCluster(
@@ -110,11 +112,9 @@ class SharedNodes(Ways):
         assert isinstance(machine, MetaMachine), "as made above"
         assert loop is not None, "it runs"
         scenario = self.scenario
-        settings = KeeperSettings(
-            first_groups=scenario.joined,
-            bytes_per_second=DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second,
-        )
-        keeper = _WatchedKeeper(self.ownership, node, member.name, machine, settings)
+        pace = HealingPace(DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second)
+        settings = KeeperSettings(first_groups=scenario.joined)
+        keeper = _WatchedKeeper(self.ownership, pace, node, member.name, machine, settings)
         self._keepers[member.name] = node, keeper
         self._tasks[member.name] = loop.create_task(keeper.run(), name="keeper")
 
@@ -205,5 +205,4 @@ class SharedNodes(Ways):
         """From now on nothing is lost, and nothing is slow."""
         super().heal()
         for _, keeper in self._keepers.values():
-            pace = keeper._pace  # noqa: SLF001  the simulator looks inside
-            pace.bytes_per_second, pace._free_at_s = DEFAULT_BYTES_PER_SECOND, 0.0  # noqa: SLF001  nothing is owed
+            keeper.pace.heal()
