@@ -141,7 +141,7 @@ def run_load(
     """Run one workload; return the generator's report and the CPU time that the system took for each operation."""
     ports = system.followers if workload.on_followers else [system.leader]
     flags = {
-        "system": system.protocol,
+        "system": "etcd" if system.protocol == "etcd" else "resp",
         "endpoints": ",".join(f"127.0.0.1:{port}" for port in ports),
         "seconds": f"{seconds:g}",
         "clients": workload.clients,
@@ -197,6 +197,8 @@ def _run_all(
 def _fits(system: System, workload: Workload) -> bool:
     """Say whether a system has what a workload needs."""
     if workload.on_followers and not system.followers:
+        return False
+    if system.protocol == "writes" and workload.reads:
         return False
     return workload.pipeline == 1 or system.protocol != "etcd"
 

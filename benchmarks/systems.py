@@ -21,7 +21,7 @@ from benchmarks.machine import first_line
 
 from raftline.cli.local_cluster import LocalCluster, free_port
 
-__all__ = ["SYSTEMS", "Etcd", "Raftline", "RedisAlone", "System"]
+__all__ = ["SYSTEMS", "BareHops", "Etcd", "Raftline", "RedisAlone", "System"]
 
 _START_S_MAX = 20.0
 
@@ -212,7 +212,33 @@ class RedisAlone(_Processes):
         raise SystemExit(f"redis-server does not answer after {_START_S_MAX} s; its log is in {self.directory}")
 
 
-SYSTEMS: tuple[type[System], ...] = (Raftline, Etcd, RedisAlone)
+class BareHops(_Processes):
+    """Three Python processes that only move and sync the bytes of writes: a bound for what one can do (`hops.py`)."""
+
+    name = "bare hops"
+    protocol = "writes"
+
+    def start(self) -> None:
+        """Start the followers, then their leader."""
+        self.leader, *followers = [free_port() for _ in range(3)]
+        for port in followers:
+            self._run_hops("follower", port)
+            self._wait_for(port)
+        self._run_hops("leader", self.leader, "--peers", ",".join(map(str, followers)))
+        self._wait_for(self.leader)
+
+    def _run_hops(self, role: str, port: int, *flags: str) -> None:
+        file = str(self.directory / f"{port}.bytes")
+        self._run(sys.executable, "-m", "benchmarks.hops", role, "--port", str(port), "--file", file, *flags)
+
+    def _wait_for(self, port: int) -> None:
+        for _ in _until(_START_S_MAX):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+        raise SystemExit(f"the bare hops do not answer after {_START_S_MAX} s; their logs are in {self.directory}")
+
+
+SYSTEMS: tuple[type[System], ...] = (Raftline, Etcd, RedisAlone, BareHops)
 
 
 def _leads(port: int) -> bool:
