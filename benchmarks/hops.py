@@ -1,4 +1,4 @@
-"""The bare hops of a replicated write, without Raft: what Python, sockets, threads and disks of a machine leave room for.
+"""The bare hops of a replicated write, without Raft: what Python, sockets, threads and disks leave room for.
 
     python -m benchmarks.hops leader --port 7001 --peers 7002,7003 --file /tmp/log      (and twice `follower`)
 
@@ -22,7 +22,7 @@ from raftline.runtime.disk import ThreadedDisk
 
 __all__ = ["main"]
 
-_FILE_BYTES = 64 << 20
+_FILE_BYTES = 16 << 20
 _HEADER_BYTES = 12
 """Number of the batch and its length, in front of its bytes."""
 

@@ -21,7 +21,7 @@ from benchmarks.machine import first_line
 
 from raftline.cli.local_cluster import LocalCluster, free_port
 
-__all__ = ["SYSTEMS", "BareHops", "Etcd", "Raftline", "RedisAlone", "System"]
+__all__ = ["SYSTEMS", "BareHops", "Etcd", "Raftline", "RedisAlone", "System", "cpu_of"]
 
 _START_S_MAX = 20.0
 
@@ -73,7 +73,7 @@ class System:
 
     def cpu_s(self) -> float:
         """Return the CPU time that all its processes took so far."""
-        return sum(_cpu_s(pid) for pid in self.pids)
+        return sum(cpu_of(pid) for pid in self.pids)
 
 
 class Raftline(System):
@@ -218,6 +218,11 @@ class BareHops(_Processes):
     name = "bare hops"
     protocol = "writes"
 
+    @classmethod
+    def version(cls) -> str:
+        """Return what runs it."""
+        return first_line(sys.executable, "--version")
+
     def start(self) -> None:
         """Start the followers, then their leader."""
         self.leader, *followers = [free_port() for _ in range(3)]
@@ -249,7 +254,8 @@ def _leads(port: int) -> bool:
     return len(fields) > 4 and fields[4] == "true"
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Return the CPU time that a process took so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
