@@ -126,3 +126,19 @@ def test_only_commands_leave_memory() -> None:
     assert log.entry(1) == Entry(1, 1, b"first", KIND_NOOP)
     assert log.entry(2) == Entry(2, 1, b"members", KIND_MEMBERSHIP)
     assert (log.disk_index, log.memory_bytes, log.size_bytes) == (3, 12, 13)
+
+
+def test_logs_share_what_is_equal_and_stay_as_they_were() -> None:
+    """Data that another log holds as well is held once; an entry on disk stays as it is, and nothing else changes."""
+    log, other = Log(0, 0, []), Log(0, 0, [])
+    for one in (log, other):
+        one.append([Entry(1, 1, bytes(9)), Entry(2, 1, b"".join([b"news"] * 9), KIND_NOOP, 7)])
+    log.unload(1, 0, 1)
+    before = [log.entry(1), log.entry(2)]
+    known: dict[bytes, bytes] = {}
+    for one in (other, log):
+        one.share(lambda data: known.setdefault(data, data))
+    assert log.entry(2).data is other.entry(2).data
+    assert [log.entry(1), log.entry(2)] == before
+    assert log.entry(1) is before[0]
+    assert (log.size_bytes, log.memory_bytes) == (45, 36)

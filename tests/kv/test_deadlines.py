@@ -87,3 +87,12 @@ def test_a_queue_that_is_no_longer_used_is_let_go_of_in_small_parts() -> None:
     queue = filled({b"a": (0, 5000), b"b": (9000, 300), b"c": (9000, 300)})
     assert sorted([queue.release(), queue.release()]) == [1, 2]
     assert queue.release() == 0
+
+
+def test_empty_queues_have_nothing_in_common() -> None:
+    """A queue that never held a key needs no memory for it, and sees nothing of what is added to another."""
+    queue, other = Deadlines(), Deadlines()
+    queue.add(b"key", 3, 1000)
+    assert other.first_due_ms() == Deadlines().first_due_ms() == NEVER_MS
+    assert other.take_due(5000, 9) == []
+    assert queue.take_due(5000, 9) == [b"key"]

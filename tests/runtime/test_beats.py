@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from raftline.core.config import CoreConfig
 from raftline.core.events import Woken
 from raftline.core.messages import Beat
-from raftline.runtime.beats import Beats
+from raftline.runtime.beats import Beats, Common
 
 CONFIG = CoreConfig(quiesce_after_s=1.0)
 INTERVAL_S = CONFIG.heartbeat_interval_s
@@ -272,3 +273,32 @@ def test_a_leader_that_is_gone_while_all_sleep_is_replaced(make_cluster: Any) ->
             await cluster.until(lambda: any(node.is_leader for node in others))
 
     asyncio.run(scenario())
+
+
+def test_what_sleeping_groups_have_in_common_is_held_once() -> None:
+    """Equal data becomes one object, if it is neither small nor large, for the latest sixteen."""
+    common = Common()
+    texts = [b"%d" % number * 200 for number in range(10, 30)]
+    first = [common.same(text) for text in texts]
+    assert first == texts
+    again = [common.same(bytes(bytearray(text))) for text in texts[-16:]]
+    assert all(one is other for one, other in zip(again, first[-16:], strict=True))
+    forgotten, small, large = bytes(bytearray(texts[0])), b"small" * 2, bytes(1 << 17)
+    assert common.same(forgotten) is forgotten
+    for data in (small, large):
+        common.same(data)
+        assert common.same(copy := bytes(bytearray(data))) is copy
+
+
+@pytest.mark.parametrize("is_asleep", [True, False])
+def test_a_group_that_falls_asleep_shares_its_log(*, is_asleep: bool) -> None:
+    """What stands in the logs of many groups takes the memory of one; a group that works is left alone."""
+    bench = Bench()
+    shared: list[int] = []
+    for group in (1, 2, 2):
+        core: Any = SimpleNamespace(
+            is_asleep=is_asleep, sleeps_with=("n2",), sleeps_without=(),
+            state=SimpleNamespace(log=SimpleNamespace(share=lambda _same, group=group: shared.append(group))),
+        )  # fmt: skip
+        bench.beats.follow(group, core, lambda _event: None)
+    assert shared == ([1, 2] if is_asleep else [])

@@ -64,7 +64,7 @@ def on_vote_reply(state: RaftState, sender: NodeId, reply: VoteReply) -> str | N
         return "not a voter"
     state.votes[sender] = reply.granted
     if reply.unestablished:
-        state.blank_peers.add(sender)
+        state.blank_peers |= {sender}
     return None
 
 

@@ -10,7 +10,7 @@ from raftline.core.entries import KIND_MEMBERSHIP
 from raftline.core.freshness import note_proof
 from raftline.core.history import adopt_history
 from raftline.core.ids import Index, NodeId
-from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.messages import AppendReply, AppendRequest, Directory
 from raftline.core.quiescence import fall_asleep, may_sleep
 from raftline.core.ready import Outgoing
 from raftline.core.state import RaftState
@@ -36,12 +36,18 @@ def is_well_formed(request: AppendRequest) -> bool:
     return request.prev_index >= 0 and term <= request.term
 
 
+def _note_directory(state: RaftState, directory: Directory) -> None:
+    """Remember where everybody is; what the membership says, too, is held once: a node may have many groups."""
+    addresses = state.membership.addresses
+    state.directory = Directory(directory.index, addresses) if directory.addresses == addresses else directory
+
+
 def on_append_request(state: RaftState, sender: NodeId, request: AppendRequest) -> str | None:
     """Take over what follows the common prefix, then acknowledge exactly what this request verified (B2 to B9)."""
     assert request.term == state.term, "the term rule comes first"
     hear_leader(state, sender)
     if request.directory is not None:
-        state.directory = request.directory
+        _note_directory(state, request.directory)
     log = state.log
     if request.prev_index >= log.base_index and log.term_at(request.prev_index) != request.prev_term:
         _refuse_conflict(state, sender, request)

@@ -32,7 +32,7 @@ def lease_until(state: RaftState) -> float:
     round_ = agreed(state.membership, answered)
     started = state.reads.started
     while started and started[0][0] < round_:
-        started.popleft()
+        del started[0]
     if not started or started[0][0] != round_:
         return _NEVER
     return started[0][1] + state.config.election_timeout_s[0] / (1 + state.config.clock_drift_max)

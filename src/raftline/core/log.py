@@ -7,13 +7,15 @@ every comparison of logs is answered from memory (docs/decisions/0005-log-in-mem
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from raftline.core.entries import KIND_COMMAND, Entry, fitting
 from raftline.core.ids import Index, Term
 from raftline.errors import SafetyViolation
 
 __all__ = ["Log"]
+
+_SHARED_ENTRIES_MAX = 64
 
 
 def _term_of(entry: Entry) -> Term:
@@ -149,6 +151,15 @@ class Log:
             excess -= size
             position += 1
         self.disk_index = self.base_index + max(first, position)
+
+    def share(self, same: Callable[[bytes], bytes]) -> None:
+        """Hold what `same` returns, which must be equal, for the data of the latest commands that are in memory."""
+        first = max(self.disk_index - self.base_index, len(self._entries) - _SHARED_ENTRIES_MAX)
+        for position in range(first, len(self._entries)):
+            entry = self._entries[position]
+            data = same(entry.data)
+            if data is not entry.data:
+                self._entries[position] = Entry(entry.index, entry.term, data, entry.kind, entry.time_ms)
 
     def _bytes_of_first(self, count: int) -> int:
         """Return the payload of the first entries, and forget what was noted of those on disk."""

@@ -4,7 +4,6 @@
 `on_refused`, ...) and never set a field. The picture of the three modes is in docs/log-positions.md.
 """
 
-from collections import deque
 from enum import IntEnum
 
 from raftline.core.catch_up import CatchUp
@@ -85,7 +84,7 @@ class PeerProgress:
         self.snapshot_index: Index = 0
         self.snapshot_offset = 0
         self.snapshot_asked_at = float("-inf")
-        self._inflight: deque[tuple[Index, int]] = deque()
+        self._inflight: list[tuple[Index, int]] = []
         self.inflight_bytes = 0
         self.fetching_index: Index = 0
         """From where on entries are being read from the disk; 0: none are."""
@@ -150,7 +149,7 @@ class PeerProgress:
             self.next_index = self.match_index + 1
             self.fetched = ()
         while self._inflight and self._inflight[0][0] <= self.match_index:
-            self.inflight_bytes -= self._inflight.popleft()[1]
+            self.inflight_bytes -= self._inflight.pop(0)[1]
 
     def on_fetching(self) -> None:
         """Note that entries from `next_index` on are being read from the disk."""

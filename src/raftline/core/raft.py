@@ -236,8 +236,7 @@ class Raft:
 
     def take_role_changes(self) -> list[RoleChange]:
         """Return the changes of role and leader since the last call, oldest first, at most the latest 64."""
-        changes = list(self.state.role_changes)
-        self.state.role_changes.clear()
+        changes, self.state.role_changes = self.state.role_changes, []
         return changes
 
     def take_ready(self) -> Ready | None:
@@ -393,7 +392,7 @@ def _on_timer(state: RaftState, _event: TimerDue) -> None:
 def _on_persisted(state: RaftState, event: Persisted) -> None:
     """Count for oneself only what is on disk, and only if it was not cut meanwhile (thesis 10.2.1)."""
     while state.unpersisted and state.unpersisted[0][0] <= event.number:
-        _, last_index, epoch, term = state.unpersisted.popleft()
+        _, last_index, epoch, term = state.unpersisted.pop(0)
         state.disk_waits_since = state.now
         state.persisted_term = term
         if epoch == state.log_epoch and last_index > state.persisted:

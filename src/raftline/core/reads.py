@@ -4,8 +4,6 @@ The leader notes its commit index, proves by one round of messages that it still
 go. All reads that wait share one round. Followers ask the leader, all their waiting reads in one request.
 """
 
-from collections import deque
-
 import msgspec
 
 from raftline.core.ids import Index, NodeId
@@ -47,9 +45,9 @@ class Reads:
     def __init__(self, first_ask: int = 0) -> None:
         self.round = 0
         self.round_at = float("-inf")
-        self.started: deque[tuple[int, float]] = deque(maxlen=_ROUNDS_KEPT_MAX)
+        self.started: list[tuple[int, float]] = []
         self.waiting: list[PendingRead] = []
-        self.confirming: deque[tuple[int, Index, list[PendingRead]]] = deque()
+        self.confirming: list[tuple[int, Index, list[PendingRead]]] = []
         self.asked = 0
         self.asked_at = float("-inf")
         self.asked_reads: list[PendingRead] = []
@@ -60,6 +58,8 @@ class Reads:
         self.round += 1
         self.round_at = now
         self.started.append((self.round, now))
+        if len(self.started) > _ROUNDS_KEPT_MAX:
+            del self.started[0]
 
     def forget_rounds(self) -> None:
         """Let no round that was begun so far prove anything about time."""
@@ -76,7 +76,7 @@ class Reads:
         """Return the reads whose round, or a later one, a quorum has answered."""
         confirmed: list[tuple[PendingRead, Index]] = []
         while self.confirming and self.confirming[0][0] <= round_:
-            _, index, reads = self.confirming.popleft()
+            _, index, reads = self.confirming.pop(0)
             confirmed.extend((read, index) for read in reads)
         return confirmed
 

@@ -1,6 +1,6 @@
 """Numbers that a replica puts on what it sends, and since when it has used each: an echo proves when it was sent."""
 
-from collections import deque
+from array import array
 from typing import NamedTuple
 
 from raftline.core.ids import NodeId
@@ -21,12 +21,13 @@ class Stamps:
     def __init__(self, first: int, apart_s: float) -> None:
         self.apart_s = apart_s
         self._next = first + 1
-        self._since: deque[float] = deque(maxlen=_KEPT_MAX)
+        self._since = array("d")
 
     def use(self, now: float) -> int:
         """Return the number for what is sent now."""
         if not self._since or now >= self._since[-1] + self.apart_s:
             self._since.append(now)
+            del self._since[:-_KEPT_MAX]
             self._next += 1
         return self._next - 1
 

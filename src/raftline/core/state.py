@@ -3,7 +3,6 @@
 Handlers record facts here, `rules` concludes, `Raft.take_ready` hands out. Nothing here decides anything.
 """
 
-from collections import deque
 from enum import Enum
 from typing import Protocol
 
@@ -21,9 +20,11 @@ from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, EntriesWante
 from raftline.core.role_changes import RoleChange, Why
 from raftline.core.stamps import Proof, Stamps
 
-__all__ = ["RaftState", "RandomSource", "Role"]
+__all__ = ["NOBODY", "RaftState", "RandomSource", "Role"]
 
 _ROLE_CHANGES_MAX = 64
+NOBODY: frozenset[NodeId] = frozenset()
+"""One for all, because each empty set takes 200 bytes."""
 
 
 class Role(Enum):
@@ -150,7 +151,7 @@ class RaftState:
         self.handed_to_disk: Index = self.log.last_index
         self.persisted: Index = self.log.last_index
         self.persisted_term: Term = hard_state.term
-        self.unpersisted: deque[tuple[int, Index, int, Term]] = deque()
+        self.unpersisted: list[tuple[int, Index, int, Term]] = []
         self.log_epoch = 0
         self.ready_number = 0
         self.hard_state_number = 0  # of the latest `Ready` that had one
@@ -173,7 +174,7 @@ class RaftState:
         self.votes: dict[NodeId, bool] = {}
         self.handover_term: Term = 0  # the last one known to have begun with a transfer (thesis 3.10)
         self.predecessor: NodeId | None = None  # who handed over to this replica and is no member any more
-        self.blank_peers: set[NodeId] = set()
+        self.blank_peers = NOBODY
         self.entries_elsewhere = False  # what a blank node was told: somebody's log is not blank
 
         self._make_volatile_on_leaders()
@@ -194,7 +195,7 @@ class RaftState:
 
     def _make_outputs(self) -> None:
         """Make what the next `Ready` carries, and what is told of role changes: the oldest goes if nobody asks."""
-        self.role_changes: deque[RoleChange] = deque(maxlen=_ROLE_CHANGES_MAX)
+        self.role_changes: list[RoleChange] = []
         self.out: list[Outgoing] = []
         self.early: list[Outgoing] = []
         self.install: SnapshotMeta | None = None
@@ -252,6 +253,11 @@ class RaftState:
         """Return up to where entries may leave memory: on disk, and handed out to be applied."""
         return min(self.persisted, self.handed_out)
 
+    def handed_log(self) -> tuple[Entry, ...]:
+        """Return the log as far as it was handed out to be written."""
+        low, stop = self.log.base_index + 1, self.handed_to_disk + 1
+        return tuple(self.log.slice(low, stop)) if low < stop else ()
+
     def send(self, to: NodeId, message: Message) -> None:
         """Queue a message that leaves once everything recorded so far is on disk."""
         self.out.append(Outgoing(to, message))
@@ -259,6 +265,7 @@ class RaftState:
     def note_role_change(self, was: Role, leader_before: NodeId | None, why: Why) -> None:
         """Remember, for logs and metrics, that this replica is now what it is, and why."""
         self.role_changes.append(RoleChange(self.role.value, was.value, self.term, self.leader, leader_before, why))
+        del self.role_changes[:-_ROLE_CHANGES_MAX]
 
     def restart_election_timer(self) -> None:
         """Draw a new timeout; called for exactly the three events of A2, when waking, and when stepping down."""

@@ -12,7 +12,7 @@ from raftline.core.progress import PeerProgress
 from raftline.core.ready import Answer, ReadOutcome, Verdict
 from raftline.core.reasons import votes
 from raftline.core.role_changes import Cause, Why
-from raftline.core.state import RaftState, Role
+from raftline.core.state import NOBODY, RaftState, Role
 from raftline.errors import SafetyViolation
 
 __all__ = [
@@ -45,7 +45,7 @@ def become_follower(state: RaftState, term: Term, leader: NodeId | None, why: Wh
     state.role = Role.FOLLOWER
     state.leader = leader
     state.votes = {}
-    state.blank_peers = set()
+    state.blank_peers = NOBODY
     if (was, leader_before) != (Role.FOLLOWER, leader):
         state.note_role_change(was, leader_before, why)
     if was_leader:
@@ -76,7 +76,7 @@ def become_pre_candidate(state: RaftState, why: Why) -> None:
     state.leader = None
     state.note_role_change(was, leader_before, why)
     state.votes = {state.me: True}
-    state.blank_peers = {state.me} if state.is_blank else set()
+    state.blank_peers = frozenset((state.me,)) if state.is_blank else NOBODY
     state.restart_election_timer()
     request = VoteRequest(
         term=state.term + 1,
@@ -127,7 +127,7 @@ def become_leader(state: RaftState) -> None:
     state.leader = state.me
     state.note_role_change(Role.CANDIDATE, None, votes(state, "votes"))
     state.votes = {}
-    state.blank_peers = set()
+    state.blank_peers = NOBODY
     state.progress = {}
     state.proof = None
     state.storing = None

@@ -18,6 +18,8 @@ _GROUP_BITS = 4
 _GROUPS = 1 << _GROUP_BITS
 _GROUP_MASK = _GROUPS - 1
 _SPARE_IDS = 64
+_NO_BUCKETS: tuple[dict[int, dict[bytes, None]], ...] = tuple({} for _ in range(_GROUPS))
+"""Stands for those of a store in which no key ever had a deadline; never changed."""
 
 
 class ExpiryPending(Exception):
@@ -37,7 +39,7 @@ class Deadlines:
     __slots__ = ("_bucket_count", "_buckets", "_ids", "_opened", "_opened_id", "count", "next_due_ms")
 
     def __init__(self) -> None:
-        self._buckets: tuple[dict[int, dict[bytes, None]], ...] = tuple({} for _ in range(_GROUPS))
+        self._buckets: tuple[dict[int, dict[bytes, None]], ...] = _NO_BUCKETS
         self._bucket_count = 0
         self._ids: list[int] = []
         self._opened: list[bytes] = []
@@ -52,6 +54,9 @@ class Deadlines:
         buckets = self._buckets[bucket_id & _GROUP_MASK]
         bucket = buckets.get(bucket_id)
         if bucket is None:
+            if self._buckets is _NO_BUCKETS:
+                self._buckets = tuple({} for _ in range(_GROUPS))
+                buckets = self._buckets[bucket_id & _GROUP_MASK]
             buckets[bucket_id] = {key: None}
             self._bucket_count += 1
             heappush(self._ids, bucket_id)

@@ -32,6 +32,8 @@ class Sessions:
     on the applied commands alone; `_replies` names the sessions whose reply takes memory, in the order of `_sessions`.
     """
 
+    __slots__ = ("_replies", "_sessions", "count_max", "idle_ms_max", "reply_bytes", "reply_bytes_max")
+
     def __init__(self, count_max: int = 10_000, idle_ms_max: int = 3_600_000, reply_bytes_max: int = 8 << 20) -> None:
         self.count_max = count_max
         self.idle_ms_max = idle_ms_max

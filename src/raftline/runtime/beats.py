@@ -21,7 +21,7 @@ from raftline.core.messages import Beat
 from raftline.core.raft import Raft
 from raftline.runtime.ports import Transport
 
-__all__ = ["Beats"]
+__all__ = ["Beats", "Common"]
 
 _NO_GROUP: GroupId = -1
 _WOKEN_PER_TURN = 16
@@ -31,6 +31,9 @@ _ASKED_EVERY = 10
 _RETRY_TIMEOUTS = 10
 """A member that did not answer although its node lives is tried again after so many of the longest timeouts."""
 
+
+_COMMON_MAX = 16
+_COMMON_BYTES_MIN, _COMMON_BYTES_MAX = 128, 1 << 16
 
 _Kind: TypeAlias = tuple[tuple[NodeId, ...], tuple[NodeId, ...]]
 """On whom a replica relies, and whom it sleeps without."""
@@ -43,6 +46,25 @@ class _Sleeper(msgspec.Struct, gc=False, eq=False):
     relies_on: tuple[NodeId, ...]
     without: tuple[NodeId, ...]
     since: float
+
+
+class Common:
+    """Data that sleeping groups have in common, as the commands have that tell each of them the same.
+
+    Invariant: at most `_COMMON_MAX`, each of at least `_COMMON_BYTES_MIN` bytes and at most `_COMMON_BYTES_MAX`.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+
+    def same(self, data: bytes) -> bytes:
+        """Return equal data, the same object for all who ask."""
+        if not _COMMON_BYTES_MIN <= len(data) <= _COMMON_BYTES_MAX:
+            return data
+        known = self._known.setdefault(data, data)
+        if known is data and len(self._known) > _COMMON_MAX:
+            del self._known[next(iter(self._known))]
+        return known
 
 
 class Beats:
@@ -69,6 +91,7 @@ class Beats:
         self._lives: dict[NodeId, int] = {}
         self.sleepers: dict[GroupId, _Sleeper] = {}
         """The groups that sleep on this node."""
+        self._common = Common()
         self._kinds: Counter[_Kind] = Counter()
         self._to_wake: deque[tuple[GroupId, NodeId | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -78,6 +101,8 @@ class Beats:
     def follow(self, group: GroupId, core: Raft, post: Callable[[Event], None]) -> None:
         """Watch over a replica if it sleeps, and over no other."""
         if core.is_asleep:
+            if group not in self.sleepers:
+                core.state.log.share(self._common.same)
             self.note_asleep(group, post, core.sleeps_with, core.sleeps_without)
         else:
             self.note_awake(group)

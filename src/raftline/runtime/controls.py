@@ -21,6 +21,8 @@ class Controls:
     Invariant: each request in `_open` gets exactly one answer; `hold` takes back what another leader has to decide.
     """
 
+    __slots__ = ("_hold", "_ids", "_open", "_replica")
+
     def __init__(self, replica: Replica, hold: Callable[[Proposal], None]) -> None:
         self._replica = replica
         self._hold = hold

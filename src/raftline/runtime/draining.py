@@ -21,6 +21,8 @@ class Drain:
     Invariant: `_over` is set from `begin` to `end`.
     """
 
+    __slots__ = ("_alone_since", "_config", "_core", "_led", "_must_lead", "_over", "_quiet_since", "_request_id")
+
     def __init__(self, core: Raft, config: CoreConfig) -> None:
         self._core = core
         self._config = config

@@ -25,6 +25,8 @@ _UNLOADED_PER_TURN = 5000
 class Feeding:
     """Answers each `EntriesWanted` with one `EntriesRead`, unless it is stopped; an error stops the node."""
 
+    __slots__ = ("_fail", "_group", "_log_disk", "_post", "_reading_disk", "_stopped", "_wal", "entries_read")
+
     def __init__(
         self,
         group: GroupId,

@@ -235,6 +235,8 @@ class SeenFrames:
     Invariant: of each origin every number up to `floor`, and those in the set, were seen or are too old.
     """
 
+    __slots__ = ("_kept_max", "_seen", "_term")
+
     def __init__(self, kept_max: int = 4096) -> None:
         self._kept_max = kept_max
         self._term: Term = 0

@@ -4,11 +4,13 @@ Its users see what `GroupHandle` offers; the node is the only one who makes and 
 """
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import structlog
 
+from raftline.core.config import CoreConfig
 from raftline.core.ids import GroupId
 from raftline.core.membership import Membership
 from raftline.core.raft import Raft
@@ -93,7 +95,7 @@ def _make_driver(
         _first_membership(config),
         random=host.random,
         now=host.loop.time(),
-        config=msgspec.structs.replace(node.core, command_version=machine.version),
+        config=_core_config(node.core, machine.version),
         hard_state=recovered.hard_state if recovered else None,
         snapshot=recovered.snapshot if recovered else None,
         entries=recovered.entries if recovered else (),
@@ -111,9 +113,21 @@ def _make_driver(
     return GroupLoop(config.group, host, replica, origin=int(host.random.random() * 2**53), stages=stages)
 
 
+@lru_cache(maxsize=8)
+def _core_config(core: CoreConfig, command_version: int) -> CoreConfig:
+    """Return what counts for a group: the same for all whose state machines know the same commands."""
+    return msgspec.structs.replace(core, command_version=command_version)
+
+
 def _first_membership(config: GroupConfig) -> Membership:
     """Return who votes at first: nobody, for a replica that waits to be added."""
     membership = Membership.of(config.members)
-    if config.prefers is None:
-        return membership
-    return msgspec.structs.replace(membership, priorities=((config.prefers, 1),))
+    if config.prefers is not None:
+        membership = msgspec.structs.replace(membership, priorities=((config.prefers, 1),))
+    return _shared(membership)
+
+
+@lru_cache(maxsize=256)
+def _shared(membership: Membership) -> Membership:
+    """Return an equal membership, the same for all groups that begin with it: there may be many."""
+    return membership

@@ -10,7 +10,7 @@ import structlog
 from raftline.core.ids import NodeId
 from raftline.core.messages import VoteRequest
 from raftline.core.quorum import has_quorum
-from raftline.core.state import RaftState
+from raftline.core.state import NOBODY, RaftState
 
 __all__ = ["LostMajority"]
 
@@ -20,24 +20,26 @@ _log = structlog.get_logger("raftline.group")
 class LostMajority:
     """Which voters asked with an empty log since a leader was last heard."""
 
+    __slots__ = ("_emptied", "_state")
+
     def __init__(self, state: RaftState) -> None:
         self._state = state
-        self._emptied: set[NodeId] = set()
+        self._emptied = NOBODY
 
     def note(self, candidate: NodeId, request: VoteRequest) -> None:
         """Look at what a candidate says of its log; tell the log when that makes a majority of empty disks."""
         was = self.words()
         if request.last_index:
-            self._emptied.discard(candidate)
+            self._emptied = self._emptied - {candidate} or NOBODY
         else:
-            self._emptied.add(candidate)
+            self._emptied |= {candidate}
         words = self.words()
         if words is not None and was is None:
             _log.error("majority lost", node=self._state.me, trouble=words)
 
     def forget(self) -> None:
         """A leader was heard, or this node leads: there is a majority."""
-        self._emptied.clear()
+        self._emptied = NOBODY
 
     def words(self) -> str | None:
         """Return what is wrong and what to do; None if a leader may come by itself."""

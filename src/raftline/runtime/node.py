@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -104,7 +105,7 @@ class Node(GroupHandle):
         self._lease_reads = config.core.lease_reads
         self._groups: dict[GroupId, Group] = {}
         self._drivers: dict[GroupId, GroupLoop] = {}
-        self._hosting: dict[GroupId, asyncio.Lock] = {}
+        self._hosting: WeakValueDictionary[GroupId, asyncio.Lock] = WeakValueDictionary()
         self._host: Host | None = None
         self._beats: Beats
         self._room: Room | None = None

@@ -58,6 +58,8 @@ class Peers:
     Invariant: the book was told the addresses of what `_seen` holds.
     """
 
+    __slots__ = ("_addresses", "_book", "_group", "_leader", "_seen", "_state")
+
     def __init__(self, group: GroupId, state: RaftState, book: AddressBook) -> None:
         self._group = group
         self._state = state

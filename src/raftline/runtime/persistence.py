@@ -21,6 +21,21 @@ class Persistence:
     `_waiting` has to be written and nothing is in `_writing`.
     """
 
+    __slots__ = (
+        "_anew",
+        "_anew_under_way",
+        "_group",
+        "_is_wanted",
+        "_kept",
+        "_on_failure",
+        "_waiting",
+        "_writer",
+        "_writing",
+        "anew_write",
+        "batches",
+        "on_durable",
+    )
+
     def __init__(
         self,
         group: GroupId,

@@ -26,6 +26,8 @@ class Reading:
     Invariant: a read that nobody answered yet is in exactly one of `_waiting`, `_confirming` and `_confirmed`.
     """
 
+    __slots__ = ("_clocks", "_confirmed", "_confirming", "_core", "_ids", "_replica", "_waiting", "_wall_ms")
+
     def __init__(self, replica: Replica, wall_ms: Callable[[], int]) -> None:
         self._replica = replica
         self._core = replica.core

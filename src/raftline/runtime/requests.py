@@ -6,7 +6,6 @@ the requests came, because all of them wait equally long.
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
@@ -113,8 +112,10 @@ class Deadlines:
     when its deadline has passed and it was swept.
     """
 
+    __slots__ = ("_bytes_max", "_count_max", "_requests", "size_bytes")
+
     def __init__(self, count_max: int = sys.maxsize, bytes_max: int = sys.maxsize) -> None:
-        self._requests: deque[Request] = deque()
+        self._requests: list[Request] = []
         self._count_max = count_max
         self._bytes_max = bytes_max
         self.size_bytes = 0
@@ -139,16 +140,21 @@ class Deadlines:
 
     def sweep(self, now: float) -> None:
         """Forget what is answered, and fail what has waited too long."""
-        requests = self._requests
-        while requests and (requests[0].done is None or requests[0].deadline <= now):
-            request = requests.popleft()
+        over = 0
+        for request in self._requests:
+            if request.done is not None and request.deadline > now:
+                break
             self.size_bytes -= request.size_bytes
+            over += 1
+        ended = self._requests[:over]
+        del self._requests[:over]
+        for request in ended:
             if request.done is not None:
                 request.finish(_timeout(request))
 
     def fail_all(self, error_of: Callable[[Request], Exception]) -> None:
         """Fail everything that still waits: the node stops."""
-        requests, self._requests = self._requests, deque()
+        requests, self._requests = self._requests, []
         self.size_bytes = 0
         for request in requests:
             if request.done is not None:

@@ -4,6 +4,7 @@ Reads the core's notes and nothing else; decides nothing.
 """
 
 from collections import Counter
+from functools import lru_cache
 
 import structlog
 
@@ -19,6 +20,8 @@ _RUNNING = frozenset({Role.PRE_CANDIDATE.value, Role.CANDIDATE.value})
 
 class RoleLog:
     """What is told of a replica's roles; counters run since the node started."""
+
+    __slots__ = ("_core", "_last_leader", "changes", "elections", "leader_changes", "pre_votes")
 
     def __init__(self, core: Raft) -> None:
         self._core = core
@@ -46,9 +49,15 @@ class RoleLog:
         is_repeated = change.role in _RUNNING and change.role == change.was
         if is_repeated:
             return
-        self.changes[change.role, change.why.cause.value] += 1
+        self.changes[_key(change.role, change.why.cause.value)] += 1
         state = self._core.state
         _log.info(
             "role", node=state.me, role=change.role, was=change.was, term=change.term, leader=change.leader,
             cause=change.why.cause.value, why=change.why.words, last_index=state.log.last_index, commit=state.commit,
         )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _key(role: str, cause: str) -> tuple[str, str]:
+    """Return the two together, held once for all groups."""
+    return role, cause

@@ -6,7 +6,6 @@ at the head of the log; who keeps much takes a snapshot, once the log has grown 
 
 from collections.abc import Callable, Sequence
 
-from raftline.core.entries import Entry
 from raftline.core.ids import GroupId
 from raftline.core.state import RaftState
 from raftline.runtime.compaction import Compaction
@@ -14,7 +13,7 @@ from raftline.runtime.persistence import Persistence
 from raftline.runtime.ports import DiskThread
 from raftline.wal.wal import Holders, Wal
 
-__all__ = ["Room", "Tenant", "kept"]
+__all__ = ["Room", "Tenant"]
 
 _ANEW_BYTES_MAX = 4 << 20
 """Written anew at a time, over all groups."""
@@ -53,12 +52,6 @@ class Tenant:
         """Take a snapshot as soon as that can be, and let go of all that it covers."""
         self._compaction.make_room()
         self._wake()
-
-
-def kept(state: RaftState) -> tuple[Entry, ...]:
-    """Return the log as far as it was handed out to be written."""
-    low, stop = state.log.base_index + 1, state.handed_to_disk + 1
-    return tuple(state.log.slice(low, stop)) if low < stop else ()
 
 
 class Room:

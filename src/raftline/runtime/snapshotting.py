@@ -31,6 +31,33 @@ class Snapshotting:
     waits for its turn; `post` hands events to the loop.
     """
 
+    __slots__ = (
+        "__dict__",  # room for what a test puts in the place of a method
+        "_bytes_per_s",
+        "_call_at",
+        "_chunk_bytes",
+        "_disk",
+        "_durable_index",
+        "_fail",
+        "_free_at",
+        "_group",
+        "_next_chunks",
+        "_now",
+        "_post",
+        "_readers",
+        "_receiver",
+        "_replica",
+        "_restores",
+        "_stopped",
+        "_store",
+        "_wanted",
+        "_writer",
+        "installed",
+        "last_size_bytes",
+        "taken",
+        "taking",
+    )
+
     def __init__(
         self,
         group: GroupId,

@@ -33,6 +33,8 @@ class Strangers:
     Invariant: `word` is the newest that was believed since a leader was last heard.
     """
 
+    __slots__ = ("_group", "_state", "_transport", "_word")
+
     def __init__(self, group: GroupId, state: RaftState, transport: Transport) -> None:
         self._group = group
         self._state = state

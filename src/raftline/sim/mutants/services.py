@@ -47,8 +47,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "            entry = queue.popleft()\n",
-                "            entry = msgspec.structs.replace(queue.popleft(), time_ms=int(now * 1000))\n",
+                "            self._apply(entry)\n",
+                "            self._apply(msgspec.structs.replace(entry, time_ms=int(now * 1000)))\n",
             ),
         ),
     ),
@@ -138,8 +138,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REQUESTS,
-                "(requests[0].done is None or requests[0].deadline <= now)",
-                "requests[0].done is None",
+                "if request.done is not None and request.deadline > now:",
+                "if request.done is not None:",
             ),
         ),
     ),
