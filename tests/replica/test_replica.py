@@ -98,6 +98,17 @@ def test_a_session_has_the_number_that_its_entry_brings(driver: Any) -> None:
     assert driver.propose(in_session(2**53, 1, b"x")) == [b"did x"]
 
 
+def test_a_guest_that_may_have_been_here_is_refused_as_a_closed_session_is(driver: Any) -> None:
+    """Where another group draws sessions, what had to make room is not opened anew, and told in words (G16)."""
+    driver.replica.sessions.are_guests, driver.replica.sessions.count_max = True, 1
+    assert driver.propose(open_session(71, 3), in_session(71, 1, b"x")) == [b"71", b"did x"]
+    _, anew, retry = driver.propose(open_session(72, 5), open_session(71, 3), in_session(71, 1, b"x"))
+    assert isinstance(anew, SessionClosed)
+    assert isinstance(retry, SessionClosed)
+    assert "not answered took effect is unknown" in str(anew)
+    assert [command for _, command, _ in driver.machine.commands] == [b"x"]
+
+
 def test_a_number_may_be_left_out(driver: Any) -> None:
     """A command that was given up before it was sent leaves a gap: the next number is carried out (G8)."""
     session = int(driver.propose(open_session())[0])

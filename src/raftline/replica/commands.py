@@ -3,6 +3,7 @@
 0  a plain command: the rest is the state machine's.
 1  a command inside a session: session (8 bytes), sequence (8 bytes), then the state machine's (§8, G8).
 2  open a session: its id (8 bytes), drawn so that nobody guesses it; or nothing, then it is the index of this entry.
+   Where another group drew it, the index of the entry there follows (8 bytes).
 5  use commands up to a version: the rest is the version in decimal digits; every member knows it.
 6  close a session: session (8 bytes).
 7  nothing: what came behind the entry before this one is lost (`raftline recover`, `raftline restore`).
@@ -55,6 +56,7 @@ HISTORY_LOST = 7
 
 SESSION_HEADER = struct.Struct(">BQQ")
 _ID = struct.Struct(">BQ")
+_GUEST = struct.Struct(">BQQ")
 ID_END = 1 << 64
 """Numbers of sessions, and of commands in them, are below."""
 
@@ -80,14 +82,22 @@ def wrapped(command: bytes, session: int | None, sequence: int) -> bytes:
     return in_session(session, sequence, command)
 
 
-def open_session(session: int | None = None) -> bytes:
-    """Return the command that opens a session; its result is the session's id in decimal digits."""
+def open_session(session: int | None = None, born: int | None = None) -> bytes:
+    """Return the command that opens a session; its result is the session's id in decimal digits.
+
+    `born`: the index of the entry that opened it in the group that drew it, if that is another one.
+    """
+    if born is not None:
+        return _GUEST.pack(OPEN_SESSION, session, born)
     return b"\x02" if session is None else _ID.pack(OPEN_SESSION, session)
 
 
-def session_to_open(command: bytes, index: int) -> int:
-    """Return which session a wrapped command opens that stands at `index`."""
-    return int(_ID.unpack(command)[1]) if len(command) > 1 else index
+def session_to_open(command: bytes, index: int) -> tuple[int, int]:
+    """Return which session a wrapped command opens that stands at `index`, and where that was opened first."""
+    if len(command) == _GUEST.size:
+        _, session, born = _GUEST.unpack(command)
+        return session, born
+    return int(_ID.unpack(command)[1]) if len(command) > 1 else index, index
 
 
 def close_session(session: int) -> bytes:

@@ -28,7 +28,7 @@ from raftline.replica.commands import (
     use_version,
 )
 from raftline.replica.digest import Digest
-from raftline.replica.sessions import Session, Sessions
+from raftline.replica.sessions import FORGOT_NOTHING, Forgotten, Session, Sessions
 from raftline.replica.state_machine import StateMachine
 from raftline.replica.versions import CommandVersion
 from raftline.replica.waiters import Done, Waiters
@@ -43,7 +43,13 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     time_ms: int
     sessions: list[tuple[int, Session]]
     command_version: int = 1
+    forgotten: Forgotten = FORGOT_NOTHING
 
+
+_NOT_OPEN = (
+    "session %d is not open: it was closed, idle for too long or made room for others; whether a command in it that "
+    "was sent before and not answered took effect is unknown; open a new one"
+)
 
 _encode_header = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
@@ -172,7 +178,7 @@ class Replica:
         """Take a snapshot's first chunk: the replica's own part."""
         assert self.restoring is not None, "a restore was begun"
         header = _decode_header(chunk)
-        self.sessions.load(header.sessions)
+        self.sessions.load(header.sessions, header.forgotten)
         self.time_ms = header.time_ms
         self._use_version(header.command_version)
         self.digest.restart_at(self.restoring.index, header.digest)
@@ -198,7 +204,8 @@ class Replica:
         """Return the chunks of a snapshot of what is applied at this moment (D2), and what it stands for."""
         assert self.restoring is None, "there is a state to take a snapshot of"
         meta = SnapshotMeta(self.applied, self.applied_term, self.core.state.configuration.at(self.applied))
-        own = _Header(self.digest.value, self.time_ms, self.sessions.dump(), self.version.in_force)
+        forgotten = self.sessions.forgotten
+        own = _Header(self.digest.value, self.time_ms, self.sessions.dump(), self.version.in_force, forgotten)
         header = _encode_header(own)
         return meta, chain((header,), self.machine.snapshot())
 
@@ -214,10 +221,6 @@ class Replica:
                 tag = data[0]
                 if tag == PLAIN:
                     result = self.machine.apply(data[1:], index, self.time_ms)
-                elif tag == OPEN_SESSION:
-                    session = session_to_open(data, index)
-                    self.sessions.open(session, self.time_ms)
-                    result = b"%d" % session
                 elif tag == USE_VERSION:
                     used = int(data[1:])
                 else:
@@ -262,8 +265,13 @@ class Replica:
 
     def _apply_special(self, data: bytes, index: Index) -> bytes:
         """Carry out what is not the state machine's alone."""
+        if data[0] == OPEN_SESSION:
+            session, born = session_to_open(data, index)
+            if not self.sessions.open(session, self.time_ms, born):
+                raise SessionClosed(_NOT_OPEN % session)
+            return b"%d" % session
         if data[0] == CLOSE_SESSION:
-            return b"%d" % self.sessions.close(session_to_close(data))
+            return b"%d" % self.sessions.close(session_to_close(data), self.time_ms)
         if data[0] == HISTORY_LOST:
             self.machine.on_history_lost()
             return b""
@@ -278,10 +286,7 @@ class Replica:
         self.sessions.expire(self.time_ms)
         session = self.sessions.find(session_id)
         if session is None:
-            raise SessionClosed(
-                f"session {session_id} is not open: it was closed, idle for too long or made room for others; whether "
-                f"a command in it that was sent before and not answered took effect is unknown; open a new one"
-            )
+            raise SessionClosed(_NOT_OPEN % session_id)
         if sequence < session.sequence:
             raise OutdatedSequence(
                 f"command {sequence} of session {session_id} is older than the last one ({session.sequence}), "

@@ -67,14 +67,16 @@ class GroupHandle:
         """Return the newest version of commands that may be proposed: every member's state machine knows it."""
         return self._running().replica.version.in_force
 
-    async def open_session(self, session: int | None = None) -> int:
+    async def open_session(self, session: int | None = None, born: int | None = None) -> int:
         """Open a session for exactly-once proposals and return its id (§8).
 
-        `session` opens one by the id that another group gave, if it is not open here: for clients of several groups.
-        Whoever knows the id can use the session, and hear its last reply: it is drawn so that nobody guesses it.
+        `session` opens one by the id that another group gave, if it is not open here: for clients of several groups;
+        `born` is what that group says of it (`SessionStatus.born`). Whoever knows the id can use the session, and hear
+        its last reply: it is drawn so that nobody guesses it. Raises what `propose` raises, and `SessionClosed` where
+        sessions come from another group, for one that was here before or may have been.
         """
         drawn = 1 + int(self._running().host.random.random() * _DRAWN_END)
-        return int(await self._propose(open_session(drawn if session is None else session)))
+        return int(await self._propose(open_session(drawn if session is None else session, born)))
 
     async def close_session(self, session: int) -> bool:
         """Close a session; return whether it was open. Raises what `propose` raises."""

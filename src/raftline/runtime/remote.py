@@ -243,14 +243,15 @@ class RemoteGroup:
         self._remotes.wake(self)
         return await future
 
-    async def open_session(self, session: int) -> int:
+    async def open_session(self, session: int, born: int | None = None) -> int:
         """Open a session by an id that was drawn so that nobody guesses it, unless it is open; return the id.
 
-        Raises what `Node.propose` raises. A try without an answer is repeated: opening twice does no harm.
+        `born` and what is raised are as in `Node.open_session`. A try without an answer is repeated: opening twice does
+        no harm.
         """
         for tries_left in reversed(range(_OPEN_SESSION_TRIES)):
             future: asyncio.Future[bytes] = self._remotes.loop.create_future()
-            self._propose(open_session(session), _settler(future))
+            self._propose(open_session(session, born), _settler(future))
             try:
                 return int(await future)
             except Stopped:

@@ -19,6 +19,8 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A retry of the last command is answered with its reply; else only that it was carried out is known."""
     idle_ms: int
     """By the log's time, which advances with commands only."""
+    born: int = 0
+    """The index of the entry that opened it, in the group that drew its number."""
 
     @staticmethod
     def of(session_id: int, session: Session, time_ms: int) -> "SessionStatus":
@@ -29,6 +31,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
             reply_bytes=len(session.reply),
             reply_kept=not session.reply_forgotten,
             idle_ms=max(0, time_ms - session.used_ms),
+            born=session.born,
         )
 
 

@@ -46,6 +46,7 @@ def state_of(replica: "Replica") -> State:
         state["the store's time"] = store.time_ms
         state["last token"] = store.last_token
     state["order of sessions"] = [number for number, _ in replica.sessions.dump()]
+    state["forgotten sessions"] = replica.sessions.forgotten
     state["time_ms"] = replica.time_ms
     state["version of commands"] = replica.version.in_force
     return state

@@ -103,14 +103,15 @@ class FakeGroup:
         await asyncio.sleep(0)
         return self.machine.read(query, SystemClock().wall_ms())
 
-    async def open_session(self, session: int | None = None) -> int:
+    async def open_session(self, session: int | None = None, born: int | None = None) -> int:
         self.opened += 1
         number = 1000 + self.opened if session is None else session
-        self.sessions.open(number, SystemClock().wall_ms())
+        if not self.sessions.open(number, SystemClock().wall_ms(), self.opened if born is None else born):
+            raise SessionClosed("it is not opened anew")
         return number
 
     async def close_session(self, session: int) -> bool:
-        return self.sessions.close(session)
+        return self.sessions.close(session, SystemClock().wall_ms())
 
     async def find_session(self, session: int) -> SessionStatus | None:
         known = self.sessions.find(session)

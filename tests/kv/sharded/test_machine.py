@@ -471,6 +471,51 @@ def test_every_batch_brings_the_sessions_that_were_used_since_the_one_before(pai
     assert sent == [[0, 1, 2], [1], [2]]
 
 
+def test_what_is_forgotten_travels_with_the_slots(pair: Pair) -> None:
+    """Who made room at the giver is not opened at the taker, nor known by an older state of its own (G16)."""
+    one, two, steps = pair
+    theirs, ours = Sessions(count_max=3), Sessions()
+    one.use_sessions(theirs)
+    two.use_sessions(ours)
+    for session in (11, 12):
+        assert ours.open(session, 500, session)
+    for session in (11, 10, 12, 13):
+        assert theirs.open(session, 500, session)
+    take(one, steps[1])
+    let_go(one)
+    take(two, steps[1])
+    carry(one, two)
+    assert sorted(session for session, _ in ours.dump()) == [10, 12, 13], "11 may have gone further at the giver"
+    assert [ours.open(session, 600, session) for session in (9, 11, 14)] == [False, False, True]
+
+
+def test_what_is_forgotten_between_two_batches_is_forgotten_there_too(pair: Pair) -> None:
+    """It was used since the batch before, so what the taker was told of it is not all (G16)."""
+    one, two, steps = pair
+    theirs, ours = Sessions(count_max=2), Sessions()
+    one.use_sessions(theirs)
+    two.use_sessions(ours)
+    for session in (3, 4):
+        theirs.open(session, 500, session)
+    take(one, steps[1])
+    take(two, steps[1])
+    for batch in range(2):
+        one.apply(release(2, 2, 1 << 20, 4), 1, 1000 * batch + 1000)
+        while (chunk := chunk_of(one, two)) is not None:
+            two.apply(arrive(chunk), 1, 1000)
+        one.apply(drop(2, 2, LAST, 1000), 1, 1000)
+        if not batch:
+            assert ours.find(3) is not None
+            theirs.remember(3, 8, failed=False, reply=b"", time_ms=1500)
+            theirs.remember(4, 8, failed=False, reply=b"", time_ms=1600)
+            theirs.open(5, 1700, 5)
+    assert ours.find(3) is None
+    assert not ours.open(3, 2500, 3)
+    found = ours.find(4)
+    assert found is not None
+    assert found.sequence == 8
+
+
 def test_abandoned_slots_are_released_at_once() -> None:
     """What goes to nobody is not served any more, and nobody is waited for."""
     one = ShardMachine(1)

@@ -174,11 +174,14 @@ class _Wait:
             if not isinstance(outcome, SessionClosed):
                 break
             assert self._session is not None, "it was in one"
-            was_opened = self._router.was_opened(place.id, self._session)
-            if was_opened or await self._node.find_session(self._session) is None:
+            found = await self._node.find_session(self._session)
+            if found is None:
                 break
-            await place.group.open_session(self._session)
-            self._router.note_opened(place.id, self._session)
+            try:
+                await place.group.open_session(self._session, found.born)
+            except SessionClosed as closed:
+                outcome = closed
+                break
         if isinstance(outcome, NotServed):
             waiter.is_popping = False
             raise outcome

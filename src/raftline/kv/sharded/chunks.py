@@ -3,7 +3,7 @@
 Each batch of released slots goes like that; the sessions are those that were used since the batch before. A cursor
 names the next thing to send, not a place in memory, so any replica of the giving group can go on where another stopped:
 sessions by their id, keys by slot, CRC32 and name, a large value by its pieces. Keys that expire meanwhile are left
-out; what is sent twice is recognized by its cursor.
+out; what is sent twice is recognized by its cursor. With the sessions goes how far the group has forgotten others.
 """
 
 from bisect import bisect_left
@@ -60,6 +60,10 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """Slots that are complete with this chunk."""
     last_token: int = 0
     """The fencing token that the giving group gave last: tokens of what arrives go on from there."""
+    forgotten: int = -1
+    """Up to which session, by `Session.born`, the giving group forgot some; no more than was told before if -1."""
+    is_whole: bool = False
+    """Of the sessions that this is about, `sessions` are all that the giving group remembers."""
 
 
 class SlotItem(NamedTuple):
@@ -97,6 +101,9 @@ class Giving(NamedTuple):
     """Those that have to be there before the slots are served."""
     items: Callable[[Store, int], list[SlotItem]] = slot_items
     """Gives the keys of a slot; several chunks may be cut from one, which does not change any more."""
+    forgotten: int = -1
+    is_whole: bool = False
+    """`sessions` are all that the group remembers; `forgotten` says of which there may have been others."""
 
 
 def next_chunk(giving: Giving, cursor: Cursor) -> Chunk | None:
@@ -138,7 +145,16 @@ def _sessions_chunk(giving: Giving, cursor: Cursor) -> Chunk:
         taken.append(item)
     following = taken[-1][0] + 1 if len(taken) < len(ordered) else None
     after = Cursor(session=following, slot=cursor.slot)
-    return Chunk(giving.number, giving.source, cursor, after, giving.store.time_ms, taken)
+    return Chunk(
+        giving.number,
+        giving.source,
+        cursor,
+        after,
+        giving.store.time_ms,
+        taken,
+        forgotten=giving.forgotten,
+        is_whole=giving.is_whole,
+    )
 
 
 def _records(giving: Giving, slot: int, cursor: Cursor) -> Iterator[tuple[Cursor, Record]]:

@@ -26,6 +26,10 @@ class Arrival(msgspec.Struct):
     cursor: Cursor = START
     pieces: list[tuple[int, Record]] = []
     """Records of a value that is not complete."""
+    forgotten: int = -1
+    """How far the other group has forgotten sessions, by all that it said of them so far."""
+    lost: list[int] = []
+    """Sessions of this group that the other one forgot, or may have, after it had gone further in them."""
 
 
 class Departure(msgspec.Struct):

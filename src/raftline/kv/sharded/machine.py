@@ -29,6 +29,7 @@ from raftline.kv.slots import slot_of
 from raftline.kv.snapshot import Record
 from raftline.kv.store import ExpiryPending, Store
 from raftline.kv.values.container import Container
+from raftline.replica.commands import ID_END
 from raftline.replica.sessions import Sessions
 from raftline.shards.configuration import Configuration, shared
 from raftline.shards.ranges import NOBODY
@@ -150,6 +151,7 @@ class ShardMachine(KvMachine):
     def use_sessions(self, sessions: Sessions) -> None:
         """Remember the group's sessions: they travel with slots."""
         self._sessions = sessions
+        sessions.are_guests = True
 
     def knows_session(self, session: int) -> bool:
         """Say whether a session is open here, as far as this replica has come."""
@@ -271,7 +273,8 @@ class ShardMachine(KvMachine):
         store = self.store
         store.time_ms = max(store.time_ms, chunk.time_ms)
         store.last_token = max(store.last_token, chunk.last_token)
-        self._sessions.merge(chunk.sessions, store.time_ms)
+        if chunk.cursor.session is not None:
+            self._merge_sessions(chunk)
         for pieces in self.holdings.on_arrived(chunk):
             first = pieces[0][1]
             value = value_of([record for _, record in pieces])
@@ -282,6 +285,23 @@ class ShardMachine(KvMachine):
             if first.deadline_ms:
                 store.expire_at(first.key, first.deadline_ms)
         return _DONE
+
+    def _merge_sessions(self, chunk: Chunk) -> None:
+        """Take in what another group remembers of its clients, and when it has told all, what it has forgotten (G16).
+
+        Not before: it would keep out those that are still to come. The slots are served after that.
+        """
+        sessions, cursor, arrival = self._sessions, chunk.cursor, self.holdings.arrivals[chunk.source]
+        assert cursor.session is not None, "it is about sessions"
+        arrival.forgotten = max(arrival.forgotten, chunk.forgotten)
+        if chunk.is_whole and chunk.forgotten >= 0:
+            told = [session for session, _ in chunk.sessions]
+            end = ID_END if chunk.next.session is None else chunk.next.session
+            arrival.lost += sessions.lost_to(told, cursor.session, end, chunk.forgotten)
+        sessions.merge(chunk.sessions, self.store.time_ms)
+        if chunk.next.session is None:
+            sessions.forget(arrival.lost, arrival.forgotten)
+            arrival.lost = []
 
     def _release(self, number: int, target: GroupId, bytes_max: int, keys_max: int, *, time_ms: int) -> bytes:
         """Release slots; `time_ms` is the time that sessions go by, which that of the keys may be ahead of."""
@@ -327,9 +347,12 @@ class ShardMachine(KvMachine):
         departure = holdings.given.get(target)
         if number != holdings.configuration.number or target == NOBODY or departure is None:
             return None
-        since_ms = departure.since_ms
-        sessions = (item for item in self._sessions.dump() if item[1].used_ms >= since_ms)
-        return next_chunk(Giving(number, holdings.group, departure.released, self.store, sessions, self._items), cursor)
+        table, since_ms = self._sessions, departure.since_ms
+        is_whole = not since_ms or table.forgotten.used_ms >= since_ms
+        sessions = (item for item in table.dump() if is_whole or item[1].used_ms >= since_ms)
+        released, forgotten = departure.released, table.forgotten.born
+        giving = Giving(number, holdings.group, released, self.store, sessions, self._items, forgotten, is_whole)
+        return next_chunk(giving, cursor)
 
     def _items(self, store: Store, slot: int) -> list[SlotItem]:
         """Return the keys of a released slot, in order; those of the last one are kept, as the next chunk needs them.

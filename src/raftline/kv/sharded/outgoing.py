@@ -143,12 +143,13 @@ class Outgoing:
         failure: Exception | None = None
         group = errand.place.id
         try:
-            was_opened = self._router.was_opened(group, errand.session)
-            if was_opened or await self._node.find_session(errand.session) is None:
+            found = await self._node.find_session(errand.session)
+            if found is None:
                 failure = reason
             else:
-                await errand.place.group.open_session(errand.session)
-                self._router.note_opened(group, errand.session)
+                await errand.place.group.open_session(errand.session, found.born)
+        except SessionClosed as closed:
+            failure = closed
         except ProposalError as wrong:
             failure = Timeout(f"no session in group {group}: {wrong}", may_take_effect=False)
         self._take_up(errand)

@@ -37,8 +37,11 @@ class ShardGroup(Protocol):
     ) -> None:
         """Call `done(None)` at a moment when the local state is what is promised, or `done(error)`."""
 
-    async def open_session(self, session: int | None = None) -> int:
-        """Open a session, one of this number if it is given (which changes nothing if it is open), and return it."""
+    async def open_session(self, session: int | None = None, born: int | None = None) -> int:
+        """Open a session, or find it open, and return it; raises `SessionClosed` for one that may have been here once.
+
+        Of one that another group drew the number is given, and where in its log.
+        """
 
     async def close_session(self, session: int) -> bool:
         """Close a session and return whether it was open."""
@@ -73,8 +76,8 @@ class RemoteGroup(Protocol):
     async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:
         """Return what `ShardMachine.read` answers at a node that holds a replica; raises what a read raises."""
 
-    async def open_session(self, session: int) -> int:
-        """Open a session of this number, or find it open, and return it."""
+    async def open_session(self, session: int, born: int | None = None) -> int:
+        """Open a session of this number, or find it open, and return it; raises `SessionClosed` as above."""
 
 
 class HostedGroup(NamedTuple):

@@ -22,8 +22,6 @@ __all__ = ["CLUSTER_DOWN", "Away", "Here", "Place", "Redirects", "Router"]
 Redirects: TypeAlias = Literal["auto", "always", "never"]
 """Who is told to ask another node: who knows the slots, everybody, or nobody."""
 
-_OPENED_MAX = 100_000
-
 CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
 
 
@@ -95,8 +93,6 @@ class Router:
         self._hints: dict[int, GroupId] = {}
         """Who served a slot lately that was not served where it was looked for first."""
         self._here: dict[GroupId, Here] = {}
-        self._opened: dict[tuple[GroupId, int], None] = {}
-        """Sessions that were opened in a group by way of this node, the latest last."""
 
     # Places.
 
@@ -201,21 +197,6 @@ class Router:
             if piece.high > slot and groups.leader_of(piece.group) == groups.node_id:
                 return max(slot, piece.low)
         return SLOT_COUNT
-
-    # Sessions.
-
-    def was_opened(self, group: GroupId, session: int) -> bool:
-        """Say whether a session was opened in a group before: if it is closed there, it must not be opened again.
-
-        Else a command that was carried out in it could be carried out twice.
-        """
-        return (group, session) in self._opened
-
-    def note_opened(self, group: GroupId, session: int) -> None:
-        """Remember that a session was opened in a group; the oldest of very many is forgotten."""
-        self._opened[group, session] = None
-        if len(self._opened) > _OPENED_MAX:
-            del self._opened[next(iter(self._opened))]
 
     # Redirects.
 

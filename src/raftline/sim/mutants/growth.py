@@ -20,8 +20,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SESSIONS,
-                "        while self._sessions:\n            oldest",
-                "        while False:\n            oldest",
+                "            while sessions:\n                oldest",
+                "            while False:\n                oldest",
             ),
         ),
         bench="level",
@@ -34,8 +34,8 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(
                 _SESSIONS,
                 "            del self._replies[session_id]\n            self.reply_bytes -= len(session.reply)\n"
-                "        return True\n",
-                "            del self._replies[session_id]\n        return True\n",
+                "        return session\n",
+                "            del self._replies[session_id]\n        return session\n",
             ),
         ),
         bench="level",

@@ -337,7 +337,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="version_is_not_in_the_snapshot",
         rules=("K1", "G14"),
         does="A snapshot does not say which version of commands may be used.",
-        patches=(Patch(_REPLICA, "self.sessions.dump(), self.version.in_force)", "self.sessions.dump(), 1)"),),
+        patches=(Patch(_REPLICA, "self.sessions.dump(), self.version.in_force,", "self.sessions.dump(), 1,"),),
         bench="versions",
     ),
 )

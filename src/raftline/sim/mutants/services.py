@@ -232,7 +232,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="sessions_are_not_restored",
         rules=("G9", "D17"),
         does="A restore leaves the sessions as they were.",
-        patches=(Patch(_REPLICA, "        self.sessions.load(header.sessions)\n", ""),),
+        patches=(Patch(_REPLICA, "        self.sessions.load(header.sessions, header.forgotten)\n", ""),),
     ),
     Mutant(
         name="only_the_leader_remembers",

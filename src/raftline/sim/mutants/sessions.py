@@ -96,10 +96,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "                    self.sessions.open(session, self.time_ms)\n",
-                "                    if not self.core.is_leader:\n"
-                "                        self.sessions.count_max += 1\n"
-                "                    self.sessions.open(session, self.time_ms)\n",
+                "            if not self.sessions.open(session, self.time_ms, born):\n",
+                "            if not self.core.is_leader:\n"
+                "                self.sessions.count_max += 1\n"
+                "            if not self.sessions.open(session, self.time_ms, born):\n",
             ),
         ),
         bench="evictions",
@@ -137,8 +137,9 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SESSIONS,
-                "        self._sessions = dict(sessions)\n",
-                "        self._sessions = dict(sorted(sessions, key=lambda item: item[0]))\n",
+                "        self._sessions = {session_id: session for session_id, session in sessions if not",
+                "        sessions = sorted(sessions, key=lambda item: item[0])\n"
+                "        self._sessions = {session_id: session for session_id, session in sessions if not",
             ),
         ),
         bench="evictions",

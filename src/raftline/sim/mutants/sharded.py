@@ -84,8 +84,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _MACHINE,
-                "holdings.group, departure.released, self.store",
-                "holdings.group, departure.released + departure.waiting, self.store",
+                "        released, forgotten = departure.released, table",
+                "        released, forgotten = departure.released + departure.waiting, table",
             ),
         ),
         bench="sharded",
@@ -230,7 +230,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="session_table_is_left_behind",
         rules=("G16",),
         does="Keys travel without what the group remembers of its clients' commands.",
-        patches=(Patch(_MACHINE, "        self._sessions.merge(chunk.sessions, store.time_ms)\n", ""),),
+        patches=(Patch(_MACHINE, "        sessions.merge(chunk.sessions, self.store.time_ms)\n", ""),),
         bench="sharded_retries",
     ),
     Mutant(
@@ -240,8 +240,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SESSIONS,
-                "            if known is None or known.sequence < session.sequence:\n",
-                "            if known is None or known.sequence != session.sequence:\n",
+                "            elif known is None or known.sequence < session.sequence:\n",
+                "            elif known is None or known.sequence != session.sequence:\n",
             ),
         ),
         bench="sharded_retries",
