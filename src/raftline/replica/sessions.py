@@ -52,7 +52,17 @@ class Sessions:
     If they are guests, each that was ever here is here, open or closed, or was born no later than `forgotten.born`.
     """
 
-    __slots__ = ("_replies", "_sessions", "count_max", "idle_ms_max", "reply_bytes", "reply_bytes_max")
+    __slots__ = (
+        "_closed",
+        "_replies",
+        "_sessions",
+        "are_guests",
+        "count_max",
+        "forgotten",
+        "idle_ms_max",
+        "reply_bytes",
+        "reply_bytes_max",
+    )
 
     def __init__(self, count_max: int = 10_000, idle_ms_max: int = 3_600_000, reply_bytes_max: int = 8 << 20) -> None:
         self.count_max = count_max
