@@ -1,5 +1,7 @@
 """How a leader sends to one follower."""
 
+import pytest
+
 from raftline.core.progress import Mode, PeerProgress
 
 
@@ -75,3 +77,37 @@ def test_a_lost_disk_takes_acknowledgements_back() -> None:
     progress.on_log_lost()
     assert progress.match_index == 0
     assert not progress.is_stale_refusal(50)
+
+
+def _asked(progress: PeerProgress, count: int, *, heard: bool) -> list[float]:
+    """Return how long each of `count` chunks is waited for that get no answer."""
+    waits, now = [], 100.0
+    for _ in range(count):
+        progress.on_chunk_asked(now)
+        progress.on_chunk_sent(now)
+        if heard:
+            progress.on_heard(now + 0.1, 0)
+        waits.append(progress.chunk_due_at(1.0) - now)
+        now += waits[-1]
+    return waits
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_chunk_without_an_answer_is_sent_less_and_less_often(*, heard: bool) -> None:
+    """Twice as long each time, up to a bound, whether the follower is away or only takes no snapshot (E5)."""
+    progress = PeerProgress(next_index=9, now=0.0)
+    progress.become_snapshot(6)
+    assert progress.chunk_due_at(1.0) == float("-inf")
+    assert _asked(progress, 7, heard=heard) == [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]
+    progress.on_chunk_accepted(40, 200.0)
+    assert progress.chunk_due_at(1.0) == float("-inf")
+    assert _asked(progress, 2, heard=heard) == [1.0, 2.0]
+
+
+def test_a_follower_that_comes_back_gets_its_chunk_soon() -> None:
+    """It does not wait for as long as it was silent."""
+    progress = PeerProgress(next_index=9, now=0.0)
+    progress.become_snapshot(6)
+    assert sum(_asked(progress, 6, heard=False)) == 47.0
+    progress.on_heard(140.0, 0)
+    assert progress.chunk_due_at(1.0) == 132.0

@@ -445,3 +445,34 @@ def test_only_a_leader_keeps_its_log_for_others(bench: Any) -> None:
     """A follower answers for its own log alone (D1)."""
     one = bench(snapshot=(6, 1), terms=[1] * 4)
     assert index_needed(one.state) == 10
+
+
+def test_a_follower_that_cannot_keep_a_snapshot_gets_it_less_and_less_often(bench: Any) -> None:
+    """Begun anew once, it goes on at once; from then on it waits, each time twice as long, until it has all (E5)."""
+    one = _leader(bench, snapshot_retry_s=0.5)
+    progress = one.state.progress["n2"]
+    waited = []
+    for _ in range(7):
+        one.receive("n2", _reply(one, 6, 40))
+        one.receive("n2", _reply(one, 6, 0))
+        waited.append(progress.chunk_due_at(0.5) - one.state.now)
+    assert waited == [0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0], "the first is asked for already"
+    one.receive("n2", _reply(one, 6, 0, installed=True))
+    assert int(progress.mode) == int(Mode.REPLICATE)
+    progress.become_snapshot(6)
+    progress.on_chunk_accepted(40, one.state.now)
+    progress.on_chunk_accepted(0, one.state.now)
+    assert progress.chunk_due_at(0.5) == float("-inf")
+
+
+def test_what_waits_for_a_follower_that_began_anew_is_sent_when_it_is_due(bench: Any) -> None:
+    """Neither before nor never."""
+    one = _leader(bench, snapshot_retry_s=0.1)
+    for _ in range(2):
+        one.receive("n2", _reply(one, 6, 40))
+        one.receive("n2", _reply(one, 6, 0))
+    one.node.jobs.clear()
+    one.wait(0.07)
+    assert not one.node.jobs
+    one.wait(0.08)
+    assert [(wanted.to, wanted.offset) for wanted in one.node.jobs] == [("n2", 0)]

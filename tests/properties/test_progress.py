@@ -55,7 +55,7 @@ def _step(progress: PeerProgress, follower: Follower, action: tuple[str, int], n
         progress.become_snapshot(number)
     elif what == "chunk" and progress.mode is Mode.SNAPSHOT:
         progress.on_chunk_asked(now)
-        progress.on_chunk_accepted(number)
+        progress.on_chunk_accepted(number, now)
         follower.has = max(follower.has, progress.snapshot_index)
         progress.on_accepted(progress.snapshot_index, progress.snapshot_index)
     elif what in ("accept", "refuse") and answers:

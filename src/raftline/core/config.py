@@ -52,7 +52,8 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_chunk_bytes: int = 256 << 10
     """Size of the pieces in which a snapshot travels."""
     snapshot_retry_s: float = 1.0
-    """A chunk without an answer is sent again after this long."""
+    """A chunk without an answer is sent again after this long, then each time after twice as long, up to 16 times; so
+    is a snapshot that a follower could not store."""
 
     def check(self) -> "CoreConfig":
         """Return self, or raise `ConfigError` naming the setting that cannot work."""

@@ -14,6 +14,8 @@ __all__ = ["Mode", "PeerProgress"]
 
 
 _NEVER = float("-inf")
+_DOUBLED_MAX = 4
+"""A chunk without an answer is sent again after up to sixteen times `snapshot_retry_s`."""
 
 
 class Mode(IntEnum):
@@ -54,8 +56,11 @@ class PeerProgress:
         "sent_commit",
         "sent_round",
         "snapshot_asked_at",
+        "snapshot_asked_before",
+        "snapshot_failures",
         "snapshot_index",
         "snapshot_offset",
+        "snapshot_tries",
         "stamp",
         "was_heard",
     )
@@ -83,7 +88,12 @@ class PeerProgress:
         self.acked_round = 0
         self.snapshot_index: Index = 0
         self.snapshot_offset = 0
-        self.snapshot_asked_at = float("-inf")
+        self.snapshot_asked_at = self.snapshot_asked_before = _NEVER
+        """When the chunk was asked for that is wanted now, and when the time before; minus infinity: it is due."""
+        self.snapshot_tries = 0
+        """How often it was asked for in a row without an answer."""
+        self.snapshot_failures = 0
+        """How often the follower began anew, since it last had all."""
         self._inflight: list[tuple[Index, int]] = []
         self.inflight_bytes = 0
         self.fetching_index: Index = 0
@@ -114,6 +124,8 @@ class PeerProgress:
 
     def on_heard(self, now: float, round_: int) -> None:
         """Note that the follower answered in this term: it accepts this leader."""
+        if self.heard_at < self.snapshot_asked_before:
+            self.snapshot_tries = min(self.snapshot_tries, 1)  # it was away, and is back
         self.heard_at = now
         self.was_heard = True
         self.acked_round = max(self.acked_round, round_)
@@ -197,19 +209,43 @@ class PeerProgress:
         self.mode = Mode.SNAPSHOT
         self.snapshot_index = index
         self.snapshot_offset = 0
-        self.snapshot_asked_at = float("-inf")
+        self._make_chunk_due()
+
+    def chunk_due_at(self, retry_s: float) -> float:
+        """Return when the next chunk is due: at once, or each time after twice as long if there is no answer."""
+        return self.snapshot_asked_at + retry_s * (1 << min(max(self.snapshot_tries - 1, 0), _DOUBLED_MAX))
 
     def on_chunk_asked(self, now: float) -> None:
-        """Note that the next chunk is being read or sent."""
+        """Note that the next chunk is being read."""
+        self.snapshot_asked_at, self.snapshot_asked_before = now, self.snapshot_asked_at
+        self.snapshot_tries += 1
+
+    def on_chunk_sent(self, now: float) -> None:
+        """Note that the next chunk was read, and goes out."""
         self.snapshot_asked_at = now
 
-    def on_chunk_accepted(self, next_offset: int) -> None:
-        """Note where the follower wants to go on; the next chunk is due at once."""
+    def on_chunk_accepted(self, next_offset: int, now: float) -> None:
+        """Note where the follower wants to go on; the next chunk is due at once.
+
+        Whoever begins anew, because what it got is damaged or it cannot store it, will do so again: from the second
+        time on it has to wait, each time for twice as long.
+        """
+        begins_anew = next_offset == 0 < self.snapshot_offset
         self.snapshot_offset = next_offset
-        self.snapshot_asked_at = float("-inf")
+        self._make_chunk_due()
+        if begins_anew:
+            self.snapshot_failures += 1
+            if self.snapshot_failures > 1:
+                self.snapshot_asked_at = now
+                self.snapshot_tries = self.snapshot_failures - 1
+
+    def _make_chunk_due(self) -> None:
+        self.snapshot_asked_at = self.snapshot_asked_before = _NEVER
+        self.snapshot_tries = 0
 
     def _become_replicate(self) -> None:
         self._clear_window()
+        self.snapshot_failures = 0
         self.mode = Mode.REPLICATE
         self.probing = False
         self.next_index = self.match_index + 1

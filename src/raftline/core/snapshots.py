@@ -69,7 +69,7 @@ def plan_chunks(state: RaftState) -> list[ChunkWanted]:
     """Return the next chunk for each follower that is being sent a snapshot and waits for one."""
     wanted: list[ChunkWanted] = []
     for node, progress in state.progress.items():
-        if progress.mode is Mode.SNAPSHOT and state.now >= progress.snapshot_asked_at + state.config.snapshot_retry_s:
+        if progress.mode is Mode.SNAPSHOT and state.now >= progress.chunk_due_at(state.config.snapshot_retry_s):
             wanted.append(ChunkWanted(node, progress.snapshot_index, progress.snapshot_offset))
             progress.on_chunk_asked(state.now)
     return wanted
@@ -87,7 +87,7 @@ def on_chunk_read(state: RaftState, event: ChunkRead) -> str | None:
         progress.become_snapshot(event.meta.index)
     if event.offset != progress.snapshot_offset:
         return "the follower is elsewhere"
-    progress.on_chunk_asked(state.now)
+    progress.on_chunk_sent(state.now)
     request = SnapshotRequest(
         term=state.term,
         index=event.meta.index,
@@ -157,7 +157,7 @@ def on_snapshot_reply(state: RaftState, sender: NodeId, reply: SnapshotReply) ->
         return None
     if progress.mode is not Mode.SNAPSHOT or reply.index != progress.snapshot_index:
         return "of another snapshot"
-    progress.on_chunk_accepted(reply.next_offset)
+    progress.on_chunk_accepted(reply.next_offset, state.now)
     return None
 
 

@@ -197,7 +197,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SNAPSHOTS,
-                "state.now >= progress.snapshot_asked_at + state.config.snapshot_retry_s",
+                "state.now >= progress.chunk_due_at(state.config.snapshot_retry_s)",
                 "progress.snapshot_asked_at < 0",
             ),
         ),
@@ -210,8 +210,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SNAPSHOTS,
-                "    progress.on_chunk_accepted(reply.next_offset)\n",
-                "    progress.on_chunk_accepted(progress.snapshot_offset + state.config.snapshot_chunk_bytes)\n",
+                "on_chunk_accepted(reply.next_offset,",
+                "on_chunk_accepted(progress.snapshot_offset + state.config.snapshot_chunk_bytes,",
             ),
         ),
         bench="late_snapshots",
