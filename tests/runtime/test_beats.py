@@ -1,9 +1,11 @@
 """Signs of life between nodes: who relies on whom, who is suspected, and who is woken for it."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -302,3 +304,14 @@ def test_a_group_that_falls_asleep_shares_its_log(*, is_asleep: bool) -> None:
         )  # fmt: skip
         bench.beats.follow(group, core, lambda _event: None)
     assert shared == ([1, 2] if is_asleep else [])
+
+
+def test_a_node_that_is_given_up_is_freed_with_its_sleepers() -> None:
+    """Who sleeps leads back to its node by what wakes it: the garbage collector sees that nobody needs either."""
+    bench = Bench()
+    bench.sleep(3, "n2")
+    assert bench.beats.sleepers
+    given_up = ref(bench)
+    del bench
+    gc.collect()
+    assert given_up() is None

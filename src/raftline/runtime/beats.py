@@ -39,8 +39,8 @@ _Kind: TypeAlias = tuple[tuple[NodeId, ...], tuple[NodeId, ...]]
 """On whom a replica relies, and whom it sleeps without."""
 
 
-class _Sleeper(msgspec.Struct, gc=False, eq=False):
-    """A sleeping replica."""
+class _Sleeper(msgspec.Struct, eq=False):
+    """A sleeping replica; `post` leads back to its node, so the garbage collector has to follow it."""
 
     post: Callable[[Event], None]
     relies_on: tuple[NodeId, ...]
