@@ -234,6 +234,13 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="sharded_retries",
     ),
     Mutant(
+        name="forgotten_sessions_are_opened_anew",
+        rules=("G16",),
+        does="A group that has forgotten a session opens it again when a command in it is repeated.",
+        patches=(Patch(_SESSIONS, " or born <= self.forgotten.born):\n", "):\n"),),
+        bench="sharded_forgetting",
+    ),
+    Mutant(
         name="older_reply_wins",
         rules=("G16",),
         does="What arrives of a session takes the place of what is known of it, even if that is newer.",

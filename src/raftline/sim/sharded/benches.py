@@ -24,6 +24,11 @@ _BACK_AND_FORTH = tuple(
     for at_s, kind, chance in ((1.5, "leave", 0.0), (3.0, "join", 0.0), (4.5, "leave", 0.9), (6.0, "join", 0.0))
 )
 
+_TO_AND_FRO = tuple(
+    ShardChange(at_s=round(1.0 + 0.15 * number, 2), kind="move", chance=0.5 * (number % 2), slots=1)
+    for number in range(52)
+)
+
 SHARDED: dict[str, ShardScenario] = {
     "sharded": ShardScenario(),
     # Leaders change while slots move, and old ones go on for a moment.
@@ -63,6 +68,20 @@ SHARDED: dict[str, ShardScenario] = {
         tags=8,
         records_max=1,
         bytes_per_second=800,
+    ),
+    # Groups have room for few sessions, and commands are repeated through other nodes.
+    "sharded_forgetting": ShardScenario(
+        nodes=3,
+        groups=2,
+        joined=2,
+        plans=(NemesisPlan(), _LOSSES, _LOSSES),
+        safety_s=9.0,
+        changes=_TO_AND_FRO,
+        clients=0,
+        visitors=0,
+        retriers=6,
+        sessions_max=3,
+        tags=4,
     ),
     # Snapshots after every few entries, and machines that begin with them.
     "sharded_snapshots": ShardScenario(

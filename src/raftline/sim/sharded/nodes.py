@@ -26,6 +26,7 @@ from raftline.shards.configuration import Change, Configuration, Join
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.loop import SimLoop
 from raftline.sim.no_checks import NoChecks
+from raftline.sim.service_door import ServiceDoor
 from raftline.sim.sharded.groups import node_config
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
 from raftline.sim.sharded.pace import HealingPace
@@ -53,14 +54,15 @@ class WatchedMeta(MetaMachine):
 class _WatchedKeeper(Keeper):
     """A keeper whose groups are watched, and whose faults end the run instead of being tried again."""
 
-    def __init__(self, ownership: Ownership, pace: HealingPace, *arguments: Any) -> None:
+    def __init__(self, ownership: Ownership, sessions_max: int, pace: HealingPace, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._ownership = ownership
+        self._sessions_max = sessions_max
         self.pace = self._pace = pace
 
     def make_machine(self, group: GroupId) -> ShardMachine:
         """Return a machine that is watched."""
-        return WatchedShard(group, self._ownership)
+        return WatchedShard(group, self._ownership, self._sessions_max)
 
     def _begin(self, what: str, group: GroupId, work: Callable[[GroupId], Coroutine[Any, Any, None]]) -> None:
         super()._begin(what, group, lambda group: self._watched(what, work(group)))
@@ -105,6 +107,8 @@ class SharedNodes(Ways):
         )
         cluster.on_ready = self._on_ready
         self.cluster = self.clusters[0] = cluster
+        self.door = ServiceDoor(cluster, self.make_service)
+        """Connections of clients that speak RESP."""
 
     def _on_ready(self, member: Member) -> None:
         """Run the keeper beside a node that has just begun; called in the node's own loop."""
@@ -114,7 +118,7 @@ class SharedNodes(Ways):
         scenario = self.scenario
         pace = HealingPace(DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second)
         settings = KeeperSettings(first_groups=scenario.joined)
-        keeper = _WatchedKeeper(self.ownership, pace, node, member.name, machine, settings)
+        keeper = _WatchedKeeper(self.ownership, scenario.sessions_max, pace, node, member.name, machine, settings)
         self._keepers[member.name] = node, keeper
         self._tasks[member.name] = loop.create_task(keeper.run(), name="keeper")
 

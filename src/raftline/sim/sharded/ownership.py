@@ -19,6 +19,7 @@ from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.slots import slot_of
+from raftline.replica.sessions import Sessions
 from raftline.shards.configuration import Configuration
 from raftline.shards.controller import ControllerMachine
 
@@ -174,11 +175,19 @@ def keys_of(args: list[bytes]) -> list[bytes]:
 class WatchedShard(ShardMachine):
     """A group's machine that lets `Ownership` see every entry and every read."""
 
-    def __init__(self, group: GroupId, ownership: Ownership) -> None:
+    def __init__(self, group: GroupId, ownership: Ownership, sessions_max: int = 0) -> None:
         super().__init__(group)
         self._ownership = ownership
+        self._sessions_max = sessions_max
+        """How many sessions the group has room for; 0: as many as ever."""
         self._applied = 0
         """The last entry that was applied here; 0 after a restore, which does not say."""
+
+    def use_sessions(self, sessions: Sessions) -> None:
+        """Remember the group's sessions, and give them the room that they have."""
+        super().use_sessions(sessions)
+        if self._sessions_max:
+            sessions.count_max = self._sessions_max
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Carry the command out, and look whether that was right."""

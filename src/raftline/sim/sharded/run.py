@@ -35,6 +35,7 @@ from raftline.sim.sharded.groups import Groups
 from raftline.sim.sharded.nodes import SharedNodes
 from raftline.sim.sharded.operator import Operator
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
+from raftline.sim.sharded.retriers import Retriers
 from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
 from raftline.sim.sharded.sizes import small_pieces
 from raftline.sim.sharded.trace import ShardTrace
@@ -99,8 +100,10 @@ class _Run:
         self.operator = Operator(self.groups, self.counts)
         self.clients = ShardClients(self.groups, world.stream("clients"))
         self.visitors: Visitors | None = None
+        self.retriers: Retriers | None = None
         if isinstance(self.groups, SharedNodes):
             self.visitors = Visitors(self.groups, self.clients, world.stream("visitors"), scenario.visitors)
+            self.retriers = Retriers(self.groups, self.clients, world.stream("retriers"), scenario.retriers)
         self.undecided = False
 
     def go(self) -> None:
@@ -111,8 +114,9 @@ class _Run:
             nemesis.start()
         self.operator.start()
         self.clients.start()
-        if self.visitors is not None:
-            self.visitors.start()
+        for callers in (self.visitors, self.retriers):
+            if callers is not None:
+                callers.start()
         self._cut_groups()
         world.run_for(self.scenario.safety_s)
         for nemesis in self.nemeses.values():
@@ -130,7 +134,7 @@ class _Run:
         self._check_history()
 
     def _busy(self) -> int:
-        return self.clients.busy + (self.visitors.busy if self.visitors is not None else 0)
+        return sum(each.busy for each in (self.clients, self.visitors, self.retriers) if each is not None)
 
     def _cut_groups(self) -> None:
         """Cut some pairs of groups off from each other now and then."""
@@ -253,6 +257,9 @@ def _fill(outcome: Outcome, run: _Run) -> None:
         faults["visitors answered"] = run.visitors.answered
         faults["visitors refused"] = run.visitors.undone
         faults["visitors sent on"] = run.visitors.moved
+    if run.retriers is not None:
+        faults["commands repeated through other nodes"] = run.retriers.repeated
+        faults["commands whose session was forgotten"] = run.retriers.lost
     faults["requests between groups lost"] = run.groups.lost
     faults["clients sent elsewhere"] = clients.not_served
     faults["requests repeated"] = clients.repeated

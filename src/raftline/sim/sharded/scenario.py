@@ -57,6 +57,10 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     clients: int = -1
     visitors: int = -1
     """Clients that speak RESP with any node, where groups share nodes."""
+    retriers: int = -1
+    """Clients that speak RESP in a session and repeat commands through any node, where groups share nodes."""
+    sessions_max: int = 0
+    """How many sessions a group has room for, where groups share nodes; 0: as many as ever."""
     tags: int = -1
     """Hash tags, each with a key of every kind."""
     settings: Settings | None = None
@@ -98,6 +102,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "chunk_bytes": 64 + int(20_000 * draw() ** 3),
         "clients": 3 + int(draw() * 4),
         "visitors": int(stream("visitors").random() * 5),
+        "retriers": int(stream("retriers").random() * 4),
         "tags": 3 + int(draw() * (_TAGS_MAX - 2)),
         "settings": _draw_settings(stream("settings")),
         "is_watched": draw() < _WATCHED,

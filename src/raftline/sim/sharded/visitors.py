@@ -12,11 +12,11 @@ from typing import Any
 from raftline.errors import SafetyViolation
 from raftline.linearizability.history import Operation
 from raftline.sim.cluster import Member
-from raftline.sim.service_door import Line, Refusal, ServiceDoor
+from raftline.sim.service_door import Line, Refusal
 from raftline.sim.sharded.clients import ShardClients
 from raftline.sim.sharded.nodes import SharedNodes
 
-__all__ = ["Visitors"]
+__all__ = ["Caller", "Undone", "Unknown", "Visitors"]
 
 _ANSWER_S_MAX = 2.5
 _THINK_S_MAX = 0.15
@@ -25,12 +25,73 @@ _MAYBE = "may have been applied"
 _HOPS_MAX = 8
 
 
-class _Unknown(Exception):
+class Unknown(Exception):
     """Nobody knows what became of a command."""
 
 
-class _Undone(Exception):
+class Undone(Exception):
     """A command was not carried out."""
+
+
+class Caller:
+    """Who has one connection to each of some nodes, and says one thing at a time."""
+
+    def __init__(
+        self,
+        nodes: SharedNodes,
+        clients: ShardClients,
+        random: Random,
+        name: str,
+        *,
+        is_cluster_client: bool = False,
+    ) -> None:
+        self.name = name
+        self._nodes = nodes
+        self._clients = clients
+        self._door = nodes.door
+        self._world = nodes.world
+        self._draw = random.random
+        self._is_cluster_client = is_cluster_client
+        self._lines: dict[str, tuple[Any, Line]] = {}
+        """By node: its incarnation, and the connection."""
+        self._at = 0
+
+    def _somebody(self) -> str | None:
+        """Return a node that is up; mostly the one that was asked last."""
+        ready = self._nodes.cluster.ready()
+        if self._draw() < 0.1:
+            self._at += 1
+        return ready[self._at % len(ready)].name if ready else None
+
+    async def _say(self, name: str, words: Sequence[bytes], patience_s: float = _ANSWER_S_MAX) -> Any:
+        """Say something on the connection to a node and return the reply; raises `Unknown` if none comes in time."""
+        line = await self._line(self._nodes.cluster.members[name])
+        answer = await self._heard(line, words, patience_s)
+        if answer is _SILENCE:
+            line.close()
+            self._lines.pop(name, None)
+            self._at += 1
+            raise Unknown
+        return answer
+
+    async def _line(self, member: Member) -> Line:
+        """Return a connection to a node; raises `Undone` if it is down."""
+        node, line = self._lines.get(member.name, (None, None))
+        if line is not None and node is member.node and node is not None:
+            return line
+        line = self._door.connect(member)
+        if line is None:
+            raise Undone
+        self._lines[member.name] = member.node, line
+        if self._is_cluster_client:
+            await self._heard(line, [b"CLUSTER", b"SLOTS"])
+        return line
+
+    async def _heard(self, line: Line, words: Sequence[bytes], patience_s: float = _ANSWER_S_MAX) -> Any:
+        answer: asyncio.Future[Any] = self._world.create_future()
+        line.ask(tuple(words), lambda reply: None if answer.done() else answer.set_result(reply))
+        done, _ = await asyncio.wait([answer], timeout=patience_s)
+        return answer.result() if done else _SILENCE
 
 
 class Visitors:
@@ -40,7 +101,6 @@ class Visitors:
         self.nodes = nodes
         self.clients = clients
         self.random = random
-        self.door = ServiceDoor(nodes.cluster, nodes.make_service)
         self.answered = 0
         self.undone = 0
         self.moved = 0
@@ -61,31 +121,26 @@ class Visitors:
         return sum(not task.done() for task in self._tasks)
 
 
-class _Visitor:
+class _Visitor(Caller):
     """One client with one connection to one node."""
 
     def __init__(self, visitors: Visitors, name: str, *, is_cluster_client: bool) -> None:
-        self.name = name
+        nodes, clients = visitors.nodes, visitors.clients
+        super().__init__(nodes, clients, visitors.random, name, is_cluster_client=is_cluster_client)
         self._all = visitors
-        self._world = visitors.nodes.world
-        self._draw = visitors.random.random
-        self._is_cluster_client = is_cluster_client
-        self._lines: dict[str, tuple[Any, Line]] = {}
-        """By node: its incarnation, and the connection."""
-        self._at = 0
 
     async def run(self) -> None:
         """Do one thing after the other."""
-        tags = self._all.clients.tags
+        tags = self._clients.tags
         acts = (self._read, self._read, self._write, self._write, self._count, self._count, self._push, self._transact)
-        while not self._all.clients.stopping:
+        while not self._clients.stopping:
             await asyncio.sleep(_THINK_S_MAX * self._draw())
             try:
                 await acts[int(self._draw() * len(acts))](tags[int(self._draw() * len(tags))])
                 self._all.answered += 1
-            except _Undone:
+            except Undone:
                 self._all.undone += 1
-            except _Unknown:
+            except Unknown:
                 continue
 
     async def _read(self, tag: str) -> None:
@@ -93,13 +148,13 @@ class _Visitor:
         called_s = self._world.now
         try:
             answer = await self._command(b"GET", key.encode())
-        except _Unknown:
-            raise _Undone from None
+        except Unknown:
+            raise Undone from None
         text = answer.decode() if answer is not None else None
         self._record("get", key, None, text, called_s)
 
     async def _write(self, tag: str) -> None:
-        key, value = f"s:{{{tag}}}", self._all.clients.next_word()
+        key, value = f"s:{{{tag}}}", self._clients.next_word()
         kind = "set" if self._draw() < 0.5 else "append"
         await self._recorded(kind, key, value, [kind.upper().encode(), key.encode(), value.encode()])
 
@@ -108,7 +163,7 @@ class _Visitor:
         await self._recorded("incrby", key, 1, [b"INCRBY", key.encode(), b"1"])
 
     async def _push(self, tag: str) -> None:
-        key, word = f"l:{{{tag}}}", self._all.clients.next_word()
+        key, word = f"l:{{{tag}}}", self._clients.next_word()
         await self._recorded("append", key, word, [b"RPUSH", key.encode(), word.encode()], len(word))
 
     async def _transact(self, tag: str) -> None:
@@ -116,21 +171,21 @@ class _Visitor:
         keys = [f"{name}:{{{tag}}}" for name in "ab"]
         name = self._somebody()
         if name is None:
-            raise _Undone
+            raise Undone
         called_s = self._world.now
         try:
             for words in ([b"MULTI"], *([b"INCRBY", key.encode(), b"3"] for key in keys)):
                 answer = await self._say(name, words)
                 if isinstance(answer, Refusal):
                     self._lines.pop(name, None)
-                    raise _Undone
-        except _Unknown:
-            raise _Undone from None  # nothing was asked to be carried out
+                    raise Undone
+        except Unknown:
+            raise Undone from None  # nothing was asked to be carried out
         try:
             answer = _checked(await self._say(name, [b"EXEC"]))
-        except _Unknown:
+        except Unknown:
             for key in keys:
-                self._all.clients.record(Operation(self.name, "incrby", 3, None, called_s, None, key))
+                self._clients.record(Operation(self.name, "incrby", 3, None, called_s, None, key))
             raise
         if len(answer) != 2 or answer[0] != answer[1]:
             raise SafetyViolation(f"a transaction on tag {tag} is answered in part: {answer}")
@@ -142,79 +197,42 @@ class _Visitor:
         called_s = self._world.now
         try:
             answer = await self._command(*words)
-        except _Unknown:
-            self._all.clients.record(Operation(self.name, kind, entered, None, called_s, None, key))
+        except Unknown:
+            self._clients.record(Operation(self.name, kind, entered, None, called_s, None, key))
             raise
         output = answer.decode() if isinstance(answer, bytes) else answer
         self._record(kind, key, entered, output * factor if isinstance(output, int) else output, called_s)
 
     def _record(self, kind: str, key: str, entered: Any, output: Any, called_s: float) -> None:
         operation = Operation(self.name, kind, entered, output, called_s, self._world.now, key)
-        self._all.clients.record(operation)
+        self._clients.record(operation)
 
     async def _command(self, *words: bytes) -> Any:
-        """Ask some node; a client of a cluster goes where it is sent. Raises `_Undone` and `_Unknown`."""
+        """Ask some node; a client of a cluster goes where it is sent. Raises `Undone` and `Unknown`."""
         name = self._somebody()
         for _ in range(_HOPS_MAX):
             if name is None:
-                raise _Undone
+                raise Undone
             answer = await self._say(name, words)
             if not (isinstance(answer, Refusal) and str(answer).startswith("MOVED")):
                 return _checked(answer)
             self._all.moved += 1
             address = str(answer).split()[2]
-            addresses = self._all.nodes.cluster.addresses
+            addresses = self._nodes.cluster.addresses
             name = next((node for node, known in addresses.items() if known == address), None)
-        raise _Undone
-
-    def _somebody(self) -> str | None:
-        """Return a node that is up; mostly the one that was asked last."""
-        ready = self._all.nodes.cluster.ready()
-        if self._draw() < 0.1:
-            self._at += 1
-        return ready[self._at % len(ready)].name if ready else None
-
-    async def _say(self, name: str, words: Sequence[bytes]) -> Any:
-        """Say something on the connection to a node and return the reply; raises `_Unknown` if none comes."""
-        line = await self._line(self._all.nodes.cluster.members[name])
-        answer = await self._heard(line, words)
-        if answer is _SILENCE:
-            line.close()
-            self._lines.pop(name, None)
-            self._at += 1
-            raise _Unknown
-        return answer
-
-    async def _line(self, member: Member) -> Line:
-        """Return a connection to a node; raises `_Undone` if it is down."""
-        node, line = self._lines.get(member.name, (None, None))
-        if line is not None and node is member.node and node is not None:
-            return line
-        line = self._all.door.connect(member)
-        if line is None:
-            raise _Undone
-        self._lines[member.name] = member.node, line
-        if self._is_cluster_client:
-            await self._heard(line, [b"CLUSTER", b"SLOTS"])
-        return line
-
-    async def _heard(self, line: Line, words: Sequence[bytes]) -> Any:
-        answer: asyncio.Future[Any] = self._world.create_future()
-        line.ask(tuple(words), lambda reply: None if answer.done() else answer.set_result(reply))
-        done, _ = await asyncio.wait([answer], timeout=_ANSWER_S_MAX)
-        return answer.result() if done else _SILENCE
+        raise Undone
 
 
 _SILENCE = object()
 
 
 def _checked(answer: Any) -> Any:
-    """Return a reply; raise `_Undone` or `_Unknown` for a refusal, as it says."""
+    """Return a reply; raise `Undone` or `Unknown` for a refusal, as it says."""
     if not isinstance(answer, Refusal):
         return answer
     text = str(answer)
     if _MAYBE in text:
-        raise _Unknown
+        raise Unknown
     if text.startswith(_UNDONE):
-        raise _Undone
+        raise Undone
     raise SafetyViolation(f"a command is refused for no reason: {text}")
