@@ -42,6 +42,13 @@ def test_nobody_moves_where_a_majority_could_lose_sight_of_each_other() -> None:
     assert "move" not in run(down, Act(at_s=2.5, name="move", node="n2"))[0].faults
 
 
+def test_nobody_moves_while_another_is_needed_who_may_have_lost_its_disk() -> None:
+    """Of a first leader that moved before it was heard of, two others knew only that its log was not blank (C14)."""
+    outcome = run_seed(2434225, Scenario(size=3, safety_s=4.0, heal_s=8.0))
+    assert outcome.error is None, outcome.error
+    assert outcome.operations > 100
+
+
 def test_a_leader_that_is_stopped_hands_over() -> None:
     """It ends as a follower of another leader."""
     outcome, lines = run(Act(at_s=2.5, name="stop_leader", for_s=1.0))

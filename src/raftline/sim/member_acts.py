@@ -63,11 +63,17 @@ class MemberActs:
         return target.name
 
     def all_but_one_are_level(self, one: Member) -> bool:
-        """Say whether all are up and vote, and all but `one` hold what is committed, addresses included."""
+        """Say whether all are up and vote, and all but `one` hold what is committed, addresses included.
+
+        They must be able to elect a leader without `one`: a blank voter that learns that somebody's log is not blank
+        could have lost its disk, and votes for nobody before it has caught up (C14).
+        """
         leader = self._leader()
         if leader is None or leader.node is None or not self.everybody_votes():
             return False
         if len(self._cluster.ready()) < len(self._cluster.members):
+            return False
+        if not all(_may_vote(member) for member in self._cluster.ready() if member is not one):
             return False
         status = leader.node.status()
         others = [member for member in status.members if member.node_id != one.name]
@@ -166,3 +172,7 @@ class MemberActs:
     def _voters(leader: Member) -> list[NodeId]:
         assert leader.node is not None, "it leads"
         return [member.node_id for member in leader.node.status().members if member.voter]
+
+
+def _may_vote(member: Member) -> bool:
+    return member.node is not None and member.node.groups[0].driver.replica.core.state.established
