@@ -27,6 +27,8 @@ class Scripted(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
         self.reply = b"+OK\r\n"
+        self.first_replies: list[bytes] = []
+        """What comes before it."""
         self.term = 4
         self.looks = 0
         self.grow_after = 0
@@ -50,7 +52,7 @@ class Scripted(socketserver.ThreadingTCPServer):
             body = self._info().encode()
             return b"$%d\r\n%b\r\n" % (len(body), body)
         self.asked.append(" ".join(words))
-        return self.reply
+        return self.first_replies.pop(0) if self.first_replies else self.reply
 
     def _info(self) -> str:
         port = self.server_address[1]
@@ -320,3 +322,41 @@ def test_ctrl_c_leaves_the_cluster_to_it(leader: Scripted, monkeypatch: pytest.M
     code, _, err = run(leader, "member", "add", "n4=h:1")
     assert code == 1
     assert err == "raftline member add: left; what was asked for goes on without this command\n"
+
+
+LOST = b"-CLUSTERDOWN no quorum could be reached (the leader changed): look at the members before asking again\r\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["member remove n2", "member promote n2", "member move n4=h:9", "member add n4=h:9 --learner"]
+)
+def test_a_change_waits_for_a_leader(leader: Scripted, arguments: str) -> None:
+    """As right after the leader died: it is asked for again until one decides, and not told as a failure."""
+    leader.first_replies = [LOST, b"-CLUSTERDOWN no leader is known: nothing was changed\r\n", b"-TRYAGAIN busy\r\n"]
+    code, _, err = run(leader, *arguments.split())
+    assert code == 0, err
+    assert len(leader.asked) == 4
+    assert len(set(leader.asked)) == 1
+
+
+def test_a_member_that_a_lost_leader_removed_is_gone(leader: Scripted) -> None:
+    """The next leader knows no such member, which is what was wanted; without a loss before it is a refusal."""
+    leader.reply = b"-ERR n2 is no member; there are n1\r\n"
+    leader.first_replies = [LOST]
+    assert run(leader, "member", "remove", "n2") == (0, "n2: removed; 1 voters: n1\n", "")
+    assert run(leader, "member", "remove", "n2")[0] == 1
+
+
+def test_a_change_for_which_no_leader_comes_ends_in_time(leader: Scripted) -> None:
+    """With what the node said last."""
+    leader.reply = LOST
+    code, _, err = run(leader, "member", "remove", "n2", "--timeout-s", "0.3")
+    assert (code, "no quorum could be reached" in err) == (1, True)
+    assert len(leader.asked) > 1
+
+
+def test_a_node_that_is_away_is_told_with_a_way_out() -> None:
+    """Any other node does as well: the one that was named may be the leader that died."""
+    result = CliRunner().invoke(app, ["member", "remove", "n2", "--node", "127.0.0.1:1"])
+    assert result.exit_code == 69
+    assert "any other node of the cluster can be asked as well (--node HOST:PORT)" in result.stderr

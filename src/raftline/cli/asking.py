@@ -16,13 +16,17 @@ from raftline.cli.node_info import Unreachable, not_a_server
 from raftline.errors import ConfigError, OperatingError
 from raftline.transport.address import parse_client_address
 
-__all__ = ["Asker", "NodeRefusal", "pairs_of"]
+__all__ = ["Asker", "NoLeaderNow", "NodeRefusal", "pairs_of"]
 
 
 class NodeRefusal(OperatingError):
     """A node answered with an error; says which node and in its words."""
 
     exit_code = ExitCode.TROUBLE
+
+
+class NoLeaderNow(NodeRefusal):
+    """No leader decided: there is none yet, or it was lost meanwhile. What does no harm twice can be asked again."""
 
 
 class Asker:
@@ -68,6 +72,8 @@ class Asker:
             return [self._connection.read_response() for _ in commands]
         except redis.AuthenticationError as error:
             raise NodeRefusal(f"{self.target}: {login_trouble(error)}") from None
+        except (redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError) as error:
+            raise NoLeaderNow(f"{self.target} refuses: {error}") from None
         except redis.ResponseError as error:
             raise NodeRefusal(f"{self.target} refuses: {error}") from None
         except redis.TimeoutError:

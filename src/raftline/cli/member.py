@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raftline.cli.asking import Asker, NodeRefusal
+from raftline.cli.asking import Asker, NodeRefusal, NoLeaderNow
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import MemberInfo, NodeInfo, NotAServer, Unreachable, ask_node
 from raftline.cli.output import complain, make_console, say
@@ -42,8 +42,7 @@ def run_add(member: str, node: str, *, learner: bool, timeout_s: float, as_json:
         name, address = _named_address(member)
         _look_at(name, address, node, is_new=True)
         try:
-            with Asker(node, timeout_s) as asker:
-                asker.ask("RAFTLINE.MEMBER", "ADD", name, address, *(["LEARNER"] if learner else []))
+            _ask_for(node, timeout_s, "ADD", name, address, *(["LEARNER"] if learner else []))
         except NodeRefusal:
             # It may have been asked before, with an outcome that nobody saw: then this command goes on from there.
             if not _is_added(node, name, address, learner=learner):
@@ -119,8 +118,7 @@ def run_move(member: str, node: str, *, timeout_s: float, as_json: bool = False)
     def work() -> str:
         name, address = _named_address(member)
         _look_at(name, address, node, is_new=False)
-        with Asker(node, timeout_s) as asker:
-            asker.ask("RAFTLINE.MEMBER", "MOVE", name, address)
+        _ask_for(node, timeout_s, "MOVE", name, address)
         return f"{name} is at {address} from now on"
 
     return _run("member move", work, as_json=as_json)
@@ -130,12 +128,41 @@ def run_change(verb: str, words: tuple[str, ...], node: str, *, timeout_s: float
     """Carry out remove, promote or priority; the reply comes when the change is committed."""
 
     def work() -> str:
-        with Asker(node, timeout_s) as asker:
-            asker.ask("RAFTLINE.MEMBER", verb.upper(), *words)
+        _ask_for(node, timeout_s, verb.upper(), *words)
         info = _first_answer(node, timeout_s)
         return f"{words[0]}: {_DONE[verb]}{f' {words[1]}' if len(words) > 1 else ''}; {_voters(info)}"
 
     return _run(f"member {verb}", work, as_json=as_json)
+
+
+def _ask_for(node: str, timeout_s: float, *words: str) -> None:
+    """Ask for a change until a leader decides, for as long as there is time: none of them does harm twice."""
+    deadline = time.monotonic() + timeout_s
+    was_asked = False
+    while True:
+        try:
+            with Asker(node, timeout_s) as asker:
+                asker.ask("RAFTLINE.MEMBER", *words)
+        except NoLeaderNow:
+            if time.monotonic() >= deadline:
+                raise
+            was_asked = True
+            time.sleep(_POLL_S)
+        except NodeRefusal:
+            # The leader that was lost may have removed it: then there is nothing to do for the next one.
+            if not (was_asked and words[0] == "REMOVE" and _is_gone(node, words[1])):
+                raise
+            return
+        else:
+            return
+
+
+def _is_gone(node: str, name: str) -> bool:
+    """Say whether the leader knows no member of this name (any more)."""
+    with contextlib.suppress(Unreachable):
+        info = _ask_leader(node, 2.0)
+        return info.leader_id is not None and _member(info, name) is None
+    return False
 
 
 def run_transfer(to: str | None, node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
@@ -210,6 +237,8 @@ def _run(what: str, work: Callable[[], str], *, as_json: bool) -> ExitCode:
         text = work()
     except RaftlineError as error:
         code, text = exit_code_of(error), str(error)
+        if isinstance(error, Unreachable) and not isinstance(error, NotAServer):
+            text += "; any other node of the cluster can be asked as well (--node HOST:PORT)"
     except KeyboardInterrupt:
         code, text = ExitCode.TROUBLE, "left; what was asked for goes on without this command"
     if as_json:
