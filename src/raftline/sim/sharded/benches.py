@@ -29,6 +29,11 @@ _TO_AND_FRO = tuple(
     for number in range(52)
 )
 
+_COME_AND_GO = tuple(
+    ShardChange(at_s=round(1.0 + 0.3 * number, 2), kind=kind, chance=0.17 * (number % 6))
+    for number, kind in enumerate(("move", "place", "leave", "join", "place", "move", "move", "leave", "join", "place"))
+)
+
 SHARDED: dict[str, ShardScenario] = {
     "sharded": ShardScenario(),
     # Leaders change while slots move, and old ones go on for a moment.
@@ -82,6 +87,19 @@ SHARDED: dict[str, ShardScenario] = {
         retriers=6,
         sessions_max=3,
         tags=4,
+    ),
+    # Four nodes, three of which hold each group; groups come, go and are placed elsewhere; clients ask any node.
+    "sharded_servers": ShardScenario(
+        nodes=4,
+        groups=4,
+        joined=2,
+        plans=(_LEADERS,) * 5,
+        changes=_COME_AND_GO,
+        clients=1,
+        visitors=6,
+        retriers=4,
+        tags=6,
+        snapshot_entries=6,
     ),
     # Snapshots after every few entries, and machines that begin with them.
     "sharded_snapshots": ShardScenario(

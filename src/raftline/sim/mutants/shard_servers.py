@@ -1,0 +1,123 @@
+"""Mutants of servers of a sharded cluster (rules G15 to G19): who hosts which group, and what becomes of a command.
+
+The patched code is that of the keeper, of the first group's machine, and of what finds a command its group.
+"""
+
+from raftline.sim.mutants.mutant import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+_KEEPER = "raftline.kv.sharded.keeper"
+_META = "raftline.kv.sharded.meta"
+_MACHINE = "raftline.kv.sharded.machine"
+_ERRANDS = "raftline.kv.sharded.errands"
+_OUTGOING = "raftline.kv.sharded.outgoing"
+_INCOMING = "raftline.kv.sharded.incoming"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="retired_before_it_is_empty",
+        rules=("G17", "G15"),
+        does="A group that leaves is retired at once, with the slots that nobody has fetched yet.",
+        patches=(
+            Patch(
+                _KEEPER,
+                '            self._begin("move", group, self._move)\n        elif group',
+                '            self._begin("move", group, self._move)\n        if group',
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="retired_groups_are_kept",
+        rules=("G17",),
+        does="A replica goes on for ever after its group has left.",
+        patches=(
+            Patch(
+                _KEEPER,
+                "        if self._meta.is_retired(group):\n            return True\n        is_gone",
+                "        is_gone",
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="members_stay_where_they_were",
+        rules=("G17",),
+        does="A group that is placed elsewhere is hosted there, and its members are never changed.",
+        patches=(
+            Patch(
+                _KEEPER,
+                "        if change is not None:\n",
+                "        if change is None:\n            return\n        if not hosted:\n",
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="founders_are_not_in_the_snapshot",
+        rules=("G17", "G14"),
+        does="A node that begins with a snapshot of the first group does not know who began the others.",
+        patches=(Patch(_META, "            dict(self.founders),\n", "            {},\n"),),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="reads_are_answered_by_who_had_the_slot",
+        rules=("G15",),
+        does="A server looks who serves a slot when a read arrives, and not when it answers.",
+        patches=(Patch(_INCOMING, "            if serves(read.hash_slot):\n", "            if serves is not None:\n"),),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="unknown_writes_are_sent_again",
+        rules=("G19",),
+        does="A server sends a write on to the next group whatever went wrong, although it may have been carried out.",
+        patches=(
+            Patch(
+                _ERRANDS,
+                "        if isinstance(reason, NotServed):\n",
+                "        if isinstance(reason, NotServed | ProposalError):\n",
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="unknown_writes_are_told_as_moving",
+        rules=("G19",),
+        does="TRYAGAIN, which says that nothing took effect, answers every write that a group did not answer.",
+        patches=(
+            Patch(
+                _ERRANDS,
+                "self.end(self.owner.on_failed_write(reason), Stage.IN_VAIN if",
+                'self.end(b"-TRYAGAIN the slot is moving\\r\\n", Stage.IN_VAIN if',
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="transactions_are_not_checked",
+        rules=("G15",),
+        does="Who serves the keys of the commands in a transaction is not looked at when it is carried out.",
+        patches=(
+            Patch(
+                _MACHINE,
+                "        if name != TICK_NAME:\n            self._check(args)\n",
+                '        if name not in (TICK_NAME, b"RAFTLINE.EXEC"):\n            self._check(args)\n',
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="held_writes_lose_their_session",
+        rules=("G16",),
+        does="A write that was held while its slot moved is sent on as a plain one.",
+        patches=(
+            Patch(
+                _OUTGOING,
+                "place.group.submit(errand.command, errand.done, errand.session, errand.sequence)",
+                "place.group.submit(errand.command, errand.done)",
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+)
