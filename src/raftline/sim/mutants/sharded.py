@@ -9,6 +9,7 @@ __all__ = ["MUTANTS"]
 
 _MACHINE = "raftline.kv.sharded.machine"
 _HOLDINGS = "raftline.kv.sharded.holdings"
+_CHUNKS = "raftline.kv.sharded.chunks"
 _MOVER = "raftline.kv.sharded.mover"
 _SESSIONS = "raftline.replica.sessions"
 _REPLICA = "raftline.replica.replica"
@@ -239,6 +240,17 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A group that has forgotten a session opens it again when a command in it is repeated.",
         patches=(Patch(_SESSIONS, " or born <= self.forgotten.born):\n", "):\n"),),
         bench="sharded_forgetting",
+    ),
+    Mutant(
+        name="sessions_travel_before_the_first_batch_only",
+        rules=("G16",),
+        does="What was used since does not travel before the later batches.",
+        patches=(
+            Patch(
+                _CHUNKS, "end = Cursor(session=0, slot=slots[-1] + 1)", "end = Cursor(session=None, slot=slots[-1] + 1)"
+            ),
+        ),
+        bench="sharded_retries",
     ),
     Mutant(
         name="older_reply_wins",
