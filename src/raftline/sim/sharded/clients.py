@@ -132,7 +132,7 @@ class _Client:
         )
         tags = self._all.tags
         while not self._all.stopping:
-            await asyncio.sleep(0.12 * self._draw())
+            await asyncio.sleep(0.05 * self._draw())
             try:
                 await acts[int(self._draw() * len(acts))](tags[int(self._draw() * len(tags))])
             except _GaveUp:

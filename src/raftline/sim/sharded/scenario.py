@@ -21,6 +21,8 @@ _THREE_NODES = 0.8
 _SLEEPY = 0.4
 """The share of runs whose groups fall asleep when nothing happens."""
 _TAGS_MAX = 10
+_OFTEN = 9.0
+"""Runs are short: what happens to machines happens so many times as often as in those of one group."""
 
 
 class ShardChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +39,7 @@ class ShardChange(msgspec.Struct, frozen=True, kw_only=True):
 class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run; what is -1 or None is drawn from the seed."""
 
-    safety_s: float = 5.0
+    safety_s: float = 3.0
     heal_s: float = 25.0
     """Virtual seconds within which every configuration has to be reached once all is well."""
     nodes: int = -1
@@ -133,12 +135,12 @@ def _draw_plan(random: Random, calm: float) -> NemesisPlan:
     if random.random() < calm:
         return NemesisPlan()
     kept = {
-        name: round(rate * 5.0, 4)
+        name: round(rate * _OFTEN, 4)
         for name, rate in msgspec.structs.asdict(drawn).items()
         if name in _ACTS and random.random() < 0.5
     }
     chances = {name: getattr(drawn, name) for name in _CHANCES if random.random() < 0.5}
-    return NemesisPlan(**kept, **chances, down_s_max=1.5, pause_s_max=1.2, cut_s_max=1.5)
+    return NemesisPlan(**kept, **chances, down_s_max=1.2, pause_s_max=1.0, cut_s_max=1.2)
 
 
 _ACTS = frozenset(
@@ -154,8 +156,8 @@ _CHANCES = ("loss", "duplicate", "reorder", "delay", "slow_sync", "slow_read")
 def _draw_changes(safety_s: float, random: Random) -> tuple[ShardChange, ...]:
     """Draw changes: some come while the one before is under way, some in bursts."""
     changes: list[ShardChange] = []
-    pause_s = 0.15 + 1.2 * random.random()
-    at_s = 0.5 + 0.5 * random.random()
+    pause_s = 0.08 + 0.56 * random.random()
+    at_s = 0.4 + 0.3 * random.random()
     while at_s < safety_s:
         kind = ("join", "join", "leave", "move", "move", "move", "rebalance", "place")[int(random.random() * 8)]
         slots = 1 if random.random() < 0.7 else 1 + int(3000 * random.random() ** 3)

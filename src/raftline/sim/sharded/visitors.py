@@ -19,7 +19,7 @@ from raftline.sim.sharded.nodes import SharedNodes
 __all__ = ["Caller", "Undone", "Unknown", "Visitors"]
 
 _ANSWER_S_MAX = 2.5
-_THINK_S_MAX = 0.15
+_THINK_S_MAX = 0.08
 _UNDONE = ("MOVED", "TRYAGAIN", "CLUSTERDOWN", "ASK", "UNBLOCKED")
 _MAYBE = "may have been applied"
 _HOPS_MAX = 8
