@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from raftline.sim.disk import SimDisk
 from raftline.sim.faults import Latency, SimCrash
-from raftline.sim.handles import SimTimer
 from raftline.sim.refusals import SimulationError
 from raftline.sim.view import LoopView
 
@@ -32,7 +31,7 @@ class SimDiskThread:
         self._loop = loop
         self._disk = disk
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
-        self._ending: tuple[SimTimer, Callable[[Any], None], Any] | None = None
+        self._ending: tuple[Callable[[Any], None], Any] | None = None
         self._busy = False
         self._closed = False
 
@@ -49,9 +48,8 @@ class SimDiskThread:
         """Finish what was submitted, without waiting for virtual time, and take nothing more."""
         self._closed = True
         if self._ending is not None:
-            timer, done, result = self._ending
+            done, result = self._ending
             self._ending = None
-            timer.cancel()
             self._loop.call_soon(done, result)
         while self._waiting:
             work, done = self._waiting.popleft()
@@ -65,21 +63,23 @@ class SimDiskThread:
         spent = self._disk.spent_s
         result = self._run(work)
         took = self._disk.spent_s - spent + _WAKE_UP.sample(self._disk.draw)
-        self._ending = (self._after(took, self._end), done, result)
+        self._ending = (done, result)
+        self._after(took, self._end)
 
-    def _after(self, seconds: float, callback: Callable[[], None]) -> SimTimer:
+    def _after(self, seconds: float, callback: Callable[[], None]) -> None:
         """Go on when the disk is ready, in the world's time: the node's own clock may drift, and disks do not care."""
 
         def go_on() -> None:
             if not self._loop.gone:
                 self._loop.call_soon(callback)
 
-        return self._loop.root.call_later(seconds, go_on)
+        world = self._loop.root
+        world.at(world.now + seconds, go_on)
 
     def _end(self) -> None:
         if self._ending is None:
             return  # closed meanwhile: it was told already
-        _, done, result = self._ending
+        done, result = self._ending
         self._ending = None
         if self._waiting:
             self._loop.call_soon(self._start)

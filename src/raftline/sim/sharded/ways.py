@@ -152,7 +152,7 @@ class Ways(ABC):
             if is_cut or self._draw() < self.scenario.lost_between:
                 self.lost += 1
                 return
-        self.world.call_later(_TRAVEL.sample(self._draw), arrive)
+        self.world.at(self.world.now + _TRAVEL.sample(self._draw), arrive)
 
     def _serve(
         self,
