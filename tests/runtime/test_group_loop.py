@@ -8,6 +8,7 @@ import pytest
 from raftline import Node, ProposalLost
 from raftline.core.ids import NodeId
 from raftline.core.messages import ForwardReply, ForwardRequest
+from raftline.replica.replica import Replica
 from raftline.runtime.forwarding import refused
 from raftline.runtime.group_loop import GroupLoop
 
@@ -120,5 +121,90 @@ def test_a_new_leader_takes_nothing_back_after_its_own_commands(make_cluster: An
             with pytest.raises(ProposalLost):
                 await first
             assert await follower.read(b"k") == b"2"
+
+    asyncio.run(scenario())
+
+
+class _Mouth:
+    """Knows what a node has said that has not left yet."""
+
+    def __init__(self, node: Node, monkeypatch: Any) -> None:
+        self.queued = 0
+        transport = _loop_of(node).host.transport
+        send, flush = transport.send, transport.flush
+
+        def watched_send(*arguments: Any) -> None:
+            self.queued += 1
+            send(*arguments)
+
+        def watched_flush() -> None:
+            self.queued = 0
+            flush()
+
+        monkeypatch.setattr(transport, "send", watched_send)
+        monkeypatch.setattr(transport, "flush", watched_flush)
+
+
+async def _propose_for_a_while(node: Node) -> None:
+    """Propose something in each turn of the loop, so that turns with something committed have something new, too."""
+    loop = asyncio.get_running_loop()
+    answered = loop.create_future()
+    left = 300
+
+    def done(_outcome: bytes | Exception) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            answered.set_result(None)
+
+    def propose(number: int) -> None:
+        node.submit(b"x=%d" % number, done)
+        if number:
+            loop.call_soon(propose, number - 1)
+
+    propose(left - 1)
+    await answered
+
+
+def test_entries_leave_before_what_is_committed_is_applied(make_cluster: Any, monkeypatch: Any) -> None:
+    """Followers store the next entries while the leader applies those before them."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            mouth, replica, apply_some = _Mouth(leader, monkeypatch), _loop_of(leader).replica, Replica.apply_some
+            left_behind: list[int] = []
+
+            def watched_apply(applying: Replica, *arguments: Any) -> int:
+                if applying is replica:
+                    left_behind.append(mouth.queued)
+                return apply_some(applying, *arguments)
+
+            monkeypatch.setattr(Replica, "apply_some", watched_apply)
+            await _propose_for_a_while(leader)
+            assert left_behind
+            assert not any(left_behind)
+
+    asyncio.run(scenario())
+
+
+def test_acknowledgements_leave_before_the_turn_that_follows_the_write(make_cluster: Any, monkeypatch: Any) -> None:
+    """A follower says what is on its disk, and only then does what else there is to do."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader, follower = await cluster.leader(), await cluster.follower()
+            group, mouth = _loop_of(follower), _Mouth(follower, monkeypatch)
+            turn = group._turn
+            left_behind: list[int] = []
+
+            def watched_turn() -> None:
+                left_behind.append(mouth.queued)
+                turn()
+
+            monkeypatch.setattr(group, "_turn", watched_turn)
+            await _propose_for_a_while(leader)
+            assert left_behind
+            assert not any(left_behind)
 
     asyncio.run(scenario())

@@ -13,6 +13,7 @@ class _Bench:
         self.now = 0.0
         self.scheduled: list[Callable[[], None]] = []
         self.said: list[str] = []
+        self.is_held = False
         world: Any = self
         self.turns = Turns(world, world)
         self.turns.writer = world
@@ -27,9 +28,11 @@ class _Bench:
         self.said.append("flush")
 
     def hold(self) -> None:
+        self.is_held = True
         self.said.append("hold")
 
     def let_go(self) -> None:
+        self.is_held = False
         self.said.append("let go")
 
     def group(self, name: str, takes_s: float = 0.0) -> Callable[[], None]:
@@ -57,6 +60,25 @@ def test_what_groups_say_leaves_together() -> None:
     assert bench.run() == ["hold", "a", "b", "c", "let go", "flush"]
     bench.turns.add(bench.group("a"))
     assert bench.run() == ["a", "flush"], "one alone writes at once"
+
+
+def test_what_one_group_says_leaves_before_its_turn_is_over() -> None:
+    """Whoever gets it works meanwhile; of several groups it leaves together, and of a node that failed not at all."""
+    bench = _Bench()
+
+    def turn() -> None:
+        bench.said.append("says")
+        bench.turns.flush_early()
+        bench.said.append("applies")
+
+    bench.turns.add(turn)
+    assert bench.run() == ["says", "flush", "applies", "flush"]
+    bench.turns.add(turn)
+    bench.turns.add(turn)
+    assert bench.run() == ["hold", "says", "applies", "says", "applies", "let go", "flush"]
+    bench.turns.stop()
+    bench.turns.add(turn)
+    assert bench.run() == ["says", "applies"]
 
 
 def test_slow_turns_leave_the_loop_to_others_in_between() -> None:

@@ -261,6 +261,7 @@ class GroupLoop:
             self._handle(ready)
             if not self._core.has_more or self.replica.backlog >= _BACKLOG_MAX:
                 break  # apply some first; the rest of what is ready is there in the next turn
+        self._turns.flush_early()
         if self.replica.has_work:
             apply_slice = self._config.apply_slice
             if self._turns.crowd > 1:
@@ -274,8 +275,7 @@ class GroupLoop:
 
     def _handle(self, ready: Ready) -> None:
         """Carry out one `Ready` in the order it asks for."""
-        send = self._transport.send
-        group = self._group
+        send, group = self._transport.send, self._group
         for outgoing in ready.messages:
             send(outgoing.to, group, outgoing.message)
         if self.persistence.persist(ready):
@@ -301,6 +301,7 @@ class GroupLoop:
         for ready in batch:
             for outgoing in ready.messages_after_persist:
                 self._transport.send(outgoing.to, self._group, outgoing.message)
+        self._turns.flush_early()
         numbers = [ready.number for ready in batch if ready.must_persist]
         if numbers:
             self._events.append(Persisted(numbers[-1]))
@@ -462,8 +463,7 @@ class GroupLoop:
 
     def _note_leadership(self) -> None:
         """React to a change of term, leader or role: say so, and settle what depended on the old one."""
-        core = self._core
-        state = core.state
+        core, state = self._core, self._core.state
         if state.role_changes:
             self.roles.follow()
         old_term, old_leader, old_role = self._seen

@@ -42,13 +42,14 @@ class LogWriter:
         self._flush = flush
         self._wanting: list[Source] = []
         self._under_way: list[Source] = []
-        self._held = False
+        self.is_held = False
+        """Several groups take their turns together."""
         self.writes = 0
 
     def want(self, source: Source) -> None:
         """Note that a group has something to write and nothing under way; asked once until it is taken."""
         self._wanting.append(source)
-        if not self._under_way and not self._held:
+        if not self._under_way and not self.is_held:
             self._write()
 
     def drop(self, source: Source) -> None:
@@ -58,11 +59,11 @@ class LogWriter:
 
     def hold(self) -> None:
         """Begin no write until `let_go`: other groups are about to have something, too."""
-        self._held = True
+        self.is_held = True
 
     def let_go(self) -> None:
         """Begin what was held up."""
-        self._held = False
+        self.is_held = False
         if self._wanting and not self._under_way:
             self._write()
 
@@ -93,10 +94,10 @@ class LogWriter:
 
     def _settle_together(self, written: list[Source]) -> None:
         """Begin the next write with what waits in any group, tell all groups, and let them write together."""
-        self._held = True
+        self.is_held = True
         durable = [source.settle() for source in written]
         self.let_go()
-        self._held = True
+        self.is_held = True
         for source, batch in zip(written, durable, strict=True):
             source.on_durable(batch)
         self.let_go()

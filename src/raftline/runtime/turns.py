@@ -49,6 +49,14 @@ class Turns:
         if not self._stopped:
             self._transport.flush()
 
+    def flush_early(self) -> None:
+        """Let what was said leave before the rest of the turn is done: who gets it works meanwhile.
+
+        Not while other groups take their turns, too: then all of it leaves together.
+        """
+        if not (self._stopped or (self.writer is not None and self.writer.is_held)):
+            self._transport.flush()
+
     def flush_soon(self) -> None:
         """Let what is said outside of a turn leave with what groups say next, soon."""
         self.add(_nothing)
