@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raftline.core.changes import AddLearner, Remove, SetPriority
-from raftline.core.events import ChangeRequested, TransferRequested
+from raftline.core.events import ChangeRequested, Proposed, Received, TransferRequested
 from raftline.core.messages import AppendReply, AppendRequest, TimeoutNow, VoteReply, VoteRequest
 from raftline.core.progress import Mode
 from raftline.core.ready import Verdict
@@ -77,6 +77,18 @@ def test_a_target_that_lags_is_brought_up_to_date_first(leading: Any) -> None:
     assert _told(_accept(one, "n3", 2)) == []
     assert _told(_accept(one, "n2")) == []
     assert _told(_accept(one, "n3")) == ["n3"]
+
+
+def test_a_target_is_told_without_waiting_for_the_leaders_own_disk(leading: Any) -> None:
+    """A slow write would hold the word back until it is not true any more: the transfer given up, new entries there."""
+    one = leading()
+    one.core.step(Proposed((b"x",), 0), one.now)
+    assert one.core.take_ready().entries
+    one.core.step(Received("n3", AppendReply(1, 1, success=True, prev_index=2, match_index=2)), one.now)
+    one.core.step(TransferRequested(1, "n3"), one.now)
+    ready = one.core.take_ready()
+    assert _told([(each.to, each.message) for each in ready.messages]) == ["n3"]
+    assert not _told([(each.to, each.message) for each in ready.messages_after_persist])
 
 
 def test_nothing_is_proposed_meanwhile(leading: Any) -> None:

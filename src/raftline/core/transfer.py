@@ -9,7 +9,7 @@ from raftline.core.ids import NodeId
 from raftline.core.messages import TimeoutNow
 from raftline.core.pending import Transfer
 from raftline.core.progress import Mode
-from raftline.core.ready import Answer, Verdict
+from raftline.core.ready import Answer, Outgoing, Verdict
 from raftline.core.role_changes import Cause, Why
 from raftline.core.state import RaftState, Role
 from raftline.core.transitions import become_follower
@@ -96,10 +96,14 @@ def _begin(state: RaftState, to: NodeId, request_id: int | None) -> None:
 
 
 def _tell(state: RaftState, transfer: Transfer) -> None:
-    """Send TimeoutNow; from here on another leader may exist at any moment, however late it arrives."""
+    """Send TimeoutNow; from here on another leader may exist at any moment, however late it arrives.
+
+    It vouches for the target's disk, not for this leader's, and does not wait for a write here: that may take until the
+    transfer was given up, and entries came that the target does not hold.
+    """
     transfer.told_at = state.now
     state.lease_is_fenced = True
-    state.send(transfer.to, TimeoutNow(state.term))
+    state.early.append(Outgoing(transfer.to, TimeoutNow(state.term)))
 
 
 def _give_up(state: RaftState, transfer: Transfer) -> None:
