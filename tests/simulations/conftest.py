@@ -12,7 +12,7 @@ from raftline.sim.run import Scenario, run_seed
 __all__ = ["run_fresh"]
 
 PER_BATCH = 10
-SCENARIO = Scenario(safety_s=12.0)
+SCENARIO = Scenario(safety_s=6.0)
 
 
 @pytest.fixture

@@ -7,5 +7,5 @@ import pytest
 
 @pytest.mark.parametrize("batch", range(20))
 def test_no_promise_is_broken(batch: int, run_fresh: Callable[[int], None]) -> None:
-    """Twelve virtual seconds of faults, then healing, and every check, on seeds of the day."""
+    """Six virtual seconds of faults, then healing, and every check, on seeds of the day."""
     run_fresh(batch)
