@@ -178,7 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "",
             ),
         ),
-        bench="sharded_nodes",
+        bench="sharded_movers",
     ),
     Mutant(
         name="dropped_in_part",

@@ -21,6 +21,7 @@ from raftline.kv.slots import slot_of
 from raftline.linearizability.history import Operation
 from raftline.shards.configuration import EMPTY, Configuration
 from raftline.shards.ranges import NOBODY
+from raftline.sim.sharded.crowd import Crowd
 from raftline.sim.sharded.ways import CONTROLLER, Call, Unreachable, Ways
 
 __all__ = ["KINDS", "ShardClients"]
@@ -36,13 +37,13 @@ _DEADLINE_MS = 3_000_000
 _LEASE_MS = 300
 
 
-class ShardClients:
+class ShardClients(Crowd):
     """All clients, and what they were told."""
 
     def __init__(self, groups: Ways, random: Random) -> None:
         scenario = groups.scenario
+        super().__init__(groups.world)
         self.groups = groups
-        self.world = groups.world
         self.random = random
         self.tags = [f"t{number}" for number in range(scenario.tags)]
         self.operations: list[Operation] = []
@@ -56,20 +57,7 @@ class ShardClients:
         self.tokens: dict[str, list[tuple[float, float, int]]] = {}
         """By lock: when it was asked for and given, and its token."""
         self.clients = [_Client(self, f"c{number}") for number in range(scenario.clients)]
-        self._tasks: list[asyncio.Task[None]] = []
         self._words = 0
-
-    def start(self) -> None:
-        """Let every client begin."""
-        self._tasks = [self.world.create_task(client.run(), name=client.name) for client in self.clients]
-
-    @property
-    def busy(self) -> int:
-        """Return how many clients have not ended; raises what one of them found."""
-        for task in self._tasks:
-            if task.done():
-                task.result()
-        return sum(not task.done() for task in self._tasks)
 
     def next_word(self) -> str:
         """Return a word that nobody wrote before."""

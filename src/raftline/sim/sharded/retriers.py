@@ -16,6 +16,7 @@ from raftline.errors import SafetyViolation
 from raftline.linearizability.history import Operation
 from raftline.sim.service_door import Refusal
 from raftline.sim.sharded.clients import ShardClients
+from raftline.sim.sharded.crowd import Crowd
 from raftline.sim.sharded.nodes import SharedNodes
 from raftline.sim.sharded.visitors import Caller, Undone, Unknown
 
@@ -30,28 +31,15 @@ _HANGS_UP = 0.3
 _HUNG_UP_S, _AGAIN_S_MAX = 0.02, 1.2
 
 
-class Retriers:
+class Retriers(Crowd):
     """All of them; their history is part of that of the other clients."""
 
     def __init__(self, nodes: SharedNodes, clients: ShardClients, random: Random, count: int) -> None:
+        super().__init__(nodes.world)
         self.repeated = 0
         self.lost = 0
         """Commands whose outcome nobody knows, because their session was forgotten."""
-        self._world = nodes.world
-        self._retriers = [_Retrier(self, nodes, clients, random, f"r{number}") for number in range(count)]
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Let every one begin."""
-        self._tasks = [self._world.create_task(retrier.run(), name=retrier.name) for retrier in self._retriers]
-
-    @property
-    def busy(self) -> int:
-        """Return how many have not ended; raises what one of them found."""
-        for task in self._tasks:
-            if task.done():
-                task.result()
-        return sum(not task.done() for task in self._tasks)
+        self.clients = [_Retrier(self, nodes, clients, random, f"r{number}") for number in range(count)]
 
 
 class _Retrier(Caller):

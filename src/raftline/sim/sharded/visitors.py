@@ -14,6 +14,7 @@ from raftline.linearizability.history import Operation
 from raftline.sim.cluster import Member
 from raftline.sim.service_door import Line, Refusal
 from raftline.sim.sharded.clients import ShardClients
+from raftline.sim.sharded.crowd import Crowd
 from raftline.sim.sharded.nodes import SharedNodes
 
 __all__ = ["Caller", "Undone", "Unknown", "Visitors"]
@@ -94,38 +95,25 @@ class Caller:
         return answer.result() if done else _SILENCE
 
 
-class Visitors:
+class Visitors(Crowd):
     """All of them; their history is part of that of the other clients."""
 
     def __init__(self, nodes: SharedNodes, clients: ShardClients, random: Random, count: int) -> None:
+        super().__init__(nodes.world)
         self.nodes = nodes
-        self.clients = clients
+        self.others = clients
         self.random = random
         self.answered = 0
         self.undone = 0
         self.moved = 0
-        self._visitors = [_Visitor(self, f"v{number}", is_cluster_client=number % 2 == 1) for number in range(count)]
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Let every visitor begin."""
-        world = self.nodes.world
-        self._tasks = [world.create_task(visitor.run(), name=visitor.name) for visitor in self._visitors]
-
-    @property
-    def busy(self) -> int:
-        """Return how many have not ended; raises what one of them found."""
-        for task in self._tasks:
-            if task.done():
-                task.result()
-        return sum(not task.done() for task in self._tasks)
+        self.clients = [_Visitor(self, f"v{number}", is_cluster_client=number % 2 == 1) for number in range(count)]
 
 
 class _Visitor(Caller):
     """One client with one connection to one node."""
 
     def __init__(self, visitors: Visitors, name: str, *, is_cluster_client: bool) -> None:
-        nodes, clients = visitors.nodes, visitors.clients
+        nodes, clients = visitors.nodes, visitors.others
         super().__init__(nodes, clients, visitors.random, name, is_cluster_client=is_cluster_client)
         self._all = visitors
 
