@@ -48,7 +48,10 @@ class ExitCode(IntEnum):
         "A write or fsync failed, or the disk is full or forbidden. What was acknowledged is safe; mend it, restart.",
     )
     IN_USE = 75, "Another process holds the data directory. Stop it, or give this node its own."
-    CORRUPT = 76, "The log or snapshot is damaged beyond a torn tail. Restore the directory, or wipe it and restart."
+    CORRUPT = (
+        76,
+        "The log or snapshot is damaged beyond a torn tail. Start with an empty directory, never with an older copy.",
+    )
 
 
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (

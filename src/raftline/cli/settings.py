@@ -149,7 +149,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _LIMITS.request_bytes_max
     )
     key_bytes_max: Annotated[int, _about("Longest key.", "bytes", ge=1)] = _LIMITS.key_bytes_max
-    value_bytes_max: Annotated[int, _about("Largest value.", "bytes", ge=1)] = _LIMITS.value_bytes_max
+    value_bytes_max: Annotated[
+        int, _about("Largest value in a request; APPEND and SETRANGE may make it longer.", "bytes", ge=1)
+    ] = _LIMITS.value_bytes_max
     args_max: Annotated[int, _about("Most arguments of one request.", "arguments", ge=16)] = _LIMITS.args_max
     receive_s_max: Annotated[
         float,

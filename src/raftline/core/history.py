@@ -51,8 +51,9 @@ def is_foreign(state: RaftState, sender: NodeId, message: Any) -> bool:
     if message.term < state.term:
         return False
     raise SafetyViolation(
-        f"{sender} leads a cluster that started anew from emptied directories, and {state.me} holds what an earlier "
-        f"one committed, {state.log.last_index} entries (history {state.history:08x}, not {message.history:08x}): they "
+        f"{sender} leads a cluster that started anew from emptied directories, or from another backup than this node, "
+        f"and {state.me} holds what an earlier one committed, {state.log.last_index} entries (history "
+        f"{state.history:08x}, not {message.history:08x}): they "
         "stay as they are. If the disks of a majority were lost, stop all nodes and make a cluster of this directory "
         "with `raftline recover`; or empty it, if nothing in it is wanted"
     )

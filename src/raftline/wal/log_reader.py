@@ -25,7 +25,7 @@ from raftline.wal.record import (
     salt_of,
 )
 from raftline.wal.segment import segment_name
-from raftline.wal.storage_errors import storage_error
+from raftline.wal.storage_errors import REMEDY, storage_error
 
 __all__ = ["read_entries"]
 
@@ -103,7 +103,4 @@ def _frame_at(path: str, file: File, offset: int, salt: int) -> bytes:
 
 
 def _corrupt(path: str, offset: int) -> CorruptLog:
-    return CorruptLog(
-        f"{path}, offset {offset}: a frame that was written is damaged. Nothing was changed; restore the file from a "
-        f"backup, or wipe this node's data directory and let it catch up from the others"
-    )
+    return CorruptLog(f"{path}, offset {offset}: a frame that was written is damaged. Nothing was changed; {REMEDY}")

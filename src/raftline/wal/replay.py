@@ -12,6 +12,7 @@ from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.ids import GroupId, Index
 from raftline.errors import CorruptLog
 from raftline.wal.record import SegmentHeader, Write
+from raftline.wal.storage_errors import REMEDY
 
 __all__ = ["Recovered", "Replay", "log_ends_after"]
 
@@ -157,10 +158,7 @@ class Replay:
             wrong = f"once ended at index {known.end}, but of what lies behind index {covered} nothing is here"
         else:
             return
-        raise CorruptLog(
-            f"{self._directory}: the log of group {group} {wrong}. Nothing was changed; restore what is missing, or "
-            f"wipe this node's data directory and let it catch up from the others"
-        )
+        raise CorruptLog(f"{self._directory}: the log of group {group} {wrong}. Nothing was changed; {REMEDY}")
 
     def _contradiction(self, header: SegmentHeader) -> str | None:
         for what, told, known in (

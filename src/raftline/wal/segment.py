@@ -27,6 +27,7 @@ from raftline.wal.record import (
     salt_of,
 )
 from raftline.wal.recovery import Finding
+from raftline.wal.storage_errors import REMEDY
 
 __all__ = ["FORMAT_VERSION", "SegmentReader", "owner_of", "segment_name", "segment_sequence"]
 
@@ -142,10 +143,7 @@ class SegmentReader:
 
     def refuse(self, offset: int, reason: str) -> NoReturn:
         """Raise `CorruptLog` naming file, offset and reason."""
-        raise CorruptLog(
-            f"{self.path}, offset {offset}: {reason}. Nothing was changed; restore the file from a backup, or wipe "
-            f"this node's data directory and let it catch up from the others"
-        )
+        raise CorruptLog(f"{self.path}, offset {offset}: {reason}. Nothing was changed; {REMEDY}")
 
     def _newer(self, version: str) -> ConfigError:
         return ConfigError(

@@ -18,7 +18,7 @@ from raftline.core.entries import SnapshotMeta
 from raftline.core.ids import GroupId, Index
 from raftline.errors import ConfigError, CorruptLog, StorageError
 from raftline.wal.files import File, Files
-from raftline.wal.storage_errors import storage_error
+from raftline.wal.storage_errors import REMEDY, storage_error
 
 __all__ = ["SnapshotReader", "SnapshotReceiver", "SnapshotStore", "SnapshotWriter", "parse_snapshot_name"]
 
@@ -30,7 +30,6 @@ _FOOTER_LENGTH = 0xFFFFFFFF
 _VERSION = 1
 _HEADER_BYTES_MAX = 16 << 20
 _SYNC_EVERY_BYTES = 256 << 10
-_REMEDY = "Restore the file from a backup, or wipe this node's data directory and let it catch up from the others"
 _crc = google_crc32c.extend
 
 
@@ -338,7 +337,7 @@ class SnapshotReader:
     at `start` of a larger file; all offsets but those in errors count from there.
     """
 
-    def __init__(self, path: str, file: File, *, start: int = 0, remedy: str = _REMEDY) -> None:
+    def __init__(self, path: str, file: File, *, start: int = 0, remedy: str = f"To go on, {REMEDY}") -> None:
         self._path = path
         self._file = file
         self._base = start

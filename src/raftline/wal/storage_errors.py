@@ -4,7 +4,14 @@ import errno
 
 from raftline.errors import ConfigError, StorageError
 
-__all__ = ["directory_error", "storage_error"]
+__all__ = ["REMEDY", "directory_error", "storage_error"]
+
+REMEDY = (
+    "start this node with an empty data directory and let it catch up from the others, never with an older copy of "
+    "this one, which has forgotten what the node acknowledged since"
+)
+"""What to do about a damaged directory: who is empty votes only once it has caught up, an older copy would at once
+(C14)."""
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: make room, then start the node again",

@@ -29,7 +29,7 @@ from raftline.wal.replay import Recovered, Replay, log_ends_after
 from raftline.wal.restoring import MARK, begin_restoring, clear_for_restoring, end_restoring, unfinished
 from raftline.wal.segment import FORMAT_VERSION, SegmentReader, segment_name, segment_sequence
 from raftline.wal.snapshot_store import SnapshotStore
-from raftline.wal.storage_errors import directory_error, storage_error
+from raftline.wal.storage_errors import REMEDY, directory_error, storage_error
 
 __all__ = ["Holders", "Recovered", "Wal", "Write"]
 
@@ -265,8 +265,7 @@ class Wal:
         newest = self.snapshots.newest(without=replay.forgotten)
         if tail is None and newest:
             raise CorruptLog(
-                f"{self._directory}: there are snapshots, but no segment of the log. Nothing was changed; restore what "
-                f"is missing, or wipe this node's data directory and let it catch up from the others"
+                f"{self._directory}: there are snapshots, but no segment of the log. Nothing was changed; {REMEDY}"
             )
         self.recovered, resets = replay.conclude(newest)
         self.is_new = tail is None
@@ -290,10 +289,7 @@ class Wal:
         tail = None
         for sequence in found:
             if self._segments and sequence != self._sequence + 1:
-                raise CorruptLog(
-                    f"{self._path(self._sequence + 1)} is missing. Nothing was changed; restore it, or wipe this "
-                    f"node's data directory and let it catch up from the others"
-                )
+                raise CorruptLog(f"{self._path(self._sequence + 1)} is missing. Nothing was changed; {REMEDY}")
             file = self._files.open(self._path(sequence))
             if self._file is not None:
                 self._file.close()
