@@ -11,6 +11,7 @@ from raftline.core.messages import ForwardReply, ForwardRequest
 from raftline.replica.replica import Replica
 from raftline.runtime.forwarding import refused
 from raftline.runtime.group_loop import GroupLoop
+from raftline.runtime.turns import Turns
 
 
 def _loop_of(node: Node) -> GroupLoop:
@@ -206,5 +207,19 @@ def test_acknowledgements_leave_before_the_turn_that_follows_the_write(make_clus
             await _propose_for_a_while(leader)
             assert left_behind
             assert not any(left_behind)
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_that_is_due_is_not_taken_twice(make_cluster: Any, monkeypatch: Any) -> None:
+    """When a write ends while a turn is due that one serves for both: a group alone is no crowd."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            crowds: list[int] = []
+            monkeypatch.setattr(Turns, "_run_together", lambda _turns, due: crowds.append(len(due)))
+            await _propose_for_a_while(leader)
+            assert not crowds
 
     asyncio.run(scenario())

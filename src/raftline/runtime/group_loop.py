@@ -14,6 +14,7 @@ from raftline.core.ready import Ready
 from raftline.core.state import Role
 from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
+from raftline.runtime.applying import Applying
 from raftline.runtime.compaction import Compaction
 from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
@@ -49,8 +50,8 @@ class GroupLoop:
     """
 
     __slots__ = (  # and room for what a test puts in the place of a method
-        "__dict__", "_clock", "_config", "_controls", "_core", "_deadlines", "_events", "_first_term", "_group",
-        "_held", "_leaving", "_loop", "_messages", "_peers", "_proposals", "_reading", "_request_timeout_s",
+        "__dict__", "_applying", "_clock", "_config", "_controls", "_core", "_deadlines", "_events", "_first_term",
+        "_group", "_held", "_leaving", "_loop", "_messages", "_peers", "_proposals", "_reading", "_request_timeout_s",
         "_scheduled", "_seen", "_seen_frames", "_stopped", "_sweeper", "_timer", "_timer_at", "_transport", "_turns",
         "compaction", "feeding", "forwarding", "host", "lost_majority", "persistence", "replica", "roles",
         "snapshotting", "stages", "strangers", "tenant",
@@ -74,6 +75,7 @@ class GroupLoop:
         self._peers = Peers(group, replica.core.state, host.addresses)
         self.strangers = Strangers(group, replica.core.state, host.transport)
         self.lost_majority = LostMajority(replica.core.state)
+        self._applying = Applying(replica, loop.time, config.apply_slice)
         self._deadlines = Deadlines(config.pending_max, config.pending_bytes_max)
         self._controls = Controls(replica, self._held.append)
         self._leaving = Drain(replica.core, config.core)
@@ -263,12 +265,8 @@ class GroupLoop:
                 break  # apply some first; the rest of what is ready is there in the next turn
         self._turns.flush_early()
         if self.replica.has_work:
-            apply_slice = self._config.apply_slice
-            if self._turns.crowd > 1:
-                apply_slice = self._turns.share_of(apply_slice, _APPLY_SLICE_MIN)
-            until = now + self._turns.apply_s
-            while self.replica.has_work and self._loop.time() < until:
-                self.replica.apply_some(apply_slice, now)
+            apply_slice = self._turns.share_of(self._config.apply_slice, _APPLY_SLICE_MIN)
+            self._applying.go_on(now, self._turns.apply_s, apply_slice)
             if self.replica.has_work or self.replica.has_proposed:
                 self._schedule()
         self._reading.answer(now)
@@ -307,8 +305,8 @@ class GroupLoop:
             self._events.append(Persisted(numbers[-1]))
         elif not batch:
             return  # only what was there already was written, once more
-        self._scheduled = True
-        self._turn()
+        if not self._scheduled:  # else a turn is due, which serves for this, too
+            self._turn()
 
     # Proposals and reads.
 

@@ -103,9 +103,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A turn applies one slice, and nobody asks for another turn.",
         patches=(
             Patch(
-                _GROUP_LOOP,
-                "            while self.replica.has_work and self._loop.time() < until:\n",
-                "            if self._loop.time() < until:\n",
+                "raftline.runtime.applying",
+                "        while replica.has_work and began < now + for_s:\n",
+                "        if replica.has_work and began < now + for_s:\n",
             ),
             Patch(
                 _GROUP_LOOP,
