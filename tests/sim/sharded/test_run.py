@@ -66,6 +66,11 @@ def test_seeds_that_once_found_something(seed: int, nodes: int) -> None:
     assert run(seed, ShardScenario(nodes=nodes, visitors=6, retriers=0)).error is None
 
 
+def test_a_lock_that_runs_out_was_not_dropped() -> None:
+    """A drop of another batch lets the time advance, by which a lease in a batch that is on its way ends (G15)."""
+    assert run(5305122, ShardScenario()).error is None
+
+
 @pytest.mark.parametrize("scenario", [SHORT, SHARED], ids=["own machines", "shared nodes"])
 def test_the_same_seed_is_the_same_run(scenario: ShardScenario) -> None:
     """Byte for byte, whatever ran before."""

@@ -212,6 +212,8 @@ class WatchedShard(ShardMachine):
 
     def _change(self, args: list[bytes], command: bytes, index: int, time_ms: int) -> bytes:
         ownership, what = self._ownership, args[0].removeprefix(_OWN).decode()
+        if what == "DROP":  # what is overdue by the entry's time goes for that reason
+            self.store.time_ms = max(self.store.time_ms, time_ms)
         held = self._keys() if what == "DROP" else set()
         reply = super().apply(command, index, time_ms)
         state = self._before(index)
