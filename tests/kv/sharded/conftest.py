@@ -125,7 +125,7 @@ class FakeNode:
         self._cluster = cluster
         self._name = name
         self._group = group
-        self.submit, self.submit_read = group.submit, group.submit_read
+        self.submit = group.submit
         self.open_session, self.close_session = group.open_session, group.close_session
         self.find_session = group.find_session
         self.command_version = KvMachine.version
@@ -133,6 +133,19 @@ class FakeNode:
     @property
     def is_leader(self) -> bool:
         return self._cluster.leaders.get(self._group.group) == self._name
+
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        if self._group.group == 0:
+            self._cluster.known.pop(self._name, None)  # what was decided before is known here now
+        if self._group.group in self._cluster.unled:
+            self._cluster.unled[self._group.group].put_nowait(done)
+        else:
+            self._group.submit_read(done, consistency, staleness_s_max)
 
     def status(self) -> Status:
         return self._cluster.status()
@@ -151,11 +164,13 @@ class FakeGroups:
 
     @property
     def configuration(self) -> Configuration:
-        return self._cluster.configuration
+        return self._cluster.known.get(self.node_id, self._cluster.configuration)
 
     @property
     def group_ids(self) -> tuple[GroupId, ...]:
-        return tuple(sorted(self._cluster.groups.keys() - {0}))
+        known = self._cluster.known.get(self.node_id)
+        there = self._cluster.groups.keys() - {0}
+        return tuple(sorted(there if known is None else there & set(known.group_ids)))
 
     def formers(self, slot: int) -> list[GroupId]:
         before = self._cluster.before.owner(slot)
@@ -201,6 +216,10 @@ class FakeCluster:
         self.measure = measure
         self.groups: dict[GroupId, FakeGroup] = {0: FakeGroup(0, {node: KvMachine() for node in NODES})}
         self.leaders: dict[GroupId, NodeId] = {0: "n1"}
+        self.known: dict[NodeId, Configuration] = {}
+        """What a node knows that has not heard of the newest configuration; the others know that."""
+        self.unled: dict[GroupId, asyncio.Queue[Callable[[Exception | None], None]]] = {}
+        """The groups without a leader, and who waits to read there."""
         self.configuration = self.before = EMPTY
         self._history: list[Configuration] = []
         self.servers: dict[NodeId, KvServer] = {}

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import ClusterCrossSlotError, MovedError, RedisError, ResponseError, TryAgainError, WatchError
+from redis.exceptions import (
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MovedError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+    WatchError,
+)
 
-from raftline.errors import NotServed
+from raftline.errors import NotServed, Overloaded, Stopped
+from raftline.kv.sharded.machine import take_configuration
 from raftline.kv.slots import slot_of
-from raftline.shards.configuration import Join, Move
+from raftline.shards.configuration import EMPTY, Join, Leave, Move
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
@@ -181,6 +190,138 @@ def test_held_no_longer_than_allowed(run_sharded: Run) -> None:
             assert [type(outcome) for outcome in outcomes] == [TryAgainError, TryAgainError]
             cluster.carry(1, 2)
             assert await client.get(LOW) == b"1"
+
+    run_sharded(scenario)
+
+
+def test_who_knows_no_groups_yet_holds_what_comes(run_sharded: Run) -> None:
+    """A node that was started just now knows no configuration: whatever comes waits until it does (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as client:
+            await client.mset({LOW: 7})
+            await client.rpush(b"{b}list", 1)
+        cluster.known["n1"] = EMPTY
+        clients = [plain(cluster) for _ in range(5)]
+        asked = [
+            asyncio.ensure_future(command)
+            for command in (
+                clients[0].get(LOW),
+                clients[1].set(HIGH, 8),
+                clients[2].blpop(b"{b}list", 0),
+                clients[3].scan(0, match="{b}k"),
+                clients[4].pipeline().incr(b"{a}count").execute(),
+            )
+        ]
+        _, waiting = await asyncio.wait(asked, timeout=0.2)
+        assert len(waiting) == len(asked)
+        del cluster.known["n1"]
+        held = await asyncio.gather(*asked)
+        assert held[:3] == [b"7", True, [b"{b}list", b"1"]]
+        assert held[4] == [1]
+        cluster.known["n1"] = EMPTY
+        for command in (clients[0].get(LOW), clients[1].set(LOW, 9), clients[2].blpop(b"{b}list", 0)):
+            with pytest.raises(ClusterDownError, match=r"not learned yet which groups.* did not take effect"):
+                await command
+        for client in clients:
+            await client.aclose()
+
+    run_sharded(scenario)
+
+
+def test_a_read_goes_on_when_its_group_was_given_up_here(run_sharded: Run) -> None:
+    """A node that missed the removal of a group asks it in vain, and then the one that has the slot by now (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            await client.set(LOW, 7)
+            waiting = cluster.unled[1] = asyncio.Queue()
+            read = asyncio.ensure_future(client.get(LOW))
+            done = await waiting.get()
+            cluster.change(Leave((1,)))
+            cluster.take()
+            cluster.groups[1].apply(take_configuration(cluster.configuration))
+            cluster.release(1, 2)
+            cluster.carry(1, 2)
+            del cluster.groups[1]
+            done(Stopped("group 1 was removed from this node"))
+            assert await read == b"7"
+
+    run_sharded(scenario)
+
+
+def test_all_keys_are_those_of_groups_that_are_new(run_sharded: Run) -> None:
+    """A node that has not heard of a group yet counts, names and flushes its keys all the same (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        names = {f"key{number}".encode() for number in range(100)}
+        async with plain(cluster, "n2") as client:
+            for name in names:
+                await client.set(name, 1)
+        for known in (cluster.configuration, EMPTY):
+            if cluster.configuration.number == 1:
+                cluster.change(Join({3: ("n1", "n3")}))
+                cluster.take()
+                for source in (1, 2):
+                    cluster.release(source, 3)
+                    cluster.carry(source, 3)
+            async with plain(cluster) as client:
+                cluster.known["n1"] = known
+                assert await client.dbsize() == 100
+                cluster.known["n1"] = known
+                assert set(await client.keys("*")) == names
+                cluster.known["n1"] = known
+                assert await client.randomkey() in names
+                cluster.known["n1"] = known
+                assert await client.flushall()
+                assert [cluster.machine(group).store.count for group in (1, 2, 3)] == [0, 0, 0]
+                for name in names:
+                    await client.set(name, 1)
+
+    run_sharded(scenario)
+
+
+def test_a_group_that_came_meanwhile_is_flushed_too(run_sharded: Run) -> None:
+    """FLUSHALL looks once more when another configuration was made while it went on (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            await client.set(LOW, 1)
+            waiting = cluster.unled[0] = asyncio.Queue()
+            flush = asyncio.ensure_future(client.flushall())
+            (await waiting.get())(None)
+            done = await waiting.get()
+            cluster.change(Join({3: ("n1", "n3")}))
+            cluster.take()
+            for source in (1, 2):
+                cluster.release(source, 3)
+                cluster.carry(source, 3)
+            late = next(
+                f"key{number}" for number in range(1000) if cluster.configuration.owner(slot_of(b"key%d" % number)) == 3
+            )
+            async with plain(cluster, "n3") as other:
+                await other.set(late, 1)
+            del cluster.unled[0]
+            done(None)
+            assert await flush
+            assert [cluster.machine(group).store.count for group in (1, 2, 3)] == [0, 0, 0]
+
+    run_sharded(scenario)
+
+
+def test_a_flush_of_some_groups_is_not_called_none(run_sharded: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a command did not take effect is said only if no group carried it out (G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            refusal = Overloaded("too many wait")
+            with monkeypatch.context() as patched:
+                patched.setattr(cluster.groups[2], "apply", lambda *_: refusal)
+                with pytest.raises(ClusterDownError, match=r"may have been applied.*some groups.*too many wait"):
+                    await client.flushall()
+                patched.setattr(cluster.groups[1], "apply", lambda *_: refusal)
+                with pytest.raises(TryAgainError, match=r"too many wait.*was not taken"):
+                    await client.flushall()
 
     run_sharded(scenario)
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from raftline.kv.sharded.router import Here, Router
+from raftline.errors import NotServed
+from raftline.kv.sharded.router import Away, Here, Router
 from raftline.kv.slots import SLOT_COUNT
-from raftline.shards.configuration import EMPTY, Leave, Move
+from raftline.shards.configuration import EMPTY, Configuration, Leave, Move
 from raftline.shards.ranges import NOBODY
 
 if TYPE_CHECKING:
@@ -25,13 +26,22 @@ def router_of(cluster: "FakeCluster", node: str) -> Router:
 
 
 def test_a_slot_without_a_group(run_sharded: Run) -> None:
-    """Without a configuration nobody serves anything."""
+    """Without a configuration nobody serves anything, and who asks is held until there is one."""
 
     async def scenario(cluster: "FakeCluster") -> None:
         cluster.configuration = EMPTY
         del cluster.groups[1], cluster.groups[2]
         router = router_of(cluster, "n1")
-        assert (router.find(SLOT), router.owner(SLOT), router.next_led(0)) == (None, NOBODY, SLOT_COUNT)
+        assert (router.owner(SLOT), router.next_led(0)) == (NOBODY, SLOT_COUNT)
+        nowhere = router.find(SLOT)
+        assert isinstance(nowhere, Away)
+        assert nowhere.id == NOBODY
+        with pytest.raises(NotServed):
+            await nowhere.group.ask(b"")
+        with pytest.raises(NotServed):
+            await nowhere.group.open_session(1)
+        cluster.configuration = Configuration(number=1)
+        assert router.find(SLOT) is None
 
     run_sharded(scenario)
 

@@ -16,10 +16,9 @@ from raftline.kv.ports import KvNode
 from raftline.kv.proposals import encode_command, settle
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
-from raftline.kv.sharded.outgoing import again_s, moving
+from raftline.kv.sharded.outgoing import again_s
 from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
 from raftline.kv.waiting import Waiter, Waiting
-from raftline.shards.ranges import NOBODY
 
 __all__ = ["wait_in_shard"]
 
@@ -91,13 +90,13 @@ class _Wait:
 
     def _place(self, tries: int) -> Place:
         """Return where to wait; raises `Refused` with where else the client should."""
-        group = self._router.group_for(self._slot, tries)
-        if group == NOBODY:
+        place = self._router.place_for(self._slot, tries)
+        if place is None:
             raise Refused(CLUSTER_DOWN)
-        moved = self._router.redirect(self._slot, group, finds_slots=self._client.finds_slots)
+        moved = self._router.redirect(self._slot, place.id, finds_slots=self._client.finds_slots)
         if moved is not None:
             raise Refused(moved)
-        return self._router.place(group)
+        return place
 
     async def _pause(self, tries: int) -> None:
         """Wait a moment for the slot to be served; raises `Refused` if it has not been for too long."""
@@ -105,7 +104,7 @@ class _Wait:
         if self._unserved_since_s is None:
             self._unserved_since_s = now_s
         elif now_s - self._unserved_since_s > self._hold_s_max:
-            raise Refused(moving(self._slot))
+            raise Refused(self._router.not_served(self._slot))
         await asyncio.sleep(again_s(tries))
 
     async def _at(self, place: Place) -> bytes:

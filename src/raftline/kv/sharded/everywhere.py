@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from raftline.core.ids import GroupId
-from raftline.errors import NotServed, ProposalError
+from raftline.errors import NotServed, ProposalError, Timeout
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, Refused, TaskFunction
 from raftline.kv.commands.keys import check_flush
@@ -21,9 +21,11 @@ from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import NULL, OK, array, error, integer
 from raftline.kv.sharded.all_keys import read_all_keys
 from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
+from raftline.kv.sharded.ports import ShardGroup
 from raftline.kv.sharded.router import Here, Place, Router
 from raftline.kv.store import ExpiryPending
 from raftline.kv.values.draws import Draws
+from raftline.runtime.requests import Consistency
 
 __all__ = ["everywhere"]
 
@@ -38,9 +40,24 @@ def everywhere(router: Router, name: bytes, hold_s_max: float) -> TaskFunction:
     return partial(_read, router, name)
 
 
-async def _read(router: Router, name: bytes, _node: KvNode, client: Client, args: Arguments) -> bytes:
+async def _readable(group: KvNode | ShardGroup, client: Client, promise: Consistency) -> Exception | None:
+    """Return when this node's copy of a group is what is promised, or why it will not be."""
+    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    group.submit_read(partial(settle, answered), promise, client.staleness_s_max)
+    return await answered
+
+
+async def _until_readable(group: KvNode | ShardGroup, client: Client) -> None:
+    """Wait until this node's copy of a group is what the client is promised; raises `Refused`."""
+    failure = await _readable(group, client, client.reads)
+    if failure is not None:
+        raise Refused(read_refusal(failure))
+
+
+async def _read(router: Router, name: bytes, node: KvNode, client: Client, args: Arguments) -> bytes:
     """DBSIZE, KEYS or RANDOMKEY; raises `Refused`."""
     args = [name, *args[1:]]
+    await _until_readable(node, client)  # what is known here of groups may be old, or nothing: one would be left out
     groups = _groups(router, client)
     if name == b"RANDOMKEY":
         return await _draw(router, client, args, groups)
@@ -82,45 +99,55 @@ async def _ask(router: Router, client: Client, group: GroupId, args: Arguments) 
                 await _submit(place, TICK_COMMAND)
                 reply = await place.group.ask(query, client.reads)
             return reply
-        await _until_readable(place, client)
+        await _until_readable(place.group, client)
         try:
             return read_all_keys(place.machine.holdings, place.store, args, client.server.now_ms())
         except ExpiryPending:
             await _submit(place, TICK_COMMAND)
-            await _until_readable(place, client)
+            await _until_readable(place.group, client)
             return read_all_keys(place.machine.holdings, place.store, args, 0)
     except ProposalError as failure:
         raise Refused(read_refusal(failure)) from failure
 
 
-async def _until_readable(place: Here, client: Client) -> None:
-    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    place.group.submit_read(partial(settle, answered), client.reads, client.staleness_s_max)
-    failure = await answered
-    if failure is not None:
-        raise Refused(read_refusal(failure))
-
-
 async def _flush(
-    router: Router, name: bytes, hold_s_max: float, _node: KvNode, _client: Client, args: Arguments
+    router: Router, name: bytes, hold_s_max: float, node: KvNode, client: Client, args: Arguments
 ) -> bytes:
     """FLUSHALL or FLUSHDB at every group: once more, if slots moved between them meanwhile; raises `Refused`."""
     check_flush(args)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + hold_s_max
     command = encode_command([name, *args[1:]])
+    failure = await _readable(node, client, "linearizable")
+    if failure is not None:
+        raise Refused(write_refusal(Timeout(str(failure), may_take_effect=False)))
+    is_first = True
     while True:
         number = router.configuration.number
         places = [router.place(group) for group in router.groups.group_ids]
         outcomes = await asyncio.gather(*(_submit(place, command) for place in places))
-        for outcome in outcomes:
-            if isinstance(outcome, Exception) and not isinstance(outcome, NotServed):
-                raise Refused(write_refusal(outcome))
+        if (failure := _failure_of(outcomes, is_first=is_first)) is not None:
+            raise Refused(write_refusal(failure))
+        is_first = False
+        failure = await _readable(node, client, "linearizable")  # has another configuration been made meanwhile?
+        if failure is not None:
+            raise Refused(write_refusal(Timeout(f"is there another group by now? {failure}")))
         if router.configuration.number == number and not any(isinstance(outcome, NotServed) for outcome in outcomes):
             return OK
         if loop.time() > deadline_s:
             return _STILL_MOVING
         await asyncio.sleep(_AGAIN_S)
+
+
+def _failure_of(outcomes: list[bytes | Exception], *, is_first: bool) -> Exception | None:
+    """Return why not every group carried out a command; that says that nothing took effect only if nothing did."""
+    failures = [found for found in outcomes if isinstance(found, Exception) and not isinstance(found, NotServed)]
+    if not failures:
+        return None
+    took_none = all(isinstance(failure, ProposalError) and not failure.may_take_effect for failure in failures)
+    if is_first and took_none and len(failures) == len(outcomes):
+        return failures[0]
+    return Timeout(f"some groups carried it out, others not: {failures[0]}")
 
 
 async def _submit(place: Place, command: bytes) -> bytes | Exception:

@@ -21,7 +21,7 @@ from raftline.kv.refusals import read_refusal
 from raftline.kv.reply_slots import Read
 from raftline.kv.sharded.errands import ShardRead
 from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
-from raftline.kv.sharded.outgoing import again_s, moving
+from raftline.kv.sharded.outgoing import again_s
 from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
 from raftline.runtime.requests import Consistency
 
@@ -137,7 +137,10 @@ class Incoming:
         if self.is_abandoned:
             return
         if failure is not None:
-            self._fail(part, failure)
+            if place is not None and self._router.is_moved_on(place):
+                self._hold_all(part)  # the group was given up here while they waited for it
+            else:
+                self._fail(part, failure)
             self._end_part()
             return
         now_ms = 0 if is_older else self._client.server.now_ms()
@@ -204,6 +207,11 @@ class Incoming:
         for read in reads:
             read.reply = b"" if read.is_silent else reply
 
+    def _hold_all(self, reads: Sequence[Read]) -> None:
+        for read in reads:
+            assert isinstance(read, ShardRead), "it has a slot"
+            self._hold(read)
+
     def _hold(self, read: ShardRead) -> None:
         if not read.tries:
             read.deadline_s = asyncio.get_running_loop().time() + self._hold_s_max
@@ -229,7 +237,7 @@ class Incoming:
         for read in held:
             slot = read.hash_slot
             place = self._router.place_for(slot, read.tries)
-            refusal: bytes | None = moving(slot)
+            refusal: bytes | None = self._router.not_served(slot)
             if place is None:
                 refusal = CLUSTER_DOWN
             elif now < read.deadline_s:

@@ -13,11 +13,10 @@ from raftline.kv.client import Client
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import write_refusal
 from raftline.kv.reply_slots import Slot
-from raftline.kv.resp.replies import error
 from raftline.kv.sharded.errands import Errand, Stage
 from raftline.kv.sharded.router import CLUSTER_DOWN, Place, Router
 
-__all__ = ["Outgoing", "again_s", "moving"]
+__all__ = ["Outgoing", "again_s"]
 
 _AT_ONCE_S: Final = 0.001
 _AGAIN_S: Final = 0.02
@@ -27,11 +26,6 @@ _TRIES_AT_ONCE: Final = 2
 def again_s(tries: int) -> float:
     """Return when to look again for a slot that was not served: soon at somebody else's, then every now and then."""
     return _AT_ONCE_S if tries <= _TRIES_AT_ONCE else _AGAIN_S
-
-
-def moving(slot: int) -> bytes:
-    """Return the reply when the time is over."""
-    return error(f"TRYAGAIN slot {slot} is moving: the command did not take effect")
 
 
 class Outgoing:
@@ -117,7 +111,7 @@ class Outgoing:
         for at, errand in enumerate(errands):
             if errand.stage is Stage.HELD:
                 if at < last_done or errand.deadline_s <= now_s:
-                    self._end(errand, moving(slot))
+                    self._end(errand, self._router.not_served(slot))
                 else:
                     held.append(errand)
             elif held and errand.stage in {Stage.UNDER_WAY, Stage.OPENING}:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from raftline.core.ids import GroupId, NodeId
+from raftline.errors import NotServed
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.ports import Groups, HostedGroup, RemoteGroup, ShardGroup
 from raftline.kv.slots import slot_of
 from raftline.kv.store import Store
 from raftline.kv.waiting import Waiting
+from raftline.runtime.requests import Consistency
 from raftline.shards.configuration import EMPTY, Configuration
 from raftline.shards.ranges import NOBODY, SLOT_COUNT
 
@@ -23,6 +25,7 @@ Redirects: TypeAlias = Literal["auto", "always", "never"]
 """Who is told to ask another node: who knows the slots, everybody, or nobody."""
 
 CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
+_NOTHING_KNOWN = "this node has not learned yet which groups there are"
 
 
 class Here:
@@ -68,6 +71,31 @@ class Away:
 
 
 Place: TypeAlias = Here | Away
+
+
+class _Nowhere:
+    """What is asked while no configuration is known here, as right after a start: it serves nothing yet."""
+
+    def submit(
+        self,
+        command: bytes,  # noqa: ARG002  whatever it is
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,  # noqa: ARG002
+        sequence: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Carry nothing out."""
+        done(NotServed(_NOTHING_KNOWN))
+
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:  # noqa: ARG002
+        """Answer nothing; raises `NotServed`."""
+        raise NotServed(_NOTHING_KNOWN)
+
+    async def open_session(self, session: int, born: int | None = None) -> int:  # noqa: ARG002
+        """Open nothing; raises `NotServed`."""
+        raise NotServed(_NOTHING_KNOWN)
+
+
+_NOWHERE = Away(NOBODY, _Nowhere())
 
 
 class Router:
@@ -169,9 +197,24 @@ class Router:
         return self.place_for(slot, 0)
 
     def place_for(self, slot: int, tries: int) -> Place | None:
-        """Return the place of `group_for`; None if no configuration gives the slot to anybody."""
+        """Return the place of `group_for`; None if the configuration gives the slot to nobody.
+
+        As long as no configuration is known that is a place where nothing is served yet: who asks is held.
+        """
         group = self.group_for(slot, tries)
-        return None if group == NOBODY else self.place(group)
+        if group != NOBODY:
+            return self.place(group)
+        return None if self.configuration.number else _NOWHERE
+
+    def is_moved_on(self, place: Here) -> bool:
+        """Say whether the group is no longer hosted here, so that nothing can be expected of this place any more."""
+        return self.here(place.id) is not place
+
+    def not_served(self, slot: int) -> bytes:
+        """Return the reply to a command that was held until its time was over: it did not take effect."""
+        if self.configuration.number:
+            return error(f"TRYAGAIN slot {slot} is moving: the command did not take effect")
+        return error(f"CLUSTERDOWN {_NOTHING_KNOWN}: the command did not take effect")
 
     def group_for(self, slot: int, tries: int) -> GroupId:
         """Return at which group a slot is looked for; `tries` of others were in vain. `NOBODY` if nobody serves it."""
@@ -210,7 +253,7 @@ class Router:
         `may_be_old`: it reads, and any copy will do. Nobody is sent to a group that had the slot before: it may give it
         at any moment, and would send the client back.
         """
-        if not self.is_for_finders(finds_slots=finds_slots) or group != self.owner(slot):
+        if not self.is_for_finders(finds_slots=finds_slots) or group == NOBODY or group != self.owner(slot):
             return None
         leader = self.groups.leader_of(group)
         if leader is None or leader == self.groups.node_id:
