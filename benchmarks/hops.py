@@ -5,7 +5,7 @@
 Three processes on uvloop. The leader takes SETs off its clients' connections (hiredis), and in each turn of its loop
 passes their bytes on to two followers and to its own disk thread; each writes and syncs whatever waits, once. When two
 of the three have it the clients get +OK. There is no log format, no term, no commit index on the way to followers, no
-state machine, no check, and nothing survives: no Python server that replicates like this can do more on this machine.
+state machine, no check, and nothing survives: a Python server that replicates like this can hardly do more.
 """
 
 import argparse
