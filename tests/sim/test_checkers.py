@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from raftline.core.entries import Entry
+from raftline.core.pending import Departure
 from raftline.errors import SafetyViolation
 from raftline.kv.machine import KvMachine
 from raftline.runtime.config import NodeConfig
@@ -234,6 +235,22 @@ def test_a_timer_that_fires_without_need_is_noticed(world: World) -> None:
 
     with pytest.raises(SafetyViolation, match=r"its timer fired \d+ times within a second \(A25, F19\)"):
         fire_on()
+
+
+def test_whoever_leaves_is_a_reason_to_wake_up(world: World) -> None:
+    """Those on their way out hear heartbeats, too, and may be gone before the second is over (A25, F19)."""
+    group, state = world.group(world.leader), world.watched(world.leader).core.state
+
+    def fire(times: float) -> None:
+        for _ in range(round(times)):
+            group._on_timer()
+
+    state.departing = {name: Departure("", 1) for name in ("n4", "n5", "n6")}
+    fire(1)
+    state.departing = {}
+    fire(3 / state.config.heartbeat_interval_s + 1)
+    with pytest.raises(SafetyViolation, match=r"its timer fired 81 times within a second"):
+        fire(3 / state.config.heartbeat_interval_s)
 
 
 def test_a_start_that_forgot_is_noticed(world: World) -> None:

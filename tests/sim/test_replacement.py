@@ -35,6 +35,13 @@ def test_no_machine_of_the_first_ones_is_left(size: int) -> None:
     assert outcome.faults["replacements done"] == 1
 
 
+def test_a_leader_has_time_for_everybody_it_sends_away() -> None:
+    """It wakes up for each, and nobody takes that for a timer that spins (A25, F19; seed 2507948)."""
+    outcome = run_seed(2507948, Scenario(size=3, safety_s=4.0, heal_s=8.0))
+    assert outcome.error is None
+    assert outcome.faults["machines replaced"] == 3
+
+
 def test_a_replacement_that_was_begun_is_finished_after_healing() -> None:
     """Leaders that die, cuts and pauses may hold it up, and healing ends that."""
     acts = (

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkers"]
 
 _WAKE_UPS_PER_HEARTBEAT_MIN = 3
-"""Within a heartbeat interval a leader wakes up for each peer; a wake-up may come too early and be repeated."""
+"""Within a heartbeat interval a leader wakes up for each peer, also for those that were removed and do not know it yet;
+a wake-up may come too early and be repeated."""
 
 
 _OVERDUE_S_MAX = 0.5
@@ -84,15 +85,16 @@ class _WakeUps:
         self._state = watched.core.state
         self._second = 0
         self._fired = 0
-        self._most = self._most_now()
+        self._most = 0.0
+        """The most that was allowed within this second: members come and go in less."""
 
     def _most_now(self) -> float:
-        """Return how often it may fire within a second with the members that it has now."""
-        config = self._state.config
+        """Return how often it may fire within a second with the members that it has now, and those on their way out."""
+        state, config = self._state, self._state.config
         if config.commit_notice_s != float("inf"):
             return float("inf")
-        per_heartbeat = max(_WAKE_UPS_PER_HEARTBEAT_MIN, len(self._state.membership.everyone()))
-        return per_heartbeat / config.heartbeat_interval_s
+        spoken_to = {*state.membership.everyone(), *state.departing}
+        return max(_WAKE_UPS_PER_HEARTBEAT_MIN, len(spoken_to)) / config.heartbeat_interval_s
 
     def count(self, fire: Callable[[], None]) -> Callable[[], None]:
         """Return `fire`, counted."""
@@ -100,10 +102,10 @@ class _WakeUps:
         def counted() -> None:
             second = int(self._time())
             if second != self._second:
-                self._second, self._fired = second, 0
-                self._most = self._most_now()
+                self._second, self._fired, self._most = second, 0, 0.0
             self._fired += 1
-            if self._fired > max(self._most, self._most_now()):
+            self._most = max(self._most, self._most_now())
+            if self._fired > self._most:
                 raise SafetyViolation(f"{self._name}: its timer fired {self._fired} times within a second (A25, F19)")
             fire()
 
