@@ -1,9 +1,12 @@
 """The catalogue fits today's code and today's rules."""
 
+import builtins
 import re
 from collections import Counter
+from dis import get_instructions
 from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -34,6 +37,30 @@ def test_every_patch_fits_the_code_as_it_is(mutant: Mutant) -> None:
         patched = mutant.apply(module, source)
         assert patched != source
         compile(patched, module, "exec", dont_inherit=True)
+
+
+def unknown_names(code: CodeType) -> set[str]:
+    """Return the global names that a module's functions read and that neither it nor Python defines."""
+    read: set[str] = set()
+    defined = {item.argval for item in get_instructions(code) if item.opname == "STORE_NAME"} | {*dir(builtins)}
+    codes = [code]
+    while codes:
+        one = codes.pop()
+        codes += [constant for constant in one.co_consts if isinstance(constant, CodeType)]
+        read |= {item.argval for item in get_instructions(one) if item.opname == "LOAD_GLOBAL"}
+        defined |= {item.argval for item in get_instructions(one) if item.opname == "STORE_GLOBAL"}
+    return read - defined - {"__file__", "__name__", "__path__", "__spec__"}
+
+
+def test_no_patch_needs_a_name_that_is_not_there() -> None:
+    """A mutant that crashes does not show what it was written for."""
+    missing = {}
+    for mutant in CATALOGUE:
+        for module in mutant.modules():
+            patched = compile(mutant.apply(module, source_of(module)), module, "exec", dont_inherit=True)
+            if names := unknown_names(patched):
+                missing[mutant.name, module] = names
+    assert not missing
 
 
 def test_names_are_unique_and_speak_one_language() -> None:

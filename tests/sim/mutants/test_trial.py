@@ -33,8 +33,9 @@ def test_a_crash_is_no_catch() -> None:
         raise NameError("name 'x' is not defined")
 
     assert "NameError" in (try_seed(crash, 1).broken or "")
-    refused = try_seed(lambda seed: outcome(seed, check="ConfigError", error="no"), 1)
-    assert (refused.check, refused.broken) == (None, "ConfigError: no")
+    for kind in ("ConfigError", "NameError"):
+        refused = try_seed(lambda seed, kind=kind: outcome(seed, check=kind, error="no"), 1)  # type: ignore[misc]
+        assert (refused.check, refused.broken) == (None, f"{kind}: no")
 
 
 def test_seeds_are_tried_until_one_is_caught(

@@ -227,7 +227,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 _LOOP,
                 "        self._scheduled = False\n        self._stopped = False\n",
                 "        self._scheduled = False\n        self._stopped = False\n"
-                "        self._skew = loop.time() - clock.wall_ms() / 1000\n",
+                "        self._skew = loop.time() - self._clock.wall_ms() / 1000\n",
             ),
         ),
     ),

@@ -15,7 +15,7 @@ from raftline.sim.refusals import NotSimulated
 
 __all__ = ["Trial", "main", "try_seed"]
 
-_BROKEN = (ConfigError.__name__, NotSimulated.__name__)
+_BROKEN = tuple(kind.__name__ for kind in (ConfigError, NotSimulated, NameError, UnboundLocalError))
 """Errors that speak of a patch that cannot work, not of a promise that a check found broken."""
 
 
