@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from raftline.core.changes import AddLearner, Remove, SetPriority
-from raftline.core.events import ChangeRequested, Proposed, Received, TransferRequested
+from raftline.core.entries import Entry
+from raftline.core.events import ChangeRequested, Proposed, Received, TimerDue, TransferRequested
 from raftline.core.messages import AppendReply, AppendRequest, TimeoutNow, VoteReply, VoteRequest
 from raftline.core.progress import Mode
 from raftline.core.ready import Verdict
@@ -89,6 +90,35 @@ def test_a_target_is_told_without_waiting_for_the_leaders_own_disk(leading: Any)
     ready = one.core.take_ready()
     assert _told([(each.to, each.message) for each in ready.messages]) == ["n3"]
     assert not _told([(each.to, each.message) for each in ready.messages_after_persist])
+
+
+def test_a_target_is_not_told_if_the_transfer_is_given_up_at_that_moment(leading: Any) -> None:
+    """A leader that stood still takes the answer in, gives up and appends before anything leaves (seed 2509145)."""
+    one = leading()
+    one.node.propose(b"x")
+    assert _told(one.step(TransferRequested(1, "n3"))) == []
+    late = one.state.transfer.deadline + 1.0
+    one.core.step(Received("n3", AppendReply(1, 1, success=True, prev_index=2, match_index=2)), late)
+    one.core.step(TimerDue(), late)
+    assert one.core.step(Proposed((b"y",), 0), late) == 3
+    ready = one.core.take_ready()
+    assert [answer.verdict for answer in ready.answers] == [Verdict.REFUSED]
+    assert [entry.index for entry in ready.entries] == [3]
+    assert _told([(each.to, each.message) for each in (*ready.messages, *ready.messages_after_persist)]) == []
+
+
+def test_a_target_is_not_told_by_who_leads_no_more(leading: Any) -> None:
+    """Another leader's entries came with the target's answer: there is nothing to hand over, and nothing was."""
+    one = leading()
+    one.node.propose(b"x")
+    assert _told(one.step(TransferRequested(1, "n3"))) == []
+    one.core.step(Received("n3", AppendReply(1, 1, success=True, prev_index=2, match_index=2)), one.now)
+    others = (Entry(3, 2, b"y"),)
+    one.core.step(Received("n2", AppendRequest(2, 2, 1, others, 0)), one.now)
+    ready = one.core.take_ready()
+    assert [answer.verdict for answer in ready.answers] == [Verdict.UNKNOWN]
+    assert ready.entries == others
+    assert _told([(each.to, each.message) for each in (*ready.messages, *ready.messages_after_persist)]) == []
 
 
 def test_nothing_is_proposed_meanwhile(leading: Any) -> None:

@@ -60,6 +60,13 @@ def test_a_leader_that_is_stopped_hands_over() -> None:
     assert " L 2" in ended
 
 
+def test_a_leader_that_stood_still_while_it_handed_over_leads_on_or_hands_over() -> None:
+    """Not both: it gave up as it heard that its successor was ready, appended, and told it all the same."""
+    outcome = run_seed(2509145, Scenario(size=3, safety_s=4.0, heal_s=8.0))
+    assert outcome.error is None, outcome.error
+    assert outcome.operations > 100
+
+
 def test_a_priority_is_set() -> None:
     """The change is committed, and when the leader stops, whoever is preferred takes over."""
     acts = Act(at_s=2.5, name="priority", node="n3", amount=2.0), Act(at_s=3.5, name="stop_leader", for_s=0.5)

@@ -27,6 +27,8 @@ class Transfer(msgspec.Struct, gc=False, eq=False):
     """When this leader gives up and goes on."""
     request_id: int | None = None
     """Who asked; None if a rule did."""
+    must_tell: bool = False
+    """The next `Ready` tells the target to take over, if this transfer is not over by then."""
     told_at: float | None = None
     """When `TimeoutNow` was sent last; None while the target is brought up to date."""
 

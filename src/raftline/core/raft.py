@@ -52,7 +52,7 @@ from raftline.core.ready import Outgoing, Ready
 from raftline.core.role_changes import Cause, RoleChange, Why
 from raftline.core.roles import HANDLED, IGNORED, IMPOSSIBLE
 from raftline.core.state import RaftState, RandomSource, Role
-from raftline.core.transfer import on_transfer_requested
+from raftline.core.transfer import on_transfer_requested, tell_successor
 from raftline.errors import SafetyViolation
 
 __all__ = ["Raft"]
@@ -245,6 +245,7 @@ class Raft:
         leading = state.role is Role.LEADER
         appends: list[Outgoing] = []
         if leading and not state.asleep:
+            tell_successor(state)
             lease.renew_lease(state)
             appends = replication.plan_appends(state)
             state.chunks_wanted += snapshots.plan_chunks(state)

@@ -19,6 +19,7 @@ __all__ = [
     "on_transfer_requested",
     "on_transfer_timer",
     "retire",
+    "tell_successor",
     "transfer_by_priority",
 ]
 
@@ -41,13 +42,13 @@ def on_transfer_requested(state: RaftState, event: TransferRequested) -> str | N
 
 
 def conclude_transfer(state: RaftState) -> None:
-    """Tell the target to take over once its log is as long as this one's."""
+    """The target is to be told to take over once its log is as long as this one's."""
     transfer = state.transfer
     if transfer is None or transfer.told_at is not None:
         return
     progress = state.progress[transfer.to]
     if progress.match_index == state.log.last_index and progress.is_trusted:
-        _tell(state, transfer)
+        transfer.must_tell = True
 
 
 def on_transfer_timer(state: RaftState) -> None:
@@ -58,7 +59,22 @@ def on_transfer_timer(state: RaftState) -> None:
     if state.now >= transfer.deadline:
         _give_up(state, transfer)
     elif transfer.told_at is not None and state.now >= transfer.told_at + state.config.heartbeat_interval_s:
-        _tell(state, transfer)
+        transfer.must_tell = True
+
+
+def tell_successor(state: RaftState) -> None:
+    """Send TimeoutNow if it is due; from here on another leader may exist at any moment, however late it arrives.
+
+    Called as a `Ready` is handed out, not before: of the events that are taken in together a later one may end the
+    transfer, and then come entries that the target does not hold. It vouches for the target's disk, not for this
+    leader's, and does not wait for a write here, which could take as long.
+    """
+    transfer = state.transfer
+    if transfer is not None and transfer.must_tell:
+        transfer.must_tell = False
+        transfer.told_at = state.now
+        state.lease_is_fenced = True
+        state.early.append(Outgoing(transfer.to, TimeoutNow(state.term)))
 
 
 def transfer_by_priority(state: RaftState) -> None:
@@ -93,17 +109,6 @@ def _begin(state: RaftState, to: NodeId, request_id: int | None) -> None:
     state.handover_after = deadline + state.config.priority_handover_s
     state.must_watch = True
     conclude_transfer(state)
-
-
-def _tell(state: RaftState, transfer: Transfer) -> None:
-    """Send TimeoutNow; from here on another leader may exist at any moment, however late it arrives.
-
-    It vouches for the target's disk, not for this leader's, and does not wait for a write here: that may take until the
-    transfer was given up, and entries came that the target does not hold.
-    """
-    transfer.told_at = state.now
-    state.lease_is_fenced = True
-    state.early.append(Outgoing(transfer.to, TimeoutNow(state.term)))
 
 
 def _give_up(state: RaftState, transfer: Transfer) -> None:
