@@ -9,6 +9,7 @@ from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, KIND_NOOP, Entry, HardState, SnapshotMeta
 from raftline.core.ids import Index
 from raftline.core.membership import Membership
+from raftline.core.pending import Departure
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
@@ -149,3 +150,22 @@ def test_a_removed_leader_goes() -> None:
         checks.on_turn(state, 2)
     state.role = Role.FOLLOWER
     checks.on_turn(state, 2)
+
+
+def test_whoever_was_removed_is_let_go() -> None:
+    """A leader keeps it up to date for one election timeout after the removal is committed (thesis 4.2.2)."""
+    checks = MembershipChecks(THREE)
+    state = node(change(1, THREE), role=Role.LEADER)
+    state.departing = {"n4": Departure("n4:1", 1)}
+    for state.now in (1.0, 9.0):
+        checks.on_turn(state, 1)
+    state.commit = 1
+    timeout_s = state.config.election_timeout_s[1]
+    for state.now in (10.0, 10.0 + timeout_s):
+        checks.on_turn(state, 1)
+    state.now += 0.01
+    with pytest.raises(SafetyViolation, match=r"keeps n4 0\.\d+ s after its removal, at 1, was committed"):
+        checks.on_turn(state, 1)
+    for state.departing in ({"n4": Departure("n4:1", 2)}, {}, {"n4": Departure("n4:1", 2)}):
+        checks.on_turn(state, 1)
+        state.now += timeout_s

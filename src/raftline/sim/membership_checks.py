@@ -1,8 +1,8 @@
 """The rules of membership changes (§6, thesis 4), worked out a second time from what logs hold and what is committed.
 
 Voters change through a joint configuration only, one change is under way at a time and none before its leader has
-committed an entry of its term, the last membership in a log is the one in force, snapshots carry theirs, and a leader
-that was removed goes. Knows nothing of how a change is asked for.
+committed an entry of its term, the last membership in a log is the one in force, snapshots carry theirs, a leader that
+was removed goes, and lets go whoever else was. Knows nothing of how a change is asked for.
 """
 
 from typing import NoReturn
@@ -30,6 +30,8 @@ class MembershipChecks:
         self.committed: list[tuple[Index, Membership]] = [(0, first)]
         self._seen: dict[NodeId, tuple[Index, int, Index, Role]] = {}
         self._removed_at: dict[NodeId, float] = {}
+        self._departing: dict[NodeId, dict[tuple[NodeId, Index], float]] = {}
+        """For each leader, whom it keeps up to date although an entry removed them, and since when it may stop."""
         self._newcomers: set[NodeId] = set()
 
     def at(self, index: Index) -> Membership:
@@ -57,6 +59,7 @@ class MembershipChecks:
         """An incarnation ended."""
         self._seen.pop(name, None)
         self._removed_at.pop(name, None)
+        self._departing.pop(name, None)
 
     def on_turn(self, state: RaftState, committed_index: Index) -> None:
         """Look at a node after its turn; `committed_index` is the highest that anybody has committed."""
@@ -68,8 +71,10 @@ class MembershipChecks:
             self._check_snapshot(state.me, state.snapshot)
         if state.role is Role.LEADER:
             self._check_removed(state)
+            self._check_departing(state)
         else:
             self._removed_at.pop(state.me, None)
+            self._departing.pop(state.me, None)
 
     def _check_in_force(self, state: RaftState) -> None:
         """The last membership in the log is in force, committed or not, else that of the snapshot (§6)."""
@@ -121,6 +126,21 @@ class MembershipChecks:
         allowed_s = 2 * state.config.election_timeout_s[1] + state.config.heartbeat_interval_s
         if state.now - since > allowed_s:
             self._violated(state.me, f"leads {state.now - since:.3f} s after its own removal was committed (K1)")
+
+    def _check_departing(self, state: RaftState) -> None:
+        """A leader lets those go that had an election timeout's time to learn of their removal (thesis 4.2.2, K1)."""
+        if not state.departing:
+            self._departing.pop(state.me, None)
+        elif state.configuration.index <= state.commit:
+            known = self._departing.get(state.me, {})
+            departing = [(node, departure.index) for node, departure in state.departing.items()]
+            self._departing[state.me] = since = {one: known.get(one, state.now) for one in departing}
+            for (node, index), committed_at in since.items():
+                if state.now > committed_at + state.config.election_timeout_s[1]:
+                    passed_s = state.now - committed_at
+                    self._violated(
+                        state.me, f"keeps {node} {passed_s:.3f} s after its removal, at {index}, was committed (K1)"
+                    )
 
     def _violated(self, name: NodeId, what: str) -> NoReturn:
         raise SafetyViolation(f"{name}: {what}")

@@ -174,6 +174,13 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="members",
     ),
     Mutant(
+        name="removed_are_never_let_go",
+        rules=("K1",),
+        does="Whoever was removed hears from the leader as long as that one leads.",
+        patches=(Patch(_CHANGING, "        return\n    _release_departed(state)\n", "        return\n"),),
+        bench="members",
+    ),
+    Mutant(
         name="removed_server_runs",
         rules=("K1", "K2"),
         does="A server that was removed goes on asking for votes.",
