@@ -67,6 +67,17 @@ def test_a_leader_that_stood_still_while_it_handed_over_leads_on_or_hands_over()
     assert outcome.operations > 100
 
 
+def test_a_leader_that_stood_still_does_not_say_that_nobody_is_missing() -> None:
+    """It knows nothing of a removal in a later term; whoever is gone is added again all the same."""
+    outcome, _ = run(
+        Act(at_s=1.5, name="pause_leader", for_s=9.0),
+        Act(at_s=3.5, name="remove", node="n1", for_s=9.0),
+        Act(at_s=4.9, name="kill_leader", for_s=5.0),
+        size=5,
+    )
+    assert outcome.faults["remove"] == 1
+
+
 def test_a_priority_is_set() -> None:
     """The change is committed, and when the leader stops, whoever is preferred takes over."""
     acts = Act(at_s=2.5, name="priority", node="n3", amount=2.0), Act(at_s=3.5, name="stop_leader", for_s=0.5)

@@ -71,8 +71,6 @@ class MemberActs:
         leader = self._leader()
         if leader is None or leader.node is None or not self.everybody_votes():
             return False
-        if len(self._cluster.ready()) < len(self._cluster.members):
-            return False
         if not all(_may_vote(member) for member in self._cluster.ready() if member is not one):
             return False
         status = leader.node.status()
@@ -93,9 +91,17 @@ class MemberActs:
         return self._open > 0
 
     def everybody_votes(self) -> bool:
-        """Say whether a leader knows every machine, and no other, as a voter, none of them about to be sent away."""
-        leader = self._leader()
+        """Say whether all are up, and the leader of the latest term knows them, and no other, as voters that stay.
+
+        A leader that stood still since before a change, and was deposed, knows them all.
+        """
+        leader, ready = self._leader(), self._cluster.ready()
         if leader is None or leader.node is None or self._open or self.replacement.under_way:
+            return False
+        if len(ready) < len(self._cluster.members):
+            return False
+        term = leader.node.status().term
+        if any(member.node.status().term > term for member in ready if member.node is not None):
             return False
         members = leader.node.status().members
         if self._is_somebody_moving(leader):
