@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from raftline.sim.mutants.benches import BENCHES
 from raftline.sim.walks import Walk
 
 WALKS = int(os.environ.get("RAFTLINE_WALKS", "60"))
@@ -42,6 +43,11 @@ def test_raft_keeps_its_promises_whatever_happens(part: int) -> None:
 def test_what_was_found_once_stays_mended(seed: int) -> None:
     """Seeds that once broke a promise keep it (§6, C14)."""
     _walk(seed)
+
+
+def test_a_leader_that_is_to_leave_gets_a_command_to_go_by() -> None:
+    """Where terms begin without an entry, a leader that is no voter any more commits its removal with the next one."""
+    assert BENCHES["walk_members"](9100738).error is None
 
 
 def test_a_lost_disk_loses_nothing_committed() -> None:

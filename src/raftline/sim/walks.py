@@ -356,14 +356,19 @@ class Walk:
         return None
 
     def _all_applied(self) -> bool:
-        """Say whether a leader's every entry, the last command among them, is committed at all members; else repeat."""
-        leader = self._agreed_leader()
+        """Say whether a leader's every entry, the last command among them, is committed at all members; else repeat.
+
+        A leader that is to leave has to be asked, too: without a command of its term it never learns that it may go.
+        """
+        leader = next(iter(self.cluster.leaders()[-1:]), None)
         if leader is None:
             return False
         log = leader.state.log
         tail = log.slice(max(log.disk_index, log.last_index - 9) + 1, log.last_index + 1)
         if all((entry.term, entry.data) != (leader.core.term, b"after all") for entry in tail):
             leader.step(Proposed((b"after all",)))
+            return False
+        if self._agreed_leader() is not leader:
             return False
         return all(node.state.commit >= log.last_index for node in self._members())
 
