@@ -177,7 +177,7 @@ def test_a_retry_is_answered_from_memory_wherever_it_lands(start_cluster: StartC
     ask_everybody()
     with cluster.client("n1") as client, client.pipeline(transaction=False) as pipeline:
         for number in range(600):
-            pipeline.set("other", number)
+            pipeline.getset("other", number)  # an entry each
         pipeline.execute()
     cluster.wait_until_level()
     for name in cluster.nodes:

@@ -117,6 +117,10 @@ class HeldNode:
         self.waiting.append((command, done))
         self.once.append((session, sequence))
 
+    def before_turn(self, call: Callable[[], None]) -> None:
+        """Nothing is collected: each command is submitted by itself."""
+        call()
+
     def submit_read(
         self,
         done: Callable[[Exception | None], None],

@@ -21,6 +21,7 @@ from raftline.runtime.requests import Consistency
 from raftline.runtime.status import Status
 
 if TYPE_CHECKING:
+    from raftline.kv.bundles import Bundles
     from raftline.kv.channels import Channels
     from raftline.kv.shards_view import ShardsAdmin
     from raftline.kv.waiting import Waiter, Waiting
@@ -87,6 +88,10 @@ class Server(Protocol):
     @property
     def statistics(self) -> Statistics:
         """What it counted."""
+
+    @property
+    def bundles(self) -> "Bundles":
+        """The small writes of its clients that wait for the next turn."""
 
     @property
     def memory(self) -> MemoryLimit:

@@ -13,6 +13,7 @@ from functools import partial
 from raftline.errors import ConfigError
 from raftline.kv.answers import local_reply, task_reply
 from raftline.kv.blocked import once_waiting
+from raftline.kv.bundles import BUNDLED_BYTES_MAX
 from raftline.kv.client import Client
 from raftline.kv.commands.command import (
     Arguments,
@@ -28,7 +29,16 @@ from raftline.kv.intake import Intake
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, KvMachine, encode_command
 from raftline.kv.once import unwrap
-from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal, version_refusal
+from raftline.kv.plans import (
+    PLANS,
+    Plan,
+    arity_refusal,
+    find_plan,
+    may_share,
+    size_refusal,
+    unknown_refusal,
+    version_refusal,
+)
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry, queue
 from raftline.kv.reading import run_reads
@@ -54,31 +64,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_calls",
-        "_commands",
-        "_held_bytes",
-        "_is_current",
-        "_is_free",
-        "_is_ready",
-        "_limits",
-        "_node",
-        "_on_ready",
-        "_out",
-        "_out_bytes",
-        "_reading",
-        "_reads",
-        "_settling",
-        "_slots",
-        "_slow",
-        "_task",
-        "_writes",
-        "client",
-        "intake",
-        "is_abandoned",
-        "is_at_end",
-        "is_output_blocked",
-        "parser",
-    )
+        "_bundles", "_calls", "_commands", "_held_bytes", "_is_current", "_is_free", "_is_ready", "_limits", "_node",
+        "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots", "_slow", "_task", "_writes",
+        "client", "intake", "is_abandoned", "is_at_end", "is_output_blocked", "parser",
+    )  # fmt: skip
 
     def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
         self.client = client
@@ -87,6 +76,7 @@ class Connection:
         self._limits = limits
         self._on_ready = on_ready
         self._calls = client.server.statistics.calls
+        self._bundles = client.server.bundles
         self._slow = SlowWatch(client)
         self.intake = Intake(limits)
         self.parser = self.intake.parser
@@ -368,16 +358,25 @@ class Connection:
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         args[0] = plan.wire_name
         slot = SilentWrite(self) if self._is_silent() else Write(self) if plan.slot is None else plan.slot(self, args)
-        self._submit(encode_command(args), slot, args, session, sequence)
+        command = encode_command(args)
+        if session is None and len(command) <= BUNDLED_BYTES_MAX and may_share(plan, args):
+            self._note_write(command, slot, args)
+            self._bundles.add(command, slot.done)
+        else:
+            self._submit(command, slot, args, session, sequence)
 
     def _submit(self, command: bytes, slot: Write, args: Arguments, session: int | None, sequence: int) -> None:
-        """Propose a command; `args` is what SLOWLOG may show of it."""
+        """Propose a command in an entry of its own; `args` is what SLOWLOG may show of it."""
+        self._note_write(command, slot, args)
+        self._bundles.flush()
+        self._node.submit(command, slot.done, session, sequence)
+
+    def _note_write(self, command: bytes, slot: Write, args: Arguments) -> None:
         if not self._slow.is_marked:
             self._slow.mark(slot, args, is_large=self.intake.is_large)
         self._slots.append(slot)
         self._writes += 1
         self._held_bytes += len(command)
-        self._node.submit(command, slot.done, session, sequence)
 
     def _start_read(self, _plan: Plan | None, function: ReadFunction, args: Arguments) -> None:
         slot = Read(function, args, is_silent=self._is_silent())

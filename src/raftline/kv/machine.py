@@ -7,7 +7,9 @@ included, is returned as a RESP3 reply, the same on every replica; nothing a cli
 from collections.abc import Iterator
 
 import msgspec
+import structlog
 
+from raftline.kv.bundles import BUNDLE, decode_bundle, encode_replies
 from raftline.kv.commands.command import Command, ReadFunction, Refused
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
 from raftline.kv.proposals import encode_command
@@ -18,10 +20,14 @@ from raftline.replica.state_machine import StateMachine
 
 __all__ = ["NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
 
+_BUNDLE = bytes((BUNDLE,))
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
+
+_log = structlog.get_logger("raftline.kv")
 
 NOT_READABLE = error("ERR this is no command that reads, or it has the wrong number of arguments")
 _MALFORMED = error("ERR malformed command in the log")
+_FAULTY = error("ERR internal error: the nodes' logs say more")
 
 
 TICK_COMMAND = encode_command([TICK_NAME])
@@ -31,8 +37,8 @@ TICK_COMMAND = encode_command([TICK_NAME])
 class KvMachine(StateMachine):
     """The key/value store as a replicated state machine."""
 
-    version = 2
-    """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ."""
+    version = 3
+    """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -42,6 +48,8 @@ class KvMachine(StateMachine):
         """Carry out one command and return its RESP3 reply."""
         store = self.store
         store.begin(index, time_ms)
+        if command[:1] == _BUNDLE:
+            return self._apply_bundle(command)
         try:
             args = _decode(command)
             write = WRITES[args[0]]
@@ -53,6 +61,27 @@ class KvMachine(StateMachine):
             return write(store, args, store.time_ms)
         except Refused as refused:
             return refused.reply
+
+    def _apply_bundle(self, command: bytes) -> bytes:
+        """Carry out the commands of an entry one after the other; return all replies."""
+        store = self.store
+        listener, now_ms = store.listener, store.time_ms
+        try:
+            requests = decode_bundle(command)
+        except msgspec.MsgspecError:
+            return _MALFORMED
+        replies: list[bytes] = []
+        for args in requests:
+            try:
+                write = WRITES[args[0]]
+                reply = write(store, args, now_ms) if listener is None else listener.carry_out(write, args)
+            except Refused as refused:
+                reply = refused.reply
+            except Exception:  # noqa: BLE001  a faulty command is refused everywhere; those after it are carried out
+                _log.exception("a command in a bundle failed", command=args[0] if args else b"")
+                reply = _FAULTY
+            replies.append(reply)
+        return encode_replies(replies)
 
     def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002  only the log's time is certain here
         """Answer a command that changes nothing, in the form of `apply`, by the log's own time."""

@@ -1,15 +1,24 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
 from raftline.kv.blocked import waiting_task
+from raftline.kv.bundles import BUNDLED
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
-from raftline.kv.machine import KvMachine
 from raftline.kv.reply_slots import Published
 from raftline.kv.resp.replies import error, shown
 
-__all__ = ["PLANS", "Plan", "arity_refusal", "find_plan", "size_refusal", "unknown_refusal", "version_refusal"]
+__all__ = [
+    "PLANS",
+    "Plan",
+    "arity_refusal",
+    "find_plan",
+    "may_share",
+    "size_refusal",
+    "unknown_refusal",
+    "version_refusal",
+]
 
 _ANY_NUMBER = 1 << 62
 _TOO_NEW = error(
@@ -17,6 +26,9 @@ _TOO_NEW = error(
 )
 _EXEC_ALONE = error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
 _SHOWN_BYTES_MAX = 128
+_SET_PLAIN = 3
+"""Arguments of a SET without options."""
+_CONDITIONS_VERSION = 2
 _AFTER_ALL_BEFORE = frozenset({"auth", "hello", "reset", "readonly", "readwrite", "client|reads"})
 
 _SLOTS = {"publish": Published, "spublish": Published}
@@ -33,6 +45,7 @@ class Plan:
         "check",
         "command",
         "executes",
+        "is_bundled",
         "local",
         "name",
         "read",
@@ -60,6 +73,8 @@ class Plan:
         self.local: LocalFunction | None = command.local
         self.task: TaskFunction | None = waiting_task(command) if self.waits else command.task
         self.check: Check | None = command.check
+        self.is_bundled = command.name in BUNDLED
+        """It may share an entry of the log with others; see `may_share`."""
         self.after_all = command.name in _AFTER_ALL_BEFORE or self.task is not None
         """It changes how commands are answered, or the cluster, so those before it have to be out first."""
 
@@ -81,6 +96,15 @@ def find_plan(args: Arguments) -> Plan | None:
     if command is None or (command.subcommands and len(args) > 1):
         return None
     return _OF_COMMAND[command.name]
+
+
+def may_share(plan: Plan, args: Arguments) -> bool:
+    """Say whether a write may share an entry of the log with others: the reply is not an old value."""
+    return plan.is_bundled and (len(args) <= _SET_PLAIN or plan.name != "set" or not _returns_old(args))
+
+
+def _returns_old(args: Arguments) -> bool:
+    return any(arg.upper() == b"GET" for arg in args[_SET_PLAIN:])
 
 
 def unknown_refusal(args: Arguments) -> bytes:
@@ -121,5 +145,5 @@ def version_refusal(plan: Plan, args: Arguments, known: int) -> bytes | None:
     command = plan.command
     needed = command.version
     if command.newer_options and not command.newer_options.isdisjoint([arg.upper() for arg in args[3:]]):
-        needed = KvMachine.version
+        needed = _CONDITIONS_VERSION
     return _TOO_NEW if needed > known else None

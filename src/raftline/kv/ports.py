@@ -30,6 +30,9 @@ class KvNode(Protocol):
         returned.
         """
 
+    def before_turn(self, call: Callable[[], None]) -> None:
+        """Call this once, right before the group's next turn, which comes soon; what it submits is in that turn."""
+
     def submit_read(
         self,
         done: Callable[[Exception | None], None],

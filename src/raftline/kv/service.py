@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from raftline.kv.acl.guard import Guard
+from raftline.kv.bundles import Bundles
 from raftline.kv.channels import Channels
 from raftline.kv.client import Client, ServerFacts, Statistics
 from raftline.kv.cluster_view import ClusterView, Keyspace
@@ -54,6 +55,7 @@ class Service:
         self.waiting = Waiting(machine.store, limits.waited_keys_max)
         self.channels = Channels(machine.store)
         self._node = node
+        self.bundles = Bundles(node)
         self._default_reads = default_reads
         self._machine = machine
         self._clock = clock

@@ -60,8 +60,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Keep so many entries before a snapshot, so that a slightly slow follower needs none."""
     segment_bytes: int = 64 << 20
     """Size of one file of the durable log."""
-    apply_slice: int = 512
-    """Most entries applied before the loop gets its turn."""
+    apply_slice: int = 64
+    """Most entries applied between two looks at the clock."""
     tls: TlsFiles | None = None
     """Certificate, key and authority for the traffic between nodes: every other node has to show a certificate of that
     authority with its node id; `tls.reload()` reads the files again. None, then on all nodes: plain text."""

@@ -4,12 +4,15 @@ Each ask opens a connection in the node's own loop, as a client does that was re
 moment in either direction, and are lost with the node.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import hiredis
 
+from raftline.errors import SafetyViolation
 from raftline.kv.acl.guard import Guard
+from raftline.kv.bundles import Bundles
 from raftline.kv.channels import Channels
 from raftline.kv.client import Client, ServerFacts, Statistics
 from raftline.kv.cluster_view import Keyspace
@@ -18,6 +21,7 @@ from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.memory import MemoryLimit
+from raftline.kv.plans import find_plan
 from raftline.kv.slowlog import Slowlog
 from raftline.kv.store import Store
 from raftline.kv.waiting import Waiting
@@ -33,6 +37,9 @@ __all__ = ["KvDoor"]
 
 _TRAVEL_S = 0.0002
 _CRLF = b"\r\n"
+_BUNDLED_EACH = 3
+"""Every so many commands have one before and one after them, so that they share an entry if they may."""
+_BESIDE = b"beside"
 
 
 class _NodeServer:
@@ -40,6 +47,7 @@ class _NodeServer:
 
     def __init__(self, member: Member, node: Node, machine: KvMachine) -> None:
         self.node = node
+        self.bundles = Bundles(node)
         self.facts = ServerFacts(host=member.name, port=0, process_id=member.incarnation, started_ms=0)
         self.limits = Limits()
         self.statistics = Statistics()
@@ -111,18 +119,51 @@ class KvDoor:
         reads: Consistency = "lease" if on_lease else "linearizable"
         client = Client(server, self._numbers, "127.0.0.1:1", "127.0.0.1:2", reads)
 
+        requests = [arguments]
+        if self._numbers % _BUNDLED_EACH == 1 and _goes_through_the_log(arguments):
+            requests = [[b"SET", _BESIDE, b"1"], arguments, [b"INCR", _BESIDE]]
+        replies = _Replies(len(requests), done)
+
         def on_ready(connection: Connection) -> None:
             connection.turn()
-            self._send(connection, done)
+            self._send(connection, replies)
 
         connection = Connection(client, server.node, server.limits, on_ready)
-        connection.feed(_request(arguments))
-        self._send(connection, done)
+        connection.feed(b"".join(map(_request, requests)))
+        self._send(connection, replies)
 
-    def _send(self, connection: Connection, done: Callable[[Answer], None]) -> None:
+    def _send(self, connection: Connection, replies: "_Replies") -> None:
         output = connection.take_output()
         if output:
-            self._world.call_later(_TRAVEL_S, done, _answer(output))
+            replies.under_way.append(output)
+            self._world.call_later(_TRAVEL_S, replies.arrive)
+
+
+class _Replies:
+    """What comes back on one connection: what was asked for, alone or between the replies to what went beside it."""
+
+    def __init__(self, count: int, done: Callable[[Answer], None]) -> None:
+        self._reader = hiredis.Reader(replyError=_Refusal)
+        self._place = count // 2
+        self._done = done
+        self._seen = 0
+        self.under_way: deque[bytes] = deque()
+
+    def arrive(self) -> None:
+        """Take in what was sent first; raises `SafetyViolation` for a reply that is not of its command."""
+        self._reader.feed(self.under_way.popleft())
+        while (value := self._reader.gets()) is not False:
+            place, self._seen = self._seen, self._seen + 1
+            if place == self._place:
+                self._done(_answer(value))
+            elif not isinstance(value, _Refusal | (bytes if place == 0 else int)):
+                raise SafetyViolation(f"a command of several was told the reply of another one: {value!r} (G20)")
+
+
+def _goes_through_the_log(arguments: list[bytes]) -> bool:
+    """Say whether a command waits for nothing that came before it on its connection."""
+    plan = find_plan(arguments)
+    return plan is not None and (plan.write or plan.executes or plan.command.wraps > 0)
 
 
 def _request(arguments: list[bytes]) -> bytes:
@@ -132,11 +173,8 @@ def _request(arguments: list[bytes]) -> bytes:
     return b"".join(pieces)
 
 
-def _answer(output: bytes) -> Answer:
+def _answer(value: Any) -> Answer:
     """Read a reply as redis-py would."""
-    reader = hiredis.Reader(replyError=_Refusal)
-    reader.feed(output)
-    value: Any = reader.gets()
     if isinstance(value, _Refusal):
         text = str(value)
         refused = text.startswith(("CLUSTERDOWN", "TRYAGAIN")) and "may have been applied" not in text

@@ -130,6 +130,9 @@ class FakeNode:
         self.find_session = group.find_session
         self.command_version = KvMachine.version
 
+    def before_turn(self, call: Callable[[], None]) -> None:
+        call()
+
     @property
     def is_leader(self) -> bool:
         return self._cluster.leaders.get(self._group.group) == self._name

@@ -107,7 +107,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     """The `KvMachine.version` that every member must know before it is used."""
     newer_options: frozenset[bytes] = frozenset()
-    """Options, in upper case, that need the newest version."""
+    """Options, in upper case, that need version 2."""
     subcommands: tuple["Command", ...] = ()
     syntax: str = ""
     """Arguments as people write them."""

@@ -4,10 +4,12 @@ from raftline.sim.mutants.mutant import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
+_BUNDLES = "raftline.kv.bundles"
 _CONNECTION = "raftline.kv.connection"
 _FORWARDING = "raftline.runtime.forwarding"
 _GROUP_LOOP = "raftline.runtime.group_loop"
 _PROGRESS = "raftline.core.progress"
+_MACHINE = "raftline.kv.machine"
 _READING = "raftline.runtime.reading"
 _READ_INDEX = "raftline.core.read_index"
 _REFUSALS = "raftline.kv.refusals"
@@ -59,16 +61,57 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _CONNECTION,
-                "        self._node.submit(command, slot.done, session, sequence)\n",
-                "        store = self.client.server.store\n"
-                "        loop = asyncio.get_running_loop()\n\n"
-                "        def later(outcome: object) -> None:\n"
-                "            value = store.get(args[1])\n"
-                '            if args[0] == b"INCRBY" and isinstance(outcome, bytes) and value is not None:\n'
-                '                outcome = b":" + value + b"\\r\\n"\n'
-                "            slot.done(outcome)\n\n"
-                "        late = lambda outcome: loop.call_later(0.001, later, outcome)\n"
-                "        self._node.submit(command, late, session, sequence)\n",
+                "            self._bundles.add(command, slot.done)\n",
+                "            store = self.client.server.store\n"
+                "            loop = asyncio.get_running_loop()\n\n"
+                "            def later(outcome: object) -> None:\n"
+                "                value = store.get(args[1])\n"
+                '                if args[0] == b"INCRBY" and isinstance(outcome, bytes) and value is not None:\n'
+                '                    outcome = b":" + value + b"\\r\\n"\n'
+                "                slot.done(outcome)\n\n"
+                "            late = lambda outcome: loop.call_later(0.001, later, outcome)\n"
+                "            self._bundles.add(command, late)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="replies_of_a_bundle_move_on",
+        rules=("G2",),
+        does="Of several commands in one entry each is told the reply of the one before it.",
+        patches=(
+            Patch(
+                _BUNDLES,
+                "        outcomes = _decode_replies(outcome)\n",
+                "        outcomes = _decode_replies(outcome)\n        outcomes = [*outcomes[-1:], *outcomes[:-1]]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="bundle_ends_with_its_first_command",
+        rules=("G2",),
+        does="Of several commands in one entry only the first is carried out; all are told that theirs was.",
+        patches=(
+            Patch(
+                _MACHINE,
+                "        for args in requests:\n            try:\n",
+                "        for args in requests[:1]:\n            try:\n",
+            ),
+            Patch(
+                _MACHINE,
+                "        return encode_replies(replies)\n",
+                "        return encode_replies(replies * len(requests))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="bundle_that_failed_is_told_to_its_first",
+        rules=("G5",),
+        does="When an entry of several commands has no outcome, only the first of those who wait is told.",
+        patches=(
+            Patch(
+                _BUNDLES,
+                "        outcomes: Sequence[bytes | Exception] = [outcome] * len(dones)\n",
+                "        outcomes: Sequence[bytes | Exception] = [outcome]\n        dones = dones[:1]\n",
             ),
         ),
     ),

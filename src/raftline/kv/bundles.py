@@ -1,0 +1,102 @@
+"""Small writes that come in one turn of the event loop share one entry of the log, whichever clients sent them.
+
+What an entry costs, from the proposal to its place in every replica's log and the waiter that is told, is paid once for
+all of them. Each command keeps a reply of its own, and they take effect in the order in which they came; see
+docs/decisions/0016-bundles.md.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeAlias
+
+import msgspec
+
+from raftline.kv.ports import KvNode
+
+__all__ = ["BUNDLE", "BUNDLED", "BUNDLED_BYTES_MAX", "BUNDLE_VERSION", "Bundles", "decode_bundle", "encode_replies"]
+
+BUNDLE: Final = 0xC1
+"""The first byte of a bundle: MessagePack leaves it unused, so no command begins with it."""
+BUNDLE_VERSION: Final = 3
+"""The `KvMachine.version` that every member must know before bundles are used."""
+BUNDLED_BYTES_MAX: Final = 2 << 10
+"""A longer command has an entry of its own: it would gain nothing."""
+# fmt: off
+BUNDLED: Final = frozenset((
+    "set", "setnx", "setex", "psetex", "mset", "msetnx", "incr", "decr", "incrby", "decrby", "incrbyfloat", "del",
+    "unlink", "expire", "pexpire", "expireat", "pexpireat", "persist", "hset", "hsetnx", "hmset", "hdel", "hincrby",
+    "hincrbyfloat", "lpush", "rpush", "lpushx", "rpushx", "sadd", "srem", "smove", "zadd", "zincrby", "zrem",
+))
+# fmt: on
+"""Commands that take microseconds whatever they find, and whose replies are short: 32 of them hold nobody up."""
+_COMMANDS_MAX: Final = 32
+_HEADS: Final = [bytes((BUNDLE, 0xDC, 0, count)) for count in range(_COMMANDS_MAX + 1)]
+"""A bundle is this and the commands, one after the other, as they would stand in the log: an array of arrays."""
+
+_decode_commands = msgspec.msgpack.Decoder(list[list[bytes]]).decode
+_decode_replies = msgspec.msgpack.Decoder(list[bytes]).decode
+encode_replies = msgspec.msgpack.Encoder().encode
+"""Return what a bundle comes to: the replies of its commands, in order. One that cannot be read comes to an error."""
+
+Done: TypeAlias = Callable[[bytes | Exception], None]
+
+
+def decode_bundle(command: bytes) -> list[list[bytes]]:
+    """Return the commands of a bundle; raises `msgspec.MsgspecError` if that is not what it is."""
+    return _decode_commands(memoryview(command)[1:])
+
+
+class Bundles:
+    """The writes of one node that wait for its group's next turn.
+
+    Invariants: `_commands` and `_dones` belong together, in the order in which they came; unless both are empty the
+    node calls `flush` before its next turn. Whoever submits to the node anything else flushes first.
+    """
+
+    __slots__ = ("_commands", "_dones", "_is_known", "_node")
+
+    def __init__(self, node: KvNode) -> None:
+        self._node = node
+        self._commands: list[bytes] = []
+        self._dones: list[Done] = []
+        self._is_known = False
+        """Every member knows what a bundle is; that never ends."""
+
+    def add(self, command: bytes, done: Done) -> None:
+        """Propose a small command; `done` gets its reply or the reason, as from `KvNode.submit`."""
+        commands = self._commands
+        commands.append(command)
+        self._dones.append(done)
+        if len(commands) == 1:
+            self._node.before_turn(self.flush)
+        elif len(commands) == _COMMANDS_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Submit what waits."""
+        commands, dones = self._commands, self._dones
+        if not commands:
+            return
+        self._commands, self._dones = [], []
+        node = self._node
+        self._is_known = self._is_known or node.command_version >= BUNDLE_VERSION
+        if len(commands) > 1 and self._is_known:
+            node.submit(_HEADS[len(commands)] + b"".join(commands), partial(_tell, dones))
+        else:
+            for command, done in zip(commands, dones, strict=True):
+                node.submit(command, done)
+
+
+def _tell(dones: list[Done], outcome: bytes | Exception) -> None:
+    """Let each command have its own reply, or all the same reason or refusal."""
+    if isinstance(outcome, Exception) or outcome.startswith(b"-"):
+        outcomes: Sequence[bytes | Exception] = [outcome] * len(dones)
+    else:
+        outcomes = _decode_replies(outcome)
+    for done, own in zip(dones, outcomes, strict=True):
+        try:
+            done(own)
+        except Exception as error:  # noqa: BLE001  the others are to hear of theirs
+            context = {"message": "the callback of a command in a bundle raised", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
