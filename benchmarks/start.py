@@ -30,7 +30,7 @@ _START_S_MAX = 300.0
 def main() -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--entries", type=int, default=1_000_000, help="SETs in the log; those that came together share an entry [1000000]")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="SETs in the log, some in one entry [1000000]")
     parser.add_argument("--rounds", type=int, default=3, help="starts of each kind [3]")
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
