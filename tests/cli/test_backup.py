@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raftline.cli.backup import Checked, check_backup
+from raftline.cli.backup import Checked, check_backup, run_backup
 from raftline.cli.local_cluster import LocalCluster, plain_client
 from raftline.cli.main import app
 from raftline.cli.wal import report_on
@@ -202,6 +202,20 @@ def test_two_that_make_the_same_file_do_not_mix(
     assert code == 2
     assert "was made by somebody else meanwhile" in err
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("b", b"the other one's")]
+
+
+def test_an_interrupted_backup_leaves_nothing(
+    source: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle: no half file stays behind."""
+
+    def interrupted(_part: str) -> Checked:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raftline.cli.backup.check_backup", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_backup(f"127.0.0.1:{source.nodes['n1'].port}", str(tmp_path / "b"), timeout_s=10.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_node_that_is_not_there_is_named(tmp_path: Path) -> None:

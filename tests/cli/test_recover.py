@@ -15,6 +15,7 @@ from raftline.cli.server import with_cluster_id
 from raftline.cli.settings import node_config_of
 from raftline.cli.settings_loading import load_settings
 from raftline.cli.wal import report_on
+from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
 from raftline.replica.commands import history_lost
@@ -220,9 +221,23 @@ def _content(files: SimFiles, path: str) -> bytes:
 def test_a_second_recovery_counts_on(survivor: Path) -> None:
     """Each gives the cluster another name, within its length."""
     assert run(survivor, "--yes")[0] == 0
+    wal = Wal.open(OsFiles(), str(survivor), cluster_id="c-r1", node_id="n1", segment_bytes=1 << 16)
+    wal.append([Write(group=0, entries=(Entry(12, 5, encode_membership(OLD), KIND_MEMBERSHIP),))])
+    wal.close()
     assert run(survivor, "--yes")[0] == 0
     assert report_on(str(survivor)).cluster_id == "c-r2"
     assert recover_module._new_cluster_id("x" * 64) == "x" * 61 + "-r1"
+
+
+def test_what_is_alone_already_is_left_alone(survivor: Path) -> None:
+    """Given a second time, as after a crash that came late, it makes no third cluster, and says how to go on."""
+    assert run(survivor, "--yes")[0] == 0
+    before = content_of(survivor)
+    code, _, err = run(survivor, "--yes")
+    assert code == 2
+    assert "a cluster of one already (c-r1)" in " ".join(err.split())
+    assert "raftline server --id n1 --cluster n1=h:7" in " ".join(err.split())
+    assert content_of(survivor) == before
 
 
 def test_the_server_takes_the_cluster_from_the_directory(survivor: Path) -> None:

@@ -103,6 +103,7 @@ def test_damage_is_named_with_code_76(tmp_path: Path) -> None:
     assert code == ExitCode.CORRUPT
     assert "would refuse to start" in out
     assert f"{segment}, offset 0: its header is damaged" in err
+    assert "start the node with an empty one, never with an older copy" in " ".join(err.split())
     code, out, _ = run("inspect", str(tmp_path))
     assert code == 76
     assert "damage" in out

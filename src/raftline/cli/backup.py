@@ -65,9 +65,10 @@ def run_backup(target: str, file: str, *, timeout_s: float) -> ExitCode:
         part.replace(path)
         OsFiles().sync_directory(str(path.absolute().parent))
     except (RaftlineError, OSError) as error:
-        part.unlink(missing_ok=True)
         complain(f"raftline backup: {error}. Nothing was kept")
         return exit_code_of(error)
+    finally:
+        part.unlink(missing_ok=True)  # also when it was interrupted; it is gone already if it got its name
     say(f"{file}: {checked.text}")
     return ExitCode.OK
 

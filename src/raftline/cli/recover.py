@@ -89,6 +89,12 @@ def _plan(data_dir: str, node_id: str, cluster: str, cluster_id: str | None) -> 
             f"that comes back cannot mix its past into the new cluster"
         )
     known = {node: group.membership.address_of(node) or "" for node in group.membership.everyone()}
+    if list(known) == [node_id]:
+        raise ConfigError(
+            f"{data_dir} is a cluster of one already ({report.cluster_id}), perhaps because this command was given "
+            f"before: start it with `raftline server --id {node_id} --cluster {node_id}={known[node_id]} "
+            f"--data-dir {data_dir}`"
+        )
     old = known or {node: str(parse_address(address)) for node, address in members.items()}
     return Recovery(
         node_id=node_id,

@@ -112,6 +112,12 @@ def run_verify(directory: str) -> ExitCode:
     say(f"{directory}: {report.verdict}")
     for line in report.problems:
         complain(f"raftline wal verify: {_where(line)}{line.text}")
+    if _code(report) is ExitCode.CORRUPT:
+        complain(
+            "raftline wal verify: put the directory aside and start the node with an empty one, never with an older "
+            "copy, which votes and has forgotten what it acknowledged. Where no majority is left: `raftline recover` "
+            "on another node's directory"
+        )
     return _code(report)
 
 
