@@ -8,6 +8,7 @@ from raftline.core.config import CoreConfig
 from raftline.core.events import Persisted, Received, TimerDue
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendReply, AppendRequest, VoteReply
+from raftline.core.pending import Departure
 from raftline.core.raft import Raft
 from raftline.errors import SafetyViolation
 from raftline.sim.leader_checks import LeaderChecks
@@ -77,6 +78,23 @@ def test_silence_is_noticed() -> None:
     world.beat()
     with pytest.raises(SafetyViolation, match=r"told n2 nothing for 0\.150 s"):
         world.turn(deaf="n2")
+
+
+def test_silence_towards_a_predecessor_that_nobody_can_find() -> None:
+    """It was removed, and handed over to a node that had just started, which cannot know its address (K1)."""
+    world = World()
+    world.turn()
+    state = world.core.state
+    state.progress["n9"] = state.progress["n3"]
+    world.checks._since.clear()
+    with pytest.raises(SafetyViolation, match="told n9 nothing for inf s"):
+        world.checks.check_turn(world.core, set())
+    state.departing["n9"] = Departure("", 1)
+    world.checks.check_turn(world.core, set())
+    world.checks.on_append_request("n1", "n9", AppendRequest(1, 1, 1, (), 0))
+    world.now += 1.0
+    with pytest.raises(SafetyViolation, match=r"told n\d nothing for 1\.000 s"):
+        world.checks.check_turn(world.core, set())
 
 
 def test_chatter_is_noticed() -> None:

@@ -67,6 +67,13 @@ def test_a_leader_that_stood_still_while_it_handed_over_leads_on_or_hands_over()
     assert outcome.operations > 100
 
 
+def test_a_removed_leader_hands_over_to_a_node_that_does_not_know_where_it_is() -> None:
+    """The successor had just started: what it tells its predecessor finds no way, which is not its silence."""
+    outcome = run_seed(2605636, Scenario(size=3, safety_s=4.0, heal_s=8.0))
+    assert outcome.error is None, outcome.error
+    assert outcome.operations > 50
+
+
 def test_a_leader_that_stood_still_does_not_say_that_nobody_is_missing() -> None:
     """It knows nothing of a removal in a later term; whoever is gone is added again all the same."""
     outcome, _ = run(

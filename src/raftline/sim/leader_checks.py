@@ -80,19 +80,25 @@ class LeaderChecks:
             )
         for peer, progress in state.progress.items():
             spoken_at = self._spoken.get((state.me, peer), float("-inf"))
-            silent_s = now - max(spoken_at, since[peer])
+            silent_s = now - max(spoken_at, since.get(peer, float("-inf")))
+            if peer not in since and silent_s == float("inf"):
+                continue
             if silent_s > _SILENCE_FACTOR * interval_s:
                 self._violated(state.me, f"leads and has told {peer} nothing for {silent_s:.3f} s (A22, E9)")
             if silent_s and peer in refusals and progress.mode is not Mode.SNAPSHOT:
                 self._violated(state.me, f"was refused by {peer} and does not try again at once (B25)")
 
     def _known_since(self, state: RaftState, now: float) -> dict[NodeId, float]:
-        """Return when each peer joined this leader, which owes it nothing before; those it began with have always."""
+        """Return when each peer joined this leader, which owes it nothing before; those it began with have always.
+
+        Left out is a removed leader that handed over to a node which had just started: nobody there knows where it is.
+        """
+        peers = state.progress.keys() - {node for node, departure in state.departing.items() if not departure.address}
         term, since = self._since.get(state.me, (0, {}))
         if term != state.term:
-            since = dict.fromkeys(state.progress, float("-inf"))
-        elif since.keys() != state.progress.keys():
-            since = {peer: since.get(peer, now) for peer in state.progress}
+            since = dict.fromkeys(peers, float("-inf"))
+        elif since.keys() != peers:
+            since = {peer: since.get(peer, now) for peer in peers}
         self._since[state.me] = state.term, since
         return since
 
