@@ -204,6 +204,10 @@ class PromptNode(HeldNode):
         self._schedule()
         super().submit_read(done, consistency, staleness_s_max)
 
+    def before_turn(self, call: Callable[[], None]) -> None:
+        """Collect what comes in this turn of the loop."""
+        asyncio.get_running_loop().call_soon(call)
+
     def _schedule(self) -> None:
         if not self.waiting:
             asyncio.get_running_loop().call_soon(self.answer)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kv.conftest import Conversation
 
-from raftline.errors import Timeout
+from raftline.errors import ApplyError, Timeout
 from raftline.kv.bundles import BUNDLED, BUNDLED_BYTES_MAX, Bundles, decode_bundle
 from raftline.kv.commands.lookup import WRITES
 from raftline.kv.commands.table import COMMANDS
@@ -18,6 +18,8 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.resp.replies import integer
 from raftline.kv.service import Service
+from raftline.kv.sharded.machine import ShardMachine
+from raftline.kv.sharded.meta import MetaMachine
 
 if TYPE_CHECKING:
     from tests.kv.conftest import FakeClock, HeldNode
@@ -120,6 +122,66 @@ def test_a_refusal_of_the_entry_is_told_to_all(turns: Turns) -> None:
     assert told == [b"-ERR malformed command in the log\r\n"] * 2
 
 
+def test_an_outcome_that_cannot_be_read_leaves_nobody_waiting(turns: Turns) -> None:
+    """Everybody is told that something is wrong."""
+    told: list[bytes | Exception] = []
+    for outcome in (b"\x91\xc0", b"\x90", b"+OK\r\n"):
+        bundles = Bundles(turns.node)
+        for _ in range(2):
+            bundles.add(encode_command([b"INCR", b"k"]), told.append)
+        turns.take()
+        ((_, done),) = turns.node.waiting
+        turns.node.waiting.clear()
+        done(outcome)
+    assert [type(each) for each in told] == [ApplyError] * 6
+
+
+def test_no_entry_is_long(turns: Turns) -> None:
+    """It leaves when it has 16 KiB."""
+    bundles = Bundles(turns.node)
+    command = encode_command([b"SET", b"k", b"v" * 2000])
+    for _ in range(20):
+        bundles.add(command, lambda _: None)
+    sizes = [len(command or b"") for command in turns.take()]
+    assert len(sizes) == 3
+    assert max(sizes) < (16 << 10) + len(command) + 8
+
+
+@pytest.mark.parametrize("machine", [ShardMachine(1), MetaMachine()])
+def test_who_looks_at_each_command_takes_no_bundles(machine: KvMachine) -> None:
+    """A group of a sharded store, and the one that keeps no keys, carry out nothing that they did not look at (G15)."""
+    entry = b"\xc1\xdc\0\2" + encode_command([b"SET", b"k", b"v"]) * 2
+    assert machine.apply(entry, 1, 1) == b"-ERR malformed command in the log\r\n"
+    assert machine.store.count == 0
+
+
+def test_memory_is_given_back_as_by_single_commands() -> None:
+    """What was deleted is freed a little with each command, not with each entry."""
+    machine = KvMachine()
+    commands = []
+    for number in range(600):
+        key = b"s%d" % number
+        commands += [
+            encode_command([b"SADD", key, *(b"%d" % n for n in range(p * 300, p * 300 + 300))]) for p in range(4)
+        ]
+        commands.append(encode_command([b"DEL", key]))
+    for start in range(0, len(commands), 32):
+        part = commands[start : start + 32]
+        machine.apply(b"\xc1\xdc\0" + bytes((len(part),)) + b"".join(part), start + 1, 1)
+    garbage: Any = machine.store._garbage
+    assert sum(len(part) for each in garbage if isinstance(each, list) for part in each) < 50_000
+
+
+def test_faults_are_counted_where_operators_look(
+    turns: Turns, machine: KvMachine, clock: "FakeClock", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As commands whose execution raised."""
+    service = Service(turns.node, machine, Limits(), clock, "127.0.0.1", 7001)
+    before = service.measure().status.apply_errors
+    monkeypatch.setattr(machine, "faults", 3)
+    assert service.measure().status.apply_errors == before + 3
+
+
 def test_not_before_every_member_knows_of_it(turns: Turns) -> None:
     """While the cluster is upgraded each command has an entry of its own; what was known once stays known."""
     bundles = Bundles(turns.node)
@@ -181,6 +243,8 @@ def test_connections_share_an_entry(turns: Turns, machine: KvMachine, clock: "Fa
         (b"SET", b"k", b"v", b"nx", b"get"),
         (b"GETDEL", b"k"),
         (b"APPEND", b"k", b"v"),
+        (b"INCRBYFLOAT", b"k", b"1"),
+        (b"SADD", b"s", *(b"%d" % n for n in range(7))),
         (b"RAFTLINE.ONCE", b"7", b"1", b"SET", b"k", b"v"),
         (b"SET", b"k", b"v" * BUNDLED_BYTES_MAX),
     ],
@@ -262,7 +326,9 @@ def test_a_faulty_command_is_refused_and_the_others_are_carried_out(monkeypatch:
 
     monkeypatch.setitem(WRITES, b"PERSIST", faulty)
     machine = KvMachine()
-    requests = [[b"INCR", b"k"], [b"PERSIST", b"k"], [b"NOSUCH"], [], [b"INCR", b"k"]]
+    monkeypatch.setitem(WRITES, b"EXPIRE", lambda *_: None)
+    requests = [[b"INCR", b"k"], [b"PERSIST", b"k"], [b"NOSUCH"], [], [b"EXPIRE", b"k"], [b"INCR", b"k"]]
     entry = b"\xc1\xdc\0" + bytes((len(requests),)) + b"".join(map(encode_command, requests))
     fault = b"-ERR internal error: the nodes' logs say more\r\n"
-    assert _decode_replies(machine.apply(entry, 1, 1)) == [b":1\r\n", fault, fault, fault, b":2\r\n"]
+    assert _decode_replies(machine.apply(entry, 1, 1)) == [b":1\r\n", *[fault] * 4, b":2\r\n"]
+    assert machine.faults == 4

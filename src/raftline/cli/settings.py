@@ -180,7 +180,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, _about("Replies that may wait for a client that does not read; beyond it, it is closed.", "bytes", ge=1024)
     ] = _LIMITS.output_buffer_bytes_max
     pending_max: Annotated[
-        int, _about("Most commands that may wait for an outcome; more are refused at once.", "commands", ge=1)
+        int,
+        _about(
+            "Most entries that may wait for an outcome, of up to 32 small commands each; more are refused at once.",
+            "entries",
+            ge=1,
+        ),
     ] = _NODE.pending_max
     log_memory_bytes: Annotated[
         int,

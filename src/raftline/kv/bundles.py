@@ -12,25 +12,37 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from raftline.errors import ApplyError
 from raftline.kv.ports import KvNode
 
-__all__ = ["BUNDLE", "BUNDLED", "BUNDLED_BYTES_MAX", "BUNDLE_VERSION", "Bundles", "decode_bundle", "encode_replies"]
+__all__ = [
+    "BUNDLE",
+    "BUNDLED",
+    "BUNDLED_ARGS_MAX",
+    "BUNDLED_BYTES_MAX",
+    "BUNDLE_VERSION",
+    "Bundles",
+    "decode_bundle",
+    "encode_replies",
+]
 
 BUNDLE: Final = 0xC1
 """The first byte of a bundle: MessagePack leaves it unused, so no command begins with it."""
 BUNDLE_VERSION: Final = 3
 """The `KvMachine.version` that every member must know before bundles are used."""
 BUNDLED_BYTES_MAX: Final = 2 << 10
-"""A longer command has an entry of its own: it would gain nothing."""
+BUNDLED_ARGS_MAX: Final = 8
+"""A command that is longer, or has more arguments, has an entry of its own: it would gain little."""
 # fmt: off
 BUNDLED: Final = frozenset((
-    "set", "setnx", "setex", "psetex", "mset", "msetnx", "incr", "decr", "incrby", "decrby", "incrbyfloat", "del",
-    "unlink", "expire", "pexpire", "expireat", "pexpireat", "persist", "hset", "hsetnx", "hmset", "hdel", "hincrby",
-    "hincrbyfloat", "lpush", "rpush", "lpushx", "rpushx", "sadd", "srem", "smove", "zadd", "zincrby", "zrem",
+    "set", "setnx", "setex", "psetex", "mset", "msetnx", "incr", "decr", "incrby", "decrby", "del", "unlink", "expire",
+    "pexpire", "expireat", "pexpireat", "persist", "hset", "hsetnx", "hmset", "hdel", "hincrby", "lpush", "rpush",
+    "lpushx", "rpushx", "sadd", "srem", "smove", "zadd", "zincrby", "zrem",
 ))
 # fmt: on
 """Commands that take microseconds whatever they find, and whose replies are short: 32 of them hold nobody up."""
 _COMMANDS_MAX: Final = 32
+_BYTES_MAX: Final = 16 << 10
 _HEADS: Final = [bytes((BUNDLE, 0xDC, 0, count)) for count in range(_COMMANDS_MAX + 1)]
 """A bundle is this and the commands, one after the other, as they would stand in the log: an array of arrays."""
 
@@ -51,15 +63,16 @@ class Bundles:
     """The writes of one node that wait for its group's next turn.
 
     Invariants: `_commands` and `_dones` belong together, in the order in which they came; unless both are empty the
-    node calls `flush` before its next turn. Whoever submits to the node anything else flushes first.
+    node calls `flush` before its next turn. What a connection submits by itself goes behind what it has here.
     """
 
-    __slots__ = ("_commands", "_dones", "_is_known", "_node")
+    __slots__ = ("_commands", "_dones", "_is_known", "_node", "_size_bytes")
 
     def __init__(self, node: KvNode) -> None:
         self._node = node
         self._commands: list[bytes] = []
         self._dones: list[Done] = []
+        self._size_bytes = 0
         self._is_known = False
         """Every member knows what a bundle is; that never ends."""
 
@@ -68,9 +81,10 @@ class Bundles:
         commands = self._commands
         commands.append(command)
         self._dones.append(done)
+        self._size_bytes += len(command)
         if len(commands) == 1:
             self._node.before_turn(self.flush)
-        elif len(commands) == _COMMANDS_MAX:
+        elif len(commands) == _COMMANDS_MAX or self._size_bytes >= _BYTES_MAX:
             self.flush()
 
     def flush(self) -> None:
@@ -78,7 +92,7 @@ class Bundles:
         commands, dones = self._commands, self._dones
         if not commands:
             return
-        self._commands, self._dones = [], []
+        self._commands, self._dones, self._size_bytes = [], [], 0
         node = self._node
         self._is_known = self._is_known or node.command_version >= BUNDLE_VERSION
         if len(commands) > 1 and self._is_known:
@@ -93,10 +107,19 @@ def _tell(dones: list[Done], outcome: bytes | Exception) -> None:
     if isinstance(outcome, Exception) or outcome.startswith(b"-"):
         outcomes: Sequence[bytes | Exception] = [outcome] * len(dones)
     else:
-        outcomes = _decode_replies(outcome)
+        outcomes = _replies_of(outcome, len(dones))
     for done, own in zip(dones, outcomes, strict=True):
         try:
             done(own)
         except Exception as error:  # noqa: BLE001  the others are to hear of theirs
             context = {"message": "the callback of a command in a bundle raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _replies_of(outcome: bytes, count: int) -> Sequence[bytes | Exception]:
+    """Return the reply of each command; nobody may be left waiting, whatever the outcome looks like."""
+    try:
+        replies = _decode_replies(outcome)
+    except msgspec.MsgspecError:
+        replies = []
+    return replies if len(replies) == count else [ApplyError("the replies of an entry cannot be read")] * count

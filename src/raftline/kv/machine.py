@@ -40,8 +40,13 @@ class KvMachine(StateMachine):
     version = 3
     """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry."""
 
+    takes_bundles = True
+    """Several commands may stand in one entry (`raftline.kv.bundles`)."""
+
     def __init__(self) -> None:
         self.store = Store()
+        self.faults = 0
+        """Commands in bundles that raised what no command should."""
         self._restorer: Restorer | None = None
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
@@ -49,7 +54,7 @@ class KvMachine(StateMachine):
         store = self.store
         store.begin(index, time_ms)
         if command[:1] == _BUNDLE:
-            return self._apply_bundle(command)
+            return self._apply_bundle(command) if self.takes_bundles else _MALFORMED
         try:
             args = _decode(command)
             write = WRITES[args[0]]
@@ -75,12 +80,17 @@ class KvMachine(StateMachine):
             try:
                 write = WRITES[args[0]]
                 reply = write(store, args, now_ms) if listener is None else listener.carry_out(write, args)
+                if type(reply) is not bytes:
+                    raise TypeError(f"a reply of type {type(reply).__name__}")  # noqa: TRY301  as any other fault
             except Refused as refused:
                 reply = refused.reply
             except Exception:  # noqa: BLE001  a faulty command is refused everywhere; those after it are carried out
                 _log.exception("a command in a bundle failed", command=args[0] if args else b"")
+                self.faults += 1
                 reply = _FAULTY
             replies.append(reply)
+            if store.has_garbage:
+                store.release_garbage()
         return encode_replies(replies)
 
     def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002  only the log's time is certain here

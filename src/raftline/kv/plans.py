@@ -1,7 +1,7 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
 from raftline.kv.blocked import waiting_task
-from raftline.kv.bundles import BUNDLED
+from raftline.kv.bundles import BUNDLED, BUNDLED_ARGS_MAX
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
@@ -99,8 +99,10 @@ def find_plan(args: Arguments) -> Plan | None:
 
 
 def may_share(plan: Plan, args: Arguments) -> bool:
-    """Say whether a write may share an entry of the log with others: the reply is not an old value."""
-    return plan.is_bundled and (len(args) <= _SET_PLAIN or plan.name != "set" or not _returns_old(args))
+    """Say whether a write may share an entry of the log with others: it is short, and so is its reply."""
+    if not plan.is_bundled or len(args) > BUNDLED_ARGS_MAX:
+        return False
+    return len(args) <= _SET_PLAIN or plan.name != "set" or not _returns_old(args)
 
 
 def _returns_old(args: Arguments) -> bool:

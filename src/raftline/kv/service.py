@@ -7,6 +7,8 @@ calls `expire` about every 100 ms.
 import os
 from collections.abc import Callable
 
+from msgspec import structs
+
 from raftline.kv.acl.guard import Guard
 from raftline.kv.bundles import Bundles
 from raftline.kv.channels import Channels
@@ -102,8 +104,12 @@ class Service:
         return self._node.status()
 
     def measure(self) -> Measurements:
-        """Return everything that the node measures."""
-        return self._node.measure()
+        """Return everything that the node measures; what failed inside an entry counts as an entry that failed."""
+        measured = self._node.measure()
+        if not self._machine.faults:
+            return measured
+        status = structs.replace(measured.status, apply_errors=measured.status.apply_errors + self._machine.faults)
+        return structs.replace(measured, status=status)
 
     def now_ms(self) -> int:
         """Return the wall clock in milliseconds since 1970."""

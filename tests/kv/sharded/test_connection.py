@@ -319,6 +319,10 @@ def test_a_flush_of_some_groups_is_not_called_none(run_sharded: Run, monkeypatch
                 patched.setattr(cluster.groups[2], "apply", lambda *_: refusal)
                 with pytest.raises(ClusterDownError, match=r"may have been applied.*some groups.*too many wait"):
                     await client.flushall()
+                moving = NotServed("it moves")
+                patched.setattr(cluster.groups[1], "apply", lambda *_: moving)
+                with pytest.raises(TryAgainError, match=r"too many wait.*was not taken"):
+                    await client.flushall()
                 patched.setattr(cluster.groups[1], "apply", lambda *_: refusal)
                 with pytest.raises(TryAgainError, match=r"too many wait.*was not taken"):
                     await client.flushall()

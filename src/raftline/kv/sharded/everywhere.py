@@ -144,10 +144,13 @@ def _failure_of(outcomes: list[bytes | Exception], *, is_first: bool) -> Excepti
     failures = [found for found in outcomes if isinstance(found, Exception) and not isinstance(found, NotServed)]
     if not failures:
         return None
-    took_none = all(isinstance(failure, ProposalError) and not failure.may_take_effect for failure in failures)
-    if is_first and took_none and len(failures) == len(outcomes):
+    if is_first and all(isinstance(found, Exception) and _took_nothing(found) for found in outcomes):
         return failures[0]
     return Timeout(f"some groups carried it out, others not: {failures[0]}")
+
+
+def _took_nothing(reason: Exception) -> bool:
+    return isinstance(reason, NotServed) or (isinstance(reason, ProposalError) and not reason.may_take_effect)
 
 
 async def _submit(place: Place, command: bytes) -> bytes | Exception:

@@ -137,6 +137,9 @@ def has_all(number: int, source: GroupId, through: int) -> bytes:
 class ShardMachine(KvMachine):
     """One group's share."""
 
+    takes_bundles = False
+    """Each command is looked at for itself: is its slot served?"""
+
     def __init__(self, group: GroupId) -> None:
         super().__init__()
         self.holdings = Holdings(group)

@@ -49,6 +49,9 @@ class MetaMachine(KvMachine):
     configuration and may still hold something; every group that is there or leaving has its founders.
     """
 
+    takes_bundles = False
+    """Each command is looked at for itself: has it keys?"""
+
     def __init__(self) -> None:
         super().__init__()
         self.controller = ControllerMachine()

@@ -81,8 +81,9 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _BUNDLES,
-                "        outcomes = _decode_replies(outcome)\n",
-                "        outcomes = _decode_replies(outcome)\n        outcomes = [*outcomes[-1:], *outcomes[:-1]]\n",
+                "        outcomes = _replies_of(outcome, len(dones))\n",
+                "        outcomes = _replies_of(outcome, len(dones))\n"
+                "        outcomes = [*outcomes[-1:], *outcomes[:-1]]\n",
             ),
         ),
     ),
