@@ -46,3 +46,9 @@ def test_some_errors_name_their_own_code() -> None:
     """A node that is away and one that refuses are told apart by scripts."""
     assert exit_code_of(Unreachable("away")) is ExitCode.UNAVAILABLE
     assert exit_code_of(NodeRefusal("no")) is ExitCode.TROUBLE
+
+
+def test_the_code_of_damage_sends_to_the_message() -> None:
+    """A log, a backup and half a restore need different things; an empty directory alone may lose the data (C14)."""
+    assert "empty" not in ExitCode.CORRUPT.meaning
+    assert ExitCode.CORRUPT.meaning.endswith("Do what the message says.")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import msgspec
+import pytest
 from typer.testing import CliRunner
 
 from raftline.cli.exit_codes import ExitCode
@@ -13,6 +14,7 @@ from raftline.cli.wal import holder_of, report_on
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
 from raftline.wal.files import OsFiles
+from raftline.wal.storage_errors import REMEDY
 from raftline.wal.wal import Wal, Write
 
 FIRST = Membership.of({"n1": "h:1@2", "n2": "h:3@4", "n3": "h:5@6"})
@@ -103,12 +105,26 @@ def test_damage_is_named_with_code_76(tmp_path: Path) -> None:
     assert code == ExitCode.CORRUPT
     assert "would refuse to start" in out
     assert f"{segment}, offset 0: its header is damaged" in err
-    assert "start the node with an empty one, never with an older copy" in " ".join(err.split())
+    assert err.count(REMEDY) == 1
     code, out, _ = run("inspect", str(tmp_path))
     assert code == 76
     assert "damage" in out
     assert report_on(str(tmp_path)).groups == ()
     assert bytes_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("is_half_restored", [False, True])
+def test_what_to_do_is_said_once_and_not_where_something_else_is(tmp_path: Path, *, is_half_restored: bool) -> None:
+    """Snapshots without a log need what any damage does; half a restore needs its command again."""
+    filled(tmp_path).close()
+    for segment in tmp_path.glob("wal-*"):
+        segment.unlink()
+    if is_half_restored:
+        (tmp_path / "RESTORING").write_text("raftline restore it again", encoding="ascii")
+    code, _, err = run("verify", str(tmp_path))
+    assert code == ExitCode.CORRUPT
+    assert err.count(REMEDY) == (0 if is_half_restored else 1)
+    assert ("raftline restore it again" in err) is is_half_restored
 
 
 def test_a_newer_format_is_no_damage(tmp_path: Path) -> None:

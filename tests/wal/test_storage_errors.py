@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from raftline.wal.storage_errors import storage_error
+from raftline.wal.storage_errors import REMEDY, storage_error
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,12 @@ def test_a_storage_error_names_file_reason_and_remedy(code: int, words: str) -> 
 def test_an_error_without_a_number_still_has_its_words() -> None:
     """Not every OSError comes from a system call."""
     assert "strange" in str(storage_error("read", "/d", OSError("strange")))
+
+
+def test_an_empty_directory_is_advised_only_where_others_have_the_data() -> None:
+    """A cluster of one that starts empty has lost everything: the condition comes first, another way last (C14)."""
+    condition, remedy = "If a majority of the cluster is up without this node", "start it with an empty one"
+    assert "keep the directory aside" in REMEDY
+    assert 0 <= REMEDY.find(condition) < REMEDY.find(remedy) < REMEDY.find("If not")
+    for words in ("one node at a time", "'When the majority is lost'", "restore a backup", "Never start an older copy"):
+        assert words in REMEDY

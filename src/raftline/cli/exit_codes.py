@@ -50,7 +50,7 @@ class ExitCode(IntEnum):
     IN_USE = 75, "Another process holds the data directory. Stop it, or give this node its own."
     CORRUPT = (
         76,
-        "The log or snapshot is damaged beyond a torn tail. Start with an empty directory, never with an older copy.",
+        "A log, snapshot or backup is damaged beyond a torn tail, or half restored. Do what the message says.",
     )
 
 

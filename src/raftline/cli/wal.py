@@ -21,6 +21,8 @@ from raftline.errors import StorageError
 from raftline.wal.files import ReadOnlyOsFiles
 from raftline.wal.inspect import Line, Survey, survey
 from raftline.wal.replay import Recovered
+from raftline.wal.restoring import MARK
+from raftline.wal.storage_errors import REMEDY
 
 __all__ = ["DirectoryReport", "GroupReport", "holder_of", "report_on", "run_inspect", "run_verify"]
 
@@ -112,13 +114,14 @@ def run_verify(directory: str) -> ExitCode:
     say(f"{directory}: {report.verdict}")
     for line in report.problems:
         complain(f"raftline wal verify: {_where(line)}{line.text}")
-    if _code(report) is ExitCode.CORRUPT:
-        complain(
-            "raftline wal verify: put the directory aside and start the node with an empty one, never with an older "
-            "copy, which votes and has forgotten what it acknowledged. Where no majority is left: `raftline recover` "
-            "on another node's directory"
-        )
+    if _code(report) is ExitCode.CORRUPT and not _is_told(report):
+        complain(f"raftline wal verify: {REMEDY}")
     return _code(report)
+
+
+def _is_told(report: DirectoryReport) -> bool:
+    """Say whether one of the problems names what to do itself, or is half a restore, which begins anew."""
+    return any(REMEDY in line.text or line.file == MARK for line in report.problems)
 
 
 def _report(directory: str, verb: str, *, records: bool) -> DirectoryReport | ExitCode:

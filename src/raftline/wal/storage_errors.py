@@ -7,11 +7,13 @@ from raftline.errors import ConfigError, StorageError
 __all__ = ["REMEDY", "directory_error", "storage_error"]
 
 REMEDY = (
-    "start this node with an empty data directory and let it catch up from the others, never with an older copy of "
-    "this one, which has forgotten what the node acknowledged since"
+    "keep the directory aside. If a majority of the cluster is up without this node, start it with an empty one, and "
+    "it catches up from the others (one node at a time). If not, an empty one would lose the data: see 'When the "
+    "majority is lost' in docs/operations.md, or restore a backup. Never start an older copy, which votes and has "
+    "forgotten what the node acknowledged since"
 )
-"""What to do about a damaged directory: who is empty votes only once it has caught up, an older copy would at once
-(C14)."""
+"""What to do about a damaged directory: who is empty waits for others that know more, but among empty ones alone, as in
+a cluster of one, it begins anew; an older copy votes at once (C14)."""
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: make room, then start the node again",
