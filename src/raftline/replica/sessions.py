@@ -6,7 +6,7 @@ They are bounded: too many close the least recently used session; too many bytes
 that its command was carried out. Where sessions come from another group, one that was forgotten is not opened anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 import msgspec
@@ -44,6 +44,10 @@ class Forgotten(msgspec.Struct, frozen=True, array_like=True):
 FORGOT_NOTHING = Forgotten(-1, -1)
 
 
+def _nowhere(_session: int, _born: int) -> bool:
+    return False
+
+
 class Sessions:
     """Open sessions, the least recently used first.
 
@@ -59,6 +63,7 @@ class Sessions:
         "are_guests",
         "count_max",
         "forgotten",
+        "forgotten_elsewhere",
         "idle_ms_max",
         "reply_bytes",
         "reply_bytes_max",
@@ -72,6 +77,8 @@ class Sessions:
         self.are_guests = False
         """They are drawn by another group, and opened here when they are used here first."""
         self.forgotten = FORGOT_NOTHING
+        self.forgotten_elsewhere: Callable[[int, int], bool] = _nowhere
+        """(number, born) → a group that is telling what it remembers has not told it, and may have forgotten it."""
         self._sessions: dict[int, Session] = {}
         self._closed: dict[int, Session] = {}
         """Guests that were closed, the one that was closed first before the others."""
@@ -89,7 +96,7 @@ class Sessions:
         self.expire(time_ms)
         if session_id in self._sessions:
             return True
-        if self.are_guests and (session_id in self._closed or born <= self.forgotten.born):
+        if self.are_guests and (session_id in self._closed or self._was_forgotten(session_id, born)):
             return False
         self._make_room()
         self._sessions[session_id] = Session(0, False, b"", time_ms, False, born)  # noqa: FBT003
@@ -143,11 +150,11 @@ class Sessions:
     def merge(self, sessions: list[tuple[int, Session]], time_ms: int) -> None:
         """Take over what another group remembers, where it went further; the least recently used make room (G16).
 
-        One that was forgotten here may have gone further before: it stays forgotten.
+        One that was forgotten, here or by a third group, may have gone further before: it stays forgotten.
         """
         for session_id, session in sessions:
             known = self._sessions.get(session_id) or self._closed.get(session_id)
-            if known is None and session.born <= self.forgotten.born:
+            if known is None and self._was_forgotten(session_id, session.born):
                 continue
             if known is None:
                 self._make_room()
@@ -179,6 +186,10 @@ class Sessions:
                 self._forget(session_id)
         if born > self.forgotten.born:
             self.forgotten = msgspec.structs.replace(self.forgotten, born=born)
+
+    def _was_forgotten(self, session_id: int, born: int) -> bool:
+        """Say whether a session that is not here may have gone further before it was forgotten."""
+        return born <= self.forgotten.born or self.forgotten_elsewhere(session_id, born)
 
     def _make_room(self) -> None:
         """Let the one that was closed first go, or the one that nobody used for longest, if there are too many."""

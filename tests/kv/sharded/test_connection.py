@@ -17,7 +17,7 @@ from redis.exceptions import (
     WatchError,
 )
 
-from raftline.errors import NotServed, Overloaded, Stopped
+from raftline.errors import NotServed, Overloaded, Stopped, StorageError
 from raftline.kv.sharded.machine import take_configuration
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import EMPTY, Join, Leave, Move
@@ -375,6 +375,24 @@ def test_sessions_are_opened_where_they_are_used(run_sharded: Run) -> None:
             assert await other.get(LOW) == b"1"
             with pytest.raises(ResponseError, match="not open"):
                 await other.execute_command("RAFTLINE.ONCE", 77, 1, "INCR", LOW)
+
+    run_sharded(scenario)
+
+
+@pytest.mark.parametrize("failure", [Stopped("it stops"), StorageError("its disk is full")])
+def test_a_session_that_cannot_be_opened_hangs_nobody(run_sharded: Run, failure: Exception) -> None:
+    """Whatever comes of opening a session in a group, the command is answered: it was not carried out (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async def fails(_session: int | None = None, _born: int | None = None) -> int:
+            raise failure
+
+        cluster.groups[1].open_session = fails  # type: ignore[assignment, method-assign]
+        async with plain(cluster, "n3") as client:
+            session = await client.execute_command("RAFTLINE.SESSION")
+            once = client.execute_command("RAFTLINE.ONCE", session, 1, "INCR", LOW)
+            with pytest.raises(ClusterDownError, match="did not take effect"):
+                await asyncio.wait_for(once, 5)
 
     run_sharded(scenario)
 

@@ -516,6 +516,65 @@ def test_what_is_forgotten_between_two_batches_is_forgotten_there_too(pair: Pair
     assert found.sequence == 8
 
 
+@pytest.mark.parametrize("through_snapshots", [False, True])
+def test_a_session_that_comes_between_two_chunks_is_forgotten_too(pair: Pair, through_snapshots: bool) -> None:  # noqa: FBT001
+    """Whom the giver has not told, and may have forgotten, is kept out before all is told; nobody else is (G16)."""
+    one, two, steps = pair
+    theirs, ours = Sessions(count_max=600), Sessions()
+    one.use_sessions(theirs)
+    two.use_sessions(ours)
+    for session in (5, *range(1000, 1600)):
+        assert theirs.open(session, 500, session)
+    theirs.remember(1599, 3, failed=False, reply=b"three", time_ms=600)
+    take(one, steps[1])
+    let_go(one)
+    take(two, steps[1])
+    first = chunk_of(one, two)
+    assert first is not None
+    assert first.next.session is not None
+    two.apply(arrive(first), 1, 1000)
+    if through_snapshots:
+        two = restored(two)
+        two.use_sessions(ours)
+    assert not ours.open(5, 1000, 5), "a retry of what was carried out at the giver"
+    assert ours.open(6, 1000, 1600), "too young to have been forgotten there"
+    assert ours.open(1599, 1000, 1599), "it is still to be told"
+    carry(one, two)
+    assert ours.find(5) is None
+    assert ours.find(6) is not None
+    found = ours.find(1599)
+    assert found is not None
+    assert found.sequence == 3
+
+
+def test_one_giver_does_not_bring_back_what_another_has_forgotten() -> None:
+    """Between two chunks of a group that went further and forgot comes what one knows that did not go as far (G16)."""
+    steps = configurations(Join({1: NODES, 3: NODES}), Join({2: NODES}))
+    forgetful, behind, taker = ShardMachine(1), ShardMachine(3), ShardMachine(2)
+    tables = [Sessions(count_max=600), Sessions(), Sessions()]
+    for machine, table in zip((forgetful, behind, taker), tables, strict=True):
+        machine.use_sessions(table)
+        take(machine, *steps)
+    tables[1].open(5, 500, 5)
+    tables[1].remember(5, 6, failed=False, reply=b"six", time_ms=500)
+    tables[1].open(7, 500, 1600)
+    for session in (5, *range(1000, 1600)):
+        tables[0].open(session, 500, session)
+    let_go(forgetful)
+    let_go(behind)
+    first = chunk_of(forgetful, taker)
+    assert first is not None
+    assert first.next.session is not None
+    taker.apply(arrive(first), 1, 1000)
+    carry(behind, taker)
+    assert tables[2].find(5) is None, "slots of the one are served before the other has told all"
+    assert tables[2].find(7) is not None
+    carry(forgetful, taker)
+    assert tables[2].find(5) is None
+    assert not tables[2].open(5, 1000, 5)
+    assert tables[2].find(7) is not None
+
+
 def test_abandoned_slots_are_released_at_once() -> None:
     """What goes to nobody is not served any more, and nobody is waited for."""
     one = ShardMachine(1)

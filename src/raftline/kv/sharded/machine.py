@@ -155,6 +155,7 @@ class ShardMachine(KvMachine):
         """Remember the group's sessions: they travel with slots."""
         self._sessions = sessions
         sessions.are_guests = True
+        sessions.forgotten_elsewhere = self._is_missing
 
     def knows_session(self, session: int) -> bool:
         """Say whether a session is open here, as far as this replica has come."""
@@ -292,7 +293,8 @@ class ShardMachine(KvMachine):
     def _merge_sessions(self, chunk: Chunk) -> None:
         """Take in what another group remembers of its clients, and when it has told all, what it has forgotten (G16).
 
-        Not before: it would keep out those that are still to come. The slots are served after that.
+        Not before: it would keep out those that are still to come; until then `_is_missing` keeps out whom it has not
+        told. The slots are served after that.
         """
         sessions, cursor, arrival = self._sessions, chunk.cursor, self.holdings.arrivals[chunk.source]
         assert cursor.session is not None, "it is about sessions"
@@ -305,6 +307,13 @@ class ShardMachine(KvMachine):
         if chunk.next.session is None:
             sessions.forget(arrival.lost, arrival.forgotten)
             arrival.lost = []
+
+    def _is_missing(self, session: int, born: int) -> bool:
+        """Say whether a group that tells of its sessions has passed this number, and forgot some of that age (G16)."""
+        return any(
+            arrival.cursor.session is not None and session < arrival.cursor.session and born <= arrival.forgotten
+            for arrival in self.holdings.arrivals.values()
+        )
 
     def _release(self, number: int, target: GroupId, bytes_max: int, keys_max: int, *, time_ms: int) -> bytes:
         """Release slots; `time_ms` is the time that sessions go by, which that of the keys may be ahead of."""

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter, deque
 from typing import Final
 
-from raftline.errors import ProposalError, SessionClosed, Timeout
+from raftline.errors import RaftlineError, SessionClosed, Timeout
 from raftline.kv.client import Client
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import write_refusal
@@ -144,7 +144,7 @@ class Outgoing:
                 await errand.place.group.open_session(errand.session, found.born)
         except SessionClosed as closed:
             failure = closed
-        except ProposalError as wrong:
+        except RaftlineError as wrong:
             failure = Timeout(f"no session in group {group}: {wrong}", may_take_effect=False)
         self._take_up(errand)
         if failure is not None:

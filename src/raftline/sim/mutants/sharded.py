@@ -238,7 +238,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="forgotten_sessions_are_opened_anew",
         rules=("G16",),
         does="A group that has forgotten a session opens it again when a command in it is repeated.",
-        patches=(Patch(_SESSIONS, " or born <= self.forgotten.born):\n", "):\n"),),
+        patches=(Patch(_SESSIONS, " or self._was_forgotten(session_id, born)):\n", "):\n"),),
         bench="sharded_forgetting",
     ),
     Mutant(
