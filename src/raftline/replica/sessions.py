@@ -33,12 +33,12 @@ class Session(msgspec.Struct, array_like=True, gc=False):
 
 
 class Forgotten(msgspec.Struct, frozen=True, array_like=True):
-    """How far a table has forgotten; both rise only."""
+    """How far a table of guests has forgotten; both rise only."""
 
     born: int
-    """The highest `born` of any session that was forgotten."""
+    """The highest `born` of any session that was forgotten here, or by a group whose sessions came here."""
     used_ms: int
-    """The latest moment at which any of them was used."""
+    """The latest moment at which one was used that was here and was forgotten; what others forgot does not count."""
 
 
 FORGOT_NOTHING = Forgotten(-1, -1)

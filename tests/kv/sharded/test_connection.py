@@ -397,6 +397,26 @@ def test_a_session_that_cannot_be_opened_hangs_nobody(run_sharded: Run, failure:
     run_sharded(scenario)
 
 
+def test_a_session_that_the_first_group_forgot_is_shown_and_closed(run_sharded: Run) -> None:
+    """It goes on in the group where it is open, so it is shown there; closed, it is open nowhere (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client, plain(cluster, "n3") as other:
+            session = await client.execute_command("RAFTLINE.SESSION")
+            assert await client.execute_command("RAFTLINE.ONCE", session, 4, "INCR", LOW) == 1
+            assert await cluster.groups[0].close_session(session)
+            shown = await client.execute_command("RAFTLINE.SESSION", "SHOW", session)
+            assert (shown[b"session"], shown[b"sequence"]) == (session, 4)
+            assert await other.execute_command("RAFTLINE.SESSION", "SHOW", session) is None, "n3 has no part of group 1"
+            assert await client.execute_command("RAFTLINE.SESSION", "CLOSE", session) == 1
+            assert await client.execute_command("RAFTLINE.SESSION", "SHOW", session) is None
+            assert await client.execute_command("RAFTLINE.SESSION", "CLOSE", session) == 0
+            with pytest.raises(ResponseError, match="not open"):
+                await client.execute_command("RAFTLINE.ONCE", session, 5, "INCR", LOW)
+
+    run_sharded(scenario)
+
+
 def test_who_is_redirected(run_sharded: Run) -> None:
     """Only who asked for the slots is sent elsewhere, unless the settings say so; READONLY reads stay (G19)."""
 

@@ -131,14 +131,16 @@ def _add_sessions(rows: Rows) -> None:
                 "raftline.session|close",
                 3,
                 "session",
-                "Close a session: 1, or 0 if it was not open.",
+                "Close a session, in a sharded store in all groups that the asked node has a part of: 1, or 0 if it "
+                "was not open.",
                 task=sessions.session_close,
             ),
             subcommand(
                 "raftline.session|show",
                 3,
                 "session",
-                "Return what is known of a session: last command, whether its reply is kept; nil if it is not open.",
+                "Return what is known of a session, in a sharded store in all groups that the asked node has a part "
+                "of: last command, whether its reply is kept; nil if it is not open.",
                 task=sessions.session_show,
             ),
         ),
@@ -146,7 +148,7 @@ def _add_sessions(rows: Rows) -> None:
         task=sessions.session_open,
         complexity="O(1)",
         note="An hour without a command closes it, and so does, if 10,000 are open, a new one: the least recently used "
-        "goes.",
+        "goes. In a sharded store each group counts for itself (docs/sharding.md).",
     )
     rows.add(
         "raftline.once",
