@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from raftline.cli import member as member_module
+from raftline.cli.asking import Asker, NoLeaderNow
 from raftline.cli.main import app
-from raftline.cli.node_info import NodeInfo, ask_node, parse_info
+from raftline.cli.node_info import NodeInfo, Unreachable, ask_node, parse_info
 
 Lines = Callable[..., str]
 Member = dict[str, object]
@@ -35,6 +36,7 @@ class Scripted(socketserver.ThreadingTCPServer):
         """After so many looks n4 votes."""
         self.has_newcomer = False
         self.refuses_info = False
+        self.role = "leader"
 
     @property
     def where(self) -> str:
@@ -57,7 +59,7 @@ class Scripted(socketserver.ThreadingTCPServer):
     def _info(self) -> str:
         port = self.server_address[1]
         fields = {
-            "node_id": "n1", "role": "leader", "leader_id": "n1", "term": self.term, "snapshot_index": 0,
+            "node_id": "n1", "role": self.role, "leader_id": "n1", "term": self.term, "snapshot_index": 0,
             "cluster_id": "raftline", "applied_index": 90, "commit_index": 90, "last_index": 100,
         }  # fmt: skip
         lines = [f"raft_{name}:{value}" for name, value in fields.items()]
@@ -311,9 +313,26 @@ def test_members_are_listed(leader: Scripted) -> None:
     assert [(member["node_id"], member["reachable"]) for member in json.loads(out)] == [("n1", True), ("n4", False)]
 
 
-def test_ctrl_c_leaves_the_cluster_to_it(leader: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was asked for goes on, and that is said."""
+LOST = b"-CLUSTERDOWN no quorum could be reached (the leader changed): look at the members before asking again\r\n"
+NOT_TAKEN = b"-CLUSTERDOWN no leader is known: nothing was changed\r\n"
+OUTSIDE = b"-NOTMEMBER n1 was removed from the group: ask n2 at h:2@3: nothing was changed\r\n"
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        ([b"+OK\r\n"], "what was asked for goes on without this command"),
+        ([NOT_TAKEN], "nothing was changed"),
+        ([b"-TRYAGAIN too much waits\r\n"], "nothing was changed"),
+        ([LOST], "what was asked for may have been done, or may still be: look at the members before asking again"),
+    ],
+)
+def test_ctrl_c_leaves_the_cluster_to_it(
+    leader: Scripted, monkeypatch: pytest.MonkeyPatch, replies: list[bytes], words: str
+) -> None:
+    """What was taken goes on, what was refused does not, and nobody knows of what was lost: that is said."""
     leader.has_newcomer, leader.grow_after = True, 10**9
+    leader.first_replies = replies
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
@@ -321,10 +340,42 @@ def test_ctrl_c_leaves_the_cluster_to_it(leader: Scripted, monkeypatch: pytest.M
     monkeypatch.setattr("raftline.cli.member.time.sleep", interrupt)
     code, _, err = run(leader, "member", "add", "n4=h:1")
     assert code == 1
-    assert err == "raftline member add: left; what was asked for goes on without this command\n"
+    assert err == f"raftline member add: left; {words}\n"
 
 
-LOST = b"-CLUSTERDOWN no quorum could be reached (the leader changed): look at the members before asking again\r\n"
+def test_ctrl_c_before_the_answer_promises_nothing(leader: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent may be carried out; before it was sent nothing is."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Asker, "ask", interrupt)
+    assert "left; what was asked for may have been done, or may still be" in run(leader, "member", "remove", "n2")[2]
+    monkeypatch.setattr(member_module, "ask_node", interrupt)
+    assert run(leader, "member", "add", "n4=h:1")[2] == "raftline member add: left; nothing was changed\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["member remove n2", "member promote n2", "member move n4=h:9", "member add n4=h:9 --learner"]
+)
+def test_a_node_that_is_in_no_group_is_not_asked_again(leader: Scripted, arguments: str) -> None:
+    """No leader will ever answer through it: its words are shown at once."""
+    leader.reply = OUTSIDE
+    words = f"{leader.where} refuses: n1 was removed from the group: ask n2 at h:2@3: nothing was changed\n"
+    code, _, err = run(leader, *arguments.split())
+    assert (code, err) == (1, f"raftline {' '.join(arguments.split()[:2])}: {words}")
+    assert len(leader.asked) == 1
+
+
+def test_a_node_that_was_removed_can_be_asked_to_be(leader: Scripted) -> None:
+    """It is done; but only if the node itself is meant, and knows of its removal."""
+    leader.reply = OUTSIDE
+    assert run(leader, "member", "remove", "n1")[0] == 1, "it does not say that it is removed"
+    leader.role = "removed"
+    assert run(leader, "member", "remove", "n2")[0] == 1
+    assert run(leader, "member", "remove", "n1") == (0, "n1: removed\n", ""), (
+        "it lists itself, so who is left is unknown"
+    )
 
 
 @pytest.mark.parametrize(
@@ -332,19 +383,81 @@ LOST = b"-CLUSTERDOWN no quorum could be reached (the leader changed): look at t
 )
 def test_a_change_waits_for_a_leader(leader: Scripted, arguments: str) -> None:
     """As right after the leader died: it is asked for again until one decides, and not told as a failure."""
-    leader.first_replies = [LOST, b"-CLUSTERDOWN no leader is known: nothing was changed\r\n", b"-TRYAGAIN busy\r\n"]
+    leader.first_replies = [LOST, NOT_TAKEN, b"-TRYAGAIN busy\r\n"]
     code, _, err = run(leader, *arguments.split())
     assert code == 0, err
     assert len(leader.asked) == 4
     assert len(set(leader.asked)) == 1
 
 
-def test_a_member_that_a_lost_leader_removed_is_gone(leader: Scripted) -> None:
-    """The next leader knows no such member, which is what was wanted; without a loss before it is a refusal."""
-    leader.reply = b"-ERR n2 is no member; there are n1\r\n"
+@pytest.mark.parametrize(
+    ("arguments", "refusal", "said"),
+    [
+        ("member remove n2", b"-ERR n2 is no member; there are n1\r\n", "n2: removed; 2 voters: n1, n4\n"),
+        ("member promote n4", b"-ERR n4 votes already\r\n", "n4: votes now; 2 voters: n1, n4\n"),
+    ],
+)
+def test_what_a_lost_leader_did_is_done(leader: Scripted, arguments: str, refusal: bytes, said: str) -> None:
+    """The next leader has nothing to do, which is what was wanted; without an unknown outcome it is a refusal."""
+    leader.has_newcomer, leader.reply = True, refusal
+    leader.first_replies = [LOST, NOT_TAKEN]
+    assert run(leader, *arguments.split()) == (0, said, "")
+    leader.first_replies = [NOT_TAKEN]
+    assert run(leader, *arguments.split())[0] == 1
+
+
+def test_who_does_not_vote_was_not_promoted(leader: Scripted) -> None:
+    """Another refusal stays one, also after an unknown outcome."""
+    leader.has_newcomer, leader.grow_after, leader.reply = True, 10**9, b"-ERR n4 lags\r\n"
     leader.first_replies = [LOST]
-    assert run(leader, "member", "remove", "n2") == (0, "n2: removed; 1 voters: n1\n", "")
-    assert run(leader, "member", "remove", "n2")[0] == 1
+    code, _, err = run(leader, "member", "promote", "n4")
+    assert (code, "refuses: n4 lags" in err) == (1, True)
+
+
+class Clock:
+    """The time of a command."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        """Tell it."""
+        return self.now_s
+
+    def sleep(self, duration_s: float) -> None:
+        """Let it pass."""
+        self.now_s += duration_s
+
+
+def test_the_time_is_that_of_the_whole_command(leader: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later try has what the others left; that it was not answered is no news of the node, and nothing is known."""
+    clock, tries = Clock(), list[float]()
+
+    def ask(asker: Asker, *_: str) -> None:
+        tries.append(asker._timeout_s)
+        clock.sleep(min(tries[-1], 8.0))
+        if tries[-1] < 8.0:
+            raise Unreachable(f"{asker.target} does not answer in time")
+        raise NoLeaderNow("no leader is known: nothing was changed", may_take_effect=False)
+
+    monkeypatch.setattr(member_module, "time", clock)
+    monkeypatch.setattr(member_module, "_POLL_S", 1.0)
+    monkeypatch.setattr(Asker, "ask", ask)
+    code, _, err = run(leader, "member", "remove", "n2", "--timeout-s", "20")
+    assert (code, tries, clock.now_s) == (1, [20.0, 11.0, 2.0], 20.0)
+    assert "no outcome within 20 s: look at the members before asking again; before, no leader is known" in err
+
+
+def test_waiting_for_a_voter_takes_what_asking_left(leader: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer took 15 of 20 s: the node that was added has the other 5 to catch up."""
+    leader.has_newcomer, leader.grow_after = True, 10**9
+    clock = Clock()
+    monkeypatch.setattr(member_module, "time", clock)
+    monkeypatch.setattr(member_module, "_POLL_S", 1.0)
+    monkeypatch.setattr(Asker, "ask", lambda *_: clock.sleep(15.0))
+    code, _, err = run(leader, "member", "add", "n4=h:1", "--timeout-s", "20")
+    assert (code, clock.now_s, leader.looks) == (1, 20.0, 5)
+    assert "n4 has not caught up within 20 s" in err
 
 
 def test_a_change_for_which_no_leader_comes_ends_in_time(leader: Scripted) -> None:

@@ -17,6 +17,7 @@ def call(kind: Kind = Kind.WRITE, deadline: float = 10.0) -> Call:
     ("reply", "outcome"),
     [
         ("CLUSTERDOWN no leader is known: the command did not take effect", Outcome.REFUSED),
+        ("NOTMEMBER n4 waits to be added to a group: nothing was changed", Outcome.REFUSED),
         ("CLUSTERDOWN no outcome in time: the command may have been applied, or may still be (x)", Outcome.LOST),
         ("CLUSTERDOWN no leader is known: nothing can be read that is certain to be current", Outcome.REFUSED),
         ("TRYAGAIN the leader changed: the command did not take effect (x)", Outcome.REFUSED),

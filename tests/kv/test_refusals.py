@@ -3,7 +3,7 @@
 import pytest
 
 from raftline import errors
-from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.refusals import read_refusal, task_refusal, write_refusal
 
 SURE = b"did not take effect"
 UNSURE = b"may have been applied"
@@ -50,3 +50,15 @@ def test_a_read_without_a_result(reason: Exception, code: bytes) -> None:
     reply = read_refusal(reason)
     assert reply.startswith(code)
     assert b"applied" not in reply
+
+
+@pytest.mark.parametrize(
+    ("reason", "reply"),
+    [
+        (errors.NotMember("n4 waits to be added to a group"), b"-NOTMEMBER n4 waits to be added to a group: %s\r\n"),
+        (errors.NotLeader(), b"-CLUSTERDOWN no leader is known: %s\r\n"),
+    ],
+)
+def test_who_is_in_no_group_is_told_apart_from_who_knows_no_leader(reason: Exception, reply: bytes) -> None:
+    """Asked about the cluster: another try here may help in one case, and never does in the other."""
+    assert task_refusal(reason) == reply % b"nothing was changed"

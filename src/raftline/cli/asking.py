@@ -14,9 +14,12 @@ from raftline.cli.access import current_access, login_trouble
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import Unreachable, not_a_server
 from raftline.errors import ConfigError, OperatingError
+from raftline.kv.refusals import NOTHING_CHANGED
 from raftline.transport.address import parse_client_address
 
-__all__ = ["Asker", "NoLeaderNow", "NodeRefusal", "pairs_of"]
+__all__ = ["Asker", "NoLeaderNow", "NodeRefusal", "OutsideGroup", "pairs_of"]
+
+_OUTSIDE = "NOTMEMBER "
 
 
 class NodeRefusal(OperatingError):
@@ -27,6 +30,15 @@ class NodeRefusal(OperatingError):
 
 class NoLeaderNow(NodeRefusal):
     """No leader decided: there is none yet, or it was lost meanwhile. What does no harm twice can be asked again."""
+
+    def __init__(self, text: str, *, may_take_effect: bool) -> None:
+        super().__init__(text)
+        self.may_take_effect = may_take_effect
+        """What was asked for may have been done, or may still be."""
+
+
+class OutsideGroup(NodeRefusal):
+    """The node is in no group (any more): nothing was changed, and no leader will answer through it."""
 
 
 class Asker:
@@ -73,8 +85,11 @@ class Asker:
         except redis.AuthenticationError as error:
             raise NodeRefusal(f"{self.target}: {login_trouble(error)}") from None
         except (redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError) as error:
-            raise NoLeaderNow(f"{self.target} refuses: {error}") from None
+            is_sure = isinstance(error, redis.exceptions.TryAgainError) or NOTHING_CHANGED in str(error)
+            raise NoLeaderNow(f"{self.target} refuses: {error}", may_take_effect=not is_sure) from None
         except redis.ResponseError as error:
+            if str(error).startswith(_OUTSIDE):
+                raise OutsideGroup(f"{self.target} refuses: {str(error).removeprefix(_OUTSIDE)}") from None
             raise NodeRefusal(f"{self.target} refuses: {error}") from None
         except redis.TimeoutError:
             raise Unreachable(f"{self.target} does not answer within {self._timeout_s:g} s") from None

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raftline.cli.asking import Asker, NodeRefusal, NoLeaderNow
+from raftline.cli.asking import Asker, NodeRefusal, NoLeaderNow, OutsideGroup
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import MemberInfo, NodeInfo, NotAServer, Unreachable, ask_node
 from raftline.cli.output import complain, make_console, say
@@ -25,40 +25,112 @@ __all__ = ["run_add", "run_change", "run_list", "run_move", "run_transfer"]
 
 _POLL_S = 0.2
 _LOOK_S = 1.0
+_LAST_LOOK_S = 0.5
+_SHORTEST_S = 0.05
 _OUTSIDE = ("waiting", "removed", "stranger")
 """Roles of a node that knows that it is in no group."""
 
 
 class _Unfinished(OperatingError):
-    """The change was made, and what should follow from it has not come in time."""
+    """The change was made, or may have been, and what should follow from it has not come in time."""
 
     exit_code = ExitCode.TROUBLE
+
+
+_NOT_ASKED = "left; nothing was changed"
+_MAYBE = "left; what was asked for may have been done, or may still be: look at the members before asking again"
+_GOES_ON = "left; what was asked for goes on without this command"
+
+
+class _Errand:
+    """What a command asks of a node, in `timeout_s` all in all, and how far that is."""
+
+    def __init__(self, node: str, timeout_s: float) -> None:
+        self.node = node
+        self.timeout_s = timeout_s
+        self.if_left = _NOT_ASKED
+        """What to tell whoever leaves the command now."""
+        self._deadline_s = time.monotonic() + timeout_s
+        self._refusal: NoLeaderNow | None = None
+
+    @property
+    def left_s(self) -> float:
+        """Return the time that is left; not above zero if there is none."""
+        return self._deadline_s - time.monotonic()
+
+    @property
+    def may_be_done(self) -> bool:
+        """Say whether it was asked for before with an outcome that nobody knows."""
+        return self.if_left is _MAYBE
+
+    def ask(self, *words: str) -> None:
+        """Ask once; raises what `Asker.ask` does, `_Unfinished` if a later try is not answered in time."""
+        before, self.if_left = self.if_left, _MAYBE
+        try:
+            with Asker(self.node, max(self.left_s, _SHORTEST_S)) as asker:
+                asker.ask(*words)
+        except NodeRefusal as refusal:
+            if not isinstance(refusal, NoLeaderNow):
+                self.if_left = before
+                raise
+            self._refusal = refusal
+            self.if_left = _MAYBE if refusal.may_take_effect else before
+            raise
+        except Unreachable:
+            if self._refusal is None or self.left_s > 0:
+                raise
+            text = f"no outcome within {self.timeout_s:g} s: look at the members before asking again"
+            raise _Unfinished(f"{text}; before, {self._refusal}") from None
+        self.if_left = _GOES_ON
+
+    def pause(self) -> bool:
+        """Wait a little; say whether there is time for another try."""
+        if self.left_s > 0:
+            time.sleep(min(_POLL_S, self.left_s))
+        return self.left_s > 0
+
+    def look(self) -> NodeInfo:
+        """Return what the leader says, or the node if it knows none; a last look is possible after the time."""
+        return _ask_leader(self.node, min(max(self.left_s, _LAST_LOOK_S), 2.0))
+
+    def until(self, condition: Callable[[NodeInfo], object], what: str, advice: str = "") -> NodeInfo:
+        """Look again and again until `condition` holds; raise `_Unfinished` with `what` if it takes too long."""
+        while True:
+            with contextlib.suppress(Unreachable):
+                info = self.look()
+                if condition(info):
+                    return info
+            if not self.pause():
+                raise _Unfinished(f"{what} within {self.timeout_s:g} s{f': {advice}' if advice else ''}")
 
 
 def run_add(member: str, node: str, *, learner: bool, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Add a node that was started with `--join`; wait until it votes, unless it is to stay a learner."""
 
-    def work() -> str:
+    def work(errand: _Errand) -> str:
         name, address = _named_address(member)
         _look_at(name, address, node, is_new=True)
         try:
-            _ask_for(node, timeout_s, "ADD", name, address, *(["LEARNER"] if learner else []))
+            _ask_for(errand, "ADD", name, address, *(["LEARNER"] if learner else []))
+        except OutsideGroup:
+            raise
         except NodeRefusal:
             # It may have been asked before, with an outcome that nobody saw: then this command goes on from there.
-            if not _is_added(node, name, address, learner=learner):
+            if not _is_added(errand, name, address, learner=learner):
                 raise
+            errand.if_left = _GOES_ON
         if learner:
             return f"{name} is a learner: it receives the log and does not vote (`raftline member promote {name}`)"
-        info = _wait_until_voter(node, name, timeout_s)
+        info = _wait_until_voter(errand, name)
         return f"{name} votes now; {_voters(info)}"
 
-    return _run("member add", work, as_json=as_json)
+    return _run("member add", work, node, timeout_s, as_json=as_json)
 
 
-def _is_added(node: str, name: str, address: str, *, learner: bool) -> bool:
+def _is_added(errand: _Errand, name: str, address: str, *, learner: bool) -> bool:
     """Say whether `name` is a member at `address` already, and no more than a learner if that is what is wanted."""
     with contextlib.suppress(Unreachable):
-        member = _member(_ask_leader(node, 2.0), name)
+        member = _member(errand.look(), name)
         return member is not None and member.address == address and not (learner and member.voter)
     return False
 
@@ -115,66 +187,78 @@ def _addresses(info: NodeInfo) -> set[tuple[str, str]]:
 def run_move(member: str, node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Tell everybody that a member is at another address from now on."""
 
-    def work() -> str:
+    def work(errand: _Errand) -> str:
         name, address = _named_address(member)
         _look_at(name, address, node, is_new=False)
-        _ask_for(node, timeout_s, "MOVE", name, address)
+        _ask_for(errand, "MOVE", name, address)
         return f"{name} is at {address} from now on"
 
-    return _run("member move", work, as_json=as_json)
+    return _run("member move", work, node, timeout_s, as_json=as_json)
 
 
 def run_change(verb: str, words: tuple[str, ...], node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Carry out remove, promote or priority; the reply comes when the change is committed."""
 
-    def work() -> str:
-        _ask_for(node, timeout_s, verb.upper(), *words)
-        info = _first_answer(node, timeout_s)
-        return f"{words[0]}: {_DONE[verb]}{f' {words[1]}' if len(words) > 1 else ''}; {_voters(info)}"
+    def work(errand: _Errand) -> str:
+        _ask_for(errand, verb.upper(), *words)
+        info = errand.until(lambda _: True, f"the change is made, but {node} does not tell the members")
+        done = f"{words[0]}: {_DONE[verb]}{f' {words[1]}' if len(words) > 1 else ''}"
+        # Who was away while it was removed knows that from others, and not who is left.
+        is_outdated = verb == "remove" and _member(info, words[0]) is not None
+        return done if is_outdated else f"{done}; {_voters(info)}"
 
-    return _run(f"member {verb}", work, as_json=as_json)
+    return _run(f"member {verb}", work, node, timeout_s, as_json=as_json)
 
 
-def _ask_for(node: str, timeout_s: float, *words: str) -> None:
+def _ask_for(errand: _Errand, *words: str) -> None:
     """Ask for a change until a leader decides, for as long as there is time: none of them does harm twice."""
-    deadline = time.monotonic() + timeout_s
-    was_asked = False
     while True:
         try:
-            with Asker(node, timeout_s) as asker:
-                asker.ask("RAFTLINE.MEMBER", *words)
+            errand.ask("RAFTLINE.MEMBER", *words)
         except NoLeaderNow:
-            if time.monotonic() >= deadline:
+            if not errand.pause():
                 raise
-            was_asked = True
-            time.sleep(_POLL_S)
+        except OutsideGroup:
+            if not (words[0] == "REMOVE" and _is_removed(errand, words[1])):
+                raise
+            return
         except NodeRefusal:
-            # The leader that was lost may have removed it: then there is nothing to do for the next one.
-            if not (was_asked and words[0] == "REMOVE" and _is_gone(node, words[1])):
+            # The leader that was lost may have done it: then there is nothing to do for the next one.
+            if not (errand.may_be_done and _is_done(errand, words)):
                 raise
             return
         else:
             return
 
 
-def _is_gone(node: str, name: str) -> bool:
-    """Say whether the leader knows no member of this name (any more)."""
+def _is_done(errand: _Errand, words: tuple[str, ...]) -> bool:
+    """Say whether the leader's members are as if this removal or promotion was carried out."""
     with contextlib.suppress(Unreachable):
-        info = _ask_leader(node, 2.0)
-        return info.leader_id is not None and _member(info, name) is None
+        info = errand.look()
+        member = _member(info, words[1])
+        if info.leader_id is not None and words[0] == "REMOVE":
+            return member is None
+        return info.leader_id is not None and words[0] == "PROMOTE" and member is not None and member.voter
+    return False
+
+
+def _is_removed(errand: _Errand, name: str) -> bool:
+    """Say whether the node that was asked is `name` itself, and knows that it was removed."""
+    with contextlib.suppress(Unreachable):
+        info = _ask(errand.node, max(errand.left_s, _LAST_LOOK_S))
+        return info.node_id == name and info.role == "removed"
     return False
 
 
 def run_transfer(to: str | None, node: str, *, timeout_s: float, as_json: bool = False) -> ExitCode:
     """Have another node lead; the reply comes when it does."""
 
-    def work() -> str:
-        with Asker(node, timeout_s) as asker:
-            asker.ask("RAFTLINE.TRANSFER", *([to] if to else []))
-        info = _until(node, lambda found: found.leader_id, "nobody leads", timeout_s)
+    def work(errand: _Errand) -> str:
+        errand.ask("RAFTLINE.TRANSFER", *([to] if to else []))
+        info = errand.until(lambda found: found.leader_id, "nobody leads")
         return f"{info.leader_id} leads now, in term {info.term}"
 
-    return _run("transfer", work, as_json=as_json)
+    return _run("transfer", work, node, timeout_s, as_json=as_json)
 
 
 def run_list(node: str, *, as_json: bool, timeout_s: float) -> ExitCode:
@@ -230,17 +314,18 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
 
 
-def _run(what: str, work: Callable[[], str], *, as_json: bool) -> ExitCode:
+def _run(what: str, work: Callable[[_Errand], str], node: str, timeout_s: float, *, as_json: bool) -> ExitCode:
     """Do it and say how it ended; return the exit code."""
     code = ExitCode.OK
+    errand = _Errand(node, timeout_s)
     try:
-        text = work()
+        text = work(errand)
     except RaftlineError as error:
         code, text = exit_code_of(error), str(error)
         if isinstance(error, Unreachable) and not isinstance(error, NotAServer):
             text += "; any other node of the cluster can be asked as well (--node HOST:PORT)"
     except KeyboardInterrupt:
-        code, text = ExitCode.TROUBLE, "left; what was asked for goes on without this command"
+        code, text = ExitCode.TROUBLE, errand.if_left
     if as_json:
         outcome = _Outcome(command=what, done=code is ExitCode.OK, text=text, exit_code=int(code))
         say(msgspec.json.encode(outcome).decode())
@@ -260,7 +345,7 @@ def _named_address(member: str) -> tuple[str, str]:
     return name, str(parse_address(address))
 
 
-def _wait_until_voter(node: str, name: str, timeout_s: float) -> NodeInfo:
+def _wait_until_voter(errand: _Errand, name: str) -> NodeInfo:
     """Look at the leader until it counts `name` among the voters; show how far it is."""
     with _lag_bar(name) as show:
 
@@ -270,38 +355,23 @@ def _wait_until_voter(node: str, name: str, timeout_s: float) -> NodeInfo:
             return member is not None and member.voter
 
         where = "it goes on without this command (`raftline member list` shows it); was the node started with --join?"
-        return _until(node, votes, f"{name} has not caught up", timeout_s, where)
-
-
-def _until(
-    node: str, condition: Callable[[NodeInfo], object], what: str, timeout_s: float, advice: str = ""
-) -> NodeInfo:
-    """Ask the leader again and again until `condition` holds; raise `_Unfinished` with `what` if it takes too long."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        with contextlib.suppress(Unreachable):
-            info = _ask_leader(node, min(timeout_s, 2.0))
-            if condition(info):
-                return info
-        if time.monotonic() >= deadline:
-            raise _Unfinished(f"{what} within {timeout_s:g} s{f': {advice}' if advice else ''}")
-        time.sleep(_POLL_S)
-
-
-def _first_answer(node: str, timeout_s: float) -> NodeInfo:
-    return _until(node, lambda _: True, f"the change is made, but {node} does not tell the members", timeout_s)
+        return errand.until(votes, f"{name} has not caught up", where)
 
 
 def _ask_leader(node: str, timeout_s: float) -> NodeInfo:
     """Return what the leader says, or the node that was asked if it knows none; raises Unreachable."""
-    address = parse_client_address(node)
-    assert address is not None, "it was asked before"
-    info = ask_node(address.host, address.port, timeout_s)
+    info = _ask(node, timeout_s)
     leader = _member(info, info.leader_id) if info.leader_id not in (None, info.node_id) else None
     if leader is None:
         return info
     other = parse_address(leader.address)
     return ask_node(other.host, other.port, timeout_s)
+
+
+def _ask(node: str, timeout_s: float) -> NodeInfo:
+    address = parse_client_address(node)
+    assert address is not None, "it was asked before"
+    return ask_node(address.host, address.port, timeout_s)
 
 
 def _member(info: NodeInfo, name: str | None) -> MemberInfo | None:

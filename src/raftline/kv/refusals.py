@@ -5,6 +5,7 @@
 -NOSESSION    the session is not open: nothing was carried out; what became of an earlier try in it is unknown
 -OUTDATED     the session went on: nothing was carried out, and nothing will be; as unknown
 -FORGOTTEN    the command was carried out before, once; its reply is no longer kept
+-NOTMEMBER    a command about the cluster, asked of a node that is in no group: nothing was changed; ask a member
 -ERR          the command itself cannot be carried out, here or anywhere
 """
 
@@ -24,7 +25,10 @@ from raftline.errors import (
 )
 from raftline.kv.resp.replies import error
 
-__all__ = ["read_refusal", "task_refusal", "write_refusal"]
+__all__ = ["NOTHING_CHANGED", "read_refusal", "task_refusal", "write_refusal"]
+
+NOTHING_CHANGED = "nothing was changed"
+"""In a CLUSTERDOWN about a change of the cluster: it was not taken, and will not be."""
 
 _CODES: dict[type[BaseException], str] = {
     SessionClosed: "NOSESSION",
@@ -63,8 +67,10 @@ def task_refusal(reason: BaseException) -> bytes:
     """Return the reply to a command about the cluster that did not come to its end."""
     if isinstance(reason, ChangeRefused):
         return error(f"ERR {reason}")
+    if isinstance(reason, NotMember):
+        return error(f"NOTMEMBER {reason}: {NOTHING_CHANGED}")
     if isinstance(reason, ProposalError) and not isinstance(reason, Overloaded):
-        outcome = "look at the members before asking again" if reason.may_take_effect else "nothing was changed"
+        outcome = "look at the members before asking again" if reason.may_take_effect else NOTHING_CHANGED
         return error(f"CLUSTERDOWN {_no_leader(reason)}: {outcome}")
     return error(f"TRYAGAIN {reason}" if isinstance(reason, Overloaded) else f"ERR {reason}")
 

@@ -40,6 +40,7 @@ _ERRORS = [
         "it was a read",
     ),
     ("`-TRYAGAIN ...`", "the leader changed, too many commands wait, or a slot moves for too long", "no"),
+    ("`-NOTMEMBER ...`", "a command about the cluster, asked of a node that was removed or not added yet", "no"),
     ("`-MOVED slot host:port`", "a sharded store: another node leads the group of this slot; see below", "no"),
     ("`-CROSSSLOT ...`", "a sharded store: keys of one command, or of one transaction, are in several slots", "no"),
     (
