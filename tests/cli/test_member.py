@@ -406,6 +406,17 @@ def test_what_a_lost_leader_did_is_done(leader: Scripted, arguments: str, refusa
     assert run(leader, *arguments.split())[0] == 1
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_a_lost_leader_began_is_waited_for(leader: Scripted, *, is_lost: bool) -> None:
+    """The new leader carries it on and refuses meanwhile, though it lists a voter that is not committed as one yet."""
+    leader.has_newcomer, leader.reply = True, b"-ERR n4 votes already\r\n"
+    early = b"-ERR this leader has committed no entry of its term yet: ask again shortly (thesis 4.1)\r\n"
+    begun = b"-ERR a change is in progress: the voters n1 give way to n1, n4; one at a time\r\n"
+    leader.first_replies = [LOST if is_lost else NOT_TAKEN, early, begun]
+    assert run(leader, "member", "promote", "n4")[0] == (0 if is_lost else 1)
+    assert len(leader.asked) == (4 if is_lost else 3), "somebody else's change is not waited for"
+
+
 def test_who_does_not_vote_was_not_promoted(leader: Scripted) -> None:
     """Another refusal stays one, also after an unknown outcome."""
     leader.has_newcomer, leader.grow_after, leader.reply = True, 10**9, b"-ERR n4 lags\r\n"

@@ -18,6 +18,7 @@ from raftline.cli.node_info import MemberInfo, NodeInfo, NotAServer, Unreachable
 from raftline.cli.output import complain, make_console, say
 from raftline.cli.settings_loading import parse_cluster
 from raftline.cli.status import Row, ask_group, group_table
+from raftline.core.changing import ASK_AGAIN, IN_PROGRESS
 from raftline.errors import ConfigError, OperatingError, RaftlineError
 from raftline.transport.address import parse_address, parse_client_address
 
@@ -82,6 +83,10 @@ class _Errand:
             text = f"no outcome within {self.timeout_s:g} s: look at the members before asking again"
             raise _Unfinished(f"{text}; before, {self._refusal}") from None
         self.if_left = _GOES_ON
+
+    def is_early(self, refusal: NodeRefusal) -> bool:
+        """Say whether the leader may decide otherwise in a moment: it is new, or carries on what a lost one began."""
+        return ASK_AGAIN in str(refusal) or (self.may_be_done and IN_PROGRESS in str(refusal))
 
     def pause(self) -> bool:
         """Wait a little; say whether there is time for another try."""
@@ -222,9 +227,11 @@ def _ask_for(errand: _Errand, *words: str) -> None:
             if not (words[0] == "REMOVE" and _is_removed(errand, words[1])):
                 raise
             return
-        except NodeRefusal:
+        except NodeRefusal as refusal:
+            if errand.is_early(refusal) and errand.pause():
+                continue
             # The leader that was lost may have done it: then there is nothing to do for the next one.
-            if not (errand.may_be_done and _is_done(errand, words)):
+            if errand.is_early(refusal) or not (errand.may_be_done and _is_done(errand, words)):
                 raise
             return
         else:

@@ -30,7 +30,19 @@ from raftline.core.transfer import retire
 from raftline.core.transitions import append_entries
 from raftline.errors import ChangeRefused
 
-__all__ = ["conclude_membership", "describe_progress", "on_change_requested", "why_not_ready"]
+__all__ = [
+    "ASK_AGAIN",
+    "IN_PROGRESS",
+    "conclude_membership",
+    "describe_progress",
+    "on_change_requested",
+    "why_not_ready",
+]
+
+ASK_AGAIN = "ask again shortly"
+"""In refusals for a reason that passes by itself in a moment."""
+IN_PROGRESS = "a change is in progress"
+"""In refusals because of a change that was asked for before, maybe of another leader."""
 
 
 def on_change_requested(state: RaftState, event: ChangeRequested) -> str | None:
@@ -115,16 +127,14 @@ def _check_may_change(state: RaftState, change: MembershipChange) -> None:
     """Raise `ChangeRefused` if this is not the moment for any change, or not for this one."""
     membership = state.membership
     if state.log.term_at(state.commit) != state.term:
-        raise ChangeRefused("this leader has committed no entry of its term yet: ask again shortly (thesis 4.1)")
+        raise ChangeRefused(f"this leader has committed no entry of its term yet: {ASK_AGAIN} (thesis 4.1)")
     if state.transfer is not None:
-        raise ChangeRefused(f"the leadership is on its way to {state.transfer.to}: ask again shortly")
+        raise ChangeRefused(f"the leadership is on its way to {state.transfer.to}: {ASK_AGAIN}")
     under_way = describe_progress(state)
     if membership.is_joint or state.configuration.index > state.commit:
-        raise ChangeRefused(f"a change is in progress: {under_way}; one at a time")
+        raise ChangeRefused(f"{IN_PROGRESS}: {under_way}; one at a time")
     if membership.wanted and not _ends_replacement(membership, change):
-        raise ChangeRefused(
-            f"a change is in progress: {under_way}; remove who does not catch up, or replace again, to end it"
-        )
+        raise ChangeRefused(f"{IN_PROGRESS}: {under_way}; remove who does not catch up, or replace again, to end it")
     if isinstance(change, Promote) and change.node in membership.learners:
         reason = why_not_ready(state, change.node)
         if reason is not None:
