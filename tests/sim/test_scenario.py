@@ -87,3 +87,13 @@ def test_what_is_no_schedule_is_refused(text: str, complaint: str) -> None:
     """A file that cannot be carried out says why before anything runs."""
     with pytest.raises(ConfigError, match=complaint):
         read_schedule(text)
+
+
+def test_a_snapshot_is_sent_in_a_second_or_so() -> None:
+    """Large values are not sent in the smallest of pieces: three machines are replaced in time (seed 2611058)."""
+    for seed in [*range(200), 2611058]:
+        drawn = resolve(seed, SHORT)
+        assert drawn.workload is not None
+        assert drawn.chunk_bytes is not None
+        assert 500 * (drawn.chunk_bytes + 1) > drawn.workload.keys * drawn.workload.value_bytes_max
+    assert resolve(2611058, msgspec.structs.replace(SHORT, chunk_bytes=64)).chunk_bytes == 64

@@ -205,6 +205,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [head, *(describe_act(act) for act in scenario.acts or ())]
 
 
+_CHUNKS_MAX = 500
+"""So many pieces of a snapshot, one after the other, take a second: time for three machines to be replaced."""
 _SLEEPY_SHARE = 0.3
 """In so many runs the group may fall asleep, and has time to."""
 
@@ -224,7 +226,9 @@ def resolve(seed: int, scenario: Scenario) -> Scenario:
     size = scenario.size or _draw_size(random)
     workload = scenario.workload or WorkloadPlan.draw(random)
     snapshot_entries = scenario.snapshot_entries or 10 + int(200 * random.random() ** 2)
-    chunk_bytes = scenario.chunk_bytes or 64 + int(20_000 * random.random() ** 4)
+    chunk_bytes = scenario.chunk_bytes or max(
+        64 + int(20_000 * random.random() ** 4), workload.keys * workload.value_bytes_max // _CHUNKS_MAX
+    )
     settings = scenario.settings or Settings.draw(random)
     if scenario.plan is None:
         random = Random(derive_seed(seed, "sessions"))  # noqa: S311  its own stream leaves the others as they were
