@@ -156,6 +156,14 @@ def test_one_disk_is_lost_at_most() -> None:
         assert len(stage.done()) == 1
 
 
+def test_no_disk_of_two_is_lost() -> None:
+    """One is no minority: if the other stops before it is made up for, nobody can be elected (C14; seed 880027)."""
+    wipes = [Act(at_s=3.0 + number, name="wipe", node=f"n{number % 2 + 1}") for number in range(6)]
+    with Stage(*wipes, size=2) as stage:
+        stage.world.run_until(10.0)
+        assert stage.done() == []
+
+
 def test_nothing_happens_after_healing() -> None:
     """Everything is undone, whoever is down comes up, and acts that are left are left out."""
     acts = [

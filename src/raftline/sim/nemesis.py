@@ -27,6 +27,7 @@ __all__ = ["RARE_POINTS", "Nemesis", "NemesisPlan"]
 
 _DRAWN_S = 600.0
 """Without a list of acts, so many seconds of them are drawn."""
+_WIPED_OF_MIN = 3
 
 
 class _Armed:
@@ -379,8 +380,11 @@ class Nemesis:
         return member.name
 
     def _wipe(self, act: Act) -> str | None:
-        """Lose the disk of one machine, once per run, while all others are up, vote and hold everything."""
-        if not self.cluster.guards_lost_disks:
+        """Lose the disk of one machine, once per run, while all others are up, vote and hold everything.
+
+        One of two is no minority: if the other one stopped before it was made up for, no leader could be elected (C14).
+        """
+        if not self.cluster.guards_lost_disks or len(self.cluster.members) < _WIPED_OF_MIN:
             return None
         leader, victim = self._leader(), self._machine(act)
         if self._wiped or victim is None or leader is victim or not self._members.all_but_one_are_level(victim):
