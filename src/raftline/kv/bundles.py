@@ -26,7 +26,7 @@ __all__ = [
     "encode_replies",
 ]
 
-BUNDLE: Final = 0xC1
+BUNDLE: Final = b"\xc1"
 """The first byte of a bundle: MessagePack leaves it unused, so no command begins with it."""
 BUNDLE_VERSION: Final = 3
 """The `KvMachine.version` that every member must know before bundles are used."""
@@ -43,7 +43,7 @@ BUNDLED: Final = frozenset((
 """Commands that take microseconds whatever they find, and whose replies are short: 32 of them hold nobody up."""
 _COMMANDS_MAX: Final = 32
 _BYTES_MAX: Final = 16 << 10
-_HEADS: Final = [bytes((BUNDLE, 0xDC, 0, count)) for count in range(_COMMANDS_MAX + 1)]
+_HEADS: Final = [BUNDLE + bytes((0xDC, 0, count)) for count in range(_COMMANDS_MAX + 1)]
 """A bundle is this and the commands, one after the other, as they would stand in the log: an array of arrays."""
 
 _decode_commands = msgspec.msgpack.Decoder(list[list[bytes]]).decode

@@ -20,7 +20,6 @@ from raftline.replica.state_machine import StateMachine
 
 __all__ = ["NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
 
-_BUNDLE = bytes((BUNDLE,))
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 _log = structlog.get_logger("raftline.kv")
@@ -53,7 +52,7 @@ class KvMachine(StateMachine):
         """Carry out one command and return its RESP3 reply."""
         store = self.store
         store.begin(index, time_ms)
-        if command[:1] == _BUNDLE:
+        if command[:1] == BUNDLE:
             return self._apply_bundle(command) if self.takes_bundles else _MALFORMED
         try:
             args = _decode(command)
