@@ -4,14 +4,13 @@ It runs as a task, so what the connection sends after it waits, and when the con
 is popped for it, unless the pop is on its way already.
 """
 
-import asyncio
 from functools import partial
 
 from raftline.kv.client import Client
 from raftline.kv.commands.blocking import FORMS, Form, require_timeout_s
 from raftline.kv.commands.command import Arguments, Command, Refused, TaskFunction
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import propose, settle
+from raftline.kv.proposals import propose, until_readable
 from raftline.kv.refusals import read_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY
 from raftline.kv.waiting import Waiter
@@ -46,7 +45,7 @@ async def _carry_out(command: Command, node: KvNode, client: Client, args: Argum
             elif is_certain:
                 break
             else:
-                await _until_readable(node)
+                await until_readable(node)
                 is_certain = True
         waiting.add(waiter)
         while True:
@@ -108,12 +107,3 @@ def _begin(command: Command, client: Client, args: Arguments) -> tuple[Form, Wai
 def _end(client: Client, waiter: Waiter) -> None:
     client.blocked = None
     client.server.waiting.remove(waiter)
-
-
-async def _until_readable(node: KvNode) -> None:
-    """Return when the local store holds everything that was answered before; raises `Refused`."""
-    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    node.submit_read(partial(settle, answered))
-    failure = await answered
-    if failure is not None:
-        raise Refused(read_refusal(failure))

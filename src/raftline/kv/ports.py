@@ -10,7 +10,19 @@ from raftline.runtime.measurements import Measurements
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import SessionStatus, Status
 
-__all__ = ["KvNode"]
+__all__ = ["KvNode", "ReadableGroup"]
+
+
+class ReadableGroup(Protocol):
+    """A group with a copy on this node: the only one there is, or one of a sharded store."""
+
+    def submit_read(
+        self,
+        done: Callable[[Exception | None], None],
+        consistency: Consistency = "linearizable",
+        staleness_s_max: float = 0.0,
+    ) -> None:
+        """As `KvNode.submit_read`."""
 
 
 class KvNode(Protocol):

@@ -1,4 +1,4 @@
-"""One command into the log, from a task: the form in which it stands there, and what became of it."""
+"""What tasks ask of a group: a command into the log, and what became of it; when its copy here can be read."""
 
 import asyncio
 from functools import partial
@@ -8,10 +8,11 @@ import msgspec
 
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Refused
-from raftline.kv.ports import KvNode
-from raftline.kv.refusals import write_refusal
+from raftline.kv.ports import KvNode, ReadableGroup
+from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.runtime.requests import Consistency
 
-__all__ = ["encode_command", "propose", "settle"]
+__all__ = ["encode_command", "propose", "settle", "until_readable", "when_readable"]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -32,6 +33,24 @@ async def propose(
         client.server.statistics.failed_requests += 1
         raise Refused(write_refusal(outcome))
     return outcome
+
+
+async def when_readable(
+    group: ReadableGroup, promise: Consistency = "linearizable", staleness_s_max: float = 0.0
+) -> Exception | None:
+    """Return once this node's copy of a group is what is promised, or why it will not be."""
+    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    group.submit_read(partial(settle, answered), promise, staleness_s_max)
+    return await answered
+
+
+async def until_readable(
+    group: ReadableGroup, promise: Consistency = "linearizable", staleness_s_max: float = 0.0
+) -> None:
+    """Return once this node's copy of a group is what is promised; raises `Refused`."""
+    failure = await when_readable(group, promise, staleness_s_max)
+    if failure is not None:
+        raise Refused(read_refusal(failure))
 
 
 def settle(answered: "asyncio.Future[Any]", outcome: object) -> None:

@@ -1,6 +1,5 @@
 """Commands about the server: CONFIG, as far as clients and tools ask. INFO has a file of its own."""
 
-import asyncio
 from functools import partial
 
 from raftline.kv.client import Client
@@ -10,7 +9,7 @@ from raftline.kv.commands.info import resident_bytes
 from raftline.kv.events import flags_text, parse_flags
 from raftline.kv.memory import parse_memory
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import propose, settle
+from raftline.kv.proposals import propose, when_readable
 from raftline.kv.resp.replies import OK, bulk, double, error, integer, mapping, shown, verbatim
 from raftline.kv.slots import SLOT_COUNT
 from raftline.kv.store import Store
@@ -78,9 +77,7 @@ def config_set(client: Client, args: Arguments) -> bytes:
 async def _propose_notify(flags: bytes, node: KvNode, client: Client, _args: Arguments) -> bytes:
     """Return when the group has it and, if that can be made sure, this node's own copy: CONFIG GET shows that."""
     reply = await propose(node, client, [NOTIFY_NAME, flags])
-    caught_up: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    node.submit_read(partial(settle, caught_up))
-    await caught_up
+    await when_readable(node)
     return reply
 
 

@@ -13,7 +13,7 @@ from raftline.kv.client import Client
 from raftline.kv.commands.blocking import FORMS, require_timeout_s
 from raftline.kv.commands.command import Arguments, Command, Refused, TaskFunction
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import encode_command, settle
+from raftline.kv.proposals import encode_command, settle, until_readable
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
 from raftline.kv.sharded.outgoing import again_s
@@ -136,7 +136,7 @@ class _Wait:
                 return list(waiter.keys)
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
-            await self._until_readable(place)
+            await until_readable(place.group)
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
         if not waiter.is_queued:
@@ -195,13 +195,6 @@ class _Wait:
             return False
         known = await place.group.find_session(self._session)
         return known is not None and known.sequence >= self._sequence
-
-    async def _until_readable(self, place: Here) -> None:
-        answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        place.group.submit_read(partial(settle, answered))
-        failure = await answered
-        if failure is not None:
-            raise Refused(read_refusal(failure))
 
     def _leave(self) -> None:
         """Stand in no queue."""

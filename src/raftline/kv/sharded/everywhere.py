@@ -15,17 +15,15 @@ from raftline.kv.commands.command import Arguments, Refused, TaskFunction
 from raftline.kv.commands.keys import check_flush
 from raftline.kv.machine import TICK_COMMAND
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import encode_command, settle
+from raftline.kv.proposals import encode_command, settle, until_readable, when_readable
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import NULL, OK, array, error, integer
 from raftline.kv.sharded.all_keys import read_all_keys
 from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
-from raftline.kv.sharded.ports import ShardGroup
 from raftline.kv.sharded.router import Here, Place, Router
 from raftline.kv.store import ExpiryPending
 from raftline.kv.values.draws import Draws
-from raftline.runtime.requests import Consistency
 
 __all__ = ["everywhere"]
 
@@ -40,24 +38,12 @@ def everywhere(router: Router, name: bytes, hold_s_max: float) -> TaskFunction:
     return partial(_read, router, name)
 
 
-async def _readable(group: KvNode | ShardGroup, client: Client, promise: Consistency) -> Exception | None:
-    """Return when this node's copy of a group is what is promised, or why it will not be."""
-    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    group.submit_read(partial(settle, answered), promise, client.staleness_s_max)
-    return await answered
-
-
-async def _until_readable(group: KvNode | ShardGroup, client: Client) -> None:
-    """Wait until this node's copy of a group is what the client is promised; raises `Refused`."""
-    failure = await _readable(group, client, client.reads)
-    if failure is not None:
-        raise Refused(read_refusal(failure))
-
-
 async def _read(router: Router, name: bytes, node: KvNode, client: Client, args: Arguments) -> bytes:
     """DBSIZE, KEYS or RANDOMKEY; raises `Refused`."""
     args = [name, *args[1:]]
-    await _until_readable(node, client)  # what is known here of groups may be old, or nothing: one would be left out
+    await until_readable(
+        node, client.reads, client.staleness_s_max
+    )  # what is known here of groups may be old, or nothing: one would be left out
     groups = _groups(router, client)
     if name == b"RANDOMKEY":
         return await _draw(router, client, args, groups)
@@ -99,26 +85,26 @@ async def _ask(router: Router, client: Client, group: GroupId, args: Arguments) 
                 await _submit(place, TICK_COMMAND)
                 reply = await place.group.ask(query, client.reads)
             return reply
-        await _until_readable(place.group, client)
+        await until_readable(place.group, client.reads, client.staleness_s_max)
         try:
             return read_all_keys(place.machine.holdings, place.store, args, client.server.now_ms())
         except ExpiryPending:
             await _submit(place, TICK_COMMAND)
-            await _until_readable(place.group, client)
+            await until_readable(place.group, client.reads, client.staleness_s_max)
             return read_all_keys(place.machine.holdings, place.store, args, 0)
     except ProposalError as failure:
         raise Refused(read_refusal(failure)) from failure
 
 
 async def _flush(
-    router: Router, name: bytes, hold_s_max: float, node: KvNode, client: Client, args: Arguments
+    router: Router, name: bytes, hold_s_max: float, node: KvNode, _client: Client, args: Arguments
 ) -> bytes:
     """FLUSHALL or FLUSHDB at every group: once more, if slots moved between them meanwhile; raises `Refused`."""
     check_flush(args)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + hold_s_max
     command = encode_command([name, *args[1:]])
-    failure = await _readable(node, client, "linearizable")
+    failure = await when_readable(node)
     if failure is not None:
         raise Refused(write_refusal(Timeout(str(failure), may_take_effect=False)))
     is_first = True
@@ -129,7 +115,7 @@ async def _flush(
         if (failure := _failure_of(outcomes, is_first=is_first)) is not None:
             raise Refused(write_refusal(failure))
         is_first = False
-        failure = await _readable(node, client, "linearizable")  # has another configuration been made meanwhile?
+        failure = await when_readable(node)  # has another configuration been made meanwhile?
         if failure is not None:
             raise Refused(write_refusal(Timeout(f"is there another group by now? {failure}")))
         if router.configuration.number == number and not any(isinstance(outcome, NotServed) for outcome in outcomes):
