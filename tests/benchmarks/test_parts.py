@@ -100,7 +100,7 @@ def test_a_late_tick_is_counted_by_clock_and_by_cpu(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("module", "arguments", "words"),
     [
-        ("busy", ["--rounds", "0"], "--rounds and --commands"),
+        ("busy", ["--rounds", "0"], "--rounds must be at least 1"),
         ("all", ["--only", "compare,nothing"], "no part nothing"),
         ("compare", ["--systems", "raftlin"], "no system is called raftlin"),
         ("compare", ["--workload", "DEL"], "nothing is left"),
