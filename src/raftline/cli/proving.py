@@ -62,7 +62,7 @@ Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
 Size = Annotated[int | None, typer.Option(min=1, max=9, help="Nodes in the cluster; drawn from the seed if not given.")]
 Seconds = Annotated[
     float | None,
-    typer.Option(min=1.0, help="Virtual seconds of faults per run.", show_default="30, 5 with --sharded"),
+    typer.Option(min=1.0, help="Virtual seconds of faults per run.", show_default="30, 3 with --sharded"),
 ]
 ShowTrace = Annotated[bool, typer.Option("--trace", help="With --seed: print one line per transition.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
