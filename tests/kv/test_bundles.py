@@ -332,3 +332,21 @@ def test_a_faulty_command_is_refused_and_the_others_are_carried_out(monkeypatch:
     fault = b"-ERR internal error: the nodes' logs say more\r\n"
     assert _decode_replies(machine.apply(entry, 1, 1)) == [b":1\r\n", *[fault] * 4, b":2\r\n"]
     assert machine.faults == 4
+
+
+def test_what_goes_its_own_way_to_the_log_goes_after_what_came_before_it(
+    turns: Turns, service: Service, request_of: "Encode"
+) -> None:
+    """CONFIG SET of what holds on every node is a task: a write before it in the pipeline is proposed first."""
+
+    async def scenario() -> None:
+        conversation = Conversation(service, turns.node)
+        config_set = request_of(b"CONFIG", b"SET", b"notify-keyspace-events", b"KEA")
+        conversation.send(request_of(b"SET", b"k", b"1") + config_set)
+        await asyncio.sleep(0)
+        asked = [words(command)[0].split()[0] for command in turns.take()]
+        assert asked[0] == b"SET"
+        assert len(asked) == 2
+        turns.node.answer_all()
+
+    asyncio.run(scenario())

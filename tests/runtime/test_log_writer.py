@@ -45,9 +45,10 @@ class _Bench:
         self.under_way: list[tuple[Any, Any]] = []
         self.said: list[str] = []
         self.goes_on = False
+        self.now = 0.0
         wal: Any = self
         disk: Any = self
-        self.writer = LogWriter(wal, disk, lambda: self.said.append("flush"))
+        self.writer = LogWriter(wal, disk, lambda: self.said.append("flush"), lambda: self.now)
         self.groups = [_Source(group, self) for group in range(4)]
 
     def submit(self, work: Any, done: Any) -> None:

@@ -18,9 +18,10 @@ class _Bench:
         self.durable: list[tuple[int, list[int]]] = []
         self.failures: list[BaseException] = []
         self.flushes = 0
+        self.now = 0.0
         wal: Any = self
         disk: Any = self
-        self.writer = LogWriter(wal, disk, self._flush)
+        self.writer = LogWriter(wal, disk, self._flush, lambda: self.now)
         self.groups = {group: self._make(group) for group in (0, 1, 2)}
 
     def _make(self, group: int) -> Persistence:

@@ -119,30 +119,3 @@ def test_a_failed_node_says_nothing_more() -> None:
 
     bench.turns.add(fail)
     assert bench.run() == []
-
-
-def test_who_wants_to_submit_is_called_first() -> None:
-    """What is submitted then is in the same run; nothing is scheduled twice, and nobody's fault stops the groups."""
-    bench = _Bench()
-    faults: list[str] = []
-    bench.call_exception_handler = lambda context: faults.append(context["message"])  # type: ignore[attr-defined]
-
-    def submit() -> None:
-        bench.said.append("call")
-        bench.turns.add(bench.group("a"))
-
-    def fail() -> None:
-        raise RuntimeError("mine")
-
-    bench.turns.before(fail)
-    bench.turns.before(submit)
-    assert len(bench.scheduled) == 1
-    assert bench.run() == ["call", "a", "flush"]
-    assert faults == ["a call before a turn raised"]
-    bench.turns.before(lambda: bench.said.append("nothing to submit"))
-    assert bench.run() == ["nothing to submit", "flush"]
-    bench.turns.add(bench.group("b"))
-    bench.turns.before(submit)
-    assert len(bench.scheduled) == 1
-    assert bench.run() == ["call", "hold", "b", "a", "let go", "flush"]
-    assert bench.scheduled == []

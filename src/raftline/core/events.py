@@ -80,9 +80,13 @@ class ClockDoubted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Persisted(msgspec.Struct, frozen=True, gc=False):
-    """Everything that the `Ready` of this number, and every one before it, asked to persist is on disk."""
+    """Everything that the `Ready` of this number, and every one before it, asked to persist is on disk.
+
+    `at` is since when, on the clock that `step` is given; None: just now.
+    """
 
     number: int
+    at: float | None = None
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ source, give the same outputs. Whoever drives it keeps the order that `Ready` as
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftline.core import freshness, lease, quiescence, replication, rules, snapshots, transitions
+from raftline.core import deferral, freshness, lease, quiescence, replication, rules, snapshots, transitions
 from raftline.core.changing import on_change_requested
 from raftline.core.config import CoreConfig
 from raftline.core.election import believes_in_leader
@@ -186,6 +186,15 @@ class Raft:
         It may have been on its way for long: good enough to tell whether things go on, not how old the state is.
         """
         return self.state.level_at, self.state.level_index
+
+    def reply_may_wait(self, sender: NodeId, reply: AppendReply) -> bool:
+        """Say whether a reply that came may be stepped together with the next event, whenever that comes."""
+        return deferral.reply_may_wait(self.state, sender, reply)
+
+    @property
+    def disk_may_wait(self) -> bool:
+        """Say whether `Persisted` may be stepped together with the next event, whenever that comes."""
+        return deferral.disk_may_wait(self.state)
 
     def freshness(self, now: float) -> tuple[float, Index]:
         """Return as of when this replica is known to lack nothing committed, and what it has to apply for that."""
@@ -394,7 +403,7 @@ def _on_persisted(state: RaftState, event: Persisted) -> None:
     """Count for oneself only what is on disk, and only if it was not cut meanwhile (thesis 10.2.1)."""
     while state.unpersisted and state.unpersisted[0][0] <= event.number:
         _, last_index, epoch, term = state.unpersisted.pop(0)
-        state.disk_waits_since = state.now
+        state.disk_waits_since = state.now if event.at is None else event.at
         state.persisted_term = term
         if epoch == state.log_epoch and last_index > state.persisted:
             state.persisted = last_index

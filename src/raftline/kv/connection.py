@@ -388,7 +388,11 @@ class Connection:
             self._held_bytes += sum(map(len, args))
 
     def _start_task(self, function: TaskFunction, args: Arguments) -> None:
-        """Begin something that takes its time; what comes after it waits, because it may depend on it."""
+        """Begin something that takes its time; what comes after it waits, because it may depend on it.
+
+        It goes its own way to the log, so what came before it goes first.
+        """
+        self._bundles.flush()
         slot = Slot()
         is_silent = self._is_silent()
         self._slots.append(slot)

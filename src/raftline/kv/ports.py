@@ -43,7 +43,7 @@ class KvNode(Protocol):
         """
 
     def before_turn(self, call: Callable[[], None]) -> None:
-        """Call this once, right before the group's next turn, which comes soon; what it submits is in that turn."""
+        """Call this once, soon, right before proposals are taken next; what it submits is taken with them."""
 
     def submit_read(
         self,

@@ -9,14 +9,13 @@ from collections.abc import Callable
 
 from raftline.core.events import Event, Persisted, Received, TimerDue, Woken
 from raftline.core.ids import GroupId, NodeId, Term
-from raftline.core.messages import ForwardReply, ForwardRequest, Message, VoteRequest
+from raftline.core.messages import AppendReply, ForwardReply, ForwardRequest, Message, VoteRequest
 from raftline.core.ready import Ready
 from raftline.core.state import Role
-from raftline.errors import NotLeader, Overloaded, Stopped, TooLarge
+from raftline.errors import Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.applying import Applying
 from raftline.runtime.compaction import Compaction
-from raftline.runtime.controls import Controls
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
@@ -24,6 +23,7 @@ from raftline.runtime.host import Host
 from raftline.runtime.lost_majority import LostMajority
 from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
+from raftline.runtime.proposing import Proposing
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
 from raftline.runtime.role_log import RoleLog
@@ -36,8 +36,6 @@ from raftline.transport.codec import Stranger
 __all__ = ["GroupLoop"]
 
 _MESSAGES_PER_TURN = 512
-_PROPOSALS_PER_TURN = 8192
-_PROPOSALS_SHARE_MIN = 256
 _APPLY_SLICE_MIN = 32
 _BACKLOG_MAX = 4096
 _SWEEP_S = 0.05
@@ -50,9 +48,9 @@ class GroupLoop:
     """
 
     __slots__ = (  # and room for what a test puts in the place of a method
-        "__dict__", "_applying", "_clock", "_config", "_controls", "_core", "_deadlines", "_events", "_first_term",
-        "_group", "_held", "_leaving", "_loop", "_messages", "_peers", "_proposals", "_reading", "_request_timeout_s",
-        "_scheduled", "_seen", "_seen_frames", "_stopped", "_sweeper", "_timer", "_timer_at", "_transport", "_turns",
+        "__dict__", "_applying", "_config", "_core", "_deadlines", "_events", "_first_term", "_group", "_leaving",
+        "_loop", "_messages", "_peers", "_proposing", "_reading", "_request_timeout_s", "_scheduled", "_seen",
+        "_seen_frames", "_stopped", "_sweeper", "_timer", "_timer_at", "_transport", "_turns",
         "compaction", "feeding", "forwarding", "host", "lost_majority", "persistence", "replica", "roles",
         "snapshotting", "stages", "strangers", "tenant",
     )  # fmt: skip
@@ -66,18 +64,15 @@ class GroupLoop:
         self.replica = replica
         self._core = replica.core
         self._loop = loop
-        self._clock, self._transport, self._turns = host.clock, host.transport, host.turns
+        self._transport, self._turns = host.transport, host.turns
         self._messages: list[tuple[NodeId, Message]] = []  # no deques: each empty one takes 600 bytes
         self._events: list[Event] = []
-        self._proposals: list[Proposal] = []
-        self._held: list[Proposal] = []
         self._reading = Reading(replica, host.clock.wall_ms)
         self._peers = Peers(group, replica.core.state, host.addresses)
         self.strangers = Strangers(group, replica.core.state, host.transport)
         self.lost_majority = LostMajority(replica.core.state)
         self._applying = Applying(replica, loop.time, config.apply_slice)
         self._deadlines = Deadlines(config.pending_max, config.pending_bytes_max)
-        self._controls = Controls(replica, self._held.append)
         self._leaving = Drain(replica.core, config.core)
         self._scheduled = False
         self._stopped = False
@@ -92,6 +87,7 @@ class GroupLoop:
         self._seen_frames = SeenFrames()
         post, fail = self.post, self.fail
         self.persistence = Persistence(group, host.writer, self._on_durable, fail, replica.core.state.handed_log)
+        self._proposing = Proposing(host, replica, self.persistence, self.forwarding, stages, self._schedule)
         self.feeding = Feeding(group, wal, host.log_disk, snapshot_disk, post=post, fail=fail)
         self.snapshotting = Snapshotting(
             group, replica, wal.snapshots, snapshot_disk, post=post, fail=fail, now=loop.time, call_at=loop.call_at,
@@ -112,7 +108,8 @@ class GroupLoop:
     def on_message(self, sender: NodeId, message: Message) -> None:
         """Take a peer's message in."""
         self._messages.append((sender, message))
-        self._schedule()
+        if not (self._scheduled or (type(message) is AppendReply and self._core.reply_may_wait(sender, message))):
+            self._schedule()
 
     def on_stranger(self, sender: NodeId, word: Stranger) -> None:
         """Take in that a peer does not hold this node for a member; whoever waits here for a leader is told."""
@@ -130,12 +127,15 @@ class GroupLoop:
         With `term` it may only be appended by the leader of that term.
         """
         proposal = Proposal(command, done, self._loop.time() + self._request_timeout_s, term)
-        if self._admit(proposal):
-            if not self._proposals:
-                self.stages.on_queued()
-            self._proposals.append(proposal)
-            if not self._scheduled:
-                self._schedule()
+        if self._admit(proposal) and self._proposing.add(proposal) and not self._scheduled:
+            self._schedule()
+
+    def before_turn(self, call: Callable[[], None]) -> None:
+        """Call this once, soon, right before proposals are taken next; what it submits is taken with them."""
+        if self._stopped:
+            self._loop.call_soon(call)
+        elif self._proposing.before(call):
+            self._schedule()
 
     def submit_read(
         self,
@@ -157,7 +157,7 @@ class GroupLoop:
     async def drain(self, seconds_max: float) -> None:
         """Hand over, then wait until everybody here has an answer, nothing more can come, or so long (thesis 3.10)."""
         if not (self._stopped or self._leaving.is_under_way):
-            drained = self._leaving.begin(self._controls.next_id(), self._loop, self.post)
+            drained = self._leaving.begin(self._proposing.controls.next_id(), self._loop, self.post)
             self._schedule()
             await asyncio.wait([drained], timeout=seconds_max)
 
@@ -174,6 +174,7 @@ class GroupLoop:
                 timer.cancel()
         self.replica.waiters.fail_all(error)
         self._deadlines.fail_all(lambda _: error)
+        self._proposing.stop()
         self._leaving.end()
 
     def fail(self, error: BaseException) -> None:
@@ -190,7 +191,7 @@ class GroupLoop:
     @property
     def queued_proposals(self) -> int:
         """Return how many commands wait to be appended or passed on."""
-        return len(self._proposals) + len(self._held)
+        return self._proposing.count
 
     @property
     def queued_messages(self) -> int:
@@ -229,7 +230,7 @@ class GroupLoop:
             self._arm_timer(now)
             if self._core.state.can_sleep and (self._core.is_asleep or self._group in self.host.beats.sleepers):
                 self.host.beats.follow(self._group, self._core, self.post)
-            if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._deadlines.is_idle):
+            if self._leaving.is_under_way and self._leaving.is_over(now, is_idle=self._is_idle):
                 self._leaving.end()
         except Exception as error:  # noqa: BLE001  a broken promise must not be carried on
             self.fail(error)
@@ -248,7 +249,7 @@ class GroupLoop:
                 self._on_forward(sender, message)  # type: ignore[arg-type]
             elif kind is ForwardReply:
                 if self.forwarding.on_reply(message):  # type: ignore[arg-type]
-                    self._release_held()
+                    self._proposing.release_held()
             else:
                 if kind is VoteRequest:
                     self.strangers.answer(sender)
@@ -285,7 +286,7 @@ class GroupLoop:
         for outcome in ready.reads:
             self._reading.on_outcome(outcome.read_id, outcome.index)
         for answer in ready.answers:
-            self._controls.on_answer(answer)
+            self._proposing.controls.on_answer(answer)
             self._leaving.on_answer(answer)
         if ready.entries_wanted:
             self.feeding.read(ready.entries_wanted)
@@ -302,11 +303,20 @@ class GroupLoop:
         self._turns.flush_early()
         numbers = [ready.number for ready in batch if ready.must_persist]
         if numbers:
-            self._events.append(Persisted(numbers[-1]))
+            self._events.append(Persisted(numbers[-1], self._loop.time()))
         elif not batch:
             return  # only what was there already was written, once more
-        if not self._scheduled:  # else a turn is due, which serves for this, too
+        if not self._scheduled and self._needs_turn():  # else a turn is due, which serves for this, too
             self._turn()
+
+    def _needs_turn(self) -> bool:
+        """Say whether something goes on now that a write is done; else the next turn takes note of it."""
+        return self._proposing.is_waiting or self._leaving.is_under_way or not self._core.disk_may_wait
+
+    @property
+    def _is_idle(self) -> bool:
+        """Say whether nobody waits for an answer."""
+        return self._deadlines.is_idle and not self._proposing.has_callers
 
     # Proposals and reads.
 
@@ -339,97 +349,30 @@ class GroupLoop:
         self._deadlines.sweep(now)
         self.forwarding.give_up_late(now)
         self.forwarding.stop_waiting(now)
-        self._release_held()
+        self._proposing.release_held()
         if self._core.leader is None:
-            self._proposals = [proposal for proposal in self._proposals if proposal.done is not None]
+            self._proposing.forget_answered()
             self._reading.forget_answered()
         pending = len(self._deadlines)
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep) if pending else None
-        if self._proposals or self._reading.is_waiting or self._leaving.is_under_way:
+        if self._proposing.is_waiting or self._reading.is_waiting or self._leaving.is_under_way:
             self._schedule()
-
-    def _release_held(self) -> None:
-        """Let proposals that a node refused because it did not lead try again, before everything that came later.
-
-        Only at a sweep or a change of leader, so that two nodes do not play ball with them.
-        """
-        held = self._held + self.forwarding.take_held()
-        self._held.clear()
-        self._proposals[:0] = held
 
     def _route(self, now: float) -> None:
         """Propose as leader, pass on to the leader, or keep waiting until there is one."""
-        if not (self._proposals or self._reading.is_waiting):
+        proposing, reading = self._proposing, self._reading
+        if not (proposing.is_waiting or reading.is_waiting):
             return
-        core = self._core
-        if self._reading.is_waiting:
-            self._reading.route(now)
-        if not core.is_leader:
-            self._refuse_forwarded()
+        proposing.fetch()
+        if reading.is_waiting:
+            reading.route(now)
+        if not self._core.is_leader:
+            proposing.refuse_forwarded()
             if (error := self.strangers.error()) is not None:
-                self._refuse_all(error)
-        if core.leader is None:
-            return
-        if not self._proposals or self.forwarding.is_holding:
-            return
-        # What is passed on to a leader whose process is gone would only be lost: it waits for the next leader.
-        if core.takes_proposals if core.is_leader else self._transport.reaches(core.leader):
-            self._route_proposals(now)
-
-    def _route_proposals(self, now: float) -> None:
-        """Append what waits, or pass it on; during a transfer the leader's proposals wait for its successor."""
-        core = self._core
-        leader = core.leader
-        assert leader is not None, "proposals without a leader go on waiting"
-        proposals = self._proposals
-        take = self._turns.share_of(_PROPOSALS_PER_TURN, _PROPOSALS_SHARE_MIN)
-        batch = proposals[:take]
-        del proposals[:take]
-        taken_at = self.stages.on_taken(len(batch), remaining=len(proposals))
-        batch = [proposal for proposal in batch if proposal.done is not None]
-        if self._proposals:
+                reading.refuse(error)
+                proposing.refuse(error)
+        if proposing.route(now):
             self._schedule()
-        if not core.is_leader:
-            if batch:
-                self.forwarding.forward(leader, core.term, batch)
-            return
-        # Lists and not any(): a generator's step costs three times as much, and this is done for every command.
-        if [True for proposal in batch if proposal.term is not None]:
-            batch = self._of_this_term(batch)
-        if [True for proposal in batch if proposal.is_control]:
-            batch = self._controls.take(batch, now)
-            if not core.takes_proposals:
-                self._proposals[:0] = batch
-                return
-        for proposal in batch:
-            proposal.may_take_effect = True
-        if any(proposal.term is None for proposal in batch):
-            self.forwarding.on_appended_here()
-        dones = [proposal.finish for proposal in batch]
-        self.replica.propose([p.command for p in batch], dones, now, self._clock.wall_ms())
-        self.stages.on_appended(core.state, len(batch), taken_at)
-
-    def _refuse_all(self, error: Exception) -> None:
-        self._reading.refuse(error)
-        proposals, self._proposals = self._proposals, []
-        for proposal in proposals:
-            proposal.finish(error)
-
-    def _of_this_term(self, batch: list[Proposal]) -> list[Proposal]:
-        """Refuse, for good, what was passed on to the leader of an earlier term."""
-        core = self._core
-        for proposal in batch:
-            if proposal.term not in (None, core.term):
-                proposal.finish(NotLeader(core.leader))
-        return [proposal for proposal in batch if proposal.done is not None]
-
-    def _refuse_forwarded(self) -> None:
-        """This node does not lead: what was passed on to it goes back, and is never appended here."""
-        if any(proposal.term is not None for proposal in self._proposals):
-            for proposal in self._proposals:
-                if proposal.term is not None:
-                    proposal.finish(NotLeader(self._core.leader))
-            self._proposals = [proposal for proposal in self._proposals if proposal.term is None]
 
     def _send_forward(self, leader: NodeId, request: ForwardRequest) -> None:
         if self._core.is_asleep:
@@ -475,10 +418,10 @@ class GroupLoop:
             is_gone = old_leader is not None and old_role is not Role.LEADER and not self._transport.reaches(old_leader)
             handed_over = state.handover_term == state.term
             self.forwarding.on_leader_changed(self._loop.time(), handed_over=handed_over, is_gone=is_gone)
-            self._release_held()
+            self._proposing.release_held()
         if old_role is Role.LEADER:
             self.snapshotting.close_readers()
-        if core.leader is not None and (self._proposals or self._reading.is_waiting):
+        if core.leader is not None and (self._proposing.is_waiting or self._reading.is_waiting):
             self._schedule()
 
     def _arm_timer(self, now: float) -> None:

@@ -172,8 +172,8 @@ class GroupHandle:
         group.submit(plain(command) if session is None else wrapped(command, session, sequence), done)
 
     def before_turn(self, call: Callable[[], None]) -> None:
-        """Call this once, right before the next turn, which comes soon; what it submits is taken in that turn."""
-        (self._group or self._running()).host.turns.before(call)
+        """Call this once, soon, right before proposals are taken next; what it submits is taken with them."""
+        (self._group or self._running()).before_turn(call)
 
     def submit_wrapped(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
         """Propose what is wrapped already (`replica/commands.py`); else as `submit`."""

@@ -36,8 +36,10 @@ class LogWriter:
     Invariant: nobody is in `_wanting` while no write is under way, unless the writes are held.
     """
 
-    def __init__(self, wal: Wal, disk: DiskThread, flush: Callable[[], None]) -> None:
+    def __init__(self, wal: Wal, disk: DiskThread, flush: Callable[[], None], now: Callable[[], float]) -> None:
+        """`flush` lets leave what was said; `now` tells the loop's time in seconds."""
         self._wal = wal
+        self._now = now
         self._disk = disk
         self._flush = flush
         self._wanting: list[Source] = []
@@ -45,6 +47,8 @@ class LogWriter:
         self.is_held = False
         """Several groups take their turns together."""
         self.writes = 0
+        self.began_at = 0.0
+        """When the latest write began."""
 
     def want(self, source: Source) -> None:
         """Note that a group has something to write and nothing under way; asked once until it is taken."""
@@ -70,6 +74,7 @@ class LogWriter:
     def _write(self) -> None:
         sources = self._under_way = self._wanting
         self._wanting = []
+        self.began_at = self._now()
         writes = sources[0].take()
         for source in sources[1:]:
             writes += source.take()

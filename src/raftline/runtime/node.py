@@ -293,7 +293,7 @@ class Node(GroupHandle):
     ) -> Host:
         ports = self._ports
         turns = Turns(loop, ports.transport)
-        turns.writer = LogWriter(wal, log_disk, turns.flush)
+        turns.writer = LogWriter(wal, log_disk, turns.flush, loop.time)
         self._room = Room(wal, log_disk, self._tenant_of, self.config.segment_bytes, self._on_failure)
         return Host(
             config=self.config,

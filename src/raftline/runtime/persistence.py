@@ -65,6 +65,16 @@ class Persistence:
         """Return how many batches wait for the write under way."""
         return len(self._waiting)
 
+    @property
+    def is_writing(self) -> bool:
+        """Say whether batches of this group are being written."""
+        return bool(self._writing)
+
+    @property
+    def write_began_at(self) -> float:
+        """Return since when, in the loop's seconds, the write is under way that `is_writing` is about."""
+        return self._writer.began_at
+
     def persist(self, ready: Ready) -> bool:
         """Take a `Ready`; return True if nothing of it has to wait, so that the caller goes on at once."""
         if not self._writing and not self._waiting:

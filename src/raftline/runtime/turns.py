@@ -19,14 +19,13 @@ _APPLY_S_MAX = 0.005
 class Turns:
     """The groups that want a turn.
 
-    Invariant: while somebody is in `_due` or `_callers`, a run is scheduled or under way.
+    Invariant: while somebody is in `_due`, a run is scheduled or under way.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
         self._loop = loop
         self._transport = transport
         self._due: list[Callable[[], None]] = []
-        self._callers: list[Callable[[], None]] = []
         self._stopped = False
         self.writer: LogWriter | None = None
         """Begins one write for all groups that take their turns together."""
@@ -42,14 +41,8 @@ class Turns:
     def add(self, turn: Callable[[], None]) -> None:
         """Let a group take a turn soon."""
         self._due.append(turn)
-        if len(self._due) == 1 and not self._callers:
+        if len(self._due) == 1:
             self._loop.call_soon(self._run)
-
-    def before(self, call: Callable[[], None]) -> None:
-        """Call this right before the next turns, soon: whatever it submits to a group is in that group's turn."""
-        if not (self._due or self._callers):
-            self._loop.call_soon(self._run)
-        self._callers.append(call)
 
     def flush(self) -> None:
         """Let what was said leave, unless the node failed."""
@@ -73,8 +66,6 @@ class Turns:
         self._stopped = True
 
     def _run(self) -> None:
-        if self._callers:
-            self._call()
         due, self._due = self._due, []
         if len(due) == 1:
             due[0]()
@@ -82,15 +73,6 @@ class Turns:
             self._run_together(due)
         if not self._stopped:
             self._transport.flush()
-
-    def _call(self) -> None:
-        """Call who wants to submit something; what that raises is its owner's trouble, the groups take their turns."""
-        for call in self._callers:
-            try:
-                call()
-            except Exception as error:  # noqa: BLE001  somebody else's code
-                self._loop.call_exception_handler({"message": "a call before a turn raised", "exception": error})
-        self._callers.clear()
 
     def _run_together(self, due: list[Callable[[], None]]) -> None:
         assert self.writer is not None, "somebody takes turns"

@@ -42,6 +42,7 @@ from raftline.core.raft import Raft
 from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, Outgoing, Ready
 from raftline.errors import SafetyViolation
 from raftline.sim.majorities import can_decide
+from raftline.sim.put_off import decided, may_be_put_off
 
 __all__ = ["CoreCluster", "CoreDisk", "CoreNode", "InFlight"]
 
@@ -197,8 +198,11 @@ class CoreNode:
         """Give the core one event and carry out what is ready."""
         state = self.state
         membership, commit = state.membership, state.commit
+        before = decided(self.core) if may_be_put_off(self.core, event) else None
         result = self.core.step(event, self._cluster.now)
         self._check(event)
+        if before not in (None, decided(self.core)):
+            raise SafetyViolation(f"{self.name} could have put off {event!r}, and something followed from it")
         if self.core.is_leader and state.commit > commit:
             self._cluster.check_stored(self.name, state.commit, membership)  # a change may follow in the same step
         self.work()

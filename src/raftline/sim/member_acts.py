@@ -12,6 +12,7 @@ from typing import Any
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Remove, SetPriority
 from raftline.core.ids import NodeId
+from raftline.core.state import RaftState
 from raftline.errors import RaftlineError
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.replacement import Replacement
@@ -73,9 +74,8 @@ class MemberActs:
             return False
         if not all(_may_vote(member) for member in self._cluster.ready() if member is not one):
             return False
-        status = leader.node.status()
-        others = [member for member in status.members if member.node_id != one.name]
-        return min(member.match_index or 0 for member in others) >= status.commit_index
+        state = _state_of(leader)
+        return all(_has_stored(member, state) for member in self._cluster.ready() if member is not one)
 
     def may_move(self, target: Member) -> bool:
         """Say whether a voter can be unreachable for a while: enough others know where to find each other."""
@@ -181,4 +181,19 @@ class MemberActs:
 
 
 def _may_vote(member: Member) -> bool:
-    return member.node is not None and member.node.groups[0].driver.replica.core.state.established
+    return member.node is not None and _state_of(member).established
+
+
+def _has_stored(member: Member, leader: RaftState) -> bool:
+    """Say whether a node holds, on disk, all that its leader committed; that one may take note of it a little later."""
+    assert member.node is not None, "it is up"
+    state, index = _state_of(member), leader.commit
+    if index <= state.log.base_index:
+        return True
+    is_stored = state.persisted >= index or not member.node.groups[0].driver.persistence.is_writing
+    return is_stored and state.log.term_at(index) == leader.log.term_at(index)
+
+
+def _state_of(member: Member) -> RaftState:
+    assert member.node is not None, "it is up"
+    return member.node.groups[0].driver.replica.core.state

@@ -4,6 +4,7 @@ from raftline.sim.mutants.mutant import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
+_DEFERRAL = "raftline.core.deferral"
 _FEEDING = "raftline.runtime.feeding"
 _FRESHNESS = "raftline.core.freshness"
 _HISTORY = "raftline.core.history"
@@ -275,5 +276,59 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         bench="churn",
+    ),
+    Mutant(
+        name="what_commits_may_wait",
+        rules=("K4", "B13"),
+        does="The acknowledgement that makes a majority is put off until something else comes.",
+        patches=(Patch(_DEFERRAL, "reply.match_index <= state.commit", "reply.match_index"),),
+        bench="walk",
+    ),
+    Mutant(
+        name="what_confirms_a_read_may_wait",
+        rules=("K4", "B13", "G3"),
+        does="An acknowledgement that confirms a read is put off until something else comes.",
+        patches=(Patch(_DEFERRAL, "        and not (state.reads.waiting or state.reads.confirming)\n", ""),),
+        bench="walk_reads",
+    ),
+    Mutant(
+        name="follower_with_a_full_window_may_wait",
+        rules=("K4", "B13", "B14"),
+        does="An acknowledgement of a follower that lacks entries is put off until something else comes.",
+        patches=(Patch(_DEFERRAL, "        and progress.next_index > state.log.last_index\n", ""),),
+        bench="walk",
+    ),
+    Mutant(
+        name="who_is_to_hear_of_the_commit_may_wait",
+        rules=("K4", "B27"),
+        does="An acknowledgement is put off although its sender is to be told soon that the entry is committed.",
+        patches=(
+            Patch(
+                _DEFERRAL,
+                "        and (progress.sent_commit >= state.commit or not _has_commit_notices(state))\n",
+                "",
+            ),
+        ),
+        bench="walk",
+    ),
+    Mutant(
+        name="own_disk_may_wait_for_its_followers",
+        rules=("K4", "B13"),
+        does="A leader puts off that its own write is done although followers have the entry.",
+        patches=(
+            Patch(
+                _DEFERRAL,
+                "        if progress.match_index > state.commit:\n            return False\n",
+                "        pass\n",
+            ),
+        ),
+        bench="walk_late_writes",
+    ),
+    Mutant(
+        name="a_lone_voter_waits_for_somebody",
+        rules=("K4", "B13"),
+        does="A leader puts off that its own write is done although it is a majority by itself.",
+        patches=(Patch(_DEFERRAL, " and not has_quorum(state.membership, (state.me,))", ""),),
+        bench="walk_members",
     ),
 )

@@ -9,6 +9,7 @@ _CONNECTION = "raftline.kv.connection"
 _FORWARDING = "raftline.runtime.forwarding"
 _GROUP_LOOP = "raftline.runtime.group_loop"
 _PROGRESS = "raftline.core.progress"
+_PROPOSING = "raftline.runtime.proposing"
 _MACHINE = "raftline.kv.machine"
 _READING = "raftline.runtime.reading"
 _READ_INDEX = "raftline.core.read_index"
@@ -229,16 +230,16 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(_REPLICA, "        if sequence > session.sequence:\n", "        if sequence:\n"),
             Patch(
-                _GROUP_LOOP,
+                _PROPOSING,
                 "        batch = [proposal for proposal in batch if proposal.done is not None]\n"
-                "        if self._proposals:\n",
+                "        if not core.is_leader:\n",
                 "        batch = [proposal for proposal in batch if proposal.done is not None]\n"
                 "        if core.is_leader:\n"
                 "            known = {p.command for p in batch if p.command[:1] == b'\\1'}\n"
-                "            proposed = self.__dict__.setdefault('proposed', set())\n"
+                "            proposed = self.controls.__dict__.setdefault('proposed', set())\n"
                 "            batch = [p for p in batch if p.command not in proposed]\n"
                 "            proposed |= known\n"
-                "        if self._proposals:\n",
+                "        if not core.is_leader:\n",
             ),
         ),
     ),
@@ -298,10 +299,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A follower keeps its clients' commands until it leads.",
         patches=(
             Patch(
-                _GROUP_LOOP,
-                "            if batch:\n"
-                "                self.forwarding.forward(leader, core.term, batch)\n            return\n",
-                "            self._held.extend(batch)\n            return\n",
+                _PROPOSING,
+                "            if batch:\n                self._forwarding.forward(leader, core.term, batch)\n",
+                "            self._held.extend(batch)\n",
             ),
         ),
     ),
@@ -311,7 +311,7 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A leader answers SET as soon as the entry is in its log.",
         patches=(
             Patch(
-                _GROUP_LOOP,
+                _PROPOSING,
                 "        dones = [proposal.finish for proposal in batch]\n",
                 "        for proposal in batch:\n"
                 '            if b"\\xc4\\x03SET" in proposal.command[:8]:\n'
