@@ -41,12 +41,15 @@ def test_a_wiped_node_catches_up_from_the_log(start_cluster: Callable[..., Local
     fill(cluster, 3000)
     victim = cluster.followers()[0]
     others = [node.port for name, node in cluster.nodes.items() if name != victim]
+    reached = max(info.applied_index for info in cluster.wait_until_level().values())
     load = Load(others, writers=2, readers=1)
     load.start()
     cluster.kill9(victim)
     cluster.wipe(victim)
     cluster.start(victim)
-    cluster.wait_for(lambda: (info := cluster.info(victim)) and info.applied_index >= 3000, "the wiped node catches up")
+    cluster.wait_for(
+        lambda: (info := cluster.info(victim)) and info.applied_index >= reached, "the wiped node catches up"
+    )
     load.stop()
     assert load.wrong == []
     level = cluster.wait_until_level()
