@@ -74,6 +74,13 @@ def test_sums_have_64_bits_of_mantissa(texts: tuple[bytes, ...], stored: bytes) 
     assert total(*texts) == stored
 
 
+@pytest.mark.parametrize("text", [b"1" * 300_000 + b"x", b"0x" + b"1" * 300_000 + b"x", b"." + b"1" * 300_000 + b"e"])
+def test_what_is_no_number_is_known_after_one_look(text: bytes) -> None:
+    """However long it is: it may stand in the log, where every replica reads it, and again at each start."""
+    assert parse_double(text) is None
+    assert LongDouble.parse(text) is None
+
+
 def test_what_is_too_large_is_refused_at_once() -> None:
     """No text takes long to read, whatever its exponent says."""
     texts = (b"1e999999999999", b"1e-999999999999", b"1e5000", b"1e-5000", b"9" * 6000, b"0x1p999999999", b"nan")

@@ -16,8 +16,9 @@ __all__ = ["NOT_A_FLOAT", "LongDouble", "parse_bound", "parse_double", "require_
 
 NOT_A_FLOAT = error("ERR value is not a valid float")
 
-_DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_HEXADECIMAL = re.compile(rb"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?0*[0-9]{1,9})?")
+# No two parts can take the same digits: else a long text with a wrong end would be tried again at every digit.
+_DECIMAL = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_HEXADECIMAL = re.compile(rb"[+-]?0[xX](?:[0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)(?:[pP][+-]?0*[0-9]{1,9})?")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?", re.IGNORECASE)
 _TEXT_BYTES_MAX = 5 * 1024 - 1
 
