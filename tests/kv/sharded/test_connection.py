@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis.asyncio
+from msgspec import msgpack
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import (
     ClusterCrossSlotError,
@@ -353,6 +354,31 @@ def test_no_write_overtakes_another_to_its_slot(run_sharded: Run) -> None:
             refused.append(b"third")
             pipe.append(LOW, "third").append("{c}", "z")
             assert await pipe.execute() == [11, 1]
+
+    run_sharded(scenario)
+
+
+def test_a_watched_transaction_that_was_done_is_done_wherever_it_is_repeated(run_sharded: Run) -> None:
+    """Its marks mean nothing to the group that has the slot now, which remembers what it came to; a new one aborts."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            session = await client.execute_command("RAFTLINE.SESSION")
+            await client.set(LOW, 5)
+            history, mark = await client.execute_command("RAFTLINE.WATCH", LOW)
+            marked = (history, msgpack.encode([[LOW, mark]]), msgpack.encode([b"INCRBY", LOW, b"10"]))
+            first = ("RAFTLINE.ONCE", session, 1, "RAFTLINE.EXEC", *marked)
+            assert await client.execute_command(*first) == [15]
+            slot = slot_of(LOW)
+            cluster.change(Move(slot, slot + 1, 2))
+            cluster.take()
+            cluster.release(1, 2)
+            cluster.carry(1, 2)
+            assert await client.execute_command(*first) == [15]
+            second = ("RAFTLINE.ONCE", session, 2, "RAFTLINE.EXEC", *marked)
+            assert await client.execute_command(*second) is None
+            assert await client.execute_command(*second) is None
+            assert await client.get(LOW) == b"15"
 
     run_sharded(scenario)
 

@@ -35,6 +35,7 @@ from raftline.kv.sharded.routes import (
     ONE_KEY,
     WALKS,
     bundle_of,
+    out_of_date,
     slot_of_command,
 )
 from raftline.kv.sharded.sessions import session_task
@@ -241,8 +242,12 @@ class ShardedConnection(Connection):
             return True
         place = self._place
         if bundle.is_marked and (place is None or watched_in != {place.id}):
-            self._place = None
-            self._reply(entry.finish(NULL_ARRAY))  # marks of another group's log say nothing about this one's
+            # Marks of another group's log say nothing about this one's; but it may have been carried out before.
+            if session is None or place is None:
+                self._place = None
+                self._reply(entry.finish(NULL_ARRAY))
+            else:
+                self._send(out_of_date(entry.command), args[:1], session, sequence, entry.finish)
             return True
         if place is None:
             write = Executed(self, entry.finish, is_silent=self._is_silent())

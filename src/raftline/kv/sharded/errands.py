@@ -18,6 +18,7 @@ from raftline.kv.resp.replies import NULL_ARRAY, OK, array, bulk, integer
 from raftline.kv.sharded.all_keys import scan_served
 from raftline.kv.sharded.machine import watch_query
 from raftline.kv.sharded.router import Here, Place
+from raftline.kv.sharded.routes import out_of_date
 from raftline.kv.store import Store
 from raftline.kv.transaction import Transaction
 from raftline.shards.ranges import NOBODY
@@ -115,10 +116,14 @@ class Errand(Write):
 
     def _on_failure(self, reason: Exception) -> None:
         if isinstance(reason, NotServed):
-            if self.is_marked:
+            if self.is_marked and self.session is None:
                 self.end(NULL_ARRAY, Stage.IN_VAIN)  # as if a watched key had changed: its slot did
-            else:
-                self.owner.on_not_served(self)
+                return
+            if self.is_marked:
+                self.is_marked = False
+                # If it was carried out before, its session, which moved with the slot, remembers what it came to.
+                self.command = out_of_date(self.command)
+            self.owner.on_not_served(self)
         elif isinstance(reason, SessionClosed) and self.opened_in != self.place.id:
             self.owner.on_session_closed(self, reason)
         else:

@@ -11,8 +11,9 @@ import msgspec
 from raftline.kv.commands.arguments import parse_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.table import COMMANDS
-from raftline.kv.commands.transactions import encode_watched
+from raftline.kv.commands.transactions import decode_watched, encode_watched
 from raftline.kv.plans import Plan
+from raftline.kv.proposals import encode_command
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.all_keys import cursor_of
 from raftline.kv.sharded.machine import keys_of
@@ -28,6 +29,7 @@ __all__ = [
     "WALKS",
     "Bundle",
     "bundle_of",
+    "out_of_date",
     "slot_of_command",
 ]
 
@@ -121,6 +123,13 @@ def bundle_of(command: bytes) -> Bundle:
         if slot is not None or not names <= _CHANNELS:
             raise Refused(error(f"ERR {name} cannot be in a transaction of a sharded store: it concerns all nodes"))
     return Bundle(None if names <= _CHANNELS else slot, args[1] != _UNMARKED)
+
+
+def out_of_date(command: bytes) -> bytes:
+    """Return a transaction with marks that hold nowhere: it aborts, unless its session remembers that it was done."""
+    args = _decode_command(command)
+    args[1] = encode_watched([(key, -1) for key, _ in decode_watched(args[1])])
+    return encode_command(args)
 
 
 def _check_sort(args: Arguments) -> None:
