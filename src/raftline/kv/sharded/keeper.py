@@ -42,8 +42,6 @@ _IDLE_LOOK_S = 5.0
 """How often all groups are looked at although nothing has changed."""
 _PAUSE_S = 0.5
 """What failed is tried again after this long."""
-_BACK = 64
-"""How many configurations it is looked back to find who served a slot before."""
 
 
 class KeeperNode(Protocol):
@@ -176,20 +174,15 @@ class Keeper:
             return owner
         if hosted is None and not self.is_moving:
             return owner
-        newest = self.configuration.number
-        for number in range(newest - 1, max(0, newest - _BACK), -1):
-            before = self._meta.configuration_at(number).owner(slot)
-            former = self._hosted.get(before)
-            if before != owner and former is not None and former.machine.holdings.serves(slot):
-                return before
+        for group, former in self._hosted.items():
+            if former.machine.holdings.serves(slot):
+                return group
         return owner
 
     def formers(self, slot: int) -> Sequence[GroupId]:
         """Return who had a slot before, the latest first, of those that still are there."""
         newest = self.configuration.number
-        owners = (
-            self._meta.configuration_at(number).owner(slot) for number in range(newest, max(0, newest - _BACK), -1)
-        )
+        owners = (self._meta.configuration_at(number).owner(slot) for number in range(newest, 0, -1))
         there = set(self.group_ids)
         return [group for group in dict.fromkeys(owners) if group in there][1:]
 
@@ -287,6 +280,8 @@ class Keeper:
                 self._begin("host", group, self._drop)
         if self._node.is_leader:
             self._decide()
+        else:
+            self._down_since.clear()  # nobody is given up for what was seen in an earlier leadership
         self._tell()
 
     def _wanted(self) -> set[GroupId]:

@@ -1,0 +1,89 @@
+"""What a keeper remembers of earlier configurations, and of nodes that were away, without any node around it."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raftline.kv.sharded.keeper import Keeper
+from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.requests import AddGroups, Began, change_command
+from raftline.kv.sharded.settings import KeeperSettings
+from raftline.shards.configuration import Move
+
+ADDRESSES = {f"n{number}": f"127.0.0.1:{number}@1{number}" for number in (1, 2, 3, 4)}
+
+
+class _Node:
+    """A node that hosts nothing."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, Any] = {}
+        self.recovered_groups = ()
+        self.is_leader = True
+        self.down: set[str] = set()
+        self.proposed = 0
+
+    def members(self) -> tuple[Any, ...]:
+        return tuple(SimpleNamespace(node_id=node, address=address) for node, address in ADDRESSES.items())
+
+    def is_up(self, node: str) -> bool:
+        return node not in self.down
+
+    async def propose(self, _command: bytes) -> bytes:
+        self.proposed += 1
+        return b":1\r\n"
+
+
+@pytest.fixture
+def meta() -> MetaMachine:
+    """Return the controller's state with three groups."""
+    meta = MetaMachine()
+    founders = {node: ADDRESSES[node] for node in ("n1", "n2", "n3")}
+    assert meta.apply(change_command(AddGroups(3, founders, 3, only_first=True)), 1, 1000)[:1] == b":"
+    return meta
+
+
+def _keeper(meta: MetaMachine, node: Any) -> Keeper:
+    keeper = Keeper(node, "n4", meta, KeeperSettings(replace_dead_after_s=60))
+    keeper._addresses = dict(ADDRESSES)
+    return keeper
+
+
+def test_who_had_a_slot_is_known_however_many_configurations_came_since(meta: MetaMachine) -> None:
+    """A move that waits for a group that is down leaves its slots where they were, through any number of changes."""
+    first = meta.configuration.owner(0)
+    other = 2 if first != 2 else 3
+    moves = [Move(0, 1, other), *(Move(16000 + n, 16001 + n, 1 + n % 3) for n in range(150))]
+    for move in moves:
+        meta.apply(change_command(move), 1, 1000)
+    assert meta.configuration.number > 64
+    assert list(_keeper(meta, _Node()).formers(0)) == [first]
+
+
+def test_nobody_is_given_up_for_what_an_earlier_leadership_saw(meta: MetaMachine, monkeypatch: Any) -> None:
+    """Who was down when this node led last may have been up ever since."""
+
+    async def scenario() -> int:
+        node = _Node()
+        keeper = _keeper(meta, node)
+        keeper._is_current = True
+        now_s = [1000.0]
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s[0])
+        for group in (1, 2, 3):
+            meta.apply(change_command(Began(group)), 1, 1000)
+        node.down = {"n3"}
+        keeper._look()
+        node.is_leader, node.down = False, set()
+        keeper._look()
+        now_s[0] += 3600
+        node.is_leader, node.down = True, {"n3"}
+        keeper._look()
+        begun = len([what for what, _ in keeper._tasks if what == "replace"])
+        for task in keeper._tasks.values():
+            task.cancel()
+        await asyncio.gather(*keeper._tasks.values(), return_exceptions=True)
+        return begun
+
+    assert asyncio.run(scenario()) == 0
