@@ -14,6 +14,7 @@ from raftline.cli.recover import Recovery
 from raftline.cli.server import with_cluster_id
 from raftline.cli.settings import node_config_of
 from raftline.cli.settings_loading import load_settings
+from raftline.cli.sharding import mark_sharded
 from raftline.cli.wal import report_on
 from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, HardState, SnapshotMeta
@@ -124,6 +125,16 @@ def test_what_cannot_be_is_refused(survivor: Path, more: tuple[str, ...], node: 
     code, _, err = run(survivor, *more, node=node)
     assert code == 2
     assert words in err
+    assert content_of(survivor) == before
+
+
+def test_a_node_of_a_sharded_cluster_is_left_alone(survivor: Path) -> None:
+    """Its other groups would be left with members that a cluster of a new name turns away."""
+    mark_sharded(str(survivor))
+    before = content_of(survivor)
+    code, _, err = run(survivor, "--yes")
+    assert code == 2
+    assert "is of a node of a sharded cluster" in err
     assert content_of(survivor) == before
 
 

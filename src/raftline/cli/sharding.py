@@ -19,9 +19,10 @@ from raftline.runtime.config import NodeConfig
 from raftline.wal.files import ReadOnlyOsFiles
 from raftline.wal.segment import owner_of
 
-__all__ = ["is_sharded", "mark_sharded", "running_keeper", "sharded_config"]
+__all__ = ["SHARDED_MARK", "is_sharded", "mark_sharded", "running_keeper", "sharded_config"]
 
-_MARK = "sharded"
+SHARDED_MARK = "sharded"
+"""The file in the data directory that says so."""
 _QUIESCE_AFTER_S = 2.0
 _TEXT = "This is the data directory of a node of a sharded raftline cluster.\n"
 
@@ -32,7 +33,7 @@ def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool
     Raises `ConfigError` if it was told otherwise than the directory, or that cluster, is.
     """
     directory = settings.data_dir
-    if (Path(directory) / _MARK).exists():
+    if (Path(directory) / SHARDED_MARK).exists():
         found, where = True, f"{directory} is of a sharded cluster"
     elif owner_of(ReadOnlyOsFiles(), directory) is not None:
         found, where = False, f"{directory} is of a cluster that is not sharded"
@@ -51,7 +52,7 @@ def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool
 
 def mark_sharded(directory: str) -> None:
     """Write into the data directory, durably, that it is of a sharded cluster."""
-    path = Path(directory) / _MARK
+    path = Path(directory) / SHARDED_MARK
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
