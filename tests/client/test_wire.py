@@ -8,7 +8,7 @@ from redis.retry import Retry
 
 from raftline.client.call import Outcome
 from raftline.client.nodes import Member
-from raftline.client.wire import Waits, failure_of, members_of, node_options, once, piece_s, words_of
+from raftline.client.wire import Waits, failure_of, is_own_reply, members_of, node_options, once, piece_s, words_of
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,19 @@ def test_a_command_that_waits_is_cut_into_pieces() -> None:
     assert wrong.piece(100.0) == (("BLPOP", "k", "x"), 0.0)
     assert wrong.is_over(100.0)
     assert piece_s({"socket_timeout": None}) == piece_s({"socket_timeout": 5.0}) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("error", "is_own"),
+    [
+        (theirs.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), True),
+        (theirs.ResponseError("value is not an integer or out of range"), True),
+        (theirs.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), False),
+        (theirs.NoPermissionError("this user has no permissions"), False),
+        (theirs.ResponseError("UNBLOCKED client unblocked via CLIENT UNBLOCK"), False),
+        (theirs.ConnectionError("gone"), False),
+    ],
+)
+def test_what_a_node_refuses_at_its_door_says_nothing_of_an_earlier_attempt(error: Exception, is_own: bool) -> None:  # noqa: FBT001
+    """The attempt before it may have been carried out; a command's own error is what that one came to, too (G8)."""
+    assert is_own_reply(error) == is_own

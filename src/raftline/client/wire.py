@@ -34,6 +34,7 @@ OPEN = ("RAFTLINE.SESSION",)
 MEMBERS = ("RAFTLINE.MEMBER", "LIST")
 NO_SCRIPTS = "raftline runs no Lua scripts; for a lock there is Client.lock"
 
+_AT_THE_DOOR = ("UNBLOCKED ", "too many keys are waited for")
 _TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 2.0
 _TIMEOUT_FIRST = frozenset({"BLMPOP", "BZMPOP"})
@@ -117,9 +118,14 @@ def piece_s(options: dict[str, Any]) -> float:
 
 
 def is_own_reply(error: BaseException) -> bool:
-    """Say whether an error is what the command itself came to: whatever was sent before came to the same."""
+    """Say whether an error is what the command itself came to: whatever was sent before came to the same.
+
+    What a node refuses at its door says nothing of an earlier attempt, which another node may have carried out.
+    """
     theirs = redis.exceptions
-    return isinstance(error, theirs.ResponseError) and not isinstance(error, theirs.NoPermissionError)
+    if isinstance(error, theirs.NoPermissionError | theirs.OutOfMemoryError):
+        return False
+    return isinstance(error, theirs.ResponseError) and not str(error).startswith(_AT_THE_DOOR)
 
 
 def members_of(rows: Iterable[Any]) -> list[Member]:
