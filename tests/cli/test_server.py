@@ -57,10 +57,17 @@ def test_open_files_are_raised_to_what_the_system_allows() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
-        server._raise_open_files_limit(10)
+        assert server._room_for_clients(10) == 10
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_clients_leave_the_node_the_files_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that cannot open its next file ends the node: fewer clients are let in than asked for."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    assert [server._room_for_clients(wanted) for wanted in (100, 744, 745, 20_000)] == [100, 744, 744, 744]
 
 
 def test_the_garbage_collector_leaves_the_past_alone() -> None:

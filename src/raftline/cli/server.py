@@ -58,6 +58,8 @@ __all__ = ["run_server", "with_cluster_id"]
 
 _log = structlog.get_logger("raftline.server")
 _STOP_S_MAX = 10.0
+_FILES_OF_ITS_OWN = 256
+"""Open files that a node needs beside its clients' connections, at most."""
 _JOIN_S_MAX = 30.0
 _JOIN_POLL_S = 0.5
 _JOIN_TOLD_EACH = 10
@@ -73,7 +75,7 @@ def run_server(loaded: Loaded) -> ExitCode:
     set_up_logs(settings.log_level, settings.log_format, node=settings.id)
     for name in loaded.unknown_variables:
         _log.warning("unknown variable: it changes nothing", variable=name, see="raftline server --help")
-    _raise_open_files_limit(settings.clients_max)
+    settings = msgspec.structs.replace(settings, clients_max=_room_for_clients(settings.clients_max))
     _warn_of_open_doors(settings)
     try:
         sharded = is_sharded(settings, lambda: _is_joined_sharded(settings))
@@ -304,13 +306,18 @@ def _warn_of_open_doors(settings: ServerSettings) -> None:
             _log.warning("the client port is open: whoever reaches it may do everything, unless ACL says no", host=host)
 
 
-def _raise_open_files_limit(clients_max: int) -> None:
-    """Allow as many open files as the system lets us, and say so if that is not enough for `clients_max`."""
+def _room_for_clients(clients_max: int) -> int:
+    """Allow as many open files as the system lets us; return for how many clients, up to `clients_max`, that is enough.
+
+    A node that could open no file for its log would have to stop, so clients never take the last ones.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    needed = clients_max + 256
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        _log.warning("fewer open files allowed than clients_max needs: raise ulimit -n", allowed=hard, needed=needed)
+    if hard == resource.RLIM_INFINITY or hard >= clients_max + _FILES_OF_ITS_OWN:
+        return clients_max
+    room = max(1, hard - _FILES_OF_ITS_OWN)
+    _log.warning("fewer clients than clients_max are let in: raise ulimit -n", files=hard, clients_max=room)
+    return room
 
 
 def _settle_garbage_collector() -> None:
