@@ -54,6 +54,8 @@ def test_nothing_to_place_is_refused_in_words() -> None:
         join_of(EMPTY, 1, 0, NODES, 3)
     with pytest.raises(ChangeRefused, match="no node can take"):
         join_of(EMPTY, 1, 1, (), 3)
+    with pytest.raises(ChangeRefused, match="16384 have a slot each"):
+        join_of(EMPTY, 1, 100_000_000, NODES, 3)
 
 
 def test_a_dead_nodes_replicas_go_to_those_that_hold_least() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused
 from raftline.shards.configuration import Configuration, Join, Place
+from raftline.shards.ranges import SLOT_COUNT
 
 __all__ = ["join_of", "places_without"]
 
@@ -43,6 +44,10 @@ def join_of(configuration: Configuration, first: GroupId, count: int, nodes: Seq
     """
     if count < 1:
         raise ChangeRefused(f"{count} groups cannot be added: at least one")
+    if len(configuration.groups) + count > SLOT_COUNT:
+        raise ChangeRefused(
+            f"{count} groups cannot be added to {len(configuration.groups)}: {SLOT_COUNT} have a slot each"
+        )
     if not nodes:
         raise ChangeRefused("no node can take a group: name those that are members of the cluster")
     load = _Load(nodes, (held for _, held in configuration.groups))
