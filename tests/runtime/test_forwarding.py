@@ -64,7 +64,7 @@ def test_outcomes_travel_there_and_back() -> None:
     assert (frame.term, frame.commands) == (3, tuple(proposal.command for proposal in proposals))
     assert all(proposal.may_take_effect for proposal in proposals)
     replies: list[ForwardReply] = []
-    batch = ForwardedBatch(frame, replies.append)
+    batch = ForwardedBatch(frame, replies.append, 1 << 20)
     outcomes: list[bytes | Exception] = [
         b"result",
         ApplyError("raised"),
@@ -85,6 +85,25 @@ def test_outcomes_travel_there_and_back() -> None:
     assert forwarding.take_held() == [], "a repeated reply changes nothing"
 
 
+def test_what_one_message_cannot_carry_is_said_and_takes_nothing_else_along() -> None:
+    """Of an answer that is too long for a message nobody would hear; values beyond that are told as lost."""
+    told: list[bytes | Exception] = []
+    frames: list[ForwardRequest] = []
+    forwarding = Forwarding(1, lambda _, frame: frames.append(frame))
+    forwarding.forward("n1", 1, [Proposal(b"x", told.append, 1.0) for _ in range(14)])
+    replies: list[ForwardReply] = []
+    batch = ForwardedBatch(frames[0], replies.append, 32 << 20)
+    for position in range(14):
+        batch.slot(position)(b"+OK\r\n" if position in (0, 13) else b"v" * (4 << 20))
+    forwarding.on_reply(replies[0])
+    assert sum(len(value) for _, value in replies[0].results) < 32 << 20
+    assert told[0] == told[13] == b"+OK\r\n"
+    kinds = [type(outcome) for outcome in told[1:13]]
+    assert kinds == sorted(kinds, key=lambda kind: kind is ReplyForgotten)
+    assert kinds.count(bytes) >= 7
+    assert kinds.count(ReplyForgotten) >= 1
+
+
 @pytest.mark.parametrize("kind", [SessionClosed, OutdatedSequence, ReplyForgotten])
 def test_what_a_session_answers_is_the_same_through_a_follower(kind: type[ApplyError]) -> None:
     """A refusal in a session keeps its class and its words on the way back (G8)."""
@@ -92,7 +111,7 @@ def test_what_a_session_answers_is_the_same_through_a_follower(kind: type[ApplyE
     told: list[Any] = []
     forwarding = Forwarding(1, lambda _to, _request: None)
     forwarding.forward("n1", 1, [Proposal(b"x", told.append, 10.0)])
-    ForwardedBatch(ForwardRequest(1, 1, 1, (b"x",)), sent.append).slot(0)(kind("in words"))
+    ForwardedBatch(ForwardRequest(1, 1, 1, (b"x",)), sent.append, 1 << 20).slot(0)(kind("in words"))
     forwarding.on_reply(sent[0])
     assert [(type(outcome), str(outcome)) for outcome in told] == [(kind, "in words")]
 
@@ -152,7 +171,7 @@ def test_a_refusal_travels_with_its_reason() -> None:
     replies: list[ForwardReply] = []
     forwarding = Forwarding(1, lambda _, frame: frames.append(frame))
     forwarding.forward("n1", 1, [Proposal(b"\x03", told.append, 1.0)])
-    ForwardedBatch(frames[0], replies.append).slot(0)(ChangeRefused("n9 is no member"))
+    ForwardedBatch(frames[0], replies.append, 1 << 20).slot(0)(ChangeRefused("n9 is no member"))
     forwarding.on_reply(replies[0])
     assert not forwarding.is_holding
     assert type(told[0]) is ChangeRefused

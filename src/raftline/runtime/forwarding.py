@@ -24,7 +24,9 @@ from raftline.errors import (
     SessionClosed,
     Stopped,
 )
+from raftline.runtime.config import NodeConfig
 from raftline.runtime.requests import Proposal
+from raftline.transport.settings import TransportSettings
 
 __all__ = [
     "UNKNOWN",
@@ -35,11 +37,16 @@ __all__ = [
     "decode_error",
     "encode_outcome",
     "refused",
+    "reply_bytes_max",
 ]
 
 APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED, CLOSED, OUTDATED, FORGOTTEN, NOT_SERVED = range(11)
 _WITHOUT_EFFECT = (NOT_APPENDED, LOST, OVERLOADED, REFUSED)
 _FRAME_BYTES_MAX = 1 << 20
+_RESULT_BYTES = 16
+"""What a result takes beside its value, at most."""
+_SPARE_BYTES = 1 << 16
+_TOO_LARGE = b"the command was carried out, and its reply is too large to be passed on by another node than the leader"
 
 _STATUS_OF: dict[type[Exception], int] = {
     SessionClosed: CLOSED,
@@ -268,9 +275,11 @@ class ForwardedBatch:
     Invariant: `reply` is called once, with one result per command in the order of the frame.
     """
 
-    __slots__ = ("_missing", "_reply", "_request", "_results")
+    __slots__ = ("_bytes_max", "_missing", "_reply", "_request", "_results")
 
-    def __init__(self, request: ForwardRequest, reply: Callable[[ForwardReply], None]) -> None:
+    def __init__(self, request: ForwardRequest, reply: Callable[[ForwardReply], None], bytes_max: int) -> None:
+        """`bytes_max` is what one answer can carry."""
+        self._bytes_max = bytes_max
         count = len(request.commands)
         self._request = (request.origin, request.number)
         self._missing = count
@@ -284,9 +293,29 @@ class ForwardedBatch:
             self._results[position] = encode_outcome(outcome)
             self._missing -= 1
             if not self._missing:
-                self._reply(ForwardReply(*self._request, tuple(self._results)))
+                self._reply(ForwardReply(*self._request, tuple(_that_fit(self._results, self._bytes_max))))
 
         return done
+
+
+def reply_bytes_max(config: NodeConfig) -> int:
+    """Return how long an answer may be to fit into one message between nodes, however their transport is set up."""
+    longest = config.command_bytes_max + min(config.core.append_bytes_max, config.command_bytes_max)
+    return max(TransportSettings().max_frame_bytes, longest) - _SPARE_BYTES
+
+
+def _that_fit(results: Sequence[tuple[int, bytes]], left: int) -> list[tuple[int, bytes]]:
+    """Return the results, without the values that one message cannot carry: those commands are told that it is so.
+
+    Nobody would hear anything of a frame whose answer is longer than a message may be.
+    """
+    fitting = []
+    for status, value in results:
+        if len(value) + _RESULT_BYTES > left:
+            status, value = FORGOTTEN, _TOO_LARGE  # noqa: PLW2901  the same, without the value
+        left -= len(value) + _RESULT_BYTES
+        fitting.append((status, value))
+    return fitting
 
 
 def refused(request: ForwardRequest) -> ForwardReply:

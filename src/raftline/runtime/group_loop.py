@@ -18,7 +18,7 @@ from raftline.runtime.applying import Applying
 from raftline.runtime.compaction import Compaction
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
-from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
+from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused, reply_bytes_max
 from raftline.runtime.host import Host
 from raftline.runtime.lost_majority import LostMajority
 from raftline.runtime.peers import Peers
@@ -396,7 +396,7 @@ class GroupLoop:
             reply(refused(request))
         if arrival is not Arrival.NEW:
             return
-        batch = ForwardedBatch(request, reply)
+        batch = ForwardedBatch(request, reply, reply_bytes_max(self._config))
         for position, command in enumerate(request.commands):
             self.submit(command, batch.slot(position), term=request.term)
 
