@@ -39,6 +39,8 @@ _WAITS = 100
 """After so many times in vain it asks as seldom as a settled one."""
 _DROPPED_KEYS = 2000
 _CHUNKS_AHEAD = 8
+_NONE = -1
+"""Up to no slot: who has all up to there has entered the configuration."""
 _BATCH_BYTES = 1 << 20
 _BATCH_KEYS = 2000
 _BATCH_S = 0.05
@@ -199,7 +201,8 @@ class Mover:
                 return True
             await asyncio.gather(removing, self._release(number, target))  # refused if something is left to remove
             return True
-        if not departure.waiting:
+        # What is released is served by nobody until it has arrived: so not before there is somebody to take it.
+        if not departure.waiting or not await self._has_all(target, number, _NONE):
             return False
         await self._release(number, target)
         return True
