@@ -122,8 +122,8 @@ def _commands(nodes: list[redis.Redis]) -> int:
 
 def _leader_port(node: redis.Redis) -> int:
     """Return the port of the node that leads the first slot's group."""
-    slots = node.execute_command("CLUSTER", "SLOTS")
-    return int(next(iter(slots.values()))["primary"][1])
+    (_first, _last, leader, *_others), *_ranges = node.execute_command("CLUSTER", "SLOTS")
+    return int(leader[1])
 
 
 if __name__ == "__main__":
