@@ -10,14 +10,13 @@ import os
 import re
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.output import complain, say
 from raftline.cli.settings_loading import load_settings
-from raftline.cli.sharding import SHARDED_MARK
+from raftline.cli.sharding import is_marked
 from raftline.cli.wal import DirectoryReport, GroupReport, report_on
 from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_COMMAND, KIND_MEMBERSHIP, Entry, HardState
@@ -123,7 +122,7 @@ def _usable(report: DirectoryReport, node_id: str) -> GroupReport:
         raise error(f"{report.directory}: {problem.text}. `raftline wal verify` lists all that is wrong")
     if report.in_use_by is not None:
         raise DirectoryInUse(f"{report.directory} is held by process {report.in_use_by}: stop that node first")
-    if (Path(report.directory) / SHARDED_MARK).exists():
+    if is_marked(report.directory):
         raise ConfigError(
             f"--data-dir: {report.directory} is of a node of a sharded cluster. `recover` makes a cluster of one group "
             "out of what is left, and would leave its other groups without a majority for good: start the nodes again, "

@@ -19,10 +19,9 @@ from raftline.runtime.config import NodeConfig
 from raftline.wal.files import ReadOnlyOsFiles
 from raftline.wal.segment import owner_of
 
-__all__ = ["SHARDED_MARK", "is_sharded", "mark_sharded", "running_keeper", "sharded_config"]
+__all__ = ["is_marked", "is_sharded", "mark_sharded", "running_keeper", "sharded_config"]
 
-SHARDED_MARK = "sharded"
-"""The file in the data directory that says so."""
+_MARK = "sharded"
 _QUIESCE_AFTER_S = 2.0
 _TEXT = "This is the data directory of a node of a sharded raftline cluster.\n"
 
@@ -33,7 +32,7 @@ def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool
     Raises `ConfigError` if it was told otherwise than the directory, or that cluster, is.
     """
     directory = settings.data_dir
-    if (Path(directory) / SHARDED_MARK).exists():
+    if is_marked(directory):
         found, where = True, f"{directory} is of a sharded cluster"
     elif owner_of(ReadOnlyOsFiles(), directory) is not None:
         found, where = False, f"{directory} is of a cluster that is not sharded"
@@ -50,11 +49,16 @@ def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool
     return found
 
 
+def is_marked(directory: str) -> bool:
+    """Say whether a data directory says of itself that it is of a sharded cluster."""
+    return (Path(directory) / _MARK).exists()
+
+
 def mark_sharded(directory: str) -> None:
     """Write into the data directory, durably, that it is of a sharded cluster."""
-    path = Path(directory) / SHARDED_MARK
-    if path.exists():
+    if is_marked(directory):
         return
+    path = Path(directory) / _MARK
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         file.write(_TEXT)

@@ -23,6 +23,7 @@ _PER_TURN = 8192
 _SHARE_MIN = 256
 _UNCOMMITTED_S_MAX = 0.01
 _COMMITTED_S_MAX = 0.002
+"""For how long after a write began proposals are held back, before and after the followers have committed it."""
 
 
 class Proposing:
