@@ -12,9 +12,12 @@ from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
 from raftline.errors import NotServed, RaftlineError
 from raftline.kv.machine import encode_command
+from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.keeper import Keeper
+from raftline.kv.sharded.machine import has_all
 from raftline.kv.sharded.meta import MetaMachine
-from raftline.kv.sharded.requests import AddGroups, Request
+from raftline.kv.sharded.requests import AddGroups, Request, change_command
+from raftline.kv.sharded.router import Away, Here, Router
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Leave, Place
@@ -70,13 +73,21 @@ class Member:
     async def start(self) -> None:
         """Start both."""
         await self.node.start()
+        self.work()
+
+    def work(self) -> None:
+        """Let the keeper go on."""
         self.task = asyncio.create_task(self.keeper.run())
 
-    async def stop(self) -> None:
-        """Stop both."""
+    async def rest(self) -> None:
+        """Stop the keeper; the node goes on with what it hosts."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Stop both."""
+        await self.rest()
         await self.node.stop()
 
 
@@ -214,6 +225,31 @@ async def test_a_group_moves_to_other_nodes(tmp_path: Path) -> None:
         await cluster.wait(lambda: cluster.places["n4"].keeper.leader_of(1) == "n4", "led from there")
         for key in KEYS:
             assert await cluster.ask(key, b"APPEND", b"b") == b":2\r\n"
+
+
+@in_a_loop
+async def test_a_replica_is_asked_once_it_votes(tmp_path: Path) -> None:
+    """One that waits to be added, or to catch up, knows nothing: whoever asks at its node is answered by the group."""
+    async with sharded(tmp_path, 4, first_groups=1) as cluster:
+        await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
+        await cluster.wait_settled(1)
+        await cluster.ask(KEYS[0], b"SET", b"v")
+        await cluster.wait(lambda: 1 in cluster.places["n2"].meta.begun, "begun")
+        for name in cluster.first:
+            await cluster.places[name].rest()  # nobody lets the new one in
+        place = cluster.places["n4"]
+        number = int((await place.node.propose(change_command(Place(1, ("n4", "n2", "n3")))))[1:])
+        await cluster.wait(lambda: cluster.hosts("n4") == {1}, "a replica that nobody has added")
+        assert place.keeper.hosted(1) is None
+        router = Router(place.keeper, "auto", 1, lambda _place: None, lambda _place: None)
+        found = router.find(slot_of(KEYS[0]))
+        assert isinstance(found, Away)
+        assert await found.group.ask(encode_command([b"GET", KEYS[0]])) == b"$1\r\nv\r\n"
+        assert await LocalDirectory(place.keeper, place.meta).ask(1, has_all(1, 7, 0)) == b"1"
+        for name in cluster.first:
+            cluster.places[name].work()
+        await cluster.wait_settled(number)
+        await cluster.wait(lambda: isinstance(router.find(slot_of(KEYS[0])), Here), "it votes")
 
 
 @in_a_loop

@@ -19,6 +19,7 @@ from raftline.kv.sharded.machine import (
     decode_chunk,
     drop,
     fetch,
+    flush,
     has_all,
     release,
     take_configuration,
@@ -269,13 +270,16 @@ def test_commands_without_a_key_are_refused(pair: Pair) -> None:
         apply(one, b"PUBLISH", b"channel", b"message")
     held = one.read(encode_command([b"DBSIZE"]), 0), two.read(encode_command([b"DBSIZE"]), 0)
     assert sum(int(count[1:-2]) for count in held) == len(KEYS)
+    number = one.holdings.configuration.number
     with pytest.raises(NotServed, match="gives or gets slots"):
-        apply(one, b"FLUSHALL")
+        one.apply(flush(number, [b"FLUSHALL"]), 1, 1000)
     let_go(one)
     carry(one, two)
-    number = one.holdings.configuration.number
     assert one.apply(drop(number, 2, LAST, 1000), 1, 1000) == b"+OK\r\n"
-    assert apply(one, b"FLUSHALL") == b"+OK\r\n"
+    for other in (number - 1, number + 1):
+        with pytest.raises(NotServed, match=f"at configuration {number}, asked of {other}"):
+            one.apply(flush(other, [b"FLUSHALL"]), 1, 1000)
+    assert one.apply(flush(number, [b"FLUSHALL", b"ASYNC"]), 1, 1000) == b"+OK\r\n"
     assert one.read(encode_command([b"DBSIZE"]), 0) == b":0\r\n"
 
 

@@ -20,7 +20,7 @@ from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import NULL, OK, array, error, integer
 from raftline.kv.sharded.all_keys import read_all_keys
-from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
+from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now, flush
 from raftline.kv.sharded.router import Here, Place, Router
 from raftline.kv.store import ExpiryPending
 from raftline.kv.values.draws import Draws
@@ -99,26 +99,26 @@ async def _ask(router: Router, client: Client, group: GroupId, args: Arguments) 
 async def _flush(
     router: Router, name: bytes, hold_s_max: float, node: KvNode, _client: Client, args: Arguments
 ) -> bytes:
-    """FLUSHALL or FLUSHDB at every group: once more, if slots moved between them meanwhile; raises `Refused`."""
+    """FLUSHALL or FLUSHDB at every group, each when it is done with one and the same configuration; raises `Refused`.
+
+    A group that is not yet, or no longer, is tried again, and so are the others then, with whatever is newest.
+    """
     check_flush(args)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + hold_s_max
-    command = encode_command([name, *args[1:]])
     failure = await when_readable(node)
     if failure is not None:
         raise Refused(write_refusal(Timeout(str(failure), may_take_effect=False)))
     is_first = True
     while True:
-        number = router.configuration.number
-        places = [router.place(group) for group in router.groups.group_ids]
+        configuration = router.configuration
+        command = flush(configuration.number, [name, *args[1:]])
+        places = [router.place(group) for group in configuration.group_ids]
         outcomes = await asyncio.gather(*(_submit(place, command) for place in places))
         if (failure := _failure_of(outcomes, is_first=is_first)) is not None:
             raise Refused(write_refusal(failure))
         is_first = False
-        failure = await when_readable(node)  # has another configuration been made meanwhile?
-        if failure is not None:
-            raise Refused(write_refusal(Timeout(f"is there another group by now? {failure}")))
-        if router.configuration.number == number and not any(isinstance(outcome, NotServed) for outcome in outcomes):
+        if not any(isinstance(outcome, NotServed) for outcome in outcomes):
             return OK
         if loop.time() > deadline_s:
             return _STILL_MOVING

@@ -98,6 +98,9 @@ class Keeper:
         self._pace = Pace(settings.bytes_per_second)
         self._directory = LocalDirectory(self, meta)
         self._hosted: dict[GroupId, HostedGroup] = {}
+        """With those that wait to be added, or to catch up."""
+        self._voting: dict[GroupId, HostedGroup] = {}
+        """Those that can be asked: their replica here is no newcomer to the group."""
         self._groups: dict[GroupId, Group] = {}
         self._remotes: dict[GroupId, RemoteGroup] = {}
         self._addresses: dict[NodeId, str] = {}
@@ -145,15 +148,15 @@ class Keeper:
         return tuple(dict.fromkeys((*self.configuration.group_ids, *self._meta.leaving)))
 
     def hosted(self, group: GroupId) -> HostedGroup | None:
-        """Return a group of which this node holds a replica that is running."""
-        return self._hosted.get(group)
+        """Return a group of which this node holds a replica that votes: any other one is behind, or knows nothing."""
+        return self._voting.get(group)
 
     def running(self, group: GroupId) -> Group | None:
-        """Return a hosted group with all that the node knows of it."""
+        """Return such a group with all that the node knows of it."""
         return self._groups.get(group)
 
     def hosted_groups(self) -> Mapping[GroupId, HostedGroup]:
-        """Return all of them."""
+        """Return all groups of which a replica runs here."""
         return self._hosted
 
     def remote(self, group: GroupId) -> RemoteGroup:
@@ -169,12 +172,12 @@ class Keeper:
     def serving(self, slot: int) -> GroupId:
         """Return who serves a slot now, as far as is known here; see `ports.Groups`."""
         owner = self.configuration.owner(slot)
-        hosted = self._hosted.get(owner)
+        hosted = self._voting.get(owner)
         if hosted is not None and hosted.machine.holdings.serves(slot):
             return owner
         if hosted is None and not self.is_moving:
             return owner
-        for group, former in self._hosted.items():
+        for group, former in self._voting.items():
             if former.machine.holdings.serves(slot):
                 return group
         return owner
@@ -187,12 +190,11 @@ class Keeper:
         return [group for group in dict.fromkeys(owners) if group in there][1:]
 
     def leader_of(self, group: GroupId) -> NodeId | None:
-        """Return who leads a group as far as is known here; of one that is not hosted, who should."""
+        """Return who leads a group as far as is known here; of one that has no vote here, who should."""
         hosted = self._groups.get(group)
-        if hosted is not None:
+        if hosted is not None and group in self._voting:
             return hosted.driver.replica.core.leader
-        nodes = self._meta.nodes_of(group)
-        return next((node for node in nodes if self.is_up(node)), None)
+        return next((node for node in self._others_of(group) if self.is_up(node)), None)
 
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node serves clients and peers."""
@@ -253,8 +255,9 @@ class Keeper:
 
     def _signs(self) -> object:
         """Return what shows, for little, that there is something to look at."""
-        leaders = [group.driver.replica.core.leader for group in self._groups.values()]
-        return self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks), leaders
+        states = [group.driver.replica.core.state for group in self._groups.values()]
+        known = [(state.leader, state.membership) for state in states]
+        return self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks), known
 
     def _look(self) -> None:
         """Begin whatever is to be done and is not under way."""
@@ -268,6 +271,8 @@ class Keeper:
                 self._begin("host", group, self._drop)
             elif group in self._meta.founders and (self._is_current or group in recovered):
                 self._begin("host", group, self._host)
+        for group in self._groups:
+            self._note_vote(group)
         newest = self.configuration.number
         self.is_moving = False
         for group, hosted in self._groups.items():
@@ -353,7 +358,15 @@ class Keeper:
         hosted = await self._node.add_group(config, machine)
         self._groups[group] = hosted
         self._hosted[group] = HostedGroup(hosted, machine)
+        self._note_vote(group)
         _log.info("hosts a group", group=group, begins=bool(members) and begins, recovered=holds_some)
+
+    def _note_vote(self, group: GroupId) -> None:
+        """Note whether a replica that runs here can be asked."""
+        if self._groups[group].driver.replica.core.state.membership.is_voter(self._me):
+            self._voting[group] = self._hosted[group]
+        else:
+            self._voting.pop(group, None)
 
     def make_machine(self, group: GroupId) -> ShardMachine:
         """Return the state machine of a group that is to be hosted."""
@@ -363,6 +376,7 @@ class Keeper:
         self._dropped.add(group)
         self._groups.pop(group, None)
         self._hosted.pop(group, None)
+        self._voting.pop(group, None)
         move = self._tasks.get(("move", group))
         if move is not None:
             move.cancel()

@@ -42,6 +42,7 @@ __all__ = [
     "decode_chunk",
     "drop",
     "fetch",
+    "flush",
     "has_all",
     "keys_of",
     "release",
@@ -55,6 +56,7 @@ _ARRIVE = b"RAFTLINE.SHARD.ARRIVE"
 _RELEASE = b"RAFTLINE.SHARD.RELEASE"
 _DROP = b"RAFTLINE.SHARD.DROP"
 _OWN = frozenset((_TAKE, _ARRIVE, _RELEASE, _DROP))
+_FLUSH = b"RAFTLINE.SHARD.FLUSH"
 _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
 _NOW = b"RAFTLINE.SHARD.NOW"
@@ -68,7 +70,6 @@ _ONE_KEY = frozenset(
 )
 """Commands whose first argument is their only key."""
 _SCAN, _LOCK, _LIST = b"SCAN", b"RAFTLINE.LOCK", b"LIST"
-_FLUSHES = frozenset((b"FLUSHALL", b"FLUSHDB"))
 EXPIRY_PENDING = b"-EXPIRYPENDING\r\n"
 """Answers a question that cannot be answered before the log's time has advanced; no client sees it."""
 _DONE = b"+OK\r\n"
@@ -121,6 +122,14 @@ def drop(number: int, target: GroupId, through: int, keys_max: int) -> bytes:
     return _encode([_DROP, b"%d" % number, b"%d" % target, b"%d" % through, b"%d" % keys_max])
 
 
+def flush(number: int, args: list[bytes]) -> bytes:
+    """Return the command that flushes a group which is done with configuration `number`, and with none after it.
+
+    Then each slot is flushed by its owner of that configuration, wherever it was before and goes afterwards (G15).
+    """
+    return _encode([_FLUSH, b"%d" % number, *args])
+
+
 def fetch(number: int, target: GroupId, cursor: Cursor) -> bytes:
     """Return the question for the next chunk of what `target` gets in configuration `number`."""
     return _encode([_FETCH, b"%d" % number, b"%d" % target, _encode(cursor)])
@@ -171,7 +180,10 @@ class ShardMachine(KvMachine):
         if name in _OWN:
             self.store.begin(index, time_ms)
             return self._change_holdings(name, args, time_ms)
-        if name != TICK_NAME:
+        if name == _FLUSH:
+            self._check_done_with(int(args[1]))
+            del args[:2]
+        elif name != TICK_NAME:
             self._check(args)
         store = self.store  # from here on as `KvMachine.apply`, with a command that is decoded already
         store.begin(index, time_ms)
@@ -254,12 +266,19 @@ class ShardMachine(KvMachine):
                 self._check_slot(slot)
             return
         keys = keys_of(args)
-        if keys:
-            self._check_slots(keys)
-        elif args[0] not in _FLUSHES:
+        if not keys:
             raise NotServed(f"{args[0].decode('ascii', 'replace')} names no key, which a sharded store needs")
-        elif not self.holdings.is_settled:
-            raise NotServed(f"group {self.holdings.group} gives or gets slots, which would not all be flushed")
+        self._check_slots(keys)
+
+    def _check_done_with(self, number: int) -> None:
+        """Raise `NotServed` unless a configuration is carried out here, and nothing of a newer one."""
+        holdings = self.holdings
+        if holdings.configuration.number != number:
+            raise NotServed(
+                f"group {holdings.group} is at configuration {holdings.configuration.number}, asked of {number}"
+            )
+        if not holdings.is_settled:
+            raise NotServed(f"group {holdings.group} gives or gets slots, which would not all be flushed")
 
     def _check_slots(self, keys: list[bytes]) -> None:
         for key in keys:

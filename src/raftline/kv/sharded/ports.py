@@ -1,7 +1,8 @@
 """What the Redis port of a sharded server asks of the node behind it, as protocols; the keeper is what implements them.
 
-A group is either hosted, so that its store can be read here, or remote, so that somebody else has to be asked. Who is
-which can change at any time; nothing that these protocols return may be kept over a turn of the event loop.
+A group is either hosted, so that its store can be read here, or remote, so that somebody else has to be asked; it is
+remote as long as the replica here has no vote: that is behind, or knows nothing. Who is which can change at any time;
+nothing that these protocols return may be kept over a turn of the event loop.
 """
 
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ class Groups(Protocol):
         """Return all groups that may serve slots: those of the newest configuration, and those that are leaving."""
 
     def hosted(self, group: GroupId) -> HostedGroup | None:
-        """Return a group of which this node holds a replica that is running, None for any other."""
+        """Return a group of which this node holds a replica that votes, None for any other."""
 
     def remote(self, group: GroupId) -> RemoteGroup:
         """Return a way to a group that is not hosted; where it is looked for follows the configuration."""
@@ -123,7 +124,7 @@ class Groups(Protocol):
         """Return who had a slot before its owner in the newest configuration, the latest first; nobody, if so."""
 
     def leader_of(self, group: GroupId) -> NodeId | None:
-        """Return who leads a group as far as is known here; of one that is not hosted, who should: the first node."""
+        """Return who leads a group as far as is known here; of one that is not hosted, who should."""
 
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node serves clients and peers."""

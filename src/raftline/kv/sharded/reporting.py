@@ -41,7 +41,7 @@ def _node(keeper: "Keeper", node: NodeId) -> NodeReport:
 def _group(keeper: "Keeper", group: GroupId, nodes: tuple[NodeId, ...], *, leaving: bool) -> GroupReport:
     slots = sum(piece.size for piece in keeper.configuration.ranges_of(group))
     leader = keeper.leader_of(group)
-    hosted = keeper.hosted(group)
+    hosted = keeper.hosted_groups().get(group)
     running = keeper.running(group)
     if hosted is None or running is None:
         return GroupReport(group=group, nodes=nodes, leader=leader, slots=slots, leaving=leaving)
