@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from raftline import ApplyError, ConfigError, GroupConfig, NotServed, Overloaded, ProposalLost, StateMachine, Stopped
+from raftline import (
+    ApplyError,
+    ConfigError,
+    GroupConfig,
+    NotServed,
+    Overloaded,
+    ProposalLost,
+    StateMachine,
+    Stopped,
+    TooStale,
+)
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.errors import ProposalError, SessionClosed, Timeout
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, RemoteGroup, Remotes
@@ -262,6 +272,13 @@ def test_a_node_that_does_not_host_a_group_reaches_it_through_one_that_does(make
             assert await remote.ask(b"all", "stale") != b""
             with pytest.raises(NotServed):
                 await remote.ask(b"moved")
+            asked = cluster.nodes["n2"].group(1).driver.replica.core
+            await cluster.until(lambda: asked.freshness(0.0)[0] > float("-inf"))
+            assert await remote.ask(b"all", "bounded", 60.0) != b""
+            with pytest.raises(TooStale, match="the bound is 1e-09 s"):
+                await remote.ask(b"all", "bounded", 1e-9)
+            with pytest.raises(ConfigError, match="a bounded read needs staleness_s_max"):
+                await remote.ask(b"all", "bounded")
             with pytest.raises(ConfigError, match="reads on a lease are switched off"):
                 await remote.ask(b"all", "lease")
             assert await remote.open_session(4711) == 4711

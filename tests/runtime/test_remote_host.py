@@ -15,8 +15,9 @@ from raftline.errors import (
     Stopped,
     Timeout,
     TooNew,
+    TooStale,
 )
-from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED
+from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
 from raftline.runtime.remote_host import RemoteHost, encode
 
 ORIGIN = 5
@@ -42,10 +43,10 @@ class _Bench:
         else:
             done(b"did " + command)
 
-    def submit_query(self, query: bytes, done: Any, consistency: str) -> None:
+    def submit_query(self, query: bytes, done: Any, consistency: str, staleness_s_max: float) -> None:
         if consistency == "lease":
             raise ConfigError("switched off")
-        done(query + b" " + consistency.encode())
+        done(f"{query.decode()} {consistency} {staleness_s_max}".encode())
 
     def send(self, to: str, group: int, message: Any) -> None:
         self.replies.append((to, group, message))
@@ -102,7 +103,12 @@ def test_questions_are_answered_or_refused() -> None:
     bench = _Bench()
     bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 1, b"q", "stale"))
     bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 2, b"q", "lease"))
-    assert [reply.results for _, _, reply in bench.replies] == [((0, b"q stale"),), ((REJECTED, b"switched off"),)]
+    bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 3, b"q", "bounded", 1.5))
+    assert [reply.results for _, _, reply in bench.replies] == [
+        ((0, b"q stale 0.0"),),
+        ((REJECTED, b"switched off"),),
+        ((0, b"q bounded 1.5"),),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,7 @@ def test_questions_are_answered_or_refused() -> None:
         (Timeout("no leader", may_take_effect=False), NO_EFFECT),
         (TooNew("later"), NO_EFFECT),
         (ConfigError("odd"), REJECTED),
+        (TooStale("by a second"), TOO_STALE),
     ],
 )
 def test_what_may_have_had_an_effect_is_told_from_what_had_none(outcome: Any, status: int) -> None:

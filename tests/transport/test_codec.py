@@ -61,6 +61,7 @@ MESSAGES: list[Message] = [
     Beat(7, asks=True),
     RemoteCommands(9, 5, (b"SET", b"")),
     RemoteQuery(9, 6, b"GET", "linearizable"),
+    RemoteQuery(9, 7, b"GET", "bounded", 1.5),
     RemoteReply(9, 5, 1, ((0, b"OK"), (3, b""))),
 ]
 
@@ -175,6 +176,13 @@ def test_a_later_version_may_append_fields() -> None:
     """Further elements at the end of an array are ignored, so that old and new nodes understand each other."""
     payload = msgspec.msgpack.encode(["hello", 9, "c", "n1", "n2", 10, {"feature": True}])
     assert Codec().decode_accepted(memoryview(payload)) == Hello(9, "c", "n1", "n2", 10)
+
+
+def test_a_question_of_before_bounds_were_passed_on_is_understood() -> None:
+    """It has no bound, so that a bounded read is refused as one that names none."""
+    payload = msgspec.msgpack.encode(["m", 7, ["Q", 9, 6, b"GET", "bounded"]])
+    question = Envelope(7, RemoteQuery(9, 6, b"GET", "bounded", 0.0))
+    assert Codec().decode_accepted(memoryview(payload)) == question
 
 
 def test_the_first_versions_handshake_is_understood() -> None:

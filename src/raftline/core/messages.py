@@ -231,6 +231,8 @@ class RemoteQuery(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="Q
     number: int
     query: bytes
     consistency: str
+    staleness_s_max: float = 0.0
+    """The bound of a bounded read; 0: there is none, or the sender is an older node, which passes none on."""
 
 
 class RemoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="c"):

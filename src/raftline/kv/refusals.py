@@ -57,7 +57,7 @@ def read_refusal(reason: BaseException) -> bytes:
     if isinstance(reason, Overloaded):
         return error(f"TRYAGAIN {reason}")
     if isinstance(reason, TooStale):
-        return error(f"CLUSTERDOWN this node's copy is too old: {reason}")
+        return error(f"CLUSTERDOWN the copy that was asked is too old: {reason}")
     if isinstance(reason, ProposalError):
         return error(f"CLUSTERDOWN {_no_leader(reason)}: nothing can be read that is certain to be current")
     return error(f"CLUSTERDOWN this node cannot answer: {reason}")

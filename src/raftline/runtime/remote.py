@@ -12,18 +12,19 @@ from typing import Protocol
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
-from raftline.errors import ConfigError, Overloaded, ProposalLost, Stopped, Timeout
+from raftline.errors import ConfigError, Overloaded, ProposalLost, Stopped, Timeout, TooStale
 from raftline.replica.commands import open_session, wrapped
 from raftline.runtime.forwarding import decode_error
 from raftline.runtime.ports import Transport
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request
 from raftline.runtime.turns import Turns
 
-__all__ = ["NOT_HOSTED", "NOT_TAKEN", "NO_EFFECT", "REJECTED", "RemoteGroup", "Remotes"]
+__all__ = ["NOT_HOSTED", "NOT_TAKEN", "NO_EFFECT", "REJECTED", "TOO_STALE", "RemoteGroup", "Remotes"]
 
-NOT_HOSTED, NOT_TAKEN, NO_EFFECT, REJECTED = range(100, 104)
+NOT_HOSTED, NOT_TAKEN, NO_EFFECT, REJECTED, TOO_STALE = range(100, 105)
 """Statuses beside those of `ForwardReply`: that node does not host the group, or is no member; the frame was overtaken;
-no outcome in time, and there will be none; a mistake of the caller. In none of these cases was anything done."""
+no outcome in time, and there will be none; a mistake of the caller; a copy older than the question's bound, which only
+who names one is told. In none of these cases was anything done."""
 
 _FRAME_BYTES_MAX = 1 << 20
 _LOOK_S = 0.05
@@ -35,14 +36,20 @@ _OPEN_SESSION_TRIES = 3
 class Question(Request):
     """A query on its way; asking it twice does no harm."""
 
-    __slots__ = ("consistency", "query")
+    __slots__ = ("consistency", "query", "staleness_s_max")
 
     def __init__(
-        self, query: bytes, consistency: Consistency, done: Callable[[bytes | Exception], None], deadline: float
+        self,
+        query: bytes,
+        consistency: Consistency,
+        staleness_s_max: float,
+        done: Callable[[bytes | Exception], None],
+        deadline: float,
     ) -> None:
         super().__init__(done, deadline, len(query))
         self.query = query
         self.consistency = consistency
+        self.staleness_s_max = staleness_s_max
 
 
 class RemoteNode(Protocol):
@@ -135,7 +142,9 @@ class Remotes:
         self._open[self._number] = _Frame(group, to, requests)
         message: Message
         if isinstance(question := requests[0], Question):
-            message = RemoteQuery(self._origin, self._number, question.query, question.consistency)
+            message = RemoteQuery(
+                self._origin, self._number, question.query, question.consistency, question.staleness_s_max
+            )
         else:
             commands = tuple([request.command for request in requests if isinstance(request, Proposal)])
             for request in requests:
@@ -232,10 +241,10 @@ class RemoteGroup:
         """
         self._propose(wrapped(command, session, sequence), done)
 
-    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0) -> bytes:
         """Return what the state machine of a node that hosts the group answers; raises what `Node.read` raises."""
         future: asyncio.Future[bytes] = self._remotes.loop.create_future()
-        question = Question(query, consistency, _settler(future), self._remotes.deadline())
+        question = Question(query, consistency, staleness_s_max, _settler(future), self._remotes.deadline())
         refusal = self._remotes.admit(question)
         if refusal is not None:
             raise refusal
@@ -361,4 +370,6 @@ def _error(status: int, text: str) -> Exception:
         return Timeout(text, may_take_effect=False)
     if status == REJECTED:
         return ConfigError(text)
+    if status == TOO_STALE:
+        return TooStale(text)
     return decode_error(status, text)

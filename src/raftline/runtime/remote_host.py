@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
-from raftline.errors import CallerError, NotMember, ProposalError, Timeout
+from raftline.errors import CallerError, NotMember, ProposalError, Timeout, TooStale
 from raftline.runtime.forwarding import UNKNOWN, Arrival, encode_outcome
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
-from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED
+from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
 
 __all__ = ["RemoteHost"]
 
@@ -87,7 +87,7 @@ class RemoteHost:
             reply.settle(0, encode(outcome))
 
         try:
-            handle.submit_query(request.query, done, request.consistency)  # type: ignore[arg-type]
+            handle.submit_query(request.query, done, request.consistency, request.staleness_s_max)  # type: ignore[arg-type]
         except CallerError as error:
             done(error)
 
@@ -137,6 +137,8 @@ def encode(outcome: bytes | Exception) -> tuple[int, bytes]:
         return NOT_HOSTED, b""
     if isinstance(outcome, CallerError):
         return REJECTED, str(outcome).encode()
+    if isinstance(outcome, TooStale):
+        return TOO_STALE, str(outcome).encode()
     if isinstance(outcome, Timeout) and not outcome.may_take_effect:
         return NO_EFFECT, str(outcome).encode()
     status, value = encode_outcome(outcome)

@@ -86,6 +86,6 @@ def test_a_copy_that_is_too_old_is_told(conversation: "Conversation") -> None:
     assert conversation.send(b"GET a\r\n") == b""
     conversation.node.answer(TooStale("a leader last vouched for this copy as of 0.250 s ago, the bound is 0.1 s"))
     assert conversation.take() == (
-        b"-CLUSTERDOWN this node's copy is too old: a leader last vouched for this copy as of 0.250 s ago, "
+        b"-CLUSTERDOWN the copy that was asked is too old: a leader last vouched for this copy as of 0.250 s ago, "
         b"the bound is 0.1 s\r\n"
     )

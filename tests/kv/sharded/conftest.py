@@ -28,7 +28,7 @@ from raftline.kv.sharded.router import Redirects
 from raftline.replica.sessions import Sessions
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.measurements import Measurements
-from raftline.runtime.requests import Consistency
+from raftline.runtime.requests import Consistency, check_promise
 from raftline.runtime.status import SessionStatus, Status
 from raftline.shards.configuration import EMPTY, Change, Configuration, Join, changed
 from raftline.shards.ranges import NOBODY
@@ -56,6 +56,8 @@ class FakeGroup:
                 machine.use_sessions(self.sessions)
         self.index = 0
         self.submitted: list[bytes] = []
+        self.asked: list[tuple[Consistency, float]] = []
+        """What was promised to those who asked from elsewhere."""
         self.opened = 0
 
     def apply(self, command: bytes, session: int | None = None, sequence: int = 0) -> bytes | Exception:
@@ -99,7 +101,9 @@ class FakeGroup:
     ) -> None:
         asyncio.get_running_loop().call_soon(done, None)
 
-    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:  # noqa: ARG002  likewise
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0) -> bytes:
+        check_promise(consistency, staleness_s_max, lease_reads=False)
+        self.asked.append((consistency, staleness_s_max))
         await asyncio.sleep(0)
         return self.machine.read(query, SystemClock().wall_ms())
 

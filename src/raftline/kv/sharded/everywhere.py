@@ -80,10 +80,10 @@ async def _ask(router: Router, client: Client, group: GroupId, args: Arguments) 
     try:
         if not isinstance(place, Here):
             query = encode_command(args)
-            reply = await place.group.ask(asked_now(query), client.reads)
+            reply = await place.group.ask(asked_now(query), client.reads, client.staleness_s_max)
             if reply == EXPIRY_PENDING:
                 await _submit(place, TICK_COMMAND)
-                reply = await place.group.ask(query, client.reads)
+                reply = await place.group.ask(query, client.reads, client.staleness_s_max)
             return reply
         await until_readable(place.group, client.reads, client.staleness_s_max)
         try:

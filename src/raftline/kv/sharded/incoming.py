@@ -31,9 +31,12 @@ _OLDER: Final = frozenset({"bounded", "stale"})
 _FIRST: Final[GroupId] = 0
 
 
-async def _all(place: Away, queries: list[bytes], promise: Consistency) -> list[bytes | BaseException]:
+async def _all(
+    place: Away, queries: list[bytes], promise: Consistency, staleness_s_max: float
+) -> list[bytes | BaseException]:
     """Return the answers to questions, or why there are none."""
-    return await asyncio.gather(*(place.group.ask(query, promise) for query in queries), return_exceptions=True)
+    answers = (place.group.ask(query, promise, staleness_s_max) for query in queries)
+    return await asyncio.gather(*answers, return_exceptions=True)
 
 
 async def _tick(place: Away) -> None:
@@ -182,10 +185,11 @@ class Incoming:
         queries = [read.query() for read in part]
         if promise not in _OLDER:
             queries = [asked_now(query) for query in queries]
-        replies = await _all(place, queries, promise)
+        bound_s = self._client.staleness_s_max
+        replies = await _all(place, queries, promise, bound_s)
         if EXPIRY_PENDING in replies:
             await _tick(place)  # if that fails, the log's time does not advance, and what expired is still there
-            replies = await _all(place, [read.query() for read in part], promise)
+            replies = await _all(place, [read.query() for read in part], promise, bound_s)
         for read, reply in zip(part, replies, strict=True):
             if isinstance(reply, NotServed):
                 self._hold(read)

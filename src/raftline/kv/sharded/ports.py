@@ -74,7 +74,7 @@ class RemoteGroup(Protocol):
     ) -> None:
         """Propose at a node that holds a replica; as in `ShardGroup`."""
 
-    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:
+    async def ask(self, query: bytes, consistency: Consistency = "linearizable", staleness_s_max: float = 0.0) -> bytes:
         """Return what `ShardMachine.read` answers at a node that holds a replica; raises what a read raises."""
 
     async def open_session(self, session: int, born: int | None = None) -> int:

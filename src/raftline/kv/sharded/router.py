@@ -86,7 +86,12 @@ class _Nowhere:
         """Carry nothing out."""
         done(NotServed(_NOTHING_KNOWN))
 
-    async def ask(self, query: bytes, consistency: Consistency = "linearizable") -> bytes:  # noqa: ARG002
+    async def ask(
+        self,
+        query: bytes,  # noqa: ARG002
+        consistency: Consistency = "linearizable",  # noqa: ARG002
+        staleness_s_max: float = 0.0,  # noqa: ARG002
+    ) -> bytes:
         """Answer nothing; raises `NotServed`."""
         raise NotServed(_NOTHING_KNOWN)
 
