@@ -17,6 +17,10 @@ from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import Unreachable
 from raftline.cli.settings import ServerSettings, limits_of, node_config_of
 from raftline.errors import ConfigError, SafetyViolation
+from raftline.kv.sharded.chunks import START, Giving, next_chunk
+from raftline.kv.sharded.machine import arrive
+from raftline.kv.store import Store
+from raftline.replica.sessions import Sessions
 
 FakeNode = Callable[..., int]
 SETTINGS = ServerSettings(
@@ -37,6 +41,22 @@ def test_the_largest_request_fits_through_every_layer() -> None:
     assert config.command_bytes_max > 48 << 20
     assert transport.settings.max_frame_bytes > config.command_bytes_max + config.core.append_bytes_max
     assert transport.settings.queue_bytes >= 2 * transport.settings.max_frame_bytes
+
+
+def test_a_remembered_reply_moves_with_its_slot_however_small_requests_are() -> None:
+    """The longest that a session keeps fits into the command that brings it to another group (G16)."""
+    sessions = Sessions()
+    sessions.open(1, 0)
+    for length in range(sessions.reply_bytes_max, 0, -(1 << 20)):
+        sessions.remember(1, length, failed=False, reply=bytes(length), time_ms=0)
+        if not [session for _, session in sessions.dump() if session.reply_forgotten]:
+            break
+    giving = Giving(1, 1, [7], Store(), sessions.dump())
+    chunk = next_chunk(giving, START)
+    assert chunk is not None
+    assert len(chunk.sessions[0][1].reply) == length >= 4 << 20
+    config = node_config_of(msgspec.structs.replace(SETTINGS, request_bytes_max=1024))
+    assert len(arrive(chunk)) < config.command_bytes_max
 
 
 @pytest.mark.parametrize(("bind", "host"), [("", "127.0.0.1"), ("0.0.0.0", "0.0.0.0")])  # noqa: S104  never opened

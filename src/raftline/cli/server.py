@@ -273,7 +273,7 @@ def _ports(settings: ServerSettings, tls: TlsFiles | None = None) -> Ports:
     address = own_address_of(settings)
     frame_bytes = max(
         TransportSettings().max_frame_bytes,
-        settings.request_bytes_max + config.core.append_bytes_max + 2 * COMMAND_SPARE_BYTES,
+        config.command_bytes_max + config.core.append_bytes_max + COMMAND_SPARE_BYTES,
     )
     ports.transport = TcpTransport(
         config.node_id,

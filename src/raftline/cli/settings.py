@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, UNSET, Meta, Struct, structs
 from raftline.core.config import CoreConfig
 from raftline.kv.limits import Limits
 from raftline.kv.sharded.settings import KeeperSettings
+from raftline.replica.sessions import ONE_REPLY_BYTES_MAX
 from raftline.runtime.config import NodeConfig
 from raftline.transport.address import Address, parse_address
 from raftline.transport.tls import TlsFiles
@@ -33,7 +34,7 @@ VARIABLE_PREFIX = "RAFTLINE_"
 CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
 """Names the settings file, if no flag does."""
 COMMAND_SPARE_BYTES = 1 << 20
-"""What a request may grow by on its way into the log: lengths, time, session."""
+"""What a request, or a reply that goes with a slot, may grow by on its way into the log: lengths, time, session."""
 
 _CORE = CoreConfig()
 _NODE = NodeConfig(node_id="", members={}, data_dir="")
@@ -384,7 +385,7 @@ def node_config_of(settings: ServerSettings) -> NodeConfig:
         drain_s_max=settings.drain_s_max,
         request_timeout_s=settings.request_timeout_s,
         pending_max=settings.pending_max,
-        command_bytes_max=settings.request_bytes_max + COMMAND_SPARE_BYTES,
+        command_bytes_max=max(settings.request_bytes_max, ONE_REPLY_BYTES_MAX) + COMMAND_SPARE_BYTES,
         log_memory_bytes=settings.log_memory_bytes,
         snapshot_log_bytes=settings.snapshot_log_bytes,
         snapshot_log_entries=settings.snapshot_log_entries,

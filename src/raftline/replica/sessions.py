@@ -11,10 +11,13 @@ from itertools import chain
 
 import msgspec
 
-__all__ = ["FORGOT_NOTHING", "Forgotten", "Session", "Sessions"]
+__all__ = ["FORGOT_NOTHING", "ONE_REPLY_BYTES_MAX", "Forgotten", "Session", "Sessions"]
 
+_REPLY_BYTES_MAX = 8 << 20
 _SHARE_OF_ONE = 2
 """A single reply may take half of what all may."""
+ONE_REPLY_BYTES_MAX = _REPLY_BYTES_MAX // _SHARE_OF_ONE
+"""The longest reply that is kept."""
 
 
 class Session(msgspec.Struct, array_like=True, gc=False):
@@ -69,7 +72,9 @@ class Sessions:
         "reply_bytes_max",
     )
 
-    def __init__(self, count_max: int = 10_000, idle_ms_max: int = 3_600_000, reply_bytes_max: int = 8 << 20) -> None:
+    def __init__(
+        self, count_max: int = 10_000, idle_ms_max: int = 3_600_000, reply_bytes_max: int = _REPLY_BYTES_MAX
+    ) -> None:
         self.count_max = count_max
         self.idle_ms_max = idle_ms_max
         self.reply_bytes_max = reply_bytes_max

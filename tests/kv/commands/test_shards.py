@@ -94,9 +94,12 @@ def test_what_cannot_be_is_refused_in_words(function: Any, words: list[bytes], w
 
 
 def test_a_node_is_replaced_group_by_group() -> None:
-    """The last configuration is told; without room anywhere, that."""
+    """The last configuration is told; if a group has to stay, or there is no room anywhere, that."""
     admin = Admin()
     assert run(shards.replace_node, admin, b"n2") == b":4\r\n"
+    admin.held = [b":3\r\n", b"-ERR group 7 has not begun yet: place it in a moment\r\n", b":4\r\n"]
+    refusal = run(shards.replace_node, admin, b"n2")
+    assert refusal.startswith(b"-ERR 1 of 3 groups could not be placed elsewhere, ask again: group 7 has not begun")
     admin.held = []
     assert run(shards.replace_node, admin, b"n2").startswith(b"-ERR no group has room")
 

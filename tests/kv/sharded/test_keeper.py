@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
-from raftline.errors import NotServed, RaftlineError
+from raftline.errors import ConfigError, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.keeper import Keeper
@@ -287,6 +289,19 @@ async def test_groups_are_reached_from_nodes_that_host_none_of_them(tmp_path: Pa
         remote = cluster.places[home].keeper.remote(2)
         answer = await remote.ask(encode_command([b"GET", KEYS[0]]))
         assert answer == b"$3\r\nabc\r\n"
+
+
+@in_a_loop
+async def test_no_group_is_founded_where_nobody_is(tmp_path: Path) -> None:
+    """Slots would be promised to a group that cannot begin, and no later configuration would be carried out."""
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.wait_settled(1)
+        await cluster.places.pop("n3").stop()
+        keeper = cluster.places["n1"].keeper
+        await cluster.wait(lambda: not keeper.is_up("n3"), "n3 is missed")
+        with pytest.raises(ConfigError, match=r"n3: down, so a group there might never begin; name nodes that are up"):
+            keeper.adding(1, ("n1", "n3"))
+        assert set(keeper.adding(1).nodes) == {"n1", "n2"}
 
 
 @in_a_loop

@@ -68,11 +68,18 @@ async def rebalance(_node: KvNode, client: Client, _args: Arguments) -> bytes:
 
 
 async def replace_node(_node: KvNode, client: Client, args: Arguments) -> bytes:
-    """RAFTLINE.SHARD REPLACENODE id: the last configuration that it took, after one for each group."""
+    """RAFTLINE.SHARD REPLACENODE id: the last configuration that it took, after one for each group.
+
+    If one of the changes was refused, that is the answer; the others are made all the same.
+    """
     try:
         replies = await _admin(client).replace_node(_known(client, _names(args[2:]))[0])
     except ProposalError as failure:
         raise Refused(write_refusal(failure)) from failure
+    refused = [reply for reply in replies if reply[:1] == b"-"]
+    if refused:
+        why = refused[0].decode(errors="replace").removeprefix("-ERR ").rstrip()
+        return error(f"ERR {len(refused)} of {len(replies)} groups could not be placed elsewhere, ask again: {why}")
     return replies[-1] if replies else _NO_ROOM
 
 

@@ -214,10 +214,12 @@ class Keeper:
         return await self._node.propose(change_command(request))
 
     def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
-        """Return the request for so many groups; raises `ConfigError` for a node that is no member."""
+        """Return the request for so many groups; raises `ConfigError` for a node that is no member, or is down."""
         unknown = [node for node in nodes if node not in self._addresses]
         if unknown:
             raise ConfigError(f"{', '.join(unknown)}: no such node; there are {', '.join(self._addresses)}")
+        if down := [node for node in nodes if not self.is_up(node)]:
+            raise ConfigError(f"{', '.join(down)}: down, so a group there might never begin; name nodes that are up")
         usual = [node for node in self._addresses if only_first or self.is_up(node)]
         where = {node: self._addresses[node] for node in nodes or usual}
         return AddGroups(count, where, self._settings.replicas, only_first=only_first)
