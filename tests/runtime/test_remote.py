@@ -195,6 +195,23 @@ def test_replies_of_another_life_and_to_nothing_are_passed_over() -> None:
     assert bench.outcomes == {"a": b"1"}
 
 
+def test_a_piece_that_comes_twice_answers_for_no_other() -> None:
+    """Connections may repeat what they carry: what has not come yet is waited for (G5)."""
+    bench = _Bench(["n2", "n3"])
+    bench.submit("a", "b", "c", "d")
+    bench.run()
+    for _ in range(4):
+        bench.reply(1, (0, b"1"))
+    assert bench.outcomes == {"a": b"1"}
+    bench.reply(1, (NOT_HOSTED, b""), first=3)
+    bench.reply(1, (0, b"odd"), first=-1)
+    assert bench.run() == [], "b and c may have been taken"
+    bench.reply(1, (0, b"2"), (0, b"3"), first=1)
+    assert {name: type(outcome) for name, outcome in bench.outcomes.items()} == {
+        "a": bytes, "b": bytes, "c": bytes, "d": ProposalLost,
+    }  # fmt: skip
+
+
 def test_too_many_are_refused_at_once_and_nobody_is_left_waiting_at_the_end() -> None:
     """No queue without a bound; a node that stops answers everybody (G5, G11)."""
     bench = _Bench(["n2"])

@@ -61,7 +61,7 @@ class RemoteNode(Protocol):
 
 
 class _Frame:
-    """What was sent together; `left` counts the results that have not come."""
+    """What was sent together; `left` are the positions whose results have not come."""
 
     __slots__ = ("group", "is_taken", "left", "requests", "to")
 
@@ -69,7 +69,7 @@ class _Frame:
         self.group = group
         self.to = to
         self.requests = requests
-        self.left = len(requests)
+        self.left = set(range(len(requests)))
         self.is_taken = False
         """Something of it was taken, or may have been."""
 
@@ -158,15 +158,17 @@ class Remotes:
         frame = self._open.get(reply.number)
         if reply.origin != self._origin or frame is None:
             return
-        results = reply.results[: frame.left]
-        for request, (status, value) in zip(frame.requests[reply.first :], results, strict=False):
+        for position, (status, value) in enumerate(reply.results, reply.first):
+            if position not in frame.left:
+                continue
+            frame.left.discard(position)
+            request = frame.requests[position]
             if status == NOT_HOSTED:
                 request.may_take_effect = False
             else:
                 frame.is_taken = True
                 request.finish(value if status == 0 else _error(status, value.decode(errors="replace")))
-        frame.left -= len(results)
-        if frame.left <= 0:
+        if not frame.left:
             del self._open[reply.number]
             frame.group.on_answered(reply.number, frame.requests, frame.to, is_taken=frame.is_taken)
 
