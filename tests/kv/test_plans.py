@@ -1,8 +1,15 @@
 """From arguments to what is done with them."""
 
+from typing import TYPE_CHECKING
+
+import pytest
+
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
 from raftline.kv.plans import PLANS, arity_refusal, find_plan, size_refusal, unknown_refusal
+
+if TYPE_CHECKING:
+    from tests.kv.conftest import Conversation
 
 
 def test_any_case_finds_the_same_plan() -> None:
@@ -46,3 +53,21 @@ def test_keys_and_values_have_limits_of_their_own() -> None:
     assert b"a key of 11 bytes" in (size_refusal(plan, [b"MSET", b"k", b"v", b"k" * 11, b"v"], limits) or b"")
     assert b"a value of 21 bytes" in (size_refusal(plan, [b"MSET", b"k", b"v" * 21], limits) or b"")
     assert size_refusal(PLANS[b"PING"], [b"PING", b"v" * 20], limits) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("KEYS {}", "SCAN 0 MATCH {}", "HSCAN k 0 MATCH {}", "SSCAN k 0 COUNT 5 MATCH {}", "ZSCAN k 0 MATCH {}"),
+        *("RAFTLINE.LOCK LIST 0 MATCH {}", "RAFTLINE.ONCE 1 1 KEYS {}", "CONFIG GET maxmemory {}", "PSUBSCRIBE a* {}"),
+        *("PUBSUB CHANNELS {}", "PUBSUB SHARDCHANNELS {}", "COMMAND LIST FILTERBY PATTERN {}"),
+        *("ACL SETUSER me ~{}", "ACL SETUSER me %R~{}", "ACL SETUSER me resetchannels &{}"),
+    ],
+)
+def test_long_patterns_are_refused_before_anything_is_made_of_them(conversation: "Conversation", text: str) -> None:
+    """Whatever command has one; a pattern of 1 KiB is taken."""
+    long = conversation.ask(*text.format("*" * 1025).encode().split())
+    assert long.startswith(b"-ERR ")
+    assert b"a pattern of 1025 bytes is above the limit of 1024" in long
+    assert conversation.node.log == []
+    assert not conversation.ask(*text.format("*" * 1024).encode().split()).startswith(b"-")

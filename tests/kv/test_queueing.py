@@ -243,3 +243,18 @@ def test_a_request_is_as_permitted_as_its_commands(service: Service, new_client:
     for watched, command in (([], [b"INCR", b"a"]), ([], [b"SET", b"c", b"1"]), ([(b"c", 0)], [b"GET", b"a"])):
         assert user.ask(b"RAFTLINE.EXEC", b"test", pack(watched), pack(command)).startswith(b"-NOPERM "), command
     assert user.ask(b"RAFTLINE.EXEC", b"test", pack([(b"a", 0)]), pack([b"GET", b"a"])) == b"*1\r\n$-1\r\n"
+
+
+def test_a_pattern_that_is_too_long_is_queued_nowhere(conversation: "Conversation") -> None:
+    """It is refused before anything is proposed; what stands in a log already is carried out."""
+    pattern = b"[^a]" * 256 + b"*"
+    refusal = b"-ERR a pattern of 1025 bytes is above the limit of 1024\r\n"
+    conversation.ask(b"MULTI")
+    assert conversation.ask(b"KEYS", pattern) == refusal
+    assert conversation.ask(b"EXEC").startswith(b"-EXECABORT")
+    command = pack([b"HSCAN", b"h", b"0", b"MATCH", pattern])
+    assert conversation.ask(b"RAFTLINE.EXEC", b"", pack([]), command) == refusal
+    assert conversation.node.log == []
+    entry = encode_command([b"RAFTLINE.EXEC", pack([]), encode_command([b"KEYS", pattern])])
+    conversation.ask(b"SET", b"b" * 300, b"")
+    assert conversation.node.machine.apply(entry, 9, 0) == b"*1\r\n*1\r\n$300\r\n" + b"b" * 300 + b"\r\n"

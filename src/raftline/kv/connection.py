@@ -273,7 +273,7 @@ class Connection:
             self._reply(refusal)
         elif (plan.write and (self._reads or self._reading)) or (plan.after_all and self._slots):
             return False
-        elif self.intake.is_large and (refusal := size_refusal(plan, args, self._limits)) is not None:
+        elif (self.intake.is_large or plan.patterns) and (refusal := size_refusal(plan, args, self._limits)):
             self._reply(refusal)
         else:
             self.client.last_command = plan.name
@@ -325,7 +325,7 @@ class Connection:
     def _start_once(self, args: Arguments) -> bool:
         """Start what is in RAFTLINE.ONCE: a write in its session, a read as it is; return False if it has to wait."""
         try:
-            session, sequence, plan, inner = unwrap(args, self._limits if self.intake.is_large else None)
+            session, sequence, plan, inner = unwrap(args, self._limits, is_large=self.intake.is_large)
         except Refused as refused:
             self._reply(refused.reply)
             return True

@@ -27,8 +27,8 @@ class Once(NamedTuple):
     args: Arguments
 
 
-def unwrap(args: Arguments, limits: Limits | None) -> Once:
-    """Return what stands in `RAFTLINE.ONCE session sequence command ...`; sizes are checked if `limits` are given.
+def unwrap(args: Arguments, limits: Limits, *, is_large: bool) -> Once:
+    """Return what stands in `RAFTLINE.ONCE session sequence command ...`.
 
     Raises `Refused` with the reply to whatever cannot be carried out there.
     """
@@ -45,7 +45,7 @@ def unwrap(args: Arguments, limits: Limits | None) -> Once:
         raise Refused(arity_refusal(plan))
     if plan.command.write is None and plan.read is None and (not plan.executes or plan.name == "exec"):
         raise Refused(error(f"ERR '{plan.name}' cannot be in RAFTLINE.ONCE, which takes commands that write or read"))
-    if limits is not None and (refusal := size_refusal(plan, inner, limits)) is not None:
+    if (is_large or plan.patterns) and (refusal := size_refusal(plan, inner, limits)):
         raise Refused(refusal)
     if plan.check is not None:
         plan.check(inner)

@@ -3,6 +3,7 @@
 from raftline.kv.blocked import waiting_task
 from raftline.kv.bundles import BUNDLED, BUNDLED_ARGS_MAX
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
+from raftline.kv.commands.glob import PATTERN_BYTES_MAX, TOO_LONG
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
@@ -48,6 +49,7 @@ class Plan:
         "is_bundled",
         "local",
         "name",
+        "patterns",
         "read",
         "slot",
         "task",
@@ -73,6 +75,8 @@ class Plan:
         self.local: LocalFunction | None = command.local
         self.task: TaskFunction | None = waiting_task(command) if self.waits else command.task
         self.check: Check | None = command.check
+        self.patterns = command.patterns
+        """From which argument on `size_refusal` has to look, however short the request; 0 if it need not."""
         self.is_bundled = command.name in BUNDLED
         """It may share an entry of the log with others; see `may_share`."""
         self.after_all = command.name in _AFTER_ALL_BEFORE or self.task is not None
@@ -131,12 +135,16 @@ def arity_refusal(plan: Plan) -> bytes:
 
 
 def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
-    """Return the reply to keys or values that are too large, None if all are within the limits."""
+    """Return the reply to keys, values or patterns that are too large, None if all are within the limits."""
     keys = plan.command.keys_in(args)
+    first_pattern = plan.patterns or len(args)
     for position, arg in enumerate(args):
         if position in keys:
             if len(arg) > limits.key_bytes_max:
                 return error(f"ERR a key of {len(arg)} bytes is above the limit of {limits.key_bytes_max}")
+        elif position >= first_pattern:
+            if len(arg) > PATTERN_BYTES_MAX:
+                return error(f"ERR {TOO_LONG.format(len(arg))}")
         elif len(arg) > limits.value_bytes_max:
             return error(f"ERR a value of {len(arg)} bytes is above the limit of {limits.value_bytes_max}")
     return None

@@ -73,7 +73,7 @@ def queue(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *,
     transaction = client.transaction
     if transaction is None or not transaction.is_open:
         return None
-    refusal = _refusal(client, plan, args, limits if is_large else None)
+    refusal = _refusal(client, plan, args, limits, is_large=is_large)
     if refusal is None:
         assert plan is not None, "it was found"
         if plan.name in _AT_ONCE:
@@ -138,7 +138,7 @@ def _of_request(client: Client, args: Arguments, limits: Limits, *, is_large: bo
     commands: list[bytes] = []
     for request in requests:
         plan = (PLANS.get(request[0]) or find_plan(request)) if request else None
-        refusal = _refusal(client, plan, request, limits if is_large else None) if request else _MALFORMED
+        refusal = _refusal(client, plan, request, limits, is_large=is_large) if request else _MALFORMED
         if refusal is None and (plan is None or not is_inside(plan.command)):
             refusal = _NOT_INSIDE
         if refusal is not None:
@@ -148,14 +148,14 @@ def _of_request(client: Client, args: Arguments, limits: Limits, *, is_large: bo
     return Entry(encode_command([EXEC_NAME, args[2], *commands]), _as_it_is)
 
 
-def _refusal(client: Client, plan: Plan | None, args: Arguments, limits: Limits | None) -> bytes | None:
+def _refusal(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *, is_large: bool) -> bytes | None:
     """Return the reply to a command that would be refused outside a transaction, too."""
     if plan is None:
         return unknown_refusal(args)
     if not plan.args_min <= len(args) <= plan.args_max:
         return arity_refusal(plan)
     refusal = client.server.guard.refusal(client, plan.command, args)
-    if refusal is None and limits is not None:
+    if refusal is None and (is_large or plan.patterns):
         refusal = size_refusal(plan, args, limits)
     return refusal
 

@@ -13,6 +13,7 @@ from raftline.kv.acl.users import BYTES_MAX, USERS_MAX
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import require_integer
 from raftline.kv.commands.command import Arguments, Command, Refused
+from raftline.kv.commands.glob import PATTERN_BYTES_MAX, TOO_LONG
 from raftline.kv.resp.replies import (
     NULL,
     OK,
@@ -131,6 +132,7 @@ class AclCommands:
         user = new_user(args[2])
         for position, word in enumerate(args[3:], 3):
             args[position] = without_secrets(word)
+            _check_pattern(word)
             try:
                 user = changed(user, args[position])
             except StateError:
@@ -186,6 +188,12 @@ def _everybody(store: Store) -> list[User]:
 def _check_name(name: bytes) -> None:
     if any(space in name for space in b" \t\n\r\v\f\0"):
         raise Refused(_BAD_NAME)
+
+
+def _check_pattern(word: bytes) -> None:
+    kind, _, pattern = word.partition(b"&" if word[:1] == b"&" else b"~")
+    if len(pattern) > PATTERN_BYTES_MAX and (not kind or kind[:1] == b"%"):
+        raise Refused(_bad_rule(word, RuleError(TOO_LONG.format(len(pattern)))))
 
 
 def _bad_rule(word: bytes, reason: RuleError) -> bytes:

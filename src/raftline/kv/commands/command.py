@@ -91,6 +91,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """First key, last key (negative: from the end) and step; zeros if there are none."""
     numkeys: int = 0
     """Where the number of further keys stands, which follow it; 0 if there are none."""
+    patterns: int = 0
+    """From which argument on patterns may stand; 0 if there are none."""
     destination_option: bytes = b""
     """An option, in upper case, behind which a further key stands."""
     write: WriteFunction | None = None

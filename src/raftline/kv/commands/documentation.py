@@ -118,6 +118,8 @@ _NOT_THERE = """
 A client that waits for several keys, all filled by one transaction, gets what is in the first that it named; in Redis
 it is the first that was filled.
 
+A pattern, of KEYS, MATCH, PSUBSCRIBE, ACL SETUSER and the like, has at most 1 KiB.
+
 Not there: bit operations, HyperLogLog, geographic commands and streams; DUMP, RESTORE and MIGRATE (the formats belong
 to Redis); MOVE and SWAPDB (there is one database); WAIT (every answered write is on a quorum's disks); scripts and
 functions; MONITOR, TIME and LATENCY; CLIENT TRACKING and PAUSE; LOLWUT, modules, and what administers a Redis server

@@ -92,6 +92,7 @@ _add(
     "key cursor [MATCH pattern] [COUNT count]",
     "Walk over the fields in small steps.",
     read=hashes.hscan,
+    patterns=3,
     since="2.8.0",
     complexity="O(COUNT) a step, O(N) for the whole walk.",
     note="A step returns parts of up to 512 fields whole. Cursors mean the same on every node.",

@@ -77,6 +77,7 @@ def _looking() -> tuple[Command, ...]:
             "[cursor] [MATCH pattern] [COUNT count]",
             "Walk over the locks that are held, in small steps: the next cursor, and some of them.",
             read=locks.list_,
+            patterns=3,
             complexity="O(COUNT) a step, O(N) in the number of keys for the whole walk.",
         ),
     )

@@ -22,7 +22,7 @@ def add_pubsub_rows(table: dict[bytes, Command]) -> None:
     add("subscribe", -2, "channel [channel ...]", "Listen to channels.", local=pubsub.subscribe, note=_SETTLED)
     add("unsubscribe", -1, "[channel ...]", "Stop listening to channels, or to all.", local=pubsub.unsubscribe)
     add("psubscribe", -2, "pattern [pattern ...]", "Listen to all channels that match.", local=pubsub.psubscribe,
-        note=_SETTLED)  # fmt: skip
+        patterns=1, note=_SETTLED)  # fmt: skip
     add("punsubscribe", -1, "[pattern ...]", "Stop listening to patterns, or to all.", local=pubsub.punsubscribe)
     add(
         "ssubscribe",
@@ -69,11 +69,11 @@ def _add_pubsub(rows: Rows) -> None:
         "Look at who listens on this node.",
         (
             row("channels", -2, "[pattern]", "Name the channels that somebody listens to.",
-                local=pubsub.pubsub_channels),
+                local=pubsub.pubsub_channels, patterns=2),
             row("numsub", -2, "[channel ...]", "Count who listens to channels.", local=pubsub.pubsub_numsub),
             row("numpat", 2, "", "Count the patterns.", local=pubsub.numpat, complexity="O(1)"),
             row("shardchannels", -2, "[pattern]", "Name the shard channels that somebody listens to.",
-                local=pubsub.pubsub_shard_channels, since="7.0.0"),
+                local=pubsub.pubsub_shard_channels, patterns=2, since="7.0.0"),
             row("shardnumsub", -2, "[shardchannel ...]", "Count who listens to shard channels.",
                 local=pubsub.pubsub_shard_numsub, since="7.0.0"),
         ),

@@ -67,6 +67,7 @@ def _add_config(rows: Rows) -> None:
                 "pattern [pattern ...]",
                 "Return settings whose names match.",
                 local=server.config_get,
+                patterns=2,
                 flags="admin",
                 since="2.0.0",
             ),

@@ -121,6 +121,7 @@ _add(
     "key cursor [MATCH pattern] [COUNT count]",
     "Walk over the members in small steps.",
     read=sets.sscan,
+    patterns=3,
     since="2.8.0",
     complexity="O(COUNT) a step, O(N) for the whole walk.",
     note="A step returns parts of up to 512 members whole. Cursors mean the same on every node.",

@@ -289,6 +289,7 @@ _generic(
     "pattern",
     "Return every key that matches a pattern.",
     read=keys.keys,
+    patterns=1,
     complexity=_PER_STORED_KEY,
     note="Holds up everybody else on that node while it looks at every key; prefer SCAN.",
 )
@@ -298,6 +299,7 @@ _generic(
     "cursor [MATCH pattern] [COUNT count] [TYPE type]",
     "Walk over the keys in small steps.",
     read=keys.scan,
+    patterns=2,
     since="2.8.0",
     complexity="O(COUNT) a step, O(N) for the whole walk.",
     note="Cursors mean the same on every node.",
@@ -442,6 +444,7 @@ _containers(
             "[FILTERBY MODULE name | ACLCAT category | PATTERN pattern]",
             "Name the commands.",
             local=_about.list_,
+            patterns=2,
             since="7.0.0",
         ),
         subcommand(
