@@ -2,26 +2,34 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
+
+from raftline.kv.machine import encode_command
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
 
 Run = Callable[..., None]
+_POP = ("BLPOP", "{b}k", 0)
 
 KEY = b"{b}k"
 """A key of group 1, which n3 holds no replica of."""
+
+
+def connected(cluster: "FakeCluster", node: str) -> Any:
+    """Return a client with one connection to a node."""
+    return redis.asyncio.Redis(port=cluster.port(node), protocol=3, single_connection_client=True)
 
 
 def test_a_bound_on_staleness_is_passed_on(run_sharded: Run) -> None:
     """Reads that may be old are as old as the client said, wherever the group is (G3)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        async with redis.asyncio.Redis(port=cluster.port("n3"), protocol=3, single_connection_client=True) as client:
+        async with connected(cluster, "n3") as client:
             await client.set(KEY, 1)
-            await client.execute_command("CLIENT", "READS", "BOUNDED", 1500)  # type: ignore[no-untyped-call]
+            await client.execute_command("CLIENT", "READS", "BOUNDED", 1500)
             assert await client.get(KEY) == b"1"
             assert await client.dbsize() == 1
             assert await client.keys("*") == [KEY]
@@ -30,5 +38,60 @@ def test_a_bound_on_staleness_is_passed_on(run_sharded: Run) -> None:
             await asyncio.sleep(0.03)
             assert await client.keys("*") == []
             assert set(cluster.groups[1].asked) == {("bounded", 1.5)}
+
+    run_sharded(scenario)
+
+
+def test_a_command_that_waited_is_answered_again(run_sharded: Run) -> None:
+    """Sent once more in its session it gets what was popped, though there is nothing any more to wait for (G8)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with asyncio.timeout(5), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
+            once = ("RAFTLINE.ONCE", await client.execute_command("RAFTLINE.SESSION"), 1, *_POP)
+            await other.rpush(KEY, "v")
+            assert await client.execute_command(*once) == [KEY, b"v"]
+            assert not await other.exists(KEY)
+            assert await client.execute_command(*once) == [KEY, b"v"]
+
+    run_sharded(scenario)
+
+
+def test_a_command_that_waits_is_answered_with_what_it_got_through_another_node(run_sharded: Run) -> None:
+    """Whoever repeats a command may come before the first try has popped anything (G8)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with asyncio.timeout(5), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
+            once = ("RAFTLINE.ONCE", await client.execute_command("RAFTLINE.SESSION"), 1, *_POP)
+            waiting = asyncio.ensure_future(client.execute_command(*once))
+            while not cluster.groups[1].asked:  # noqa: ASYNC110  a question has no event here
+                await asyncio.sleep(0)
+            cluster.groups[1].apply(encode_command([b"RPUSH", KEY, b"v"]))
+            assert cluster.groups[1].sessions.open(int(once[1]), 0)
+            popped = cluster.groups[1].apply(encode_command([b"BLPOP", KEY, b"0"]), int(once[1]), 1)
+            assert popped == b"*2\r\n$4\r\n{b}k\r\n$1\r\nv\r\n"
+            assert await waiting == [KEY, b"v"]
+            assert not await other.exists(KEY)
+
+    run_sharded(scenario)
+
+
+def test_who_does_not_know_what_was_done_is_asked_for_keys_alone(run_sharded: Run) -> None:
+    """An older node refuses the question, as any that it does not know; what comes is popped there nevertheless."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        group = cluster.groups[1]
+        ask = group.ask
+
+        async def older(query: bytes, *promise: Any) -> bytes:
+            return await ask(query.replace(b"RAFTLINE.SHARD.DONE", b"RAFTLINE.SHARD.LATE"), *promise)
+
+        group.ask = older  # type: ignore[assignment, method-assign]
+        async with asyncio.timeout(5), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
+            once = ("RAFTLINE.ONCE", await client.execute_command("RAFTLINE.SESSION"), 1, *_POP)
+            waiting = asyncio.ensure_future(client.execute_command(*once))
+            while len(group.asked) < 4:  # noqa: ASYNC110  a question has no event here
+                await asyncio.sleep(0)
+            await other.rpush(KEY, "v")
+            assert await waiting == [KEY, b"v"]
 
     run_sharded(scenario)

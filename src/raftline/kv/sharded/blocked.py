@@ -16,6 +16,7 @@ from raftline.kv.ports import KvNode
 from raftline.kv.proposals import encode_command, settle, until_readable
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
+from raftline.kv.sharded.machine import was_done
 from raftline.kv.sharded.outgoing import again_s
 from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
 from raftline.kv.waiting import Waiter, Waiting
@@ -156,7 +157,7 @@ class _Wait:
         while waiter.end is None:
             there = await place.group.ask(question) != ZERO
             self._unserved_since_s = None
-            if there:
+            if there or await self._was_done_away(place):
                 return list(waiter.keys)
             await asyncio.sleep(_ASK_S)
             if self._router.here(place.id) is not None:
@@ -195,6 +196,15 @@ class _Wait:
             return False
         known = await place.group.find_session(self._session)
         return known is not None and known.sequence >= self._sequence
+
+    async def _was_done_away(self, place: Away) -> bool:
+        """Say the same of another node's copy: an earlier try may be on its way still, so this is asked each time."""
+        if self._session is None:
+            return False
+        try:
+            return await place.group.ask(was_done(self._session, self._sequence)) != b"0"
+        except NotServed:
+            return False  # that is an older node's word for a question that it does not know
 
     def _leave(self) -> None:
         """Stand in no queue."""

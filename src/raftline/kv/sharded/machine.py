@@ -47,6 +47,7 @@ __all__ = [
     "keys_of",
     "release",
     "take_configuration",
+    "was_done",
     "watch_query",
 ]
 
@@ -59,6 +60,7 @@ _OWN = frozenset((_TAKE, _ARRIVE, _RELEASE, _DROP))
 _FLUSH = b"RAFTLINE.SHARD.FLUSH"
 _FETCH = b"RAFTLINE.SHARD.FETCH"
 _HAS_ALL = b"RAFTLINE.SHARD.HAS"
+_WAS_DONE = b"RAFTLINE.SHARD.DONE"
 _NOW = b"RAFTLINE.SHARD.NOW"
 _MARKS = b"RAFTLINE.WATCH"
 _CLUSTER = b"CLUSTER"
@@ -213,6 +215,9 @@ class ShardMachine(KvMachine):
             return _encode(self._next_chunk(int(args[1]), int(args[2]), _decode_cursor(args[3])))
         if args[0] == _HAS_ALL:
             return b"%d" % self.holdings.has_all_from(int(args[2]), int(args[1]), int(args[3]))
+        if args[0] == _WAS_DONE:
+            known = self._sessions.find(int(args[1]))
+            return b"%d" % (known is not None and known.sequence >= int(args[2]))
         now_ms = 0
         if args[0] == _NOW:
             del args[0]
@@ -449,6 +454,11 @@ def asked_now(query: bytes) -> bytes:
     A key that expired is then removed by RAFTLINE.TICK first, so that nobody who asks later still sees it.
     """
     return _encode([_NOW, *_decode_args(query)])
+
+
+def was_done(session: int, sequence: int) -> bytes:
+    """Return the question whether a session's command, or a later one, was carried out; answered by 1 or 0."""
+    return _encode([_WAS_DONE, b"%d" % session, b"%d" % sequence])
 
 
 def watch_query(keys: list[bytes]) -> bytes:
