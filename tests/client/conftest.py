@@ -20,6 +20,13 @@ ROWS: list[tuple[str, tuple[str, ...]]] = [
 ]
 CLOSE = b""
 """A handler's answer that ends the connection instead."""
+SILENCE = b"-"
+"""A handler's answer that is not sent."""
+
+
+def bulk(text: str) -> bytes:
+    """Return a bulk string."""
+    return b"$%d\r\n%s\r\n" % (len(text), text.encode())
 
 
 class FakeCluster:
@@ -42,6 +49,10 @@ class FakeCluster:
         self.rows = ROWS
         self.release = threading.Event()
         self.lock = threading.Lock()
+        self.protocol = 2
+        """That of its subscribers."""
+        self.silent: set[int] = set()
+        """Ports of nodes that take what is sent and say nothing any more."""
 
     def handle(self, port: int, words: list[bytes]) -> bytes:
         """Return the reply to a command, or CLOSE."""
@@ -49,6 +60,8 @@ class FakeCluster:
         with self.lock:
             if args[0] not in {"CLIENT", "HELLO"}:
                 self.seen.append((str(self.ports.index(port)), *args))
+            if port in self.silent:
+                return SILENCE
             is_held = args[0] == "RAFTLINE.ONCE" and self.scripts[:1] == ["held"]
             if is_held:
                 self.scripts[0] = "ok"
@@ -67,8 +80,20 @@ class FakeCluster:
             "GET": lambda: self._plain(is_write=False),
             "INCRBY": lambda: self._plain(is_write=True),
             "PUBLISH": lambda: self._plain(is_write=True),
+            "SUBSCRIBE": lambda: self.push("subscribe", args[1], 1),
+            "PING": lambda: bulk(args[1]) if self.protocol == 3 else b"*2\r\n" + bulk("pong") + bulk(args[1]),
         }
         return answers.get(args[0].upper(), lambda: b"+OK\r\n")()
+
+    def push(self, *words: str | int) -> bytes:
+        """Return what a subscriber is told."""
+        parts = [b":%d\r\n" % word if isinstance(word, int) else bulk(word) for word in words]
+        return b"%c%d\r\n" % (b">" if self.protocol == 3 else b"*", len(parts)) + b"".join(parts)
+
+    def times_seen(self, *words: str) -> int:
+        """Return how often a command was received that begins so; the first word is the number of the node."""
+        with self.lock:
+            return sum(seen[: len(words)] == words for seen in self.seen)
 
     def _command(self) -> bytes:
         rows = [
@@ -133,6 +158,8 @@ class _Handler(socketserver.BaseRequestHandler):
                 reply = server.cluster.handle(server.server_address[1], words)
                 if reply == CLOSE:
                     return
+                if reply == SILENCE:
+                    continue
                 with contextlib.suppress(OSError):
                     self.request.sendall(reply)
 

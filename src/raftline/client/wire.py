@@ -23,6 +23,7 @@ __all__ = [
     "members_of",
     "node_options",
     "once",
+    "patience_s",
     "piece_s",
     "words_of",
 ]
@@ -114,7 +115,12 @@ class Waits:
 
 def piece_s(options: dict[str, Any]) -> float:
     """Return for how long one attempt of a command that waits may wait, given the options of connections."""
-    return float(options["socket_timeout"] or _TIMEOUT_S) / 2
+    return patience_s(options["socket_timeout"]) / 2
+
+
+def patience_s(socket_timeout: float | None) -> float:
+    """Return for how long a node that was asked may say nothing, given the `socket_timeout` of connections."""
+    return float(socket_timeout or _TIMEOUT_S)
 
 
 def is_own_reply(error: BaseException) -> bool:

@@ -1,0 +1,40 @@
+"""Whether the node at the other end of a connection is there while it has nothing to say: silence alone proves nothing.
+
+After half the patience without a word it is asked, and it is taken for dead if nothing came by the end of the other
+half. No I/O, no clock: whoever listens says what happened and when.
+"""
+
+__all__ = ["Pulse"]
+
+
+class Pulse:
+    """One connection, from the moment it is made; `patience_s` is for how long a living node may say nothing."""
+
+    __slots__ = ("_asked_at", "_half_s", "_heard_at")
+
+    def __init__(self, patience_s: float, now: float) -> None:
+        self._half_s = patience_s / 2
+        self._heard_at = now
+        self._asked_at: float | None = None
+
+    def on_heard(self, now: float) -> None:
+        """Something came, whatever it was."""
+        self._heard_at = now
+        self._asked_at = None
+
+    def on_asked(self, now: float) -> None:
+        """The node was asked for an answer."""
+        self._asked_at = now
+
+    def wait_s(self, now: float) -> float:
+        """Return for how long to listen before there is something to do."""
+        since = self._heard_at if self._asked_at is None else self._asked_at
+        return max(0.0, since + self._half_s - now)
+
+    def must_ask(self, now: float) -> bool:
+        """Say whether to ask the node; call after listening in vain."""
+        return self._asked_at is None and self.wait_s(now) == 0
+
+    def is_dead(self, now: float) -> bool:
+        """Say whether the node was asked and had its time to answer; call after listening in vain."""
+        return self._asked_at is not None and self.wait_s(now) == 0
