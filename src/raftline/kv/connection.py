@@ -111,7 +111,7 @@ class Connection:
             return
         if self._slots:
             self._collect()
-        if self._commands or self.intake.waiting:
+        if self._commands or self.intake.waiting or self.intake.refusal is not None:
             self._carry_out_commands()
         if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
             self._reading, self._reads = self._reads, []
@@ -242,6 +242,9 @@ class Connection:
             self._commands.extend(commands)
         elif self.parser.error is not None:
             self._on_protocol_error(self.parser.error)
+        elif self.intake.refusal is not None:
+            self._reply(self.intake.refusal)
+            self.client.closing = True
         return commands is not None
 
     def _must_wait(self) -> bool:

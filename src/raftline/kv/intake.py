@@ -16,7 +16,7 @@ _BACKLOG_BYTES_MAX = 64 << 10
 class Intake:
     """Bytes that wait to be parsed, and the parser that has taken the others."""
 
-    __slots__ = ("_backlog_bytes", "_limits", "is_large", "parser", "waiting")
+    __slots__ = ("_backlog_bytes", "_limits", "is_large", "parser", "refusal", "waiting")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -25,9 +25,13 @@ class Intake:
         self.parser = RequestParser(limits)
         self.is_large = False
         """The commands parsed last may hold keys or values above their limits."""
+        self.refusal: bytes | None = None
+        """What the client is told behind all commands that were whole; set once nothing more is taken."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes in."""
+        if self.refusal is not None:
+            return
         self._backlog_bytes += len(data)
         if len(data) <= _SLICE_BYTES:
             self.waiting.append(data)
@@ -47,6 +51,12 @@ class Intake:
         if parser.error is not None:
             self.waiting.clear()
         return commands
+
+    def give_up(self, refusal: bytes) -> None:
+        """Forget what is not whole, and take nothing more."""
+        self.refusal = refusal
+        self.waiting.clear()
+        self.parser.clear()
 
     def clear(self) -> None:
         """Forget everything."""

@@ -7,6 +7,8 @@
 -FORGOTTEN    the command was carried out before, once; its reply is no longer kept
 -NOTMEMBER    a command about the cluster, asked of a node that is in no group: nothing was changed; ask a member
 -ERR          the command itself cannot be carried out, here or anywhere
+
+Here too: what those are told whose connection ends.
 """
 
 from raftline.errors import (
@@ -25,7 +27,30 @@ from raftline.errors import (
 )
 from raftline.kv.resp.replies import error
 
-__all__ = ["NOTHING_CHANGED", "read_refusal", "task_refusal", "write_refusal"]
+__all__ = [
+    "NOTHING_CHANGED",
+    "PROTECTED",
+    "SPEAK_PLAIN",
+    "SPEAK_TLS",
+    "TOO_MANY",
+    "TOO_MUCH_PARTIAL",
+    "TOO_SLOW",
+    "read_refusal",
+    "task_refusal",
+    "write_refusal",
+]
+
+SPEAK_TLS = error("ERR this port speaks TLS: connect with TLS, as in `redis-cli --tls` or rediss://")
+SPEAK_PLAIN = error("ERR this port speaks plain text, not TLS")
+PROTECTED = error(
+    "DENIED this node is in protected mode: its user 'default' needs no password, so only clients on the same machine "
+    "are served. Ways out: 1) RAFTLINE_PASSWORD, or `password` in the settings file, and a restart; 2) from that "
+    "machine: ACL SETUSER default resetpass >PASSWORD; 3) tls_clients=mutual; or, if the network lets nobody in, "
+    "protected_mode=off"
+)
+TOO_MANY = error("ERR max number of clients reached")
+TOO_MUCH_PARTIAL = error("ERR too many half-received requests are held by this server: try again later")
+TOO_SLOW = error("ERR Protocol error: the request was not complete in time")
 
 NOTHING_CHANGED = "nothing was changed"
 """In a CLUSTERDOWN about a change of the cluster: it was not taken, and will not be."""

@@ -19,7 +19,7 @@ from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.ports import KvNode
-from raftline.kv.resp.replies import error
+from raftline.kv.refusals import PROTECTED, SPEAK_PLAIN, SPEAK_TLS, TOO_MANY, TOO_MUCH_PARTIAL, TOO_SLOW
 from raftline.kv.service import Service
 from raftline.kv.sharded.ports import Groups
 from raftline.kv.sharded.router import Redirects
@@ -39,17 +39,6 @@ _QUIET_S = 0.05
 _STOP_S = 1.0
 _CLOSE_S = 10.0
 _HANDSHAKE_S = 10.0
-_SPEAK_TLS = error("ERR this port speaks TLS: connect with TLS, as in `redis-cli --tls` or rediss://")
-_SPEAK_PLAIN = error("ERR this port speaks plain text, not TLS")
-_PROTECTED = error(
-    "DENIED this node is in protected mode: its user 'default' needs no password, so only clients on the same machine "
-    "are served. Ways out: 1) RAFTLINE_PASSWORD, or `password` in the settings file, and a restart; 2) from that "
-    "machine: ACL SETUSER default resetpass >PASSWORD; 3) tls_clients=mutual; or, if the network lets nobody in, "
-    "protected_mode=off"
-)
-_TOO_MANY = error("ERR max number of clients reached")
-_TOO_MUCH_PARTIAL = error("ERR too many half-received requests are held by this server: try again later")
-_TOO_SLOW = error("ERR Protocol error: the request was not complete in time")
 
 
 class KvServer:
@@ -157,7 +146,7 @@ class KvServer:
             on_failed=self._on_unsecured,
             pending=self._securing,
             pending_max=max(1, self._limits.clients_max - len(self._protocols)),
-            refusal_of_plain=_SPEAK_TLS,
+            refusal_of_plain=SPEAK_TLS,
         )
 
     def _on_unsecured(self, layer: TlsLayer, reason: str) -> None:
@@ -336,11 +325,11 @@ class _Protocol(asyncio.Protocol):
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if self._server.is_closed_to(peer):
             self._server.on_denied(address_text(peer))
-            self._refuse(_PROTECTED)
+            self._refuse(PROTECTED)
             return
         self._connection = service.connect(address_text(peer), address_text(local), self._on_ready)
         if self._connection is None:
-            self._refuse(_TOO_MANY)
+            self._refuse(TOO_MANY)
             return
         self._connection.client.kill = self.abort
         self._transport.set_write_buffer_limits(high=service.limits.output_pause_bytes)
@@ -353,7 +342,7 @@ class _Protocol(asyncio.Protocol):
                 self._is_fresh = False
                 if data[0] == TLS_FIRST_BYTE:
                     self._server.on_tls_for_plain(connection.client.address)
-                    self._refuse(_SPEAK_PLAIN)
+                    self._refuse(SPEAK_PLAIN)
                     return
             self._statistics.input_bytes += len(data)
             connection.client.last_ms = self._now_ms()
@@ -407,7 +396,7 @@ class _Protocol(asyncio.Protocol):
             self._server.unwatch(self)
             self._transport.abort()
         else:
-            self._refuse(_TOO_SLOW)
+            self._refuse(TOO_SLOW)
 
     def close_if_idle(self, since_ms: float) -> None:
         """Close if nothing was asked since then and nothing is waited for."""
@@ -485,7 +474,7 @@ class _Protocol(asyncio.Protocol):
         change_bytes = partial_bytes - self._partial_bytes
         self._partial_bytes = partial_bytes
         if not server.on_partial(change_bytes):
-            self._refuse(_TOO_MUCH_PARTIAL)
+            self._refuse(TOO_MUCH_PARTIAL)
         elif connection.is_output_blocked:
             pass  # already watched, as a client that does not take its replies
         elif not connection.intake.waits_for_bytes:
@@ -496,5 +485,15 @@ class _Protocol(asyncio.Protocol):
             server.watch(self, server.service.limits.receive_s_max)
 
     def _refuse(self, reply: bytes) -> None:
-        self._transport.write(reply)
-        self.close()
+        """Close behind this, and behind the replies that are due; one that waits for an element may wait for ever."""
+        connection = self._connection
+        if connection is None or connection.client.blocked is not None:
+            self._transport.write(reply)
+            self.close()
+            return
+        self._server.unwatch(self)
+        connection.intake.give_up(reply)
+        if connection.client.transaction is not None:
+            connection.client.transaction.break_()
+        connection.turn()
+        self._settle(connection)

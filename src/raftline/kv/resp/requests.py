@@ -63,6 +63,13 @@ class RequestParser:
             return 0
         return len(self._buffer) + self._request_bytes + _ARGUMENT_OVERHEAD_BYTES * (len(self._args) + 1)
 
+    def clear(self) -> None:
+        """Forget the request that is half there."""
+        self._buffer = bytearray()
+        self._args = []
+        self._position = self._missing = self._request_bytes = 0
+        self._bulk = -1
+
     def feed(self, data: bytes) -> list[list[bytes]]:
         """Take bytes in; return the commands they complete, each with at least one argument. See `error` afterwards."""
         if self.error is not None:
