@@ -332,3 +332,22 @@ def test_a_host_that_goes_is_replaced_by_the_next_one(make_cluster: Any) -> None
             assert sum(isinstance(answer, bytes) for answer in answers) <= len(done)
 
     asyncio.run(scenario())
+
+
+def test_a_replica_that_waits_to_be_added_is_passed_over(make_cluster: Any) -> None:
+    """It would keep commands until their time is over, and answer questions from nothing (G5)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            await cluster.nodes["n1"].add_group(GroupConfig(group=1, members={"n1": cluster.members["n1"]}), Slots())
+            await cluster.nodes["n2"].add_group(GroupConfig(group=1, members={}), Slots())
+            remote = cluster.nodes["n3"].remote(1, lambda: ["n2", "n1"])
+            answers: list[Any] = []
+            remote.submit(b"a", answers.append)
+            await cluster.until(lambda: len(answers) == 1)
+            assert answers == [b"1"]
+            remote = cluster.nodes["n3"].remote(1, lambda: ["n2", "n1"])
+            assert await remote.ask(b"all", "stale") == b"all: a"
+            assert await remote.ask(b"all") == b"all: a"
+
+    asyncio.run(scenario())

@@ -30,6 +30,7 @@ class _Bench:
         self.done: list[bytes] = []
         self.held: list[Any] = []
         self.holds = False
+        self.has_members = True
         self.replies: list[tuple[str, int, RemoteReply]] = []
         self.flushes = 0
         world: Any = SimpleNamespace(transport=self, turns=self)
@@ -86,6 +87,18 @@ def test_what_is_not_hosted_is_said_so_and_may_be_hosted_later() -> None:
     assert bench.take(1, b"a", group=2) == [(NOT_HOSTED, b"")]
     bench.host.on_request("n3", 2, RemoteQuery(ORIGIN, 2, b"q", "stale"))
     assert bench.replies[-1] == ("n3", 2, RemoteReply(ORIGIN, 2, 0, ((NOT_HOSTED, b""),)))
+
+
+def test_a_replica_that_waits_to_be_added_sends_others_elsewhere() -> None:
+    """It knows nothing of the group, and nobody who could tell it; nothing was taken (G5)."""
+    bench = _Bench()
+    bench.has_members = False
+    assert bench.take(1, b"a") == [(NOT_HOSTED, b"")]
+    bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 2, b"q", "stale"))
+    assert bench.replies[-1] == ("n3", 1, RemoteReply(ORIGIN, 2, 0, ((NOT_HOSTED, b""),)))
+    bench.has_members = True
+    assert bench.take(3, b"a") == [(0, b"did a")]
+    assert bench.done == [b"a"]
 
 
 def test_the_answer_comes_when_the_last_outcome_is_known_in_pieces_if_it_is_large() -> None:

@@ -219,6 +219,11 @@ class GroupHandle:
         """Say whether this node leads the group, as far as it knows."""
         return self._group is not None and self._group.replica.core.is_leader
 
+    @property
+    def has_members(self) -> bool:
+        """Say whether any members are known here; a replica that waits to be added knows nobody, and can do nothing."""
+        return bool(self._running().replica.core.state.membership.voters)
+
     def status(self) -> Status:
         """Return what this node knows of itself and of the group."""
         group = self._running()

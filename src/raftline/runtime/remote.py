@@ -22,9 +22,9 @@ from raftline.runtime.turns import Turns
 __all__ = ["NOT_HOSTED", "NOT_TAKEN", "NO_EFFECT", "REJECTED", "TOO_STALE", "RemoteGroup", "Remotes"]
 
 NOT_HOSTED, NOT_TAKEN, NO_EFFECT, REJECTED, TOO_STALE = range(100, 105)
-"""Statuses beside those of `ForwardReply`: that node does not host the group, or is no member; the frame was overtaken;
-no outcome in time, and there will be none; a mistake of the caller; a copy older than the question's bound, which only
-who names one is told. In none of these cases was anything done."""
+"""Statuses beside those of `ForwardReply`: that node does not host the group, or is no member, or not yet; the frame
+was overtaken; no outcome in time, and there will be none; a mistake of the caller; a copy older than the question's
+bound, which only who names one is told. In none of these cases was anything done."""
 
 _FRAME_BYTES_MAX = 1 << 20
 _LOOK_S = 0.05

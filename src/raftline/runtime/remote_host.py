@@ -57,6 +57,8 @@ class RemoteHost:
     def on_request(self, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
         """Take a frame, or refuse it for good; the answer comes in a later turn."""
         handle = self._hosted(group)
+        if handle is not None and not handle.has_members:
+            handle = None  # whoever asks goes on to a member
         reply = _Reply(self._host, sender, group, request)
         if isinstance(request, RemoteQuery):
             if handle is None:
