@@ -6,6 +6,8 @@ MINUTES ?= 10
 PYTEST_ARGS ?= -n 3 --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
+# Containers often set it. The tests start a thousand programs; each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
 .PHONY: help demo test oracle soak bench bench-quick bench-micro bench-guard lint types ci format clean
