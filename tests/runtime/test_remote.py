@@ -125,6 +125,48 @@ def test_who_does_not_host_the_group_is_asked_no_more_for_a_while() -> None:
     assert bench.pass_time(0.3) == [("n2", 4, "a b c d")]
 
 
+def test_who_gave_no_answer_is_asked_after_the_others() -> None:
+    """A host may be up and yet hear of no leader: the next one is asked, in turns, and the first again when it can."""
+    bench = _Bench(["n2", "n3", "n4"])
+    for name, to in (("a", "n2"), ("b", "n3"), ("c", "n4"), ("d", "n2")):
+        bench.submit(name)
+        assert [sent[0] for sent in bench.run()] == [to]
+        bench.pass_time(5.1)
+        assert isinstance(bench.outcomes[name], Timeout)
+    bench.submit("e")
+    assert bench.run() == [("n3", 5, "e")]
+    bench.reply(5, (0, b"1"))
+    bench.submit("f")
+    assert bench.run() == [("n3", 6, "f")], "n2 and n4 were asked in vain"
+    bench.reply(6, (NO_EFFECT, b"no leader in time"))
+    bench.submit("g")
+    assert bench.run() == [("n4", 7, "g")]
+    bench.reply(7, (0, b"2"))
+    bench.submit("h")
+    assert bench.run() == [("n4", 8, "h")]
+    bench.pass_time(4.0)
+    bench.reply(8, (0, b"3"))
+    bench.pass_time(10.1)
+    bench.submit("i")
+    assert bench.run() == [("n2", 9, "i")], "long ago"
+
+
+def test_who_does_not_host_the_group_comes_after_who_does() -> None:
+    """One that is still empty is not asked first twice a second."""
+    bench = _Bench(["n2", "n3"])
+    bench.submit("a")
+    bench.run()
+    bench.reply(1, (NOT_HOSTED, b""))
+    assert bench.run() == [("n3", 2, "a")]
+    bench.submit("b")
+    bench.run()
+    bench.pass_time(0.6)
+    bench.reply(2, (0, b"1"))
+    bench.reply(3, (0, b"1"))
+    bench.submit("c")
+    assert bench.run() == [("n3", 4, "c")]
+
+
 def test_what_was_refused_is_given_up_if_something_newer_was_taken() -> None:
     """It would take effect out of order."""
     bench = _Bench(["n2", "n3"])

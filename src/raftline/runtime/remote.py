@@ -30,6 +30,8 @@ _FRAME_BYTES_MAX = 1 << 20
 _LOOK_S = 0.05
 _AVOIDED_S = 0.5
 """A node that did not host a group is not asked for it again for so long."""
+_LAST_S = 10.0
+"""One that did not, or gave no answer in time, is asked after the others for so long."""
 _OPEN_SESSION_TRIES = 3
 
 
@@ -63,7 +65,7 @@ class RemoteNode(Protocol):
 class _Frame:
     """What was sent together; `left` are the positions whose results have not come."""
 
-    __slots__ = ("group", "is_taken", "left", "requests", "to")
+    __slots__ = ("group", "has_answer", "is_taken", "left", "requests", "to")
 
     def __init__(self, group: "RemoteGroup", to: NodeId, requests: Sequence[Request]) -> None:
         self.group = group
@@ -72,6 +74,8 @@ class _Frame:
         self.left = set(range(len(requests)))
         self.is_taken = False
         """Something of it was taken, or may have been."""
+        self.has_answer = False
+        """Something of it has an outcome: whoever it went to is at work."""
 
 
 class Remotes:
@@ -167,9 +171,12 @@ class Remotes:
                 request.may_take_effect = False
             else:
                 frame.is_taken = True
+                frame.has_answer = frame.has_answer or status != NO_EFFECT
                 request.finish(value if status == 0 else _error(status, value.decode(errors="replace")))
         if not frame.left:
             del self._open[reply.number]
+            if frame.is_taken:
+                frame.group.note_host(frame.to, has_answer=frame.has_answer)
             frame.group.on_answered(reply.number, frame.requests, frame.to, is_taken=frame.is_taken)
 
     def on_lost(self, peer: NodeId) -> None:
@@ -199,6 +206,7 @@ class Remotes:
             number for number, frame in self._open.items() if all(request.done is None for request in frame.requests)
         ]:
             frame = self._open.pop(number)
+            frame.group.note_host(frame.to, has_answer=False)
             frame.group.on_answered(number, (), frame.to, is_taken=True)
         waiting = list(self._groups)
         self._groups.clear()
@@ -229,6 +237,7 @@ class RemoteGroup:
         self._passed = 0
         """The newest frame of which something was taken, or may have been."""
         self._avoided: dict[NodeId, float] = {}
+        """Until when a host is not asked that was asked in vain; for a while after that the others come first."""
 
     def submit(
         self,
@@ -317,6 +326,13 @@ class RemoteGroup:
             self._remotes.forget_waiting(self)
             self._remotes.wake(self)
 
+    def note_host(self, host: NodeId, *, has_answer: bool) -> None:
+        """Remember whether a host that took something had an answer to it in time."""
+        if has_answer:
+            self._avoided.pop(host, None)
+        else:
+            self._avoided[host] = self._remotes.loop.time()
+
     def _send_again(self) -> None:
         """Nothing is under way: what was refused goes before everything newer, unless something newer was taken."""
         again: list[Proposal] = []
@@ -341,11 +357,14 @@ class RemoteGroup:
             self._under_way.add(self._remotes.send(self, to, waiting[start:]))
 
     def _choose(self) -> NodeId | None:
-        """Return the first host that is up and did not refuse just now, None if there is none."""
+        """Return the host to ask, None if there is none that is up and did not refuse just now.
+
+        It is the first one that was not asked in vain lately, or else the one of which that is true for longest.
+        """
         now = self._remotes.loop.time()
-        self._avoided = {node: until for node, until in self._avoided.items() if until > now}
-        up = [node for node in self._hosts() if self._remotes.is_up(node)]
-        return next((node for node in up if node not in self._avoided), None)
+        avoided = self._avoided = {node: until for node, until in self._avoided.items() if until + _LAST_S > now}
+        up = [node for node in self._hosts() if self._remotes.is_up(node) and avoided.get(node, now) <= now]
+        return min(up, key=lambda node: avoided.get(node, float("-inf")), default=None)
 
 
 def _settler(future: "asyncio.Future[bytes]") -> Callable[[bytes | Exception], None]:
