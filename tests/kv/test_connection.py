@@ -320,6 +320,11 @@ def test_only_so_many_bytes_are_under_way(new_conversation: "NewConversation", r
         talk.send(request_of(b"ECHO", b"v" * 30_000))
     assert len(talk.connection._slots) == 5
     assert talk.raw(b"").count(b"v" * 30_000) == 20
+    talk = new_conversation(limits=Limits(pipeline_bytes=100_000))
+    for _ in range(5):
+        talk.send(request_of(b"EXISTS", *[b""] * 15_000))
+    assert len(talk.connection._slots) == 1
+    assert talk.raw(b"") == b":0\r\n" * 5
 
 
 def test_reads_stop_while_replies_cannot_leave(new_conversation: "NewConversation", request_of: "Encode") -> None:

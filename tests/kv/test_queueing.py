@@ -111,7 +111,7 @@ def test_commands_and_their_bytes_are_bounded(new_conversation: "NewConversation
     assert replies[4].startswith(b"-EXECABORT")
     talk.ask(b"MULTI")
     assert talk.ask(b"SET", b"a", b"v" * 900) == b"+QUEUED\r\n"
-    assert talk.connection.partial_bytes == 904
+    assert talk.connection.partial_bytes == 904 + 3 * 64
     assert b"above 1000 bytes" in talk.ask(b"SET", b"a", b"v" * 100)
     assert talk.connection.partial_bytes == 0
     assert talk.ask(b"SET", b"a", b"v" * 900) == b"+QUEUED\r\n"
@@ -126,6 +126,36 @@ def test_a_transaction_in_one_request_has_the_same_bounds(new_conversation: "New
     assert talk.ask(*head, *[pack([b"SET", b"a", b"1"])] * 3) == b"-ERR a transaction of more than 2 commands\r\n"
     assert b"above 1000 bytes" in talk.ask(*head, *[pack([b"SET", b"a", b"v" * 500])] * 2)
     assert talk.ask(*head, *[pack([b"SET", b"a", b"v" * 400])] * 2) == b"*2\r\n+OK\r\n+OK\r\n"
+
+
+def test_arguments_of_no_length_count(new_conversation: "NewConversation") -> None:
+    """However short they are, they take memory, and there are only so many of them in a transaction (G5)."""
+    talk = new_conversation(limits=Limits(transaction_args_max=100))
+    refusal = b"-ERR the commands of a transaction have together more than 100 arguments\r\n"
+    talk.ask(b"MULTI")
+    assert talk.ask(b"DEL", *[b""] * 60) == b"+QUEUED\r\n"
+    assert talk.connection.partial_bytes > 60 * 50
+    assert talk.ask(b"DEL", *[b""] * 60) == refusal
+    assert talk.connection.partial_bytes == 0
+    assert talk.ask(b"EXEC").startswith(b"-EXECABORT")
+    assert talk.ask(b"RAFTLINE.EXEC", b"", pack([]), *[pack([b"DEL", *[b""] * 60])] * 2) == refusal
+    assert talk.node.log == []
+
+
+def test_what_is_watched_counts(new_conversation: "NewConversation") -> None:
+    """It takes memory until EXEC, and a place in the entry then: both are bounded (G5)."""
+    talk = new_conversation(limits=Limits(transaction_bytes_max=1000))
+    for start in (0, 10, 0):
+        talk.ask(b"WATCH", *[b"%0100d" % number for number in range(start, start + 10)])
+    assert 2000 < talk.connection.partial_bytes < 2 * 2000
+    lines(talk, "MULTI")
+    assert b"together above 1000 bytes" in talk.ask(b"EXEC")
+    assert (talk.connection.partial_bytes, talk.node.log) == (0, [])
+    talk.ask(b"WATCH", *[b"%0100d" % number for number in range(9)])
+    assert lines(talk, "MULTI|SET a 1|EXEC") == [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n"]
+    marks = pack([(b"%0100d" % number, 0) for number in range(10)])
+    history = talk.connection.client.server.status().cluster_id.encode()
+    assert b"together above 1000 bytes" in talk.ask(b"RAFTLINE.EXEC", history, marks, pack([b"SET", b"a", b"1"]))
 
 
 def test_maxmemory_refuses_what_is_queued_and_what_was(new_conversation: "NewConversation") -> None:

@@ -26,7 +26,7 @@ from raftline.kv.commands.command import (
     Unsettled,
 )
 from raftline.kv.intake import Intake
-from raftline.kv.limits import Limits
+from raftline.kv.limits import ARGUMENT_BYTES, Limits
 from raftline.kv.machine import TICK_COMMAND, KvMachine, encode_command
 from raftline.kv.once import unwrap
 from raftline.kv.plans import (
@@ -159,7 +159,7 @@ class Connection:
     def partial_bytes(self) -> int:
         """Return the memory that a half-received request and queued commands take, 0 if there are none."""
         transaction = self.client.transaction
-        return self.parser.partial_bytes + (0 if transaction is None else transaction.size_bytes)
+        return self.parser.partial_bytes + (0 if transaction is None else transaction.memory_bytes)
 
     def push(self, data: bytes) -> None:
         """Send what was not asked for, in the client's protocol, behind the replies that are known."""
@@ -388,7 +388,7 @@ class Connection:
         self._slots.append(slot)
         self._reads.append(slot)
         if self.intake.is_large:
-            self._held_bytes += sum(map(len, args))
+            self._held_bytes += sum(map(len, args)) + ARGUMENT_BYTES * len(args)
 
     def _start_task(self, function: TaskFunction, args: Arguments) -> None:
         """Begin something that takes its time; what comes after it waits, because it may depend on it.

@@ -4,7 +4,10 @@ import msgspec
 
 from raftline.errors import ConfigError
 
-__all__ = ["KEY_BYTES_CEILING", "Limits"]
+__all__ = ["ARGUMENT_BYTES", "KEY_BYTES_CEILING", "Limits"]
+
+ARGUMENT_BYTES = 64
+"""Estimated cost of one argument beside its own bytes."""
 
 KEY_BYTES_CEILING = 512 << 10
 """No limit on keys may be above this: a snapshot carries each key in one piece of at most 1 MiB."""
@@ -41,8 +44,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Half-received requests and queued commands of all connections together; who would exceed it is closed."""
     transaction_commands_max: int = 1 << 16
     """Most commands of one transaction."""
+    transaction_args_max: int = 1 << 20
+    """Most arguments of one transaction's commands together, their names and the watched keys included."""
     transaction_bytes_max: int = 16 << 20
-    """Arguments of one transaction's commands together."""
+    """Arguments of one transaction's commands and watched keys together."""
     receive_s_max: float = 60.0
     """A request that is not complete after this long is given up and its connection closed."""
     stalled_s_max: float = 60.0

@@ -78,7 +78,7 @@ def queue(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *,
         assert plan is not None, "it was found"
         if plan.name in _AT_ONCE:
             return _WATCH_INSIDE if plan.bound is not None else None
-        refusal = _NOT_INSIDE if not _may_be_inside(plan) else _limit_refusal(transaction, args, limits)
+        refusal = _limit_refusal(transaction, args, limits) if _may_be_inside(plan) else _NOT_INSIDE
         if refusal is None:
             transaction.add(plan, args)
             return _QUEUED
@@ -92,13 +92,13 @@ def queue(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *,
 def new_entry(client: Client, args: Arguments, limits: Limits, *, is_large: bool) -> Entry:
     """Return what EXEC, or RAFTLINE.EXEC with arguments, proposes, or is told at once."""
     try:
-        return _of_request(client, args, limits, is_large=is_large) if len(args) > 1 else _of_queue(client)
+        return _of_request(client, args, limits, is_large=is_large) if len(args) > 1 else _of_queue(client, limits)
     except Refused as refused:
         reply = refused.reply
         return Entry(None, lambda _nothing: reply)
 
 
-def _of_queue(client: Client) -> Entry:
+def _of_queue(client: Client, limits: Limits) -> Entry:
     """Close the client's transaction and return what is in it."""
     transaction = client.transaction
     if transaction is None or not transaction.is_open:
@@ -106,6 +106,8 @@ def _of_queue(client: Client) -> Entry:
     client.transaction = None
     if transaction.is_broken:
         raise Refused(_BROKEN)
+    if transaction.size_bytes > limits.transaction_bytes_max:
+        raise Refused(_too_long(limits))
     watched: list[tuple[bytes, int]] = []
     for key, mark in transaction.watched.items():
         if mark is None:
@@ -133,7 +135,9 @@ def _of_request(client: Client, args: Arguments, limits: Limits, *, is_large: bo
         raise Refused(refusal)
     if len(requests) > limits.transaction_commands_max:
         raise Refused(_too_many(limits))
-    if sum(map(len, args[3:])) > limits.transaction_bytes_max:
+    if len(watched) + sum(map(len, requests)) > limits.transaction_args_max:
+        raise Refused(_too_many_args(limits))
+    if sum(map(len, args[2:])) > limits.transaction_bytes_max:
         raise Refused(_too_long(limits))
     commands: list[bytes] = []
     for request in requests:
@@ -169,6 +173,8 @@ def _may_be_inside(plan: Plan) -> bool:
 def _limit_refusal(transaction: Transaction, args: Arguments, limits: Limits) -> bytes | None:
     if len(transaction.queued) >= limits.transaction_commands_max:
         return _too_many(limits)
+    if transaction.args_count + len(args) > limits.transaction_args_max:
+        return _too_many_args(limits)
     if transaction.size_bytes + sum(map(len, args)) > limits.transaction_bytes_max:
         return _too_long(limits)
     return None
@@ -178,8 +184,13 @@ def _too_many(limits: Limits) -> bytes:
     return error(f"ERR a transaction of more than {limits.transaction_commands_max} commands")
 
 
+def _too_many_args(limits: Limits) -> bytes:
+    return error(f"ERR the commands of a transaction have together more than {limits.transaction_args_max} arguments")
+
+
 def _too_long(limits: Limits) -> bytes:
-    return error(f"ERR the commands of a transaction are together above {limits.transaction_bytes_max} bytes")
+    bytes_max = limits.transaction_bytes_max
+    return error(f"ERR commands and watched keys of a transaction are together above {bytes_max} bytes")
 
 
 def _place(client: Client, plan: Plan, args: Arguments) -> Place:

@@ -73,7 +73,7 @@ def watch(client: Client, args: Arguments) -> ReadFunction:
     client.transaction = transaction = client.transaction or Transaction()
     watched = transaction.watched
     for key in args[1:]:
-        watched.setdefault(key, None)
+        transaction.watch(key)
 
     def mark(store: Store, args: Arguments, now_ms: int) -> bytes:
         for key in args[1:]:

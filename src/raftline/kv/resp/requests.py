@@ -8,7 +8,7 @@ against that it was measured to be no faster.) Errors are worded as Redis words 
 
 import re
 
-from raftline.kv.limits import Limits
+from raftline.kv.limits import ARGUMENT_BYTES, Limits
 from raftline.kv.resp.inline import split_inline
 
 __all__ = ["RequestParser"]
@@ -16,7 +16,6 @@ __all__ = ["RequestParser"]
 _ASTERISK, _DOLLAR = b"*$"
 _LINE_BYTES_MAX = 64 << 10
 _INTEGER = re.compile(rb"-?[1-9][0-9]{0,17}|0")
-_ARGUMENT_OVERHEAD_BYTES = 64
 _COUNTS = {b"*%d" % count: count for count in range(1, 64)}
 _SIZES = {b"$%d" % size: size for size in range(4096)}
 
@@ -61,7 +60,7 @@ class RequestParser:
         """Return the memory that a half-received request takes; 0 between requests."""
         if not self._buffer and not self._missing:
             return 0
-        return len(self._buffer) + self._request_bytes + _ARGUMENT_OVERHEAD_BYTES * (len(self._args) + 1)
+        return len(self._buffer) + self._request_bytes + ARGUMENT_BYTES * (len(self._args) + 1)
 
     def clear(self) -> None:
         """Forget the request that is half there."""

@@ -13,7 +13,7 @@ from raftline.kv.client import Client
 from raftline.kv.commands.arguments import SYNTAX_ERROR
 from raftline.kv.commands.command import Arguments, ReadFunction, Refused
 from raftline.kv.connection import Connection
-from raftline.kv.limits import Limits
+from raftline.kv.limits import ARGUMENT_BYTES, Limits
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.plans import PLANS, Plan, version_refusal
 from raftline.kv.ports import KvNode
@@ -289,7 +289,7 @@ class ShardedConnection(Connection):
         self._slots.append(read)
         self._reads.append(read)
         if self.intake.is_large:
-            self._held_bytes += sum(map(len, read.args))
+            self._held_bytes += sum(map(len, read.args)) + ARGUMENT_BYTES * len(read.args)
 
     def _start_walk(self, plan: Plan, args: Arguments) -> None:
         """Begin a step of SCAN; who finds slots himself is told of what this node leads, others of everything."""

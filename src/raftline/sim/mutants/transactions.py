@@ -24,10 +24,10 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(_TRANSACTIONS, _CHANGED, ""),
             Patch(
                 "raftline.kv.queueing",
-                "    if len(requests) > limits.transaction_commands_max:\n",
+                "    commands: list[bytes] = []\n    for request in requests:\n",
                 "    if any(has_changed(client.server.store, key, mark) for key, mark in watched):\n"
                 "        return Entry(None, lambda _nothing: NULL_ARRAY)\n"
-                "    if len(requests) > limits.transaction_commands_max:\n",
+                "    commands: list[bytes] = []\n    for request in requests:\n",
             ),
             Patch(
                 "raftline.kv.queueing",
