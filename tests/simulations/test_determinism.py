@@ -16,7 +16,7 @@ from raftline.sim.quiet import quiet
 from raftline.sim.run import Scenario, run_seed
 
 SEED = 4
-SCENARIO = Scenario(safety_s=8.0)
+SCENARIO = Scenario(safety_s=4.0)
 OTHERS = [name for name in ("python3.11", "python3.12", "python3.13", "python3.14") if shutil.which(name)]
 NEEDED = "msgspec, hiredis, structlog, google_crc32c, typer, rich"
 
