@@ -12,11 +12,13 @@ from raftline.errors import (
     NotMember,
     NotServed,
     Overloaded,
+    ReplyForgotten,
     Stopped,
     Timeout,
     TooNew,
     TooStale,
 )
+from raftline.runtime.config import NodeConfig
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
 from raftline.runtime.remote_host import RemoteHost, encode
 
@@ -33,7 +35,8 @@ class _Bench:
         self.has_members = True
         self.replies: list[tuple[str, int, RemoteReply]] = []
         self.flushes = 0
-        world: Any = SimpleNamespace(transport=self, turns=self)
+        config = NodeConfig(node_id="n1", members={"n1": "127.0.0.1:1@2"}, data_dir="nowhere")
+        world: Any = SimpleNamespace(transport=self, turns=self, config=config)
         group: Any = self
         self.host = RemoteHost(world, lambda number: group if number == 1 else None)
 
@@ -109,6 +112,19 @@ def test_the_answer_comes_when_the_last_outcome_is_known_in_pieces_if_it_is_larg
     for done in bench.held:
         done(b"x" * 700_000)
     assert [(reply.first, len(reply.results)) for _, _, reply in bench.replies] == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_what_no_message_can_carry_is_said() -> None:
+    """Nobody would hear anything of an answer that is too long to be sent, and wait in vain (G5)."""
+    bench = _Bench()
+    bench.holds = True
+    bench.take(1, b"a", b"b", b"c")
+    for done, size in zip(bench.held, (10, 17 << 20, 20), strict=True):
+        done(b"x" * size)
+    results = [result for _, _, reply in bench.replies for result in reply.results]
+    assert [(status, len(value)) for status, value in results if status == 0] == [(0, 10), (0, 20)]
+    assert results[1][0] == encode(ReplyForgotten(""))[0]
+    assert b"the command was carried out" in results[1][1]
 
 
 def test_questions_are_answered_or_refused() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
-from raftline.errors import CallerError, NotMember, ProposalError, Timeout, TooStale
-from raftline.runtime.forwarding import UNKNOWN, Arrival, encode_outcome
+from raftline.errors import ApplyError, CallerError, NotMember, ProposalError, ReplyForgotten, Timeout, TooStale
+from raftline.runtime.forwarding import UNKNOWN, Arrival, encode_outcome, reply_bytes_max
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
@@ -52,6 +52,7 @@ class RemoteHost:
     def __init__(self, host: Host, hosted: Callable[[GroupId], GroupHandle | None]) -> None:
         self._host = host
         self._hosted = hosted
+        self._result_bytes_max = reply_bytes_max(host.config)
         self._seen: dict[tuple[NodeId, GroupId], dict[int, _Seen]] = {}
 
     def on_request(self, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
@@ -59,7 +60,7 @@ class RemoteHost:
         handle = self._hosted(group)
         if handle is not None and not handle.has_members:
             handle = None  # whoever asks goes on to a member
-        reply = _Reply(self._host, sender, group, request)
+        reply = _Reply(self._host, sender, group, request, self._result_bytes_max)
         if isinstance(request, RemoteQuery):
             if handle is None:
                 reply.settle(0, (NOT_HOSTED, b""))
@@ -97,10 +98,20 @@ class RemoteHost:
 class _Reply:
     """Collects the outcomes of one frame and answers when the last one is in, in pieces if they are large."""
 
-    __slots__ = ("_group", "_host", "_missing", "_request", "_results", "_sender")
+    __slots__ = ("_group", "_host", "_is_question", "_missing", "_request", "_result_bytes_max", "_results", "_sender")
 
-    def __init__(self, host: Host, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
+    def __init__(
+        self,
+        host: Host,
+        sender: NodeId,
+        group: GroupId,
+        request: RemoteCommands | RemoteQuery,
+        result_bytes_max: int,
+    ) -> None:
+        """`result_bytes_max` is what one message can carry."""
         self._host = host
+        self._result_bytes_max = result_bytes_max
+        self._is_question = isinstance(request, RemoteQuery)
         self._sender = sender
         self._group = group
         self._request = (request.origin, request.number)
@@ -112,7 +123,14 @@ class _Reply:
         return lambda outcome: self.settle(position, encode(outcome))
 
     def settle(self, position: int, result: tuple[int, bytes]) -> None:
-        """Note one outcome."""
+        """Note one outcome, or that it is too large: nobody would hear of a message that cannot be sent."""
+        size, size_max = len(result[1]), self._result_bytes_max
+        if size > size_max:
+            large = f"the reply has {size} bytes, more than one message can carry ({size_max})"
+            if self._is_question:
+                result = encode(ApplyError(f"{large}: ask a node that holds a replica of the group"))
+            else:
+                result = encode(ReplyForgotten(f"the command was carried out, and {large} to a node without a replica"))
         self._results[position] = result
         self._missing -= 1
         if not self._missing:
