@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from raftline.core.changes import AddLearner, Remove, SetPriority
+from raftline.core.config import CoreConfig
 from raftline.core.entries import Entry
-from raftline.core.events import ChangeRequested, Proposed, Received, TimerDue, TransferRequested
+from raftline.core.events import ChangeRequested, DiskBehind, Proposed, Received, TimerDue, TransferRequested
 from raftline.core.messages import AppendReply, AppendRequest, TimeoutNow, VoteReply, VoteRequest
 from raftline.core.progress import Mode
 from raftline.core.ready import Verdict
@@ -299,7 +300,122 @@ def test_a_preferred_node_that_lags_does_not_take_over(leading: Any) -> None:
         _accept(one, "n3", 1)
 
 
+def _with_stuck_disk(leading: Any, **settings: Any) -> Any:
+    """Make a leader, settled for a while, whose disk takes nothing from here on."""
+    one = leading(priority_handover_s=1.0, **settings)
+    one.wait(1.5)
+    for name in one.membership.voters[1:]:
+        _accept(one, name)
+    one.node.slow_disk = True
+    one.taken()
+    return one
+
+
+def _transfer_of(one: Any) -> Any:
+    assert not _told(one.step(DiskBehind()))
+    return one.state.transfer
+
+
+def test_a_leader_whose_disk_is_behind_hands_over(leading: Any) -> None:
+    """The others go on without it, and hold all that is committed: nobody waits for the slowest (B13)."""
+    one = _with_stuck_disk(leading)
+    one.node.propose(b"x")
+    _accept(one, "n2")
+    _accept(one, "n3")
+    assert (one.state.persisted, one.state.commit) == (1, 2)
+    assert _told(one.step(DiskBehind())) == ["n3"]
+    assert one.node.propose(b"y") == 0
+
+
+def test_a_leader_leads_on_if_nobody_goes_on_without_its_disk(leading: Any) -> None:
+    """Its successor would need a vote that has to be written there (C3)."""
+    one = _with_stuck_disk(leading)
+    assert _transfer_of(one) is None
+    one.node.propose(b"x")
+    _accept(one, "n2")
+    assert one.state.commit == 1
+    assert _transfer_of(one) is None
+    one.node.persist(len(one.node.to_persist))
+    assert one.state.persisted == one.state.commit == 2
+    assert _transfer_of(one) is None
+
+
+def test_it_tells_nobody_before_all_is_committed(leading: Any) -> None:
+    """If another disk hangs since, there is no quorum without this one any more: it gives up, and leads on."""
+    one = _with_stuck_disk(leading)
+    one.node.propose(b"x")
+    _accept(one, "n2")
+    _accept(one, "n3")
+    one.node.propose(b"y")
+    assert not _told(_accept(one, "n3"))
+    assert _transfer_of(one).to == "n3"
+    began_at = one.now
+    while one.state.transfer is not None:
+        assert not _told(one.wait(0.1))
+        _accept(one, "n2", 2)
+        _accept(one, "n3")
+    assert one.now >= began_at + 0.8
+    while _transfer_of(one) is None:
+        assert one.now < 10
+        one.wait(0.1)
+        _accept(one, "n2", 2)
+        _accept(one, "n3")
+    assert one.now >= began_at + 0.8 + 1.0, "not again and again"
+    assert _told(_accept(one, "n2")) == ["n3"]
+
+
+def test_it_hands_over_to_a_disk_that_keeps_up(leading: Any) -> None:
+    """Not to a preferred voter that lacks what is committed."""
+    one = _with_stuck_disk(leading, size=5)
+    one.node.step(ChangeRequested(50, SetPriority("n4", 1)))
+    for name in ("n2", "n3", "n5"):
+        _accept(one, name)
+    assert _told(one.step(DiskBehind())) == ["n5"]
+
+
+def test_it_hands_over_only_between_changes(leading: Any) -> None:
+    """Not while the members change, and not just after it took over."""
+    one = _with_stuck_disk(leading, size=5)
+    one.node.propose(b"x")
+    for name in ("n2", "n3", "n5"):
+        _accept(one, name)
+    one.node.step(ChangeRequested(50, SetPriority("n4", 1)))
+    assert _transfer_of(one) is None
+    for name in ("n2", "n3", "n5"):
+        _accept(one, name)
+    assert _told(one.step(DiskBehind())) == ["n5"]
+    new = leading(priority_handover_s=1.0)
+    new.node.slow_disk = True
+    new.node.propose(b"x")
+    _accept(new, "n2")
+    _accept(new, "n3")
+    assert _transfer_of(new) is None
+    new.receive("n2", AppendRequest(2, 1, 1, (), 1))
+    assert _transfer_of(new) is None
+
+
 # All together.
+
+
+def test_a_group_goes_on_under_a_leader_whose_disk_works() -> None:
+    """Also with what the old one, which cannot even write that there is another, had appended (E9)."""
+    cluster, old = _cluster(config=CoreConfig(priority_handover_s=0.1))
+    old.slow_disk = True
+
+    def go_on() -> None:
+        while cluster.pool:
+            cluster.deliver(cluster.pool[0])
+
+    old.propose(b"x")
+    go_on()
+    old.step(DiskBehind())
+    go_on()
+    (new,) = cluster.leaders()
+    assert new is not old
+    new.propose(b"y")
+    go_on()
+    assert [data for _, data in new.applied][-3:] == [b"x", b"", b"y"]
+    assert (old.core.leader, old.state.persisted) == (new.name, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))

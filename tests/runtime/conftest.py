@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,32 @@ class Cluster:
                 await asyncio.sleep(0.01)
 
 
+class StuckDisks:
+    """Logs that begin to write and are not done until they may."""
+
+    def __init__(self, monkeypatch: Any, *nodes: Node) -> None:
+        self.may_go_on = threading.Event()
+        self.is_stuck = threading.Event()
+        for node in nodes:
+            assert node._group is not None
+            wal = node._group.host.wal
+            monkeypatch.setattr(wal, "append", self._stuck(wal.append))
+
+    def _stuck(self, append: Callable[[Any], None]) -> Callable[[Any], None]:
+        def stuck(writes: Any) -> None:
+            self.is_stuck.set()
+            assert self.may_go_on.wait(10)
+            append(writes)
+
+        return stuck
+
+    async def begin(self, node: Node) -> asyncio.Future[bytes]:
+        """Propose something and wait until it is being written; return what will come of it."""
+        outcome = asyncio.ensure_future(node.propose(b"k=first"))
+        await asyncio.to_thread(self.is_stuck.wait, 10)
+        return outcome
+
+
 @pytest.fixture
 def make_cluster(tmp_path: Path) -> Callable[..., Any]:
     """Return an async context manager of a started cluster."""
@@ -129,3 +157,9 @@ def make_cluster(tmp_path: Path) -> Callable[..., Any]:
             await cluster.stop()
 
     return make
+
+
+@pytest.fixture
+def stuck_disks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StuckDisks]:
+    """Let the disks of nodes hang from now on."""
+    return partial(StuckDisks, monkeypatch)

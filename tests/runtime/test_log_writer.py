@@ -15,12 +15,13 @@ class _Source:
         self._group = group
         self._bench = bench
         self.waiting = False
+        self.writing_bytes = 0
 
     def want(self) -> None:
         self.waiting = True
         self._bench.writer.want(self)
 
-    def take(self) -> list[Write]:
+    def take(self, bytes_max: int) -> list[Write]:  # noqa: ARG002
         self.waiting = False
         return [Write(group=self._group)]
 

@@ -1,8 +1,6 @@
 """Proposals on their way into the log: what comes during a write goes together, and nobody waits for long."""
 
 import asyncio
-import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,31 +20,6 @@ def _loop_of(node: Node) -> GroupLoop:
     return node._group
 
 
-class _StuckDisks:
-    """Logs that begin to write and are not done until they may."""
-
-    def __init__(self, monkeypatch: Any, *nodes: Node) -> None:
-        self.may_go_on = threading.Event()
-        self.is_stuck = threading.Event()
-        for node in nodes:
-            wal = _loop_of(node).host.wal
-            monkeypatch.setattr(wal, "append", self._stuck(wal.append))
-
-    def _stuck(self, append: Callable[[Any], None]) -> Callable[[Any], None]:
-        def stuck(writes: Any) -> None:
-            self.is_stuck.set()
-            assert self.may_go_on.wait(10)
-            append(writes)
-
-        return stuck
-
-    async def begin(self, node: Node) -> asyncio.Future[bytes]:
-        """Propose something and wait until it is being written; return what will come of it."""
-        outcome = asyncio.ensure_future(node.propose(b"k=first"))
-        await asyncio.to_thread(self.is_stuck.wait, 10)
-        return outcome
-
-
 def _batches(group: GroupLoop, monkeypatch: Any) -> list[int]:
     """Return how many commands are proposed at a time, kept up to date."""
     sizes: list[int] = []
@@ -61,7 +34,7 @@ def _batches(group: GroupLoop, monkeypatch: Any) -> list[int]:
     return sizes
 
 
-def test_what_comes_during_a_write_is_proposed_together(make_cluster: Any, monkeypatch: Any) -> None:
+def test_what_comes_during_a_write_is_proposed_together(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
     """Group commit: however many turns the loop takes, they are one record and one message to each follower (K4)."""
     monkeypatch.setattr(proposing, "_UNCOMMITTED_S_MAX", 60.0)
 
@@ -70,7 +43,7 @@ def test_what_comes_during_a_write_is_proposed_together(make_cluster: Any, monke
             leader = await cluster.leader()
             await leader.propose(b"k=0")
             group = _loop_of(leader)
-            disks, sizes = _StuckDisks(monkeypatch, *cluster.nodes.values()), _batches(group, monkeypatch)
+            disks, sizes = stuck_disks(*cluster.nodes.values()), _batches(group, monkeypatch)
             left: list[int] = []
             on_durable = group.persistence.on_durable
 
@@ -109,7 +82,9 @@ def _still(group: GroupLoop, monkeypatch: Any) -> None:
     group._timer.cancel()
 
 
-def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(make_cluster: Any, monkeypatch: Any) -> None:
+def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(
+    make_cluster: Any, stuck_disks: Any, monkeypatch: Any
+) -> None:
     """They are a majority without it (thesis 10.2.1): once they have committed, what comes waits hardly at all."""
     monkeypatch.setattr(proposing, "_UNCOMMITTED_S_MAX", 60.0)
 
@@ -117,7 +92,7 @@ def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(make_
         async with make_cluster() as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=0")
-            disk = _StuckDisks(monkeypatch, leader)
+            disk = stuck_disks(leader)
             _still(_loop_of(leader), monkeypatch)
             try:
                 first = await disk.begin(leader)
@@ -135,7 +110,7 @@ def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(make_
     asyncio.run(scenario())
 
 
-def test_nothing_is_held_back_for_long(make_cluster: Any, monkeypatch: Any) -> None:
+def test_nothing_is_held_back_for_long(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
     """Where all disks are slow the followers have at least what came meanwhile."""
 
     async def scenario() -> None:
@@ -143,7 +118,7 @@ def test_nothing_is_held_back_for_long(make_cluster: Any, monkeypatch: Any) -> N
             leader = await cluster.leader()
             await leader.propose(b"k=0")
             group = _loop_of(leader)
-            disks, sizes = _StuckDisks(monkeypatch, *cluster.nodes.values()), _batches(group, monkeypatch)
+            disks, sizes = stuck_disks(*cluster.nodes.values()), _batches(group, monkeypatch)
             _still(group, monkeypatch)
             try:
                 outcomes = [await disks.begin(leader)]
@@ -158,7 +133,9 @@ def test_nothing_is_held_back_for_long(make_cluster: Any, monkeypatch: Any) -> N
     asyncio.run(scenario())
 
 
-def test_a_follower_passes_on_at_once_what_its_disk_has_nothing_to_do_with(make_cluster: Any, monkeypatch: Any) -> None:
+def test_a_follower_passes_on_at_once_what_its_disk_has_nothing_to_do_with(
+    make_cluster: Any, stuck_disks: Any, monkeypatch: Any
+) -> None:
     """Only who appends waits for its own write."""
     monkeypatch.setattr(proposing, "_UNCOMMITTED_S_MAX", 60.0)
 
@@ -166,7 +143,7 @@ def test_a_follower_passes_on_at_once_what_its_disk_has_nothing_to_do_with(make_
         async with make_cluster() as cluster:
             leader, follower = await cluster.leader(), await cluster.follower()
             await leader.propose(b"k=0")
-            disk = _StuckDisks(monkeypatch, follower)
+            disk = stuck_disks(follower)
             try:
                 assert await (await disk.begin(leader)) == b"0"
                 assert await follower.propose(b"k=1") == b"first"
@@ -207,7 +184,9 @@ def test_who_wants_to_propose_is_called_before_the_turn(make_cluster: Any, monke
     asyncio.run(scenario())
 
 
-def test_who_wants_to_propose_to_a_node_that_stops_hears_of_it(make_cluster: Any, monkeypatch: Any) -> None:
+def test_who_wants_to_propose_to_a_node_that_stops_hears_of_it(
+    make_cluster: Any, stuck_disks: Any, monkeypatch: Any
+) -> None:
     """Those who waited for a write, and those who come later: nobody is left without an answer."""
     monkeypatch.setattr(proposing, "_UNCOMMITTED_S_MAX", 60.0)
 
@@ -216,7 +195,7 @@ def test_who_wants_to_propose_to_a_node_that_stops_hears_of_it(make_cluster: Any
             leader = await cluster.leader()
             await leader.propose(b"k=0")
             group = _loop_of(leader)
-            disks = _StuckDisks(monkeypatch, *cluster.nodes.values())
+            disks = stuck_disks(*cluster.nodes.values())
             try:
                 first = await disks.begin(leader)
                 loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ __all__ = [
     "ChunkStored",
     "ClockDoubted",
     "Compacted",
+    "DiskBehind",
     "EntriesRead",
     "Event",
     "Persisted",
@@ -63,6 +64,10 @@ class TransferRequested(msgspec.Struct, frozen=True, gc=False):
 
     request_id: int
     to: NodeId | None = None
+
+
+class DiskBehind(msgspec.Struct, frozen=True, gc=False):
+    """This replica's own disk does not keep up: a write hangs, or what waits for it takes too much memory."""
 
 
 class ReadRequested(msgspec.Struct, frozen=True, gc=False):
@@ -165,6 +170,7 @@ Event: TypeAlias = (
     | Proposed
     | ChangeRequested
     | TransferRequested
+    | DiskBehind
     | ReadRequested
     | ClockDoubted
     | Persisted

@@ -27,6 +27,8 @@ class Transfer(msgspec.Struct, gc=False, eq=False):
     """When this leader gives up and goes on."""
     request_id: int | None = None
     """Who asked; None if a rule did."""
+    needs_commit: bool = False
+    """Nobody is told before all is committed: there may be no quorum without this leader's disk."""
     must_tell: bool = False
     """The next `Ready` tells the target to take over, if this transfer is not over by then."""
     told_at: float | None = None

@@ -19,6 +19,7 @@ from raftline.core.events import (
     ChunkStored,
     ClockDoubted,
     Compacted,
+    DiskBehind,
     EntriesRead,
     Event,
     Persisted,
@@ -52,7 +53,7 @@ from raftline.core.ready import Outgoing, Ready
 from raftline.core.role_changes import Cause, RoleChange, Why
 from raftline.core.roles import HANDLED, IGNORED, IMPOSSIBLE
 from raftline.core.state import RaftState, RandomSource, Role
-from raftline.core.transfer import on_transfer_requested, tell_successor
+from raftline.core.transfer import on_disk_behind, on_transfer_requested, tell_successor
 from raftline.errors import SafetyViolation
 
 __all__ = ["Raft"]
@@ -426,6 +427,7 @@ _OTHER: dict[type, Callable[[RaftState, Any], object]] = {
     TimerDue: _on_timer,
     ChangeRequested: on_change_requested,
     TransferRequested: on_transfer_requested,
+    DiskBehind: on_disk_behind,
     ClockDoubted: lease.on_clock_doubted,
     ReadRequested: on_read_requested,
     Persisted: _on_persisted,

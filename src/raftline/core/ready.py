@@ -1,6 +1,6 @@
 """What the core wants done, as one frozen value; each field says what must come before it (etcd/raft's `Ready`).
 
-Order: persist `reset`, `hard_state` and `entries` in one batch, beside it send `messages`; when the batch, and every
+Order: persist `reset`, `hard_state` and `entries`, in this order, beside it send `messages`; when the batch, and every
 batch before it, is on disk, send `messages_after_persist` and report `Persisted`. `install` comes before `committed`.
 """
 

@@ -254,9 +254,9 @@ class RaftState:
         return min(self.persisted, self.handed_out)
 
     def handed_log(self) -> tuple[Entry, ...]:
-        """Return the log as far as it was handed out to be written."""
+        """Return the log as far as it was handed out to be written; nothing if some of it is not in memory."""
         low, stop = self.log.base_index + 1, self.handed_to_disk + 1
-        return tuple(self.log.slice(low, stop)) if low < stop else ()
+        return tuple(self.log.slice(low, stop)) if self.log.disk_index < low < stop else ()
 
     def send(self, to: NodeId, message: Message) -> None:
         """Queue a message that leaves once everything recorded so far is on disk."""

@@ -1,11 +1,11 @@
-"""Giving the leadership away (thesis 3.10): on request, to a preferred voter, and by a leader that was removed.
+"""Giving the leadership away (thesis 3.10): on request, to a preferred voter, by a leader that was removed or is slow.
 
 The leader takes no proposals meanwhile, brings the target up to date, and sends TimeoutNow to a log as long as its
 own, never to one that lags. If nobody has taken over within an election timeout it goes on.
 """
 
-from raftline.core.events import TransferRequested
-from raftline.core.ids import NodeId
+from raftline.core.events import DiskBehind, TransferRequested
+from raftline.core.ids import Index, NodeId
 from raftline.core.messages import TimeoutNow
 from raftline.core.pending import Transfer
 from raftline.core.progress import Mode
@@ -16,6 +16,7 @@ from raftline.core.transitions import become_follower
 
 __all__ = [
     "conclude_transfer",
+    "on_disk_behind",
     "on_transfer_requested",
     "on_transfer_timer",
     "retire",
@@ -45,6 +46,8 @@ def conclude_transfer(state: RaftState) -> None:
     """The target is to be told to take over once its log is as long as this one's."""
     transfer = state.transfer
     if transfer is None or transfer.told_at is not None:
+        return
+    if transfer.needs_commit and state.commit < state.log.last_index:
         return
     progress = state.progress[transfer.to]
     if progress.match_index == state.log.last_index and progress.is_trusted:
@@ -91,6 +94,23 @@ def transfer_by_priority(state: RaftState) -> None:
         _begin(state, best, None)
 
 
+def on_disk_behind(state: RaftState, _event: DiskBehind) -> str | None:
+    """Hand over to a voter whose disk keeps up, if a quorum goes on without this leader's (B13); not again for a while.
+
+    What is committed and not on this disk proves that there was such a quorum, that all is committed before anybody is
+    told to take over, that there still is.
+    """
+    if state.role is not Role.LEADER or state.transfer is not None:
+        return "does not lead, or hands over already"
+    if state.now < state.handover_after or state.membership.is_joint or state.configuration.index > state.commit:
+        return "too soon after something changed"
+    best = _best_successor(state, state.commit)
+    if state.commit <= state.persisted or best is None:
+        return "nobody goes on without this disk"
+    _begin(state, best, None, needs_commit=True)
+    return None
+
+
 def retire(state: RaftState) -> None:
     """Leave a group that this leader is no voter of any more: hand over, or just step down (thesis 4.2.2)."""
     to = _best_successor(state)
@@ -103,9 +123,9 @@ def retire(state: RaftState) -> None:
     _begin(state, to, None)
 
 
-def _begin(state: RaftState, to: NodeId, request_id: int | None) -> None:
+def _begin(state: RaftState, to: NodeId, request_id: int | None, *, needs_commit: bool = False) -> None:
     deadline = state.now + state.config.election_timeout_s[1]
-    state.transfer = Transfer(to, deadline, request_id)
+    state.transfer = Transfer(to, deadline, request_id, needs_commit=needs_commit)
     state.handover_after = deadline + state.config.priority_handover_s
     state.must_watch = True
     conclude_transfer(state)
@@ -121,13 +141,16 @@ def _give_up(state: RaftState, transfer: Transfer) -> None:
     state.must_watch = True
 
 
-def _best_successor(state: RaftState) -> NodeId | None:
-    """Return the voter most fit to lead: by priority, then by how much of the log it holds; None if nobody is."""
+def _best_successor(state: RaftState, index_min: Index = 0) -> NodeId | None:
+    """Return the voter most fit to lead that holds the log up to there; None if nobody is.
+
+    By priority, then by how much of the log it holds.
+    """
     membership = state.membership
     fit = [
         (membership.priority_of(node), state.progress[node].match_index, node)
         for node in membership.voters
-        if node != state.me and _why_unfit(state, node) is None
+        if node != state.me and state.progress[node].match_index >= index_min and _why_unfit(state, node) is None
     ]
     return max(fit)[2] if fit else None
 

@@ -44,7 +44,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     pending_max: int = 100_000
     """Most proposals and reads that may wait; more are refused as `Overloaded`."""
     pending_bytes_max: int = 256 << 20
-    """Most bytes of commands that may wait."""
+    """Most bytes of commands that may wait; and, of all groups together, that a leader's own disk may be behind."""
     command_bytes_max: int = 8 << 20
     """Largest single command; frames between nodes are made to hold it."""
     log_memory_bytes: int = 32 << 20

@@ -7,7 +7,7 @@ between turns waits in the inbox; a hundred proposals that arrive together leave
 import asyncio
 from collections.abc import Callable
 
-from raftline.core.events import Event, Persisted, Received, TimerDue, Woken
+from raftline.core.events import DiskBehind, Event, Persisted, Received, TimerDue, Woken
 from raftline.core.ids import GroupId, NodeId, Term
 from raftline.core.messages import AppendReply, ForwardReply, ForwardRequest, Message, VoteRequest
 from raftline.core.ready import Ready
@@ -16,6 +16,7 @@ from raftline.errors import Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.applying import Applying
 from raftline.runtime.compaction import Compaction
+from raftline.runtime.disk_watch import DiskWatch
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused, reply_bytes_max
@@ -48,9 +49,9 @@ class GroupLoop:
     """
 
     __slots__ = (  # and room for what a test puts in the place of a method
-        "__dict__", "_applying", "_config", "_core", "_deadlines", "_events", "_first_term", "_group", "_leaving",
-        "_loop", "_messages", "_peers", "_proposing", "_reading", "_request_timeout_s", "_scheduled", "_seen",
-        "_seen_frames", "_stopped", "_sweeper", "_timer", "_timer_at", "_transport", "_turns",
+        "__dict__", "_applying", "_config", "_core", "_deadlines", "_disk", "_events", "_first_term", "_group",
+        "_leaving", "_loop", "_messages", "_peers", "_proposing", "_reading", "_request_timeout_s", "_scheduled",
+        "_seen", "_seen_frames", "_stopped", "_sweeper", "_timer", "_timer_at", "_transport", "_turns",
         "compaction", "feeding", "forwarding", "host", "lost_majority", "persistence", "replica", "roles",
         "snapshotting", "stages", "strangers", "tenant",
     )  # fmt: skip
@@ -87,7 +88,10 @@ class GroupLoop:
         self._seen_frames = SeenFrames()
         post, fail = self.post, self.fail
         self.persistence = Persistence(group, host.writer, self._on_durable, fail, replica.core.state.handed_log)
-        self._proposing = Proposing(host, replica, self.persistence, self.forwarding, stages, self._schedule)
+        self._disk = DiskWatch(host, replica.core.state, self.persistence)
+        self._proposing = Proposing(
+            host, replica, self.persistence, self._disk, self.forwarding, stages, self._schedule
+        )  # fmt: skip
         self.feeding = Feeding(group, wal, host.log_disk, snapshot_disk, post=post, fail=fail)
         self.snapshotting = Snapshotting(
             group, replica, wal.snapshots, snapshot_disk, post=post, fail=fail, now=loop.time, call_at=loop.call_at,
@@ -438,4 +442,6 @@ class GroupLoop:
 
     def _on_timer(self) -> None:
         self._timer = None
+        if self._disk.hangs:
+            self._events.append(DiskBehind())
         self._schedule()

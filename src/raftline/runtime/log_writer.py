@@ -1,6 +1,7 @@
 """The way of all groups to the log: one write and one fsync serve every group that waits (group commit).
 
-At most one write is under way; while it is, whatever comes waits, of all groups together, for the next one.
+At most one write is under way; while it is, whatever comes waits, of all groups together, for the next one. However
+much that is, a write takes no more than a disk that works finishes soon: so all go on who waited for a disk that hung.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from raftline.wal.wal import Wal, Write
 
 __all__ = ["LogWriter", "Source"]
 
+_WRITE_BYTES_MAX = 16 << 20
+
 
 class Source(Protocol):
     """A group's part: what waits, and whom to tell."""
@@ -20,8 +23,12 @@ class Source(Protocol):
     def on_durable(self) -> Callable[[list[Ready]], None]:
         """Return what lets those go on who waited for the disk."""
 
-    def take(self) -> list[Write]:
-        """Hand over everything that waits, for the write that begins now."""
+    @property
+    def writing_bytes(self) -> int:
+        """Return how much memory that takes which was handed over last, about."""
+
+    def take(self, bytes_max: int) -> list[Write]:
+        """Hand over what waits, for the write that begins now: of more than so much a part, but not nothing."""
 
     def settle(self) -> list[Ready]:
         """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
@@ -49,6 +56,8 @@ class LogWriter:
         self.writes = 0
         self.began_at = 0.0
         """When the latest write began."""
+        self.behind_bytes = 0
+        """How much memory is taken by what is not on disk yet, of all groups, about; each group counts its own."""
 
     def want(self, source: Source) -> None:
         """Note that a group has something to write and nothing under way; asked once until it is taken."""
@@ -72,12 +81,17 @@ class LogWriter:
             self._write()
 
     def _write(self) -> None:
-        sources = self._under_way = self._wanting
-        self._wanting = []
         self.began_at = self._now()
-        writes = sources[0].take()
-        for source in sources[1:]:
-            writes += source.take()
+        wanting, left = self._wanting, _WRITE_BYTES_MAX
+        writes: list[Write] = []
+        count = 0
+        for source in wanting:
+            writes += source.take(left)
+            left -= source.writing_bytes
+            count += 1
+            if left <= 0:
+                break
+        self._under_way, self._wanting = wanting[:count], wanting[count:]
         self.writes += 1
         wal = self._wal
         self._disk.submit(lambda: wal.append(writes), self._on_written)

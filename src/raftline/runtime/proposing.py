@@ -8,9 +8,11 @@ it before: so nothing waits for a disk that the others do without, and nothing f
 import asyncio
 from collections.abc import Callable, Sequence
 
+from raftline.core.events import DiskBehind
 from raftline.errors import NotLeader
 from raftline.replica.replica import Replica
 from raftline.runtime.controls import Controls
+from raftline.runtime.disk_watch import DiskWatch
 from raftline.runtime.forwarding import Forwarding
 from raftline.runtime.host import Host
 from raftline.runtime.persistence import Persistence
@@ -37,6 +39,7 @@ class Proposing:
         "_alarm",
         "_callers",
         "_core",
+        "_disk",
         "_forwarding",
         "_held",
         "_is_calling",
@@ -58,6 +61,7 @@ class Proposing:
         host: Host,
         replica: Replica,
         persistence: Persistence,
+        disk: DiskWatch,
         forwarding: Forwarding,
         stages: Stages,
         wake: Callable[[], None],
@@ -69,6 +73,7 @@ class Proposing:
         self._replica = replica
         self._core = replica.core
         self._persistence = persistence
+        self._disk = disk
         self._forwarding = forwarding
         self._stages = stages
         self._queue: list[Proposal] = []
@@ -220,6 +225,9 @@ class Proposing:
             if not core.takes_proposals:
                 self._queue[:0] = batch
                 return is_more
+        if self._disk.is_full and batch:
+            self._refuse_for_disk(batch, now)
+            return is_more
         for proposal in batch:
             proposal.may_take_effect = True
         if any(proposal.term is None for proposal in batch):
@@ -228,6 +236,13 @@ class Proposing:
         self._replica.propose([proposal.command for proposal in batch], dones, now, self._wall_ms())
         self._stages.on_appended(core.state, len(batch), taken_at)
         return is_more
+
+    def _refuse_for_disk(self, batch: Sequence[Proposal], now: float) -> None:
+        """Refuse what would be too much for this leader's disk; the others may do without it (B13)."""
+        error = self._disk.refusal()
+        for proposal in batch:
+            proposal.finish(error)
+        self._replica.step(DiskBehind(), now)
 
     def _of_this_term(self, batch: Sequence[Proposal]) -> list[Proposal]:
         """Refuse, for good, what was passed on to the leader of an earlier term."""

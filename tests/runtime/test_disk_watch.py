@@ -1,0 +1,163 @@
+"""A disk that hangs: what waits for it is bounded, and the group goes on where disks work."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from raftline import CoreConfig, Node
+from raftline.errors import Overloaded
+from raftline.runtime import disk_watch, log_writer
+from raftline.runtime.group_loop import GroupLoop
+
+_LIMIT = 1 << 20
+_COMMAND = b"k=" + bytes(50_000)
+
+
+def _loop_of(node: Node) -> GroupLoop:
+    assert node._group is not None
+    return node._group
+
+
+def _core(**settings: Any) -> CoreConfig:
+    return CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), **settings)
+
+
+def _behind(node: Node) -> int:
+    return _loop_of(node).host.writer.behind_bytes
+
+
+async def _propose_until_refused(node: Node) -> Overloaded:
+    for _ in range(1000):
+        try:
+            await node.propose(_COMMAND)
+        except Overloaded as error:
+            return error
+    raise AssertionError("nothing is refused")
+
+
+def test_what_waits_for_a_leaders_disk_is_bounded(make_cluster: Any, stuck_disks: Any) -> None:
+    """The others commit without it; beyond the limit it refuses, whoever passed it on, until the disk goes on (F24)."""
+
+    async def scenario() -> None:
+        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0)) as cluster:
+            leader, follower = await cluster.leader(), await cluster.follower()
+            await leader.propose(b"k=0")
+            disk = stuck_disks(leader)
+            try:
+                await (await disk.begin(leader))
+                error = await _propose_until_refused(leader)
+                assert str(error).startswith(f"the disk of {leader.config.node_id}, which leads, does not keep up: ")
+                assert str(error).endswith(f"bytes wait for it, the limit is {_LIMIT}: try again later")
+                assert _LIMIT <= _behind(leader) < _LIMIT + 2 * len(_COMMAND)
+                with pytest.raises(Overloaded, match="does not keep up"):
+                    await follower.propose(_COMMAND)
+                assert await leader.read(b"k") == _COMMAND[2:]
+                assert leader.is_leader
+            finally:
+                disk.may_go_on.set()
+            await cluster.until(lambda: _behind(leader) == 0)
+            assert await follower.propose(b"k=1") == _COMMAND[2:]
+            await cluster.until(lambda: all(machine.values[b"k"] == b"1" for machine in cluster.machines.values()))
+
+    asyncio.run(scenario())
+
+
+def test_all_that_waited_is_written_in_the_end(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
+    """However much it is: by many writes, and a restart finds all of it (C5)."""
+
+    async def scenario() -> None:
+        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0)) as cluster:
+            leader = await cluster.leader()
+            await leader.propose(b"k=0")
+            disk = stuck_disks(leader)
+            try:
+                await (await disk.begin(leader))
+                await asyncio.gather(*(leader.propose(b"k%d=%d" % (number, number)) for number in range(100)))
+                await _propose_until_refused(leader)
+                monkeypatch.setattr(log_writer, "_WRITE_BYTES_MAX", 1000)
+                writes = _loop_of(leader).host.writer.writes
+            finally:
+                disk.may_go_on.set()
+            await cluster.until(lambda: _behind(leader) == 0)
+            assert _loop_of(leader).host.writer.writes >= writes + 20
+            await cluster.stop()
+            name = leader.config.node_id
+            others = [each for each in cluster.members if each != name]
+            await cluster.start(name, others[0])
+            assert await (await cluster.leader()).read(b"k99") == b"99"
+            assert await cluster.nodes[name].read(b"k0") == b"0"
+
+    asyncio.run(scenario())
+
+
+def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(make_cluster: Any, stuck_disks: Any) -> None:
+    """A majority of the disks keeps up, so the service goes on, also for the clients of the slow one (B13)."""
+
+    async def scenario() -> None:
+        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.1)) as cluster:
+            old = await cluster.leader()
+            await old.propose(b"k=0")
+            disk = stuck_disks(old)
+            try:
+                await (await disk.begin(old))
+                await _propose_until_refused(old)
+                async with asyncio.timeout(5):
+                    while old.is_leader:
+                        await asyncio.gather(old.propose(_COMMAND), return_exceptions=True)
+                for _ in range(100):
+                    await old.propose(_COMMAND)
+                assert _behind(old) < _LIMIT + 2 * len(_COMMAND) + old.config.core.inflight_bytes_max
+                assert not old.is_leader
+            finally:
+                disk.may_go_on.set()
+            await cluster.until(lambda: _behind(old) == 0)
+            assert await old.read(b"k") == _COMMAND[2:]
+
+    asyncio.run(scenario())
+
+
+def test_a_leader_whose_disk_hangs_lets_another_lead(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
+    """However little waits for it: followers that read need an answer of which it may not speak before (E9)."""
+    monkeypatch.setattr(disk_watch, "_TIMEOUTS", 1)
+
+    async def scenario() -> None:
+        async with make_cluster(core=_core(priority_handover_s=0.1)) as cluster:
+            old = await cluster.leader()
+            await old.propose(b"k=0")
+            disk = stuck_disks(old)
+            try:
+                await (await disk.begin(old))
+                await cluster.until(lambda: any(node.is_leader for node in cluster.nodes.values() if node is not old))
+                assert not old.is_leader
+                for node in cluster.nodes.values():
+                    if node is not old:
+                        assert await node.read(b"k") == b"first"
+            finally:
+                disk.may_go_on.set()
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_a_followers_disk_is_bounded_by_the_window(make_cluster: Any, stuck_disks: Any) -> None:
+    """Nobody waits for it, and it is not sent more than it can acknowledge (B13, F24)."""
+    window = 200_000
+
+    async def scenario() -> None:
+        core = _core(priority_handover_s=60.0, inflight_bytes_max=window)
+        async with make_cluster(core=core) as cluster:
+            leader, follower = await cluster.leader(), await cluster.follower()
+            await leader.propose(b"k=0")
+            disk = stuck_disks(follower)
+            try:
+                await (await disk.begin(leader))
+                for _ in range(100):
+                    await leader.propose(_COMMAND)
+                assert _behind(follower) < window + 2 * len(_COMMAND) + 100_000
+            finally:
+                disk.may_go_on.set()
+            machines = cluster.machines
+            name = follower.config.node_id
+            await cluster.until(lambda: _behind(follower) == 0 and machines[name].values == {b"k": _COMMAND[2:]})
+
+    asyncio.run(scenario())
