@@ -1,5 +1,6 @@
 """The store against a plain dictionary, its time, its counters and its walks."""
 
+import sys
 import tracemalloc
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from raftline.kv import store as store_module
+from raftline.kv import walking as walking_module
 from raftline.kv.restore import Restorer
 from raftline.kv.slots import slot_of
 from raftline.kv.store import _EMPTY, DEADLINE_BYTES, ENTRY_BYTES, ExpiryPending, Store
+from raftline.kv.values import table as table_module
 
 keys = st.sampled_from([b"a", b"b", b"{t}1", b"{t}2", b"{t}3", b""])
 values = st.binary(max_size=5)
@@ -190,9 +192,65 @@ def test_a_scan_step_over_one_large_slot_is_small() -> None:
     assert cursor != 0
 
 
+def calls_in_step(store: Store, cursor: int) -> int:
+    """Return how many functions of C are called in a step of a walk."""
+    count = 0
+
+    def on_call(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event == "c_call"
+
+    sys.setprofile(on_call)
+    try:
+        store.scan(cursor, 10, 0)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_scan_step_costs_what_it_returns() -> None:
+    """However many keys a slot has, or had before most of them went, or came from a snapshot."""
+    store, copy = Store(), Store()
+    for number in range(20_000):
+        store.put(b"{one}%d" % number, b"")
+        copy.load(slot_of(b"one"), b"{one}%d" % number, b"", 0)
+    loaded = Store()
+    loaded.become(copy)
+    for each in (store, loaded):
+        first = slot_of(b"one") << 32
+        cursor, _ = each.scan(first, 10, 0)
+        assert calls_in_step(each, first) < 3000
+        assert calls_in_step(each, cursor) < 3000
+    for number in range(19_000):
+        store.delete(b"{one}%d" % number)
+    assert calls_in_step(store, cursor) < 3000
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2500)), max_size=30), st.integers(1, 60))
+@settings(max_examples=25, deadline=None)
+def test_what_a_scan_step_returns_follows_from_the_keys_alone(changes: list[tuple[bool, int]], count: int) -> None:
+    """A replica whose slot grew and shrank answers like one that was given the same keys once, in any order."""
+    store = Store()
+    for is_added, end in changes:
+        for number in range(end):
+            if is_added:
+                store.put(b"{one}%d" % number, b"")
+            else:
+                store.delete(b"{one}%d" % number)
+    other = Store()
+    for key in sorted(store.keys(0)):
+        other.put(key, b"")
+    cursor = slot_of(b"one") << 32 | 1
+    while cursor:
+        step = store.scan(cursor, count, 0)
+        assert step == other.scan(cursor, count, 0)
+        cursor = step[0]
+
+
 def test_a_scan_goes_on_even_if_hashes_collide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of one slot with the same hash are returned in one step, so that the cursor gets past them."""
-    monkeypatch.setattr(store_module, "crc32", lambda key: 5 if len(key) < 9 else 9)
+    for module in (walking_module, table_module):
+        monkeypatch.setattr(module, "crc32", lambda key: 5 if len(key) < 9 else 9)
     store = Store()
     expected = {b"{one}%d" % number for number in range(2000)}
     for key in expected:

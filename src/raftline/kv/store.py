@@ -10,7 +10,6 @@ from binascii import crc_hqx
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any, TypeVar
-from zlib import crc32
 
 from raftline.kv.acl.users import Users
 from raftline.kv.cells import CELL_COUNT, WATCH_VERSION, Cells, NoCells
@@ -23,6 +22,7 @@ from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.lock import LOST_TOKENS_MAX
 from raftline.kv.values.value import Value
+from raftline.kv.walking import PARTED_MIN, Walks
 
 __all__ = ["CELL_COUNT", "DEADLINE_BYTES", "ENTRY_BYTES", "WATCH_VERSION", "ExpiryPending", "Store"]
 
@@ -38,7 +38,6 @@ _EMPTY: dict[bytes, Any] = {}
 """Stands for each slot that holds nothing; nothing is ever put into it."""
 _NO_SLOTS: list[dict[bytes, Any]] = [_EMPTY] * SLOT_COUNT
 """Stands for the slots of a store that holds nothing; never changed."""
-_SCAN_SORT_MIN = 512
 
 
 class Store:
@@ -57,6 +56,7 @@ class Store:
         "_garbage",
         "_queue",
         "_values",
+        "_walks",
         "changes",
         "count",
         "expired_count",
@@ -76,6 +76,7 @@ class Store:
         self._values: list[dict[bytes, Value]] = _NO_SLOTS
         self._deadlines: list[dict[bytes, int]] = _NO_SLOTS
         self._queue = Deadlines()
+        self._walks = Walks()
         self.changes: Cells = NoCells(self)
         """Cell → index at which one of its keys was last given a value or a deadline, or lost one."""
         self._frozen: list[FrozenSlots] = []
@@ -165,6 +166,8 @@ class Store:
         if old is None:
             if values is _EMPTY:
                 values = self._begin_slot(slot)
+            elif len(values) >= PARTED_MIN:
+                self._walks.add(slot, key, values)
             self.count += 1
             self.used_bytes += len(key) + len(value) + ENTRY_BYTES
         else:
@@ -271,9 +274,10 @@ class Store:
 
     def flush(self) -> None:
         """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
-        self._garbage += [self._queue, *(each for each in (self._deadlines, self._values) if each is not _NO_SLOTS)]
+        self._garbage += [self._queue, self._walks.parts()]
+        self._garbage += [each for each in (self._deadlines, self._values) if each is not _NO_SLOTS]
         self._values = self._deadlines = _NO_SLOTS
-        self._queue = Deadlines()
+        self._queue, self._walks = Deadlines(), Walks()
         self._frozen = []
         self.count = 0
         self.used_bytes = 0
@@ -282,7 +286,7 @@ class Store:
         """Hold what `loaded` holds, which is given up, and let go of everything else as `flush` does."""
         self.flush()
         self._values = loaded._values  # noqa: SLF001  another store's
-        self._deadlines, self._queue = loaded._deadlines, loaded._queue  # noqa: SLF001  likewise
+        self._deadlines, self._queue, self._walks = loaded._deadlines, loaded._queue, loaded._walks  # noqa: SLF001
         self.users.load(loaded.users.dump())
         self.last_token, self.notify = loaded.last_token, loaded.notify
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
@@ -371,17 +375,10 @@ class Store:
         while slot < SLOT_COUNT and len(found) < count:
             values = self._values[slot]
             if values:
-                members: Iterable[bytes] = values
-                if first_hash or len(values) > max(count, _SCAN_SORT_MIN):
-                    ordered = sorted((digest, key) for key in values if (digest := crc32(key)) >= first_hash)
-                    end = count - len(found)
-                    while 0 < end < len(ordered) and ordered[end][0] == ordered[end - 1][0]:
-                        end += 1
-                    found += self._alive(slot, (key for _, key in ordered[:end]), now_ms)
-                    if end < len(ordered):
-                        return slot << 32 | ordered[end][0], found
-                else:
-                    found += self._alive(slot, members, now_ms)
+                some, next_hash = self._walks.step(slot, values, first_hash, count, count - len(found))
+                found += self._alive(slot, some, now_ms)
+                if next_hash is not None:
+                    return slot << 32 | next_hash, found
             slot += 1
             first_hash = 0
         return (slot << 32 if slot < SLOT_COUNT else 0), found
@@ -413,6 +410,8 @@ class Store:
         values = self._values[slot]
         if values is _EMPTY:
             values = self._begin_slot(slot)
+        elif len(values) >= PARTED_MIN:
+            self._walks.add(slot, key, values)
         if isinstance(value, Container):
             value.counted_bytes = value.size_bytes
             value.epoch = self._epoch
@@ -483,6 +482,7 @@ class Store:
 
     def _pop(self, slot: int, key: bytes) -> Value:
         value = (values := self._values[slot]).pop(key)
+        self._walks.remove(slot, key)
         if not values:
             self._values[slot] = _EMPTY
         self.count -= 1

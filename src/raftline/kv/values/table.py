@@ -91,6 +91,10 @@ class Table(Generic[V]):
         """Return the parts, which are not to be changed."""
         return self._parts.copy()
 
+    def parts_from(self, first_hash: int) -> Iterator[dict[bytes, V]]:
+        """Yield the parts, in order, from that on in whose interval a CRC32 lies."""
+        return islice(self._parts, bisect_right(self._lows, first_hash) - 1, None)
+
     def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, V]]]:
         """Return whole parts with at least `count` members, from `cursor` on, and the next cursor, 0 at the end.
 

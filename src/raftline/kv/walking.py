@@ -1,0 +1,72 @@
+"""The order in which SCAN walks a slot with many keys: that of their CRC32, a place that no change can move.
+
+A slot with very many keys has them here a second time, in parts by CRC32, so a step looks at few of them. Nothing
+depends on whether it has: what a step returns follows from the keys alone, so a cursor means the same on every node.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from zlib import crc32
+
+from raftline.kv.values.table import Table
+
+__all__ = ["PARTED_MIN", "Walks"]
+
+PARTED_MIN = 1024
+"""A slot with so many keys has parts; fewer are sorted at each step."""
+_DIVIDED_MIN = 512
+"""A slot with no more keys is walked in one step."""
+
+
+class Walks:
+    """The slots that have parts.
+
+    Invariant: a slot with more than `PARTED_MIN` keys has them in a table, as has one that had as many and has half of
+    them still; a table holds exactly the keys of its slot.
+    """
+
+    __slots__ = ("_tables",)
+
+    def __init__(self) -> None:
+        self._tables: dict[int, Table[bool]] = {}
+
+    def add(self, slot: int, key: bytes, others: Iterable[bytes]) -> None:
+        """Note a key that comes to `others`, which are at least `PARTED_MIN`."""
+        table = self._tables.get(slot)
+        if table is None:
+            table = self._tables[slot] = Table()
+            for other in others:
+                table.put(other, True)  # noqa: FBT003  members count, values do not
+        table.put(key, True)  # noqa: FBT003  likewise
+
+    def remove(self, slot: int, key: bytes) -> None:
+        """Note that a slot has a key less."""
+        table = self._tables.get(slot)
+        if table is not None:
+            table.remove(key)
+            if table.count < PARTED_MIN // 2:
+                del self._tables[slot]
+
+    def parts(self) -> list[dict[bytes, bool]]:
+        """Return everything, to be let go of little by little."""
+        return [part for table in self._tables.values() for part in table.parts()]
+
+    def step(
+        self, slot: int, keys: Collection[bytes], first_hash: int, count: int, room: int
+    ) -> tuple[Iterable[bytes], int | None]:
+        """Return about `room` keys from a CRC32 on, all that share one or none, and the next one's, None at the end.
+
+        `keys` are those of the slot, all of which are returned if they are not above `count`, or few.
+        """
+        if not first_hash and len(keys) <= max(count, _DIVIDED_MIN):
+            return keys, None
+        table = self._tables.get(slot)
+        parts: Iterator[Iterable[bytes]] = iter([keys]) if table is None else table.parts_from(first_hash)
+        found: list[tuple[int, bytes]] = []
+        for part in parts:
+            found += sorted((digest, key) for key in part if (digest := crc32(key)) >= first_hash)
+            end = room
+            while end < len(found) and found[end][0] == found[end - 1][0]:
+                end += 1
+            if end < len(found):
+                return [key for _, key in found[:end]], found[end][0]
+        return [key for _, key in found], None
