@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from raftline.cli.access import Access
 if TYPE_CHECKING:
     from raftline.cli.local_cluster import LocalCluster
 
-    StartCluster = Callable[..., LocalCluster]
-
 OWN = "marker-of-the-settings"
 MARKER = "marker-of-a-user"
+SETTINGS = {"snapshot_log_entries": 20, "log_level": "debug"}
+ACCESS = Access(password=OWN)
 
 
 def raftline(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -27,11 +27,19 @@ def raftline(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _password() -> Iterator[None]:
+    """Give the nodes, and the commands, a password by a variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAFTLINE_PASSWORD", OWN)
+        yield
+
+
 @pytest.fixture
-def guarded(start_cluster: "StartCluster", monkeypatch: pytest.MonkeyPatch) -> "LocalCluster":
-    """Return a cluster whose nodes were given a password by a variable."""
-    monkeypatch.setenv("RAFTLINE_PASSWORD", OWN)
-    return start_cluster(settings={"snapshot_log_entries": 20, "log_level": "debug"}, access=Access(password=OWN))
+def guarded(shared_cluster: "LocalCluster") -> "LocalCluster":
+    """Return a cluster with a password, and without users of earlier tests."""
+    shared_cluster.client("n1").acl_deluser("alice")
+    return shared_cluster
 
 
 def test_users_are_everywhere_and_stay(guarded: "LocalCluster") -> None:
@@ -128,6 +136,7 @@ def test_no_password_is_in_any_output(guarded: "LocalCluster", tmp_path: Path) -
 
 def test_the_password_has_no_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes from a variable or the settings file; the help and errors about it show none."""
+    monkeypatch.delenv("RAFTLINE_PASSWORD")
     assert raftline("server", "--password", "x").returncode == 2
     assert "--password" not in raftline("server", "--help").stdout
     file = tmp_path / "settings.toml"

@@ -13,7 +13,7 @@ import redis
 import raftline
 from raftline.cli.local_cluster import LocalCluster
 
-KILLS = int(os.environ.get("CLUSTER_KILLS", "3"))
+KILLS = int(os.environ.get("CLUSTER_KILLS", "2"))
 """How often the leader is killed, or stopped; `CLUSTER_KILLS=20` for the full number."""
 
 SNAPSHOTS = {"snapshot_log_entries": 200, "keep_log_entries": 20}

@@ -12,7 +12,7 @@ from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalCluster
 from raftline.cli.output import say
 
-KILLS = int(os.environ.get("CLUSTER_KILLS", "3"))
+KILLS = int(os.environ.get("CLUSTER_KILLS", "2"))
 """How often the leader is killed; `CLUSTER_KILLS=20` for the full number."""
 
 RESUME_S_MAX = 10.0

@@ -61,7 +61,7 @@ def benchmarked(cluster: "LocalCluster", names: list[str]) -> Iterator[list[Redi
     """
     if not RedisBenchmark.installed():
         pytest.skip("redis-benchmark is not installed")
-    benchmarks = [RedisBenchmark(cluster.nodes[name].port, requests=250) for name in names]
+    benchmarks = [RedisBenchmark(cluster.nodes[name].port, requests=80) for name in names]
     for benchmark in benchmarks:
         benchmark.start()
     try:

@@ -10,7 +10,7 @@ from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalCluster
 from raftline.cli.output import say
 
-KEYS = int(os.environ.get("CLUSTER_KEYS", "50000"))
+KEYS = int(os.environ.get("CLUSTER_KEYS", "20000"))
 """How many keys a restart has to bring back; `CLUSTER_KEYS=1000000` for the full number."""
 
 BATCH = 2000
