@@ -52,7 +52,7 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
 
 @pytest.fixture(scope="module")
 def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """One cluster for all the tests of a file that leave it as it was; the file may have `SETTINGS` and `ACCESS` for it."""
+    """One cluster for the tests of a file that leave it as it was; `SETTINGS` and `ACCESS` of the file are for it."""
     settings, access = (getattr(request.module, name, None) for name in ("SETTINGS", "ACCESS"))
     cluster = LocalCluster(tmp_path_factory.mktemp("shared"), settings=settings, access=access)
     try:
