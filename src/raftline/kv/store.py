@@ -56,7 +56,6 @@ class Store:
         "_garbage",
         "_queue",
         "_values",
-        "_walks",
         "changes",
         "count",
         "expired_count",
@@ -70,13 +69,14 @@ class Store:
         "users",
         "version",
         "waited",
+        "walks",
     )
 
     def __init__(self) -> None:
         self._values: list[dict[bytes, Value]] = _NO_SLOTS
         self._deadlines: list[dict[bytes, int]] = _NO_SLOTS
         self._queue = Deadlines()
-        self._walks = Walks()
+        self.walks = Walks()
         self.changes: Cells = NoCells(self)
         """Cell → index at which one of its keys was last given a value or a deadline, or lost one."""
         self._frozen: list[FrozenSlots] = []
@@ -167,7 +167,7 @@ class Store:
             if values is _EMPTY:
                 values = self._begin_slot(slot)
             elif len(values) >= PARTED_MIN:
-                self._walks.add(slot, key, values)
+                self.walks.add(slot, key, values)
             self.count += 1
             self.used_bytes += len(key) + len(value) + ENTRY_BYTES
         else:
@@ -274,10 +274,10 @@ class Store:
 
     def flush(self) -> None:
         """Remove everything; snapshots under way keep it, and its memory is given back little by little."""
-        self._garbage += [self._queue, self._walks.parts()]
+        self._garbage += [self._queue, self.walks.parts()]
         self._garbage += [each for each in (self._deadlines, self._values) if each is not _NO_SLOTS]
         self._values = self._deadlines = _NO_SLOTS
-        self._queue, self._walks = Deadlines(), Walks()
+        self._queue, self.walks = Deadlines(), Walks()
         self._frozen = []
         self.count = 0
         self.used_bytes = 0
@@ -286,7 +286,7 @@ class Store:
         """Hold what `loaded` holds, which is given up, and let go of everything else as `flush` does."""
         self.flush()
         self._values = loaded._values  # noqa: SLF001  another store's
-        self._deadlines, self._queue, self._walks = loaded._deadlines, loaded._queue, loaded._walks  # noqa: SLF001
+        self._deadlines, self._queue, self.walks = loaded._deadlines, loaded._queue, loaded.walks  # noqa: SLF001
         self.users.load(loaded.users.dump())
         self.last_token, self.notify = loaded.last_token, loaded.notify
         self.count, self.used_bytes, self.time_ms = loaded.count, loaded.used_bytes, loaded.time_ms
@@ -375,7 +375,7 @@ class Store:
         while slot < SLOT_COUNT and len(found) < count:
             values = self._values[slot]
             if values:
-                some, next_hash = self._walks.step(slot, values, first_hash, count, count - len(found))
+                some, next_hash = self.walks.step(slot, values, first_hash, count, count - len(found))
                 found += self._alive(slot, some, now_ms)
                 if next_hash is not None:
                     return slot << 32 | next_hash, found
@@ -411,7 +411,7 @@ class Store:
         if values is _EMPTY:
             values = self._begin_slot(slot)
         elif len(values) >= PARTED_MIN:
-            self._walks.add(slot, key, values)
+            self.walks.add(slot, key, values)
         if isinstance(value, Container):
             value.counted_bytes = value.size_bytes
             value.epoch = self._epoch
@@ -482,7 +482,7 @@ class Store:
 
     def _pop(self, slot: int, key: bytes) -> Value:
         value = (values := self._values[slot]).pop(key)
-        self._walks.remove(slot, key)
+        self.walks.remove(slot, key)
         if not values:
             self._values[slot] = _EMPTY
         self.count -= 1

@@ -59,14 +59,17 @@ class Walks:
         """
         if not first_hash and len(keys) <= max(count, _DIVIDED_MIN):
             return keys, None
+        found: list[bytes] = []
+        last = -1
+        for digest, key in self.ordered(slot, keys, first_hash):
+            if len(found) >= room and digest != last:
+                return found, digest
+            found.append(key)
+            last = digest
+        return found, None
+
+    def ordered(self, slot: int, keys: Collection[bytes], first_hash: int) -> Iterator[tuple[int, bytes]]:
+        """Yield each key of a slot with its CRC32, by that and by name, from a CRC32 on; `keys` must not change."""
         table = self._tables.get(slot)
-        parts: Iterator[Iterable[bytes]] = iter([keys]) if table is None else table.parts_from(first_hash)
-        found: list[tuple[int, bytes]] = []
-        for part in parts:
-            found += sorted((digest, key) for key in part if (digest := crc32(key)) >= first_hash)
-            end = room
-            while end < len(found) and found[end][0] == found[end - 1][0]:
-                end += 1
-            if end < len(found):
-                return [key for _, key in found[:end]], found[end][0]
-        return [key for _, key in found], None
+        for part in [keys] if table is None else table.parts_from(first_hash):
+            yield from sorted((digest, key) for key in part if (digest := crc32(key)) >= first_hash)

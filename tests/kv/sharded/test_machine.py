@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from raftline.errors import ChangeRefused, NotServed, StorageError
 from raftline.kv.commands.transactions import encode_watched
 from raftline.kv.machine import encode_command
 from raftline.kv.resp.replies import NULL_ARRAY
-from raftline.kv.sharded.chunks import START, Chunk, Cursor, slot_items
+from raftline.kv.sharded.chunks import START, Chunk, Cursor
 from raftline.kv.sharded.machine import (
     ShardMachine,
     arrive,
@@ -335,7 +336,9 @@ def enter(machines: dict[int, ShardMachine], step: Configuration) -> None:
 
 def items_of(machine: ShardMachine) -> list[tuple[bytes, object, int]]:
     """Return everything that a machine holds."""
-    return [item[1:] for slot in range(SLOT_COUNT) for item in slot_items(machine.store, slot)]
+    tables = [machine.store.table(slot) for slot in range(SLOT_COUNT)]
+    items = [(key, value, deadlines.get(key, 0)) for values, deadlines in tables for key, value in values.items()]
+    return [item for item in sorted(items, key=itemgetter(0)) if not 0 < item[2] <= machine.store.time_ms]
 
 
 def test_a_cursor_needs_no_memory(pair: Pair) -> None:

@@ -7,20 +7,18 @@ out; what is sent twice is recognized by its cursor. With the sessions goes how 
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
-from zlib import crc32
 
 import msgspec
 
 from raftline.core.ids import GroupId
 from raftline.kv.snapshot import Record, records_of
 from raftline.kv.store import Store
-from raftline.kv.values.value import Value
 from raftline.replica.sessions import Session
 
-__all__ = ["START", "Chunk", "Cursor", "Giving", "SlotItem", "next_chunk", "slot_items"]
+__all__ = ["START", "Chunk", "Cursor", "Giving", "next_chunk"]
 
 _CHUNK_BYTES = 256 << 10
 _CHUNK_RECORDS = 512
@@ -66,29 +64,6 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """Of the sessions that this is about, `sessions` are all that the giving group remembers."""
 
 
-class SlotItem(NamedTuple):
-    """A key in the order in which keys travel."""
-
-    digest: int
-    key: bytes
-    value: Value
-    deadline_ms: int
-    """0: none."""
-
-
-def slot_items(store: Store, slot: int) -> list[SlotItem]:
-    """Return every key in a slot that is alive by the log's time, by CRC32 and name."""
-    values, deadlines = store.table(slot)
-    items = [SlotItem(crc32(key), key, value, deadlines.get(key, 0)) for key, value in values.items()]
-    items = [item for item in items if not 0 < item.deadline_ms <= store.time_ms]
-    items.sort(key=_place)
-    return items
-
-
-def _place(item: SlotItem) -> tuple[int, bytes]:
-    return item.digest, item.key
-
-
 class Giving(NamedTuple):
     """What a chunk is cut from."""
 
@@ -99,8 +74,6 @@ class Giving(NamedTuple):
     store: Store
     sessions: Iterable[tuple[int, Session]]
     """Those that have to be there before the slots are served."""
-    items: Callable[[Store, int], list[SlotItem]] = slot_items
-    """Gives the keys of a slot; several chunks may be cut from one, which does not change any more."""
     forgotten: int = -1
     is_whole: bool = False
     """`sessions` are all that the group remembers; `forgotten` says of which there may have been others."""
@@ -159,12 +132,14 @@ def _sessions_chunk(giving: Giving, cursor: Cursor) -> Chunk:
 
 def _records(giving: Giving, slot: int, cursor: Cursor) -> Iterator[tuple[Cursor, Record]]:
     """Yield each record of a slot from the cursor on, with the cursor that names it."""
-    items = giving.items(giving.store, slot)
+    store = giving.store
+    values, deadlines = store.table(slot)
     begin = (cursor.digest, cursor.key) if slot == cursor.slot else (0, b"")
-    for digest, key, value, deadline_ms in islice(items, bisect_left(items, begin, key=_place), None):
-        if 0 < deadline_ms <= giving.store.time_ms:
+    for digest, key in store.walks.ordered(slot, values, begin[0]):
+        deadline_ms = deadlines.get(key, 0)
+        if (digest, key) < begin or 0 < deadline_ms <= store.time_ms:
             continue
         sent = cursor.piece if (slot, digest, key) == (cursor.slot, cursor.digest, cursor.key) else 0
-        for piece, record in enumerate(records_of(key, value, deadline_ms)):
+        for piece, record in enumerate(records_of(key, values[key], deadline_ms)):
             if piece >= sent:
                 yield Cursor(session=None, slot=slot, digest=digest, key=key, piece=piece), record

@@ -23,11 +23,11 @@ from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
 from raftline.kv.resp.replies import array, integer
 from raftline.kv.restore import value_of
 from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
-from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, SlotItem, next_chunk, slot_items
+from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, next_chunk
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
 from raftline.kv.snapshot import Record
-from raftline.kv.store import ExpiryPending, Store
+from raftline.kv.store import ExpiryPending
 from raftline.kv.values.container import Container
 from raftline.replica.commands import ID_END
 from raftline.replica.sessions import Sessions
@@ -160,7 +160,6 @@ class ShardMachine(KvMachine):
         self._bounds_of: Configuration | None = None
         self._bounds: list[int] = []
         """Where what the group serves in that configuration begins and ends, in turns."""
-        self._ordered: tuple[tuple[int, int], list[SlotItem]] | None = None
 
     def use_sessions(self, sessions: Sessions) -> None:
         """Remember the group's sessions: they travel with slots."""
@@ -375,7 +374,6 @@ class ShardMachine(KvMachine):
                 break
         left = set(store.filled(departure.released))
         self.holdings.on_dropped(target, [slot for slot in departure.released if slot not in left])
-        self._ordered = None
         return _DONE
 
     def _next_chunk(self, number: int, target: GroupId, cursor: Cursor) -> Chunk | None:
@@ -387,18 +385,8 @@ class ShardMachine(KvMachine):
         is_whole = not since_ms or table.forgotten.used_ms >= since_ms
         sessions = (item for item in table.dump() if is_whole or item[1].used_ms >= since_ms)
         released, forgotten = departure.released, table.forgotten.born
-        giving = Giving(number, holdings.group, released, self.store, sessions, self._items, forgotten, is_whole)
+        giving = Giving(number, holdings.group, released, self.store, sessions, forgotten, is_whole)
         return next_chunk(giving, cursor)
-
-    def _items(self, store: Store, slot: int) -> list[SlotItem]:
-        """Return the keys of a released slot, in order; those of the last one are kept, as the next chunk needs them.
-
-        They are those of a moment after the release, so nothing but time can have changed them.
-        """
-        of = (self.holdings.configuration.number, slot)
-        if self._ordered is None or self._ordered[0] != of:
-            self._ordered = of, slot_items(store, slot)
-        return self._ordered[1]
 
     # Snapshots.
 
@@ -444,7 +432,6 @@ class ShardMachine(KvMachine):
         super().restore_end()
         self.holdings = self._restored.holdings
         self.holdings.configuration = shared(self.holdings.configuration)
-        self._ordered = None
         self._restored = None
 
 
