@@ -101,8 +101,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _MACHINE,
-                "        if name != TICK_NAME:\n            self._check(args)\n",
-                '        if name not in (TICK_NAME, b"RAFTLINE.EXEC"):\n            self._check(args)\n',
+                "        elif name != TICK_NAME:\n            self._check(args)\n",
+                '        elif name not in (TICK_NAME, b"RAFTLINE.EXEC"):\n            self._check(args)\n',
             ),
         ),
         bench="sharded_servers",

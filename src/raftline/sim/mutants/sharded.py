@@ -16,7 +16,7 @@ _REPLICA = "raftline.replica.replica"
 _HANDLE = "raftline.runtime.handle"
 _CONTROLLER = "raftline.shards.controller"
 
-_CHECKED = "        if name != TICK_NAME:\n            self._check(args)\n"
+_CHECKED = "        elif name != TICK_NAME:\n            self._check(args)\n"
 _SETTLED = "        if holdings.is_settled:\n            return await self._take_next("
 
 MUTANTS: tuple[Mutant, ...] = (
