@@ -138,7 +138,7 @@ _SCENARIOS: dict[str, Scenario] = {
     ),
     # Snapshots are taken all the time while clients write.
     "busy_snapshots": Scenario(
-        safety_s=15.0,
+        safety_s=5.0,
         plan=NemesisPlan(lag=10, kill_program=10, kill_machine=10, down_s_max=1.0, cut_s_max=2.0),
         workload=WorkloadPlan(clients=16, think_s_max=0.05, read_share=0.1, keys=12),
         snapshot_entries=40,
