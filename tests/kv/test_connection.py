@@ -133,7 +133,7 @@ def test_any_bytes_in_any_pieces_do_no_harm(new_conversation: "NewConversation")
             talk.raw(piece)
         assert not talk.node.waiting
         assert talk.connection.partial_bytes < 10_000
-        talk.connection.is_at_end = True
+        talk.connection.client.is_at_end = True
         assert talk.connection.is_finished or talk.connection.client.closing or not talk.connection.client.pending
 
     feed()
@@ -266,7 +266,7 @@ def test_the_end_of_input_is_not_the_end_of_replies(conversation: "Conversation"
     """A client that closed its half still gets its answers."""
     connection = conversation.connection
     conversation.send(request_of(b"SET", b"k", b"v") + request_of(b"GET", b"k"))
-    connection.is_at_end = True
+    connection.client.is_at_end = True
     assert not connection.is_finished
     output = b""
     while conversation.node.waiting:

@@ -53,7 +53,7 @@ def run(request: pytest.FixtureRequest, prompt_node: "PromptNode", machine: KvMa
 
         async def main() -> None:
             server = KvServer(prompt_node, machine, "127.0.0.1", 0, Limits(**limits), clock=prompt_node.clock, tls=tls)
-            server._notices = heard
+            server.log.notices = heard
             await server.start()
             try:
                 await asyncio.wait_for(scenario(server), 30)

@@ -99,7 +99,7 @@ def _begin(command: Command, client: Client, args: Arguments) -> tuple[Form, Wai
         command.check(args)
     args[0] = command.wire_name
     form = FORMS[command.name]
-    waiter = Waiter(form, form.keys(args), require_timeout_s(args[form.timeout]))
+    waiter = Waiter(form, form.keys(args), client.patience_s(require_timeout_s(args[form.timeout])))
     client.blocked = waiter
     return form, waiter
 

@@ -66,7 +66,7 @@ class Connection:
     __slots__ = (
         "_bundles", "_calls", "_commands", "_held_bytes", "_is_current", "_is_free", "_is_ready", "_limits", "_node",
         "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots", "_slow", "_task", "_writes",
-        "client", "intake", "is_abandoned", "is_at_end", "is_output_blocked", "parser",
+        "client", "intake", "is_abandoned", "is_output_blocked", "parser",
     )  # fmt: skip
 
     def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
@@ -93,8 +93,6 @@ class Connection:
         self._out_bytes = 0
         self.is_output_blocked = False
         """The owner cannot send more at the moment; nothing further is carried out until it can."""
-        self.is_at_end = False
-        """The client will send no more; what it sent is still carried out."""
         self.is_abandoned = False
 
     # What the owner of the socket calls.
@@ -141,7 +139,7 @@ class Connection:
         """Say whether everything is answered and nothing more will be: the socket can be closed."""
         if self._slots or self._out:
             return False
-        return self.client.closing or (self.is_at_end and not self._commands and not self.intake.waiting)
+        return self.client.closing or (self.client.is_at_end and not self._commands and not self.intake.waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -151,15 +149,17 @@ class Connection:
     @property
     def is_in_order(self) -> bool:
         """Say whether nothing but replies has to be looked after: no end, no backlog, nothing that is half there."""
-        if self.is_at_end or self.client.closing or self.parser.is_amid_request or self.client.transaction is not None:
+        client = self.client
+        if client.is_at_end or client.closing or client.transaction is not None:
             return False
-        return not self.intake.has_backlog
+        return not (self.parser.is_amid_request or self.intake.has_backlog)
 
     @property
     def partial_bytes(self) -> int:
-        """Return the memory that a half-received request and queued commands take, 0 if there are none."""
-        transaction = self.client.transaction
-        return self.parser.partial_bytes + (0 if transaction is None else transaction.memory_bytes)
+        """Return what half a request, queued commands, and all behind a command that waits take; 0 if there is none."""
+        client, transaction = self.client, self.client.transaction
+        behind_bytes = 0 if client.blocked is None else self.intake.backlog_bytes
+        return self.parser.partial_bytes + behind_bytes + (0 if transaction is None else transaction.memory_bytes)
 
     def push(self, data: bytes) -> None:
         """Send what was not asked for, in the client's protocol, behind the replies that are known."""
@@ -401,6 +401,7 @@ class Connection:
         self._slots.append(slot)
 
         async def run() -> None:
+            self._be_ready()  # the owner has to know if the client waits from now on
             reply = await task_reply(function, self._node, self.client, args)
             self._task = None
             slot.reply = b"" if is_silent else reply

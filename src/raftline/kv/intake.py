@@ -16,12 +16,13 @@ _BACKLOG_BYTES_MAX = 64 << 10
 class Intake:
     """Bytes that wait to be parsed, and the parser that has taken the others."""
 
-    __slots__ = ("_backlog_bytes", "_limits", "is_large", "parser", "refusal", "waiting")
+    __slots__ = ("_limits", "backlog_bytes", "is_large", "parser", "refusal", "waiting")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.waiting: deque[bytes] = deque()
-        self._backlog_bytes = 0
+        self.backlog_bytes = 0
+        """What was fed and not parsed, at the last look."""
         self.parser = RequestParser(limits)
         self.is_large = False
         """The commands parsed last may hold keys or values above their limits."""
@@ -32,7 +33,7 @@ class Intake:
         """Take bytes in."""
         if self.refusal is not None:
             return
-        self._backlog_bytes += len(data)
+        self.backlog_bytes += len(data)
         if len(data) <= _SLICE_BYTES:
             self.waiting.append(data)
         else:
@@ -41,13 +42,13 @@ class Intake:
     def parse(self) -> list[Arguments] | None:
         """Return the commands that the next slice completes, None if there is no slice."""
         if not self.waiting:
-            self._backlog_bytes = 0
+            self.backlog_bytes = 0
             return None
         data = self.waiting.popleft()
         parser = self.parser
         self.is_large = len(data) > self._limits.key_bytes_max or parser.partial_bytes > 0
         commands = parser.feed(data)
-        self._backlog_bytes = sum(map(len, self.waiting)) + len(data)
+        self.backlog_bytes = sum(map(len, self.waiting)) + len(data)
         if parser.error is not None:
             self.waiting.clear()
         return commands
@@ -66,7 +67,7 @@ class Intake:
     @property
     def has_backlog(self) -> bool:
         """Say whether so much waits that the owner should stop reading for now."""
-        return self._backlog_bytes >= _BACKLOG_BYTES_MAX
+        return self.backlog_bytes >= _BACKLOG_BYTES_MAX
 
     @property
     def waits_for_bytes(self) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "SPEAK_PLAIN",
     "SPEAK_TLS",
     "TOO_MANY",
+    "TOO_MUCH_BEHIND",
     "TOO_MUCH_PARTIAL",
     "TOO_SLOW",
     "read_refusal",
@@ -49,6 +50,7 @@ PROTECTED = error(
     "protected_mode=off"
 )
 TOO_MANY = error("ERR max number of clients reached")
+TOO_MUCH_BEHIND = error("ERR more than request_bytes_max was sent behind a command that waits")
 TOO_MUCH_PARTIAL = error("ERR too many half-received requests are held by this server: try again later")
 TOO_SLOW = error("ERR Protocol error: the request was not complete in time")
 

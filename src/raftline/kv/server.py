@@ -7,19 +7,25 @@ the loop is written in the next one, one write per connection, and one sweeper l
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from raftline.errors import ConfigError
 from raftline.kv.addresses import address_text, is_loopback, keep_alive
+from raftline.kv.client_log import ITS_TLS, ClientLog
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
 from raftline.kv.ports import KvNode
-from raftline.kv.refusals import PROTECTED, SPEAK_PLAIN, SPEAK_TLS, TOO_MANY, TOO_MUCH_PARTIAL, TOO_SLOW
+from raftline.kv.refusals import (
+    PROTECTED,
+    SPEAK_PLAIN,
+    SPEAK_TLS,
+    TOO_MANY,
+    TOO_MUCH_BEHIND,
+    TOO_MUCH_PARTIAL,
+    TOO_SLOW,
+)
 from raftline.kv.service import Service
 from raftline.kv.sharded.ports import Groups
 from raftline.kv.sharded.router import Redirects
@@ -27,7 +33,6 @@ from raftline.kv.sharded.service import HOLD_S_MAX, ShardedService
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.ports import Clock
 from raftline.runtime.requests import Consistency
-from raftline.transport.notices import Notices
 from raftline.transport.tls import TLS_FIRST_BYTE, TlsLayer
 
 __all__ = ["KvServer"]
@@ -84,7 +89,7 @@ class KvServer:
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._service: Service | None = None
-        self._notices = Notices(structlog.get_logger("raftline.kv"), time.monotonic)
+        self.log = ClientLog()
         self._ready: list[_Protocol] = []
         self._ready_s = 0.0
         self._protocols: set[_Protocol] = set()
@@ -152,7 +157,7 @@ class KvServer:
     def _on_unsecured(self, layer: TlsLayer, reason: str) -> None:
         """Count and tell that a client could not agree with us on TLS."""
         self.service.statistics.rejected_connections += 1
-        self._tell_refused(layer.remote, reason)
+        self.log.refused(layer.remote, reason)
 
     def is_closed_to(self, peer: object) -> bool:
         """Say whether protected mode keeps a client out that connects from `peer`, as sockets name it."""
@@ -163,15 +168,7 @@ class KvServer:
     def on_denied(self, remote: str) -> None:
         """Tell that protected mode kept a client out."""
         self.service.statistics.rejected_connections += 1
-        self._tell_refused(remote, "protected mode: the user default needs no password")
-
-    def on_tls_for_plain(self, remote: str) -> None:
-        """Tell that a client spoke TLS to a port that does not."""
-        self._tell_refused(remote, "it speaks TLS, and this port plain text: see tls_clients")
-
-    def _tell_refused(self, remote: str, reason: str) -> None:
-        host = remote.rpartition(":")[0]
-        self._notices.warn(("refused", host, reason), "client refused", remote=remote, reason=reason)
+        self.log.refused(remote, "protected mode: the user default needs no password")
 
     async def stop(self) -> None:
         """Stop listening, answer what was sent, and close every connection.
@@ -341,13 +338,13 @@ class _Protocol(asyncio.Protocol):
             if self._is_fresh:
                 self._is_fresh = False
                 if data[0] == TLS_FIRST_BYTE:
-                    self._server.on_tls_for_plain(connection.client.address)
+                    self._server.log.refused(connection.client.address, ITS_TLS)
                     self._refuse(SPEAK_PLAIN)
                     return
             self._statistics.input_bytes += len(data)
             connection.client.last_ms = self._now_ms()
             connection.feed(data)
-            connection.is_at_end = connection.is_at_end or self._is_draining
+            connection.client.is_at_end = connection.client.is_at_end or self._is_draining
             self._settle(connection)
 
     def eof_received(self) -> bool:
@@ -355,7 +352,7 @@ class _Protocol(asyncio.Protocol):
         connection = self._connection
         if connection is None or self.has_ended or connection.client.blocked is not None:
             return False
-        connection.is_at_end = True
+        connection.client.is_at_end = True
         self._settle(connection)
         return True
 
@@ -415,7 +412,7 @@ class _Protocol(asyncio.Protocol):
         """Close as soon as what was received is answered; half a request will never be whole."""
         connection = self._connection
         if connection is not None and not self._transport.is_closing():
-            connection.is_at_end = True
+            connection.client.is_at_end = True
             self._settle(connection)
 
     def _send_end(self, connection: Connection) -> None:
@@ -461,8 +458,10 @@ class _Protocol(asyncio.Protocol):
             elif not self.has_ended:
                 self.close()
             return
-        if connection.intake.has_backlog != self._is_paused:
-            self._is_paused = connection.intake.has_backlog
+        is_blocked = connection.client.blocked is not None
+        must_pause = connection.intake.has_backlog and not is_blocked  # the end of one that waits has to be seen
+        if must_pause != self._is_paused:
+            self._is_paused = must_pause
             (transport.pause_reading if self._is_paused else transport.resume_reading)()
         partial_bytes = connection.partial_bytes
         if partial_bytes or self._partial_bytes:
@@ -475,6 +474,8 @@ class _Protocol(asyncio.Protocol):
         self._partial_bytes = partial_bytes
         if not server.on_partial(change_bytes):
             self._refuse(TOO_MUCH_PARTIAL)
+        elif connection.client.blocked is not None and partial_bytes > server.service.limits.request_bytes_max:
+            self._refuse(TOO_MUCH_BEHIND)
         elif connection.is_output_blocked:
             pass  # already watched, as a client that does not take its replies
         elif not connection.intake.waits_for_bytes:

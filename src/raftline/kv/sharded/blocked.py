@@ -66,7 +66,8 @@ class _Wait:
         self._session = session
         self._sequence = sequence
         self._form = FORMS[command.name]
-        self._waiter = Waiter(self._form, self._form.keys(args), require_timeout_s(args[self._form.timeout]))
+        patience_s = client.patience_s(require_timeout_s(args[self._form.timeout]))
+        self._waiter = Waiter(self._form, self._form.keys(args), patience_s)
         self._queue: Waiting | None = None
         self._unserved_since_s: float | None = None
 
