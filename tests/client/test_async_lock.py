@@ -131,3 +131,40 @@ def test_the_client_makes_it() -> None:
                 client.register_script("return 1")
 
     asyncio.run(work())
+
+
+def test_a_release_that_is_cancelled_says_so(locks: "LockCluster") -> None:
+    """Also while it waits for the last renewal to end; nothing renews the lock from then on."""
+
+    class SlowDoor(Door):
+        """Renewals wait for an answer, and take a while to be given up."""
+
+        def __init__(self) -> None:
+            super().__init__(locks)
+            self.is_renewing, self.is_given_up = asyncio.Event(), asyncio.Event()
+
+        async def execute_within(self, _deadline_s: float, *_args: Any) -> Any:
+            self.is_renewing.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.is_given_up.set()
+                await asyncio.sleep(0.01)
+
+    async def scenario() -> None:
+        door: Any = SlowDoor()
+        lock = AsyncRaftlineLock(door, "name", 0.3, 30.0)
+        await lock.acquire()
+        await door.is_renewing.wait()
+        releasing = asyncio.create_task(lock.release())
+        await door.is_given_up.wait()
+        releasing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await releasing
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=5)
+        assert len(asyncio.all_tasks()) == 1
+        with pytest.raises(raftline.LockLost, match="not held"):
+            lock.check()
+        assert await lock.acquire(wait_s=0) is False
+
+    asyncio.run(scenario())

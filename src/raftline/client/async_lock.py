@@ -1,7 +1,6 @@
 """AsyncRaftlineLock: a lock with a fencing token, held by a task, kept by another one behind it."""
 
 import asyncio
-import contextlib
 import inspect
 import random
 import time
@@ -109,17 +108,16 @@ class AsyncRaftlineLock:
             raise lease.loss() from error
 
     async def release(self) -> None:
-        """Give the lock back; raises `LockLost` if it was lost before, `Unavailable` if the cluster did not answer."""
+        """Give the lock back; raises `LockLost` if it was lost before, `Unavailable` if the cluster did not answer.
+
+        A release that is cancelled may leave the lock taken until its lease ends; nothing renews it.
+        """
         lease = self._lease
         if lease.token is None:
             lease.check(time.monotonic())
-        task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        is_lost = lease.has_run_out(time.monotonic())
         try:
+            await self._stop_renewing()
+            is_lost = lease.has_run_out(time.monotonic())
             await self._client.execute_command(*lease.release_words())
         except redis.ResponseError as error:
             lease.lose(str(error))
@@ -145,6 +143,16 @@ class AsyncRaftlineLock:
         except redis.RedisError:
             if error is None:
                 raise
+
+    async def _stop_renewing(self) -> None:
+        """End the task behind the lock; raises what `on_lost` raised."""
+        task, self._task = self._task, None
+        if task is None or task is asyncio.current_task():
+            return
+        task.cancel()
+        await asyncio.wait([task])  # unlike the task itself it raises only if it is this task that is cancelled
+        if not task.cancelled():
+            task.result()
 
     async def _keep(self) -> None:
         """Renew until told to stop, or until the lease is lost."""
