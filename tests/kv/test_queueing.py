@@ -1,5 +1,6 @@
 """Transactions at the door: one entry of the log, checked twice, bounded, and refused where it would not be safe."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -288,3 +289,22 @@ def test_a_pattern_that_is_too_long_is_queued_nowhere(conversation: "Conversatio
     entry = encode_command([b"RAFTLINE.EXEC", pack([]), encode_command([b"KEYS", pattern])])
     conversation.ask(b"SET", b"b" * 300, b"")
     assert conversation.node.machine.apply(entry, 9, 0) == b"*1\r\n*1\r\n$300\r\n" + b"b" * 300 + b"\r\n"
+
+
+def test_exec_asks_once_who_may_do_everything(conversation: "Conversation", request_of: "Encode") -> None:
+    """What is queued by tens of thousands is proposed without looking up the same user for each command."""
+    count = 0
+
+    def on_call(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    lines(conversation, "MULTI" + "|SET k 1" * 1000)
+    sys.setprofile(on_call)
+    try:
+        conversation.send(request_of(b"EXEC"))
+    finally:
+        sys.setprofile(None)
+    assert count < 5000
+    conversation.node.answer()
+    assert conversation.take() == b"*1000\r\n" + b"+OK\r\n" * 1000

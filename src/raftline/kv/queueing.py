@@ -113,7 +113,8 @@ def _of_queue(client: Client, limits: Limits) -> Entry:
         if mark is None:
             raise Refused(_WATCH_FAILED)
         watched.append((key, mark))
-    places = [_place(client, plan, args) for plan, args in transaction.queued]
+    is_free = client.server.guard.is_free(client)
+    places = [_place(client, plan, args, is_free=is_free) for plan, args in transaction.queued]
     commands = [place.command for place in places if place.command is not None]
     if not commands and not watched:
         return Entry(None, lambda _nothing: _filled(EMPTY_ARRAY, places))
@@ -193,9 +194,9 @@ def _too_long(limits: Limits) -> bytes:
     return error(f"ERR commands and watched keys of a transaction are together above {bytes_max} bytes")
 
 
-def _place(client: Client, plan: Plan, args: Arguments) -> Place:
+def _place(client: Client, plan: Plan, args: Arguments, *, is_free: bool) -> Place:
     """Return how a command stands in the log, if it does, and what makes its reply of the store's."""
-    denial = client.server.guard.denial(client, plan.command, args)
+    denial = None if is_free else client.server.guard.denial(client, plan.command, args)
     if denial is not None:
         return Place(None, lambda _nothing: _REASONS[denial])
     local = plan.local
