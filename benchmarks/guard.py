@@ -55,14 +55,14 @@ def _fixed_loop(_directory: Path) -> tuple[Work, int]:
 
 
 @functools.cache
-def _shared_path(directory: Path) -> Path3:
+def _shared_path(directory: Path, groups: int) -> Path3:
     """Return the nodes that all pieces use; each measurement works on its own copy of the process, or after another."""
-    return Path3(directory)
+    return Path3(directory, groups=groups)
 
 
-def _path(kind: str, clients: int, pipeline: int, commands: int) -> Prepare:
+def _path(kind: str, clients: int, pipeline: int, commands: int, groups: int = 0) -> Prepare:
     def prepare(directory: Path) -> tuple[Work, int]:
-        path = _shared_path(directory.parent / "path")
+        path = _shared_path(directory.parent / f"path of {groups} groups", groups)
         run = path.run_sets if kind == "SET" else path.run_gets
         return lambda: run(commands, clients=clients, pipeline=pipeline), commands
 
@@ -75,6 +75,7 @@ PIECES: dict[str, Prepare] = {
     "SET, 64 clients": _path("SET", 64, 1, 1280),
     "SET, 64 clients, pipeline 16": _path("SET", 64, 16, 4096),
     "GET, 64 clients": _path("GET", 64, 1, 2560),
+    "SET, 64 clients, pipeline 16, 8 groups": _path("SET", 64, 16, 4096, groups=8),
 }
 
 

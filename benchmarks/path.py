@@ -5,6 +5,7 @@ durable log (real files), state machine. Only the event loop, the network and th
 time, so that equal code takes equal steps: what one command costs can be counted in instructions.
 """
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -14,8 +15,13 @@ from typing import Any
 
 import structlog
 
+from raftline.cli.sharding import sharded_config
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
+from raftline.kv.sharded.keeper import Keeper
+from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.settings import KeeperSettings
+from raftline.kv.slots import slot_of
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.node import Node, Ports
 from raftline.sim.clock import SimClock
@@ -32,6 +38,8 @@ _HOP_S = 0.00005
 _DISK_S = 0.0005
 _FRAME_BYTES_MAX = 64 << 20
 _START_S = 5.0
+_SHARDED_START_S = 60.0
+"""Time for every group to begin, and for leaders to be where the configuration wants them."""
 _OK = b"+OK\r\n"
 
 
@@ -145,6 +153,8 @@ class _Client:
         self._protocol = protocol
         self._number = number
         self._missing_bytes = 0
+        self.keys: list[int] = []
+        """The numbers of those that it may ask for."""
         self.next_burst: Callable[[], tuple[bytes, int] | None] = lambda: None
         loop.call_soon(protocol.connection_made, self)
 
@@ -181,9 +191,15 @@ class _Client:
 
 
 class Path3:
-    """Three nodes that elected a leader, `clients` connections to it, and `keys` keys that are there."""
+    """Three nodes that elected a leader, `clients` connections to it, and `keys` keys that are there.
 
-    def __init__(self, directory: Path, *, clients: int = 64, value_bytes: int = 128, keys: int = 1024) -> None:
+    With `groups` the store is sharded over so many, which the nodes lead in turns; each client is then connected to one
+    of the nodes and asks for the keys that are led there, as cluster clients do.
+    """
+
+    def __init__(
+        self, directory: Path, *, clients: int = 64, value_bytes: int = 128, keys: int = 1024, groups: int = 0
+    ) -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         self._world = SimLoop(1, steps_max=1 << 60)
         self._clients: list[_Client] = []
@@ -197,14 +213,27 @@ class Path3:
         self._get_reply_bytes = len(b"$%d\r\n%b\r\n" % (value_bytes, value))
         wires: dict[str, _Wire] = {}
         self._loops = {name: self._world.node(name) for name in _NAMES}
-        self.nodes = {name: self._start(name, directory / name, wires) for name in _NAMES}
-        self._world.run_for(_START_S)
-        self.leader = next(name for name, (node, _) in self.nodes.items() if node.is_leader)
-        self._connect(self.leader, clients)
-        unwritten = list(self._sets)
-        self._run(keys, lambda count: [unwritten.pop() for _ in range(count)], len(_OK), clients, pipeline=16)
+        self.keepers: dict[str, Keeper] = {}
+        self.nodes = {name: self._start(name, directory / name, wires, groups) for name in _NAMES}
+        self._world.run_for(_SHARDED_START_S if groups else _START_S)
+        self._connect(self._led(names), clients)
+        self._run(keys, self._unwritten(), len(_OK), clients, pipeline=16)
 
-    def _start(self, name: str, directory: Path, wires: dict[str, _Wire]) -> tuple[Node, KvServer]:
+    def _led(self, names: list[bytes]) -> dict[str, list[int]]:
+        """Return by node the numbers of the keys that it leads."""
+        led: dict[str, list[int]] = {}
+        for number, name in enumerate(names):
+            led.setdefault(self._leader_of(name), []).append(number)
+        return led
+
+    def _leader_of(self, key: bytes) -> str:
+        for keeper in self.keepers.values():
+            leader = keeper.leader_of(keeper.serving(slot_of(key)))
+            assert leader is not None, "every group has begun"
+            return leader
+        return next(name for name, (node, _) in self.nodes.items() if node.is_leader)
+
+    def _start(self, name: str, directory: Path, wires: dict[str, _Wire], groups: int) -> tuple[Node, KvServer]:
         world, loop = self._world, self._loops[name]
         clock = SimClock(world)
         ports = Ports(
@@ -223,8 +252,12 @@ class Path3:
             snapshot_log_bytes=1 << 40,
             snapshot_log_entries=1 << 40,
         )
-        node = Node(config, machine := KvMachine(), ports=ports)
-        server = KvServer(node, machine, "127.0.0.1", 0, clock=clock)
+        machine = MetaMachine() if groups else KvMachine()
+        node = Node(sharded_config(config) if groups else config, machine, ports=ports)
+        if isinstance(machine, MetaMachine):
+            self.keepers[name] = Keeper(node, name, machine, KeeperSettings(first_groups=groups))
+        keeper = self.keepers.get(name)
+        server = KvServer(node, machine, "127.0.0.1", 0, clock=clock, groups=keeper)
 
         async def listen(accept: Callable[[], Any], *_address: object, **_options: object) -> _Listener:
             self._accept = {**self._accept, name: accept}
@@ -233,40 +266,62 @@ class Path3:
         async def run() -> None:
             loop.create_server = listen
             await node.start()
+            if keeper is not None:
+                asyncio.get_running_loop().create_task(keeper.run(), name="keeper")
             await server.start()
 
         loop.spawn(run(), name="run")
         return node, server
 
-    def _connect(self, name: str, clients: int) -> None:
-        loop = self._loops[name]
+    def _connect(self, led: dict[str, list[int]], clients: int) -> None:
+        """Connect clients to the nodes in turns, and give each the keys that it may ask for there."""
+        names = sorted(led)
         for number in range(clients):
-            self._clients.append(_Client(self._world, loop, self._accept[name](), number))
+            name = names[number % len(names)]
+            client = _Client(self._world, self._loops[name], self._accept[name](), number)
+            client.keys = led[name]
+            self._clients.append(client)
         self._world.run_for(0.01)
+
+    def _unwritten(self) -> Callable[[_Client, int], list[bytes]]:
+        """Return what gives out each key's SET once."""
+        left = {id(client.keys): list(client.keys) for client in self._clients}
+
+        def choose(client: _Client, count: int) -> list[bytes]:
+            keys = left[id(client.keys)]
+            return [self._sets[keys.pop()] for _ in range(min(count, len(keys)))]
+
+        return choose
 
     def run_sets(self, commands: int, *, clients: int, pipeline: int = 1) -> None:
         """Carry out SETs of random keys on the first `clients` connections; returns when all are answered."""
-        self._run(commands, lambda count: self._random.choices(self._sets, k=count), len(_OK), clients, pipeline)
+        self._run(commands, self._random_of(self._sets), len(_OK), clients, pipeline)
 
     def run_gets(self, commands: int, *, clients: int, pipeline: int = 1) -> None:
         """Carry out linearizable GETs of random keys."""
-        reply_bytes = self._get_reply_bytes
-        self._run(commands, lambda count: self._random.choices(self._gets, k=count), reply_bytes, clients, pipeline)
+        self._run(commands, self._random_of(self._gets), self._get_reply_bytes, clients, pipeline)
+
+    def _random_of(self, requests: list[bytes]) -> Callable[[_Client, int], list[bytes]]:
+        return lambda client, count: [requests[key] for key in self._random.choices(client.keys, k=count)]
 
     def _run(
-        self, commands: int, choose: Callable[[int], list[bytes]], reply_bytes: int, clients: int, pipeline: int
+        self,
+        commands: int,
+        choose: Callable[[_Client, int], list[bytes]],
+        reply_bytes: int,
+        clients: int,
+        pipeline: int,
     ) -> None:
+        """Let each client send what `choose` gives it, until there is nothing more, or `commands` were sent."""
         self._left = commands
 
-        def next_burst() -> tuple[bytes, int] | None:
-            count = min(pipeline, self._left)
-            if not count:
-                return None
-            self._left -= count
-            return b"".join(choose(count)), count * reply_bytes
+        def next_burst(client: _Client) -> tuple[bytes, int] | None:
+            requests = choose(client, min(pipeline, self._left))
+            self._left -= len(requests)
+            return (b"".join(requests), len(requests) * reply_bytes) if requests else None
 
         for client in self._clients[:clients]:
-            client.next_burst = next_burst
+            client.next_burst = partial(next_burst, client)
             client.send()
         while self._left or any(client.waits for client in self._clients):
             self._world.run_for(0.001)

@@ -73,6 +73,16 @@ def test_the_way_of_a_command_is_walked_by_all_three_nodes(tmp_path: Path) -> No
     assert len({node.status().applied_index for node, _ in path.nodes.values()}) == 1
     steps = path.steps
     path.close()
+    sharded = Path3(tmp_path / "sharded", clients=6, keys=64, groups=3)
+    sharded.run_sets(60, clients=6, pipeline=4)
+    sharded.run_gets(60, clients=6)
+    sharded.settle()
+    hosted = [
+        each.machine.store.count for keeper in sharded.keepers.values() for each in keeper.hosted_groups().values()
+    ]
+    assert [len(hosted), sum(hosted)] == [9, 3 * 64]
+    assert {keeper.leader_of(group) for keeper in sharded.keepers.values() for group in (1, 2, 3)} == {"n1", "n2", "n3"}
+    sharded.close()
     again = Path3(tmp_path / "b", clients=4, keys=32)
     again.run_sets(40, clients=4, pipeline=2)
     again.run_gets(40, clients=2)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kv.conftest import Conversation
 
-from raftline.errors import ApplyError, Timeout
+from raftline.errors import ApplyError, NotServed, Timeout
 from raftline.kv.bundles import BUNDLED, BUNDLED_BYTES_MAX, Bundles, decode_bundle
 from raftline.kv.commands.lookup import WRITES
 from raftline.kv.commands.table import COMMANDS
@@ -18,8 +18,10 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.resp.replies import integer
 from raftline.kv.service import Service
-from raftline.kv.sharded.machine import ShardMachine
+from raftline.kv.sharded.machine import ShardMachine, take_configuration
 from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import EMPTY, Join, changed
 
 if TYPE_CHECKING:
     from tests.kv.conftest import FakeClock, HeldNode
@@ -147,12 +149,30 @@ def test_no_entry_is_long(turns: Turns) -> None:
     assert max(sizes) < (16 << 10) + len(command) + 8
 
 
-@pytest.mark.parametrize("machine", [ShardMachine(1), MetaMachine()])
-def test_who_looks_at_each_command_takes_no_bundles(machine: KvMachine) -> None:
-    """A group of a sharded store, and the one that keeps no keys, carry out nothing that they did not look at (G15)."""
+def test_who_keeps_no_keys_takes_no_bundles() -> None:
+    """The controller of a sharded cluster looks at each command by itself (G15)."""
+    machine = MetaMachine()
     entry = b"\xc1\xdc\0\2" + encode_command([b"SET", b"k", b"v"]) * 2
     assert machine.apply(entry, 1, 1) == b"-ERR malformed command in the log\r\n"
     assert machine.store.count == 0
+
+
+def test_each_command_of_an_entry_is_looked_at_by_itself(turns: Turns) -> None:
+    """Those whose slot a group does not serve are refused and go elsewhere; the others are carried out (G15)."""
+    here, there = b"{b}k", b"{a}k"
+    machine = turns.node.machine = ShardMachine(1)
+    configuration = changed(EMPTY, Join({1: ("n1",), 2: ("n1",)}))
+    machine.apply(take_configuration(configuration), 1, 1)
+    assert [machine.serves(slot_of(key)) for key in (here, there)] == [True, False]
+    bundles = Bundles(turns.node)
+    told: list[bytes | Exception] = []
+    for words in ([b"SET", here, b"1"], [b"SET", there, b"2"], [b"MSET", here, b"3", there, b"4"], [b"INCR", here]):
+        bundles.add(encode_command(words), told.append)
+    assert len(turns.take()) == 1
+    turns.node.answer()
+    assert [told[0], told[3]] == [b"+OK\r\n", b":2\r\n"]
+    assert [type(outcome) for outcome in told[1:3]] == [NotServed, NotServed]
+    assert [machine.store.count, machine.faults] == [1, 0]
 
 
 def test_memory_is_given_back_as_by_single_commands() -> None:

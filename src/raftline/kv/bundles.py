@@ -8,12 +8,11 @@ docs/decisions/0016-bundles.md.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from raftline.errors import ApplyError
-from raftline.kv.ports import KvNode
+from raftline.errors import ApplyError, NotServed
 
 __all__ = [
     "BUNDLE",
@@ -21,6 +20,8 @@ __all__ = [
     "BUNDLED_ARGS_MAX",
     "BUNDLED_BYTES_MAX",
     "BUNDLE_VERSION",
+    "NOT_SERVED",
+    "BundledNode",
     "Bundles",
     "decode_bundle",
     "encode_replies",
@@ -46,6 +47,9 @@ _BYTES_MAX: Final = 16 << 10
 _HEADS: Final = [BUNDLE + bytes((0xDC, 0, count)) for count in range(_COMMANDS_MAX + 1)]
 """A bundle is this and the commands, one after the other, as they would stand in the log: an array of arrays."""
 
+NOT_SERVED: Final = b""
+"""What stands for the reply of a command whose slot its group does not serve; no command has an empty reply."""
+
 _decode_commands = msgspec.msgpack.Decoder(list[list[bytes]]).decode
 _decode_replies = msgspec.msgpack.Decoder(list[bytes]).decode
 encode_replies = msgspec.msgpack.Encoder().encode
@@ -54,13 +58,27 @@ encode_replies = msgspec.msgpack.Encoder().encode
 Done: TypeAlias = Callable[[bytes | Exception], None]
 
 
+class BundledNode(Protocol):
+    """What is needed of a node or a group; calls are as in `KvNode`."""
+
+    def submit(self, command: bytes, done: Done) -> None:
+        """Propose."""
+
+    def before_turn(self, call: Callable[[], None]) -> None:
+        """Call this once, soon, right before proposals are taken next; what it submits is taken with them."""
+
+    @property
+    def command_version(self) -> int:
+        """Return the newest version of commands that every member knows."""
+
+
 def decode_bundle(command: bytes) -> list[list[bytes]]:
     """Return the commands of a bundle; raises `msgspec.MsgspecError` if that is not what it is."""
     return _decode_commands(memoryview(command)[1:])
 
 
 class Bundles:
-    """The writes of one node that wait for its group's next turn.
+    """The writes of one node that wait for the next turn of one group.
 
     Invariants: `_commands` and `_dones` belong together, in the order in which they came; unless both are empty the
     node calls `flush` before its next turn. What a connection submits by itself goes behind what it has here.
@@ -68,7 +86,7 @@ class Bundles:
 
     __slots__ = ("_commands", "_dones", "_is_known", "_node", "_size_bytes")
 
-    def __init__(self, node: KvNode) -> None:
+    def __init__(self, node: BundledNode) -> None:
         self._node = node
         self._commands: list[bytes] = []
         self._dones: list[Done] = []
@@ -117,9 +135,14 @@ def _tell(dones: list[Done], outcome: bytes | Exception) -> None:
 
 
 def _replies_of(outcome: bytes, count: int) -> Sequence[bytes | Exception]:
-    """Return the reply of each command; nobody may be left waiting, whatever the outcome looks like."""
+    """Return the outcome of each command; nobody may be left waiting, whatever that of the entry looks like."""
     try:
         replies = _decode_replies(outcome)
     except msgspec.MsgspecError:
         replies = []
-    return replies if len(replies) == count else [ApplyError("the replies of an entry cannot be read")] * count
+    if len(replies) != count:
+        return [ApplyError("the replies of an entry cannot be read")] * count
+    if NOT_SERVED not in replies:
+        return replies
+    refused = NotServed("its slot is not served by the group, which carried out others of the same entry or none")
+    return [refused if reply == NOT_SERVED else reply for reply in replies]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import msgspec
 import structlog
 
-from raftline.kv.bundles import BUNDLE, decode_bundle, encode_replies
+from raftline.errors import NotServed
+from raftline.kv.bundles import BUNDLE, NOT_SERVED, decode_bundle, encode_replies
 from raftline.kv.commands.command import Command, ReadFunction, Refused
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
 from raftline.kv.proposals import encode_command
@@ -42,6 +43,9 @@ class KvMachine(StateMachine):
     takes_bundles = True
     """Several commands may stand in one entry (`raftline.kv.bundles`)."""
 
+    is_sharded = False
+    """Each command is looked at before it is carried out: is its slot served?"""
+
     def __init__(self) -> None:
         self.store = Store()
         self.faults = 0
@@ -68,7 +72,7 @@ class KvMachine(StateMachine):
 
     def _apply_bundle(self, command: bytes) -> bytes:
         """Carry out the commands of an entry one after the other; return all replies."""
-        store = self.store
+        store, is_sharded = self.store, self.is_sharded
         listener, now_ms = store.listener, store.time_ms
         try:
             requests = decode_bundle(command)
@@ -77,12 +81,16 @@ class KvMachine(StateMachine):
         replies: list[bytes] = []
         for args in requests:
             try:
+                if is_sharded:
+                    self.check_served(args)
                 write = WRITES[args[0]]
                 reply = write(store, args, now_ms) if listener is None else listener.carry_out(write, args)
                 if type(reply) is not bytes:
                     raise TypeError(f"a reply of type {type(reply).__name__}")  # noqa: TRY301  as any other fault
             except Refused as refused:
                 reply = refused.reply
+            except NotServed:
+                reply = NOT_SERVED
             except Exception:  # noqa: BLE001  a faulty command is refused everywhere; those after it are carried out
                 _log.exception("a command in a bundle failed", command=args[0] if args else b"")
                 self.faults += 1
@@ -91,6 +99,9 @@ class KvMachine(StateMachine):
         for _ in requests if store.has_garbage else ():  # as much as each of them would give back by itself
             store.release_garbage()
         return encode_replies(replies)
+
+    def check_served(self, args: list[bytes]) -> None:
+        """Raise `NotServed` if a key of a command is in a slot that is not served here: never, in a single group."""
 
     def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002  only the log's time is certain here
         """Answer a command that changes nothing, in the form of `apply`, by the log's own time."""

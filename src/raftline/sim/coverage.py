@@ -217,6 +217,7 @@ SHARDED: tuple[str, ...] = (
     "entries drop",
     "keys dropped",
     "commands refused by the log",
+    "commands refused by the log beside others",
     "reads refused",
     "snapshots restored",
     "snapshots restored in the middle of arrivals",

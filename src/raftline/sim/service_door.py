@@ -4,7 +4,7 @@ What a server process owns beside its node is here, too: clients come and go, st
 lets keys expire. Bytes take a moment in either direction; a connection ends with its node.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -80,7 +80,7 @@ class ServiceDoor:
 
 
 class Line:
-    """One connection; one command at a time. A node that dies never answers."""
+    """One connection; one command, or some together, at a time. A node that dies never answers."""
 
     def __init__(self, cluster: SimCluster, served: _Served) -> None:
         self._world = cluster.world
@@ -88,12 +88,18 @@ class Line:
         self._reader = hiredis.Reader(replyError=Refusal)
         self._connection: Connection | None = None
         self._done: Callable[[Any], None] | None = None
+        self._missing = 0
+        self._replies: list[Any] = []
         served.loop.call_later(_TRAVEL_S, self._open)
 
     def ask(self, words: tuple[bytes, ...], done: Callable[[Any], None]) -> None:
         """Send a command; `done` gets its reply, a `Refusal` included, at most once."""
-        self._done = done
-        self._served.loop.call_later(_TRAVEL_S, self._feed, _pack(words))
+        self.ask_all((words,), lambda replies: done(replies[0]))
+
+    def ask_all(self, commands: Sequence[tuple[bytes, ...]], done: Callable[[list[Any]], None]) -> None:
+        """Send some commands at once, as a pipeline; `done` gets all replies, at most once."""
+        self._done, self._missing, self._replies = done, len(commands), []
+        self._served.loop.call_later(_TRAVEL_S, self._feed, b"".join(map(_pack, commands)))
 
     def close(self, on_end: Callable[[Connection], object] | None = None) -> None:
         """Hear nothing any more, and let the node know; `on_end` looks at what is there when it does."""
@@ -135,7 +141,10 @@ class Line:
 
     def _receive(self, output: bytes) -> None:
         self._reader.feed(output)
-        reply = self._reader.gets()
-        done, self._done = self._done, None
-        if done is not None:
-            done(reply)
+        while self._missing and (reply := self._reader.gets()) is not False:
+            self._missing -= 1
+            self._replies.append(reply)
+        if not self._missing:
+            done, self._done = self._done, None
+            if done is not None:
+                done(self._replies)

@@ -135,7 +135,7 @@ class FakeNode:
         self.command_version = KvMachine.version
 
     def before_turn(self, call: Callable[[], None]) -> None:
-        call()
+        asyncio.get_running_loop().call_soon(call)
 
     @property
     def is_leader(self) -> bool:

@@ -367,6 +367,21 @@ def test_a_flush_of_some_groups_is_not_called_none(run_sharded: Run, monkeypatch
     run_sharded(scenario)
 
 
+def test_what_has_an_entry_of_its_own_goes_behind_what_shares_one(run_sharded: Run) -> None:
+    """Small writes wait for the group's next turn; APPEND, sessions and pops that come after them do not overtake."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            session = await client.execute_command("RAFTLINE.SESSION")
+            pipe = client.pipeline(transaction=False)
+            pipe.set(LOW, "1").incr(LOW).append(LOW, "x").rpush("{b}list", "a", "b")
+            pipe.execute_command("RAFTLINE.ONCE", session, 1, "RPOP", "{b}list").blpop("{b}list", 1)
+            assert (await pipe.execute())[2:] == [2, 2, b"b", [b"{b}list", b"a"]]
+            assert any(command[:1] == b"\xc1" for group in (1, 2) for command in cluster.groups[group].submitted)
+
+    run_sharded(scenario)
+
+
 def test_no_write_overtakes_another_to_its_slot(run_sharded: Run) -> None:
     """A write that was not served is not tried again once a later one to its slot took effect; the others are."""
 

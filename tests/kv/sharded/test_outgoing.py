@@ -34,7 +34,7 @@ def slow_down(group: "FakeGroup", rolls: random.Random) -> None:
 
 
 async def write(cluster: "FakeCluster", number: int, rolls: random.Random, kept: dict[str, list[str]]) -> None:
-    """Append numbers to keys, many at a time, and note which were accepted."""
+    """Append numbers to strings and lists, many at a time, and note which were accepted."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + SECONDS
     count = 0
@@ -45,7 +45,10 @@ async def write(cluster: "FakeCluster", number: int, rolls: random.Random, kept:
             for _ in range(rolls.randrange(1, 12)):
                 count += 1
                 words.append((rolls.choice(KEYS), f"{number}.{count} "))
-                pipe.append(*words[-1])
+                if rolls.random() < 0.3:
+                    pipe.append(*words[-1])
+                else:
+                    pipe.rpush(f"{{{words[-1][0]}}}", words[-1][1])  # shares entries of the log with others
             outcomes = await pipe.execute(raise_on_error=False)
             for (key, word), outcome in zip(words, outcomes, strict=True):
                 assert isinstance(outcome, int | TryAgainError)
@@ -83,10 +86,14 @@ def test_each_once_and_in_order(run_sharded: Callable[..., None], seed: int) -> 
         assert cluster.configuration.number > 10
         async with redis.asyncio.Redis(port=cluster.port("n1"), decode_responses=True) as client:
             for key in KEYS:
-                words = str(await client.get(key) or "").split()
-                assert sorted(words) == sorted(word.strip() for word in kept[key])
+                parts = (
+                    str(await client.get(key) or "").split(),
+                    [str(word).strip() for word in await client.lrange(f"{{{key}}}", 0, -1)],
+                )
+                assert sorted(parts[0] + parts[1]) == sorted(word.strip() for word in kept[key])
                 for number in range(5):
-                    own = [int(word.partition(".")[2]) for word in words if word.startswith(f"{number}.")]
-                    assert own == sorted(own)
+                    for words in parts:
+                        own = [int(word.partition(".")[2]) for word in words if word.startswith(f"{number}.")]
+                        assert own == sorted(own)
 
     run_sharded(scenario)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from raftline.core.ids import GroupId
 from raftline.errors import SessionClosed
+from raftline.kv.bundles import BUNDLED_BYTES_MAX
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import SYNTAX_ERROR
 from raftline.kv.commands.command import Arguments, ReadFunction, Refused
 from raftline.kv.connection import Connection
 from raftline.kv.limits import ARGUMENT_BYTES, Limits
 from raftline.kv.machine import KvMachine, encode_command
-from raftline.kv.plans import PLANS, Plan, version_refusal
+from raftline.kv.plans import PLANS, Plan, may_share, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry
 from raftline.kv.reply_slots import Executed, Read
@@ -148,6 +149,7 @@ class ShardedConnection(Connection):
 
     def _start_waiting(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
         if self._finds(plan, args):
+            self._flush_place()
             self._place = None
             wait = wait_in_shard(self._router, plan.command, self._slot, self._hold_s_max, session, sequence)
             self._start_task(wait, args)
@@ -159,8 +161,7 @@ class ShardedConnection(Connection):
             place = router.find(slot)
             if isinstance(place, Here) and place.is_current and not (router.is_strict or self.client.finds_slots):
                 self._slot, self._place = slot, place
-                args[0] = plan.wire_name
-                self._send(encode_command(args), args, session, sequence)
+                self._send_one(plan, args, session, sequence)
                 return
         if plan.name in ALL_GROUPS:
             if session is not None:
@@ -171,8 +172,18 @@ class ShardedConnection(Connection):
             if self._place is None:
                 super()._propose(plan, args, session, sequence)
             else:
-                args[0] = plan.wire_name
-                self._send(encode_command(args), args, session, sequence)
+                self._send_one(plan, args, session, sequence)
+
+    def _send_one(self, plan: Plan, args: Arguments, session: int | None, sequence: int) -> None:
+        args[0] = plan.wire_name
+        command = encode_command(args)
+        is_shared = session is None and len(command) <= BUNDLED_BYTES_MAX and may_share(plan, args)
+        self._send(command, args, session, sequence, is_shared=is_shared)
+
+    def _flush_place(self) -> None:
+        """Let what goes by itself to the place that was found go behind what this connection has sent there."""
+        if isinstance(self._place, Here):
+            self._place.bundles.flush()
 
     def _send(
         self,
@@ -183,8 +194,14 @@ class ShardedConnection(Connection):
         finish: Callable[[bytes], bytes] | None = None,
         *,
         is_marked: bool = False,
+        is_shared: bool = False,
     ) -> None:
-        """Send a write to the place that was found; `args` is what SLOWLOG may show of it."""
+        """Send a write to the place that was found; `args` is what SLOWLOG may show of it.
+
+        `is_shared`: it may share an entry of the log with others.
+        """
+        if not is_shared:
+            self._flush_place()
         place, self._place = self._place, None
         assert place is not None, "it was found"
         errand = Errand(self, command, self._slot, place, session, sequence)
@@ -199,6 +216,8 @@ class ShardedConnection(Connection):
         self._held_bytes += len(command)
         if errand.hash_slot in self._outgoing.held:
             self._outgoing.hold(errand)
+        elif is_shared and isinstance(place, Here):
+            place.bundles.add(command, errand.done)
         else:
             place.group.submit(command, errand.done, session, sequence)
 

@@ -148,8 +148,7 @@ def has_all(number: int, source: GroupId, through: int) -> bytes:
 class ShardMachine(KvMachine):
     """One group's share."""
 
-    takes_bundles = False
-    """Each command is looked at for itself: is its slot served?"""
+    is_sharded = True
 
     def __init__(self, group: GroupId) -> None:
         super().__init__()
@@ -185,7 +184,7 @@ class ShardMachine(KvMachine):
             self._check_done_with(int(args[1]))
             del args[:2]
         elif name != TICK_NAME:
-            self._check(args)
+            self.check_served(args)
         store = self.store  # from here on as `KvMachine.apply`, with a command that is decoded already
         store.begin(index, time_ms)
         write = WRITES.get(args[0])
@@ -240,7 +239,7 @@ class ShardMachine(KvMachine):
             return array([integer(mark_of(store, key, now_ms)) for key in args[1:]])
         if args[0].upper() == _CLUSTER:
             return self._read_slot(args)
-        self._check(args)
+        self.check_served(args)
         command = readable(args)
         return NOT_READABLE if command is None else command(store, args, now_ms or store.time_ms)
 
@@ -261,7 +260,7 @@ class ShardMachine(KvMachine):
             self._bounds = [end for piece in configuration.ranges_of(holdings.group) for end in (piece.low, piece.high)]
         return bisect_right(self._bounds, slot) & 1 == 1
 
-    def _check(self, args: list[bytes]) -> None:
+    def check_served(self, args: list[bytes]) -> None:
         """Raise `NotServed` unless every key of a command is in a slot that is served here."""
         if args[0] in _ONE_KEY and len(args) > 1:
             holdings, slot = self.holdings, slot_of(args[1])

@@ -30,6 +30,9 @@ class ShardGroup(Protocol):
     ) -> None:
         """Propose, here or, if another node leads, there; `NotServed` says that it was not carried out."""
 
+    def before_turn(self, call: Callable[[], None]) -> None:
+        """Call this once, soon, right before proposals are taken next; what it submits is taken with them."""
+
     def submit_read(
         self,
         done: Callable[[Exception | None], None],

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import NotServed
+from raftline.kv.bundles import Bundles
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.ports import Groups, HostedGroup, RemoteGroup, ShardGroup
@@ -31,11 +32,13 @@ _NOTHING_KNOWN = "this node has not learned yet which groups there are"
 class Here:
     """A group of which this node holds a replica, and who waits at it."""
 
-    __slots__ = ("group", "id", "is_current", "is_ticking", "machine", "reviewed", "serves", "waiting")
+    __slots__ = ("bundles", "group", "id", "is_current", "is_ticking", "machine", "reviewed", "serves", "waiting")
 
     def __init__(self, number: GroupId, hosted: HostedGroup, waited_keys_max: int) -> None:
         self.id = number
         self.group: ShardGroup = hosted.group
+        self.bundles = Bundles(hosted.group)
+        """Small writes of this turn; what goes to the group by itself goes behind those of its connection."""
         self.machine: ShardMachine = hosted.machine
         self.waiting = Waiting(hosted.machine.store, waited_keys_max)
         self.is_ticking = False
@@ -139,7 +142,6 @@ class Router:
         known = self._here.get(group)
         if known is not None:
             if hosted is not None and hosted.machine is known.machine:
-                known.group = hosted.group
                 return known
             del self._here[group]
             self._on_gone(known)

@@ -10,6 +10,8 @@ __all__ = ["MUTANTS"]
 _KEEPER = "raftline.kv.sharded.keeper"
 _META = "raftline.kv.sharded.meta"
 _MACHINE = "raftline.kv.sharded.machine"
+_KV_MACHINE = "raftline.kv.machine"
+_BUNDLES = "raftline.kv.bundles"
 _ERRANDS = "raftline.kv.sharded.errands"
 _OUTGOING = "raftline.kv.sharded.outgoing"
 _INCOMING = "raftline.kv.sharded.incoming"
@@ -69,6 +71,32 @@ MUTANTS: tuple[Mutant, ...] = (
         bench="sharded_servers",
     ),
     Mutant(
+        name="entry_is_looked_at_by_its_first_command",
+        rules=("G15",),
+        does="Of several commands in one entry of a group only the first is refused if its slot is not served.",
+        patches=(
+            Patch(
+                _KV_MACHINE,
+                "                if is_sharded:\n",
+                "                if is_sharded and not replies:\n",
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
+        name="entry_is_refused_for_one_of_its_commands",
+        rules=("G19", "G16"),
+        does="When one of several commands in an entry is not served, the others are sent again, too.",
+        patches=(
+            Patch(
+                _BUNDLES,
+                "    return [refused if reply == NOT_SERVED else reply for reply in replies]\n",
+                "    return [refused] * count\n",
+            ),
+        ),
+        bench="sharded_servers",
+    ),
+    Mutant(
         name="unknown_writes_are_sent_again",
         rules=("G19",),
         does="A server sends a write on to the next group whatever went wrong, although it may have been carried out.",
@@ -101,8 +129,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _MACHINE,
-                "        elif name != TICK_NAME:\n            self._check(args)\n",
-                '        elif name not in (TICK_NAME, b"RAFTLINE.EXEC"):\n            self._check(args)\n',
+                "        elif name != TICK_NAME:\n            self.check_served(args)\n",
+                '        elif name not in (TICK_NAME, b"RAFTLINE.EXEC"):\n            self.check_served(args)\n',
             ),
         ),
         bench="sharded_servers",

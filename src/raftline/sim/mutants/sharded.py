@@ -16,7 +16,7 @@ _REPLICA = "raftline.replica.replica"
 _HANDLE = "raftline.runtime.handle"
 _CONTROLLER = "raftline.shards.controller"
 
-_CHECKED = "        elif name != TICK_NAME:\n            self._check(args)\n"
+_CHECKED = "        elif name != TICK_NAME:\n            self.check_served(args)\n"
 _SETTLED = "        if holdings.is_settled:\n            return await self._take_next("
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -33,7 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            import msgspec\n"
                 "            args = msgspec.msgpack.decode(command, type=list[bytes])\n"
                 "            if not args[0].startswith(b'RAFTLINE.SHARD.'):\n"
-                "                self.machine._check(args)\n"
+                "                self.machine.check_served(args)\n"
                 "        return await self._propose(wrapped(command, session, sequence))\n",
             ),
         ),
@@ -46,7 +46,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _MACHINE,
-                "        self._check(args)\n        command = readable(args)\n",
+                "        self.check_served(args)\n        command = readable(args)\n",
                 "        command = readable(args)\n",
             ),
         ),

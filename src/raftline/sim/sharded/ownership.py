@@ -14,6 +14,7 @@ import msgspec
 
 from raftline.core.ids import GroupId
 from raftline.errors import NotServed, SafetyViolation
+from raftline.kv.bundles import BUNDLE, NOT_SERVED, decode_bundle
 from raftline.kv.commands.lookup import find_logged
 from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.sharded.holdings import Holdings
@@ -191,10 +192,12 @@ class WatchedShard(ShardMachine):
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Carry the command out, and look whether that was right."""
-        args = _decode_args(command)
         if not self._applied:
             self._check_restored(index)
         self._applied = index
+        if command[:1] == BUNDLE:
+            return self._apply_several(command, index, time_ms)
+        args = _decode_args(command)
         if args[0].startswith(_OWN):
             return self._change(args, command, index, time_ms)
         keys = keys_of(args)
@@ -205,6 +208,18 @@ class WatchedShard(ShardMachine):
             self._ownership.check_refused(self.holdings.group, self._before(index), keys, args[0].decode())
             raise
         self._ownership.check_served(self.holdings.group, self._before(index), keys, args[0].decode())
+        return reply
+
+    def _apply_several(self, command: bytes, index: int, time_ms: int) -> bytes:
+        """Look at each command that shares the entry."""
+        ownership, group, state = self._ownership, self.holdings.group, self._before(index)
+        reply = super().apply(command, index, time_ms)
+        for args, own in zip(decode_bundle(command), _decode_args(reply), strict=True):
+            if own == NOT_SERVED:
+                ownership.counts["commands refused by the log beside others"] += 1
+                ownership.check_refused(group, state, keys_of(args), args[0].decode())
+            else:
+                ownership.check_served(group, state, keys_of(args), args[0].decode())
         return reply
 
     def _before(self, index: int) -> _State:

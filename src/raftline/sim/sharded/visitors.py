@@ -66,14 +66,18 @@ class Caller:
 
     async def _say(self, name: str, words: Sequence[bytes], patience_s: float = _ANSWER_S_MAX) -> Any:
         """Say something on the connection to a node and return the reply; raises `Unknown` if none comes in time."""
+        return (await self._say_all(name, [words], patience_s))[0]
+
+    async def _say_all(self, name: str, commands: Sequence[Sequence[bytes]], patience_s: float = _ANSWER_S_MAX) -> Any:
+        """Say several things at once, and return all replies; raises `Unknown` if one of them does not come in time."""
         line = await self._line(self._nodes.cluster.members[name])
-        answer = await self._heard(line, words, patience_s)
-        if answer is _SILENCE:
+        answers = await self._heard(line, commands, patience_s)
+        if answers is _SILENCE:
             line.close()
             self._lines.pop(name, None)
             self._at += 1
             raise Unknown
-        return answer
+        return answers
 
     async def _line(self, member: Member) -> Line:
         """Return a connection to a node; raises `Undone` if it is down."""
@@ -85,12 +89,12 @@ class Caller:
             raise Undone
         self._lines[member.name] = member.node, line
         if self._is_cluster_client:
-            await self._heard(line, [b"CLUSTER", b"SLOTS"])
+            await self._heard(line, [[b"CLUSTER", b"SLOTS"]])
         return line
 
-    async def _heard(self, line: Line, words: Sequence[bytes], patience_s: float = _ANSWER_S_MAX) -> Any:
+    async def _heard(self, line: Line, commands: Sequence[Sequence[bytes]], patience_s: float = _ANSWER_S_MAX) -> Any:
         answer: asyncio.Future[Any] = self._world.create_future()
-        line.ask(tuple(words), lambda reply: None if answer.done() else answer.set_result(reply))
+        line.ask_all(list(map(tuple, commands)), lambda all_: None if answer.done() else answer.set_result(all_))
         done, _ = await asyncio.wait([answer], timeout=patience_s)
         return answer.result() if done else _SILENCE
 
@@ -120,7 +124,14 @@ class _Visitor(Caller):
     async def run(self) -> None:
         """Do one thing after the other."""
         tags = self._clients.tags
-        acts = (self._read, self._read, self._write, self._write, self._count, self._count, self._push, self._transact)
+        acts = (
+            *(self._read,) * 2,
+            *(self._write,) * 2,
+            *(self._count,) * 2,
+            self._push,
+            self._transact,
+            *(self._several,) * 2,
+        )
         while not self._clients.stopping:
             await asyncio.sleep(_THINK_S_MAX * self._draw())
             try:
@@ -153,6 +164,34 @@ class _Visitor(Caller):
     async def _push(self, tag: str) -> None:
         key, word = f"l:{{{tag}}}", self._clients.next_word()
         await self._recorded("append", key, word, [b"RPUSH", key.encode(), word.encode()], len(word))
+
+    async def _several(self, tag: str) -> None:
+        """Write to some keys of two slots at once: what one group gets of them shares an entry of its log."""
+        name = self._somebody()
+        if name is None:
+            raise Undone
+        tags = self._clients.tags
+        other = tags[int(self._draw() * len(tags))]
+        word = self._clients.next_word()
+        writes: list[tuple[str, str, Any, list[bytes], int]] = [
+            ("incrby", f"n:{{{tag}}}", 1, [b"INCRBY", b"n:{%b}" % tag.encode(), b"1"], 1),
+            ("append", f"l:{{{other}}}", word, [b"RPUSH", b"l:{%b}" % other.encode(), word.encode()], len(word)),
+            ("incrby", f"n:{{{other}}}", 1, [b"INCRBY", b"n:{%b}" % other.encode(), b"1"], 1),
+        ]
+        called_s = self._world.now
+        try:
+            answers = await self._say_all(name, [words for *_, words, _ in writes])
+        except Unknown:
+            answers = [Refusal(_MAYBE)] * len(writes)
+        for number, ((kind, key, entered, _, factor), answer) in enumerate(zip(writes, answers, strict=True)):
+            who = f"{self.name}/{number}"
+            if not isinstance(answer, Refusal):
+                output = answer * factor
+                self._clients.record(Operation(who, kind, entered, output, called_s, self._world.now, key))
+            elif _MAYBE in str(answer):
+                self._clients.record(Operation(who, kind, entered, None, called_s, None, key))
+            elif not str(answer).startswith(_UNDONE):
+                raise SafetyViolation(f"a command is refused for no reason: {answer}")
 
     async def _transact(self, tag: str) -> None:
         """Add to both counters between MULTI and EXEC, on one connection."""
