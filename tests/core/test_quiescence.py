@@ -357,6 +357,34 @@ def test_a_copy_grows_old_while_all_sleep() -> None:
     assert max(fresh_at) <= cluster.now - 100.0
 
 
+@pytest.mark.parametrize("of_leader", [True, False])
+def test_who_was_just_woken_is_told_from_who_is_cut_off(of_leader: bool) -> None:  # noqa: FBT001
+    """A copy is as old as the sleep until a leader vouches for it again: for so long it can be asked (G3, A30)."""
+    cluster, leader, followers = asleep()
+    cluster.now += 100.0
+    assert all(node.core.slept(cluster.now) for node in (leader, *followers))
+    node = leader if of_leader else followers[0]
+    node.ask(5, ReadRequested(5))
+    assert not node.core.is_asleep
+    assert node.core.slept(cluster.now)
+    assert cluster.now - node.core.freshness(cluster.now)[0] > 90.0
+    cluster.settle()
+    assert node.outcomes[5] is not None
+    cluster.now += HIGH_S
+    assert not node.core.slept(cluster.now)
+
+
+def test_a_follower_that_the_leader_woke_is_told_from_one_that_is_cut_off() -> None:
+    """It has slept as long as the leader has, whose first word may vouch for nothing yet (G3, A30)."""
+    cluster, leader, followers = asleep()
+    cluster.now += 100.0
+    leader.propose(b"y")
+    for flight in list(cluster.pool):
+        cluster.deliver(flight)
+    assert not any(node.core.is_asleep for node in followers)
+    assert all(node.core.slept(cluster.now) for node in followers)
+
+
 def test_sleeping_needs_pre_vote() -> None:
     """Whoever wakes and hears nobody must not depose the leader, which may only be asleep (K2)."""
     with pytest.raises(ConfigError, match="needs pre_vote"):

@@ -249,6 +249,23 @@ def test_a_sleeping_cluster_answers_as_any_other(make_cluster: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_bounded_reads_in_a_row_are_answered_while_a_group_wakes(make_cluster: Any) -> None:
+    """The first wakes the group; the next come before a leader has vouched for the copy again (G3, A30)."""
+
+    async def scenario() -> None:
+        async with make_cluster(core=SLEEPY) as cluster:
+            await asleep(cluster)
+            for node in cluster.nodes.values():
+                core, now = node.groups[0].driver.replica.core, asyncio.get_running_loop().time
+                await cluster.until(
+                    lambda core=core, now=now: core.is_asleep and now() - core.freshness(now())[0] > 1.0
+                )
+                for _ in range(20):
+                    assert await node.read(b"x", consistency="bounded", staleness_s_max=1.0) == b""
+
+    asyncio.run(scenario())
+
+
 def test_a_sleeping_leader_hands_over_when_it_stops(make_cluster: Any) -> None:
     """A clean stop finds a successor, as if nobody slept (thesis 3.10, A30)."""
 

@@ -19,7 +19,8 @@ class _Bench:
 
     def __init__(self) -> None:
         self.fresh: tuple[float, int] = (float("-inf"), 0)
-        self.core: Any = _fake(leader="n1", is_asleep=False, freshness=lambda _now: self.fresh)
+        self.slept = False
+        self.core: Any = _fake(leader="n1", slept=lambda _now: self.slept, freshness=lambda _now: self.fresh)
         self.stepped: list[Any] = []
         self.replica: Any = _fake(
             core=self.core,
@@ -122,7 +123,7 @@ def test_a_bounded_read_of_a_sleeping_group_asks_the_leader() -> None:
     """Nobody vouches for the copy while all sleep: the read wakes them, and is refused if it leads to nothing (G3)."""
     bench = _Bench()
     bench.fresh = (10.0, 5)
-    bench.core.is_asleep = True
+    bench.slept = True
     bench.read("bounded", 2.0)
     bench.read("bounded", 9.0)
     bench.reading.route(12.5)
@@ -133,11 +134,11 @@ def test_a_bounded_read_of_a_sleeping_group_asks_the_leader() -> None:
     assert bench.applied(8, now=13.0) == [None, None]
     bench.read("bounded", 2.0)
     bench.reading.route(14.0)
-    bench.core.is_asleep = False
+    bench.slept = False
     bench.reading.on_outcome(bench.stepped[-1].read_id, None)
     bench.reading.route(14.1)
     assert isinstance(bench.outcomes[2], TooStale)
-    bench.core.is_asleep = True
+    bench.slept = True
     bench.read("bounded", 2.0)
     bench.reading.route(20.0)
     bench.reading.on_outcome(bench.stepped[-1].read_id, 8)

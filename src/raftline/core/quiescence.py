@@ -55,7 +55,7 @@ def wake(state: RaftState, suspected: NodeId | None = None) -> None:
     """
     assert state.asleep, "who is awake is not woken"
     state.asleep = False
-    state.stirred_at = state.now
+    state.woken_at = state.stirred_at = state.now
     state.drowsy_since = _NEVER
     if state.role is Role.LEADER:
         for progress in state.progress.values():

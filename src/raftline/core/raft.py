@@ -128,6 +128,11 @@ class Raft:
         """Say whether this replica needs no timer until something happens, and has to be told of nodes that fail."""
         return self.state.asleep
 
+    def slept(self, now: float) -> bool:
+        """Say whether this replica sleeps, or did up to an election timeout ago: nobody vouched for its copy then."""
+        state = self.state
+        return state.asleep or now < state.woken_at + state.config.election_timeout_s[0]
+
     @property
     def sleeps_with(self) -> tuple[NodeId, ...]:
         """Return on whose nodes this sleeping replica relies to be up: its leader's, or those of its followers."""

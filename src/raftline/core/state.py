@@ -116,6 +116,7 @@ class RaftState:
         "unpersisted",
         "vote",
         "votes",
+        "woken_at",
     )
 
     def __init__(
@@ -187,7 +188,7 @@ class RaftState:
         self.directory: Directory | None = None
         self.level_at = float("-inf")
         self.level_index: Index = 0
-        self.fresh_at = float("-inf")
+        self.fresh_at = self.woken_at = float("-inf")  # it slept until `woken_at`
         self.fresh_index: Index = 0
         self.storing: tuple[Index, Term, int] | None = None  # index, term, next offset
 
@@ -269,6 +270,8 @@ class RaftState:
 
     def restart_election_timer(self) -> None:
         """Draw a new timeout; called for exactly the three events of A2, when waking, and when stepping down."""
-        self.asleep = False
+        if self.asleep:
+            self.asleep = False
+            self.woken_at = self.now
         low, high = self.config.election_timeout_s
         self.election_deadline = self.now + low + (high - low) * self.random.random()

@@ -59,7 +59,7 @@ class Reading:
         for read in waiting:
             if read.consistency == "stale":
                 self._confirm(0, [read])
-            elif read.consistency == "bounded" and not self._is_asleep_and_too_old(read, now):
+            elif read.consistency == "bounded" and not self._slept_and_is_too_old(read, now):
                 self._check_bound(read, now)  # else as a linearizable one, which is as old as the way of the question
             elif self._core.leader is None:
                 self._waiting.append(read)
@@ -106,10 +106,10 @@ class Reading:
     def _confirm(self, index: Index, reads: list[Read]) -> None:
         heappush(self._confirmed, (index, next(self._ids), reads))
 
-    def _is_asleep_and_too_old(self, read: Read, now: float) -> bool:
-        """Say whether nobody vouches for so young a copy only because the group sleeps: the leader can be asked."""
+    def _slept_and_is_too_old(self, read: Read, now: float) -> bool:
+        """Say whether nobody vouches for so young a copy only because the group sleeps, or did: ask the leader then."""
         read.fresh_at = now
-        return self._core.is_asleep and now - self._core.freshness(now)[0] > read.staleness_s_max
+        return self._core.slept(now) and now - self._core.freshness(now)[0] > read.staleness_s_max
 
     def _check_bound(self, read: Read, now: float) -> None:
         """Refuse a bounded read if no leader vouches for so young a copy; else let it wait for what it has to see."""
