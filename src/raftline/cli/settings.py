@@ -178,7 +178,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = _LIMITS.partial_bytes_max
     output_buffer_bytes_max: Annotated[
-        int, _about("Replies that may wait for a client that does not read; beyond it, it is closed.", "bytes", ge=1024)
+        int,
+        _about(
+            "Replies that may wait for a client that does not read; beyond it, it is closed; the log tells.",
+            "bytes",
+            ge=1024,
+        ),
     ] = _LIMITS.output_buffer_bytes_max
     pending_max: Annotated[
         int,

@@ -44,6 +44,8 @@ class Statistics(msgspec.Struct):
     output_bytes: int = 0
     protocol_errors: int = 0
     slow_clients_closed: int = 0
+    output_limit_disconnections: int = 0
+    """Those of them for whom too much waited."""
     failed_requests: int = 0
     calls: defaultdict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
     """Commands begun, by name; subcommands as `container|subcommand`."""
@@ -241,6 +243,11 @@ class Client:
     def only_listens(self) -> bool:
         """Whether it may do nothing but listen: in RESP2 a message could not be told from a reply."""
         return self.protocol == 2 and self.is_subscribed
+
+    @property
+    def output_limit(self) -> str:
+        """The setting that says how much that it does not take may wait for it."""
+        return "subscriber_buffer_bytes_max" if self.is_subscribed else "output_buffer_bytes_max"
 
     @property
     def output_bytes_max(self) -> int:

@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     args_max: int = 1 << 16
     """Most arguments of one command."""
     output_buffer_bytes_max: int = 64 << 20
-    """Replies that may wait in the socket of a client that does not read; beyond it, it is closed."""
+    """Replies that may wait in the socket of a client that does not read; beyond it, it is closed; the log tells."""
     subscriber_buffer_bytes_max: int = 32 << 20
     """The same for a client that listens to channels; beyond it, it is closed."""
     output_pause_bytes: int = 1 << 20

@@ -12,7 +12,7 @@ from typing import Any
 
 from raftline.errors import ConfigError
 from raftline.kv.addresses import address_text, is_loopback, keep_alive
-from raftline.kv.client_log import ITS_TLS, ClientLog
+from raftline.kv.client_log import ITS_TLS, PROTECTED_MODE, ClientLog
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
@@ -165,11 +165,6 @@ class KvServer:
             return False
         return isinstance(peer, tuple) and not is_loopback(str(peer[0]))
 
-    def on_denied(self, remote: str) -> None:
-        """Tell that protected mode kept a client out."""
-        self.service.statistics.rejected_connections += 1
-        self.log.refused(remote, "protected mode: the user default needs no password")
-
     async def stop(self) -> None:
         """Stop listening, answer what was sent, and close every connection.
 
@@ -321,7 +316,8 @@ class _Protocol(asyncio.Protocol):
         self._server.on_connected(self)
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if self._server.is_closed_to(peer):
-            self._server.on_denied(address_text(peer))
+            self._statistics.rejected_connections += 1
+            self._server.log.refused(address_text(peer), PROTECTED_MODE)
             self._refuse(PROTECTED)
             return
         self._connection = service.connect(address_text(peer), address_text(local), self._on_ready)
@@ -389,6 +385,8 @@ class _Protocol(asyncio.Protocol):
         """The client took too long to send a request, or to take its replies, or to let go."""
         connection = self._connection
         self._server.service.statistics.slow_clients_closed += 1
+        if connection is not None:
+            self._server.log.too_slow(connection, self._transport.get_write_buffer_size())
         if self._transport.is_closing() or connection is None or connection.is_output_blocked:
             self._server.unwatch(self)
             self._transport.abort()
@@ -442,6 +440,7 @@ class _Protocol(asyncio.Protocol):
             self._statistics.output_bytes += len(output)
             transport.write(output)
             if connection.is_output_blocked and transport.get_write_buffer_size() > connection.client.output_bytes_max:
+                self._statistics.output_limit_disconnections += 1
                 self.on_too_slow()
                 return
         if not connection.is_in_order or self._is_paused or self._partial_bytes:

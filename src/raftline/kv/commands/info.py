@@ -104,6 +104,7 @@ def _stats(server: Server) -> dict[str, object]:
         "rejected_connections": statistics.rejected_connections,
         "protocol_errors": statistics.protocol_errors,
         "slow_clients_closed": statistics.slow_clients_closed,
+        "client_output_buffer_limit_disconnections": statistics.output_limit_disconnections,
         "failed_requests": statistics.failed_requests,
         "expired_keys": server.keyspace().expired,
         "pubsub_channels": len(server.channels.names(CHANNEL)),
