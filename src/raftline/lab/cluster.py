@@ -198,8 +198,10 @@ class Cluster:
         return [
             held
             for held in self.network.held
-            if (held.what, held.source, held.target) == (what, source, target)
-            and term in {None, self.watch.term_of_call(held.call.number)}
+            if held.what == what
+            and (end := held.call.end).source == source
+            and end.target == target
+            and (term is None or self.watch.term_of_call(held.call.number) == term)
         ]
 
     def is_up(self, server: int) -> bool:
