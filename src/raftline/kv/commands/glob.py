@@ -72,6 +72,9 @@ def compile_glob(pattern: bytes) -> Callable[[bytes], bool]:
     if not middle and isinstance(first, _Literal) and isinstance(last, _Literal):
         begin, end = first.characters, last.characters
         return lambda text: text.startswith(begin) and text.endswith(end) and len(text) >= length_min
+    if len(middle) == 1 and not first_length and not last_length and isinstance(middle[0][0], _Literal):
+        within = middle[0][0].characters
+        return lambda text: within in text
 
     def matches(text: bytes) -> bool:
         tail = len(text) - last_length
