@@ -138,7 +138,7 @@ BROKEN: list[tuple[str, object, str, object, str]] = [
     ("minimal transfers after leaves", configuration, "balance", _from_scratch, "fewest moves"),
     ("historical queries", ControllerMachine, "read", _newest, "history kept"),
     ("historical queries, with snapshots", ControllerMachine, "snapshot", _newest_alone, "history kept"),
-    ("join then leave", ShardMachine, "_check", _on_arrival_only, "exactly once"),
+    ("join then leave", ShardMachine, "check_served", _on_arrival_only, "exactly once"),
     ("concurrent puts and configuration changes", Holdings, "serves", _before_it_came, "slots or exactly once"),
     ("unreliable, with restarts", Sessions, "merge", _nothing, "exactly once"),
     ("shard deletion", ShardMachine, "_drop", _never, "given is gone"),

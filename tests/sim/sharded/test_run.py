@@ -99,7 +99,7 @@ def test_a_scenario_that_is_resolved_stays(seed: int) -> None:
 
 def test_it_notices_what_is_served_without_being_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that is carried out by a group which gave the slot away (G15)."""
-    monkeypatch.setattr(machine.ShardMachine, "_check", lambda _self, _args: None)
+    monkeypatch.setattr(machine.ShardMachine, "check_served", lambda _self, _args: None)
     outcome = run(0, CALM)
     assert outcome.check == "SafetyViolation"
     assert "does not serve (G15)" in str(outcome.error)
