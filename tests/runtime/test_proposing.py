@@ -48,8 +48,10 @@ def test_what_comes_during_a_write_is_proposed_together(make_cluster: Any, stuck
             on_durable = group.persistence.on_durable
 
             def watched(batch: list[Ready]) -> None:
-                on_durable(batch)
-                left.append(group.queued_proposals)
+                is_last = not group.persistence.is_writing  # not of what came before `first`
+                on_durable(batch)  # takes a turn at once, or leaves it to one that is due already
+                if is_last:
+                    asyncio.get_running_loop().call_soon(lambda: left.append(group.queued_proposals))
 
             monkeypatch.setattr(group.persistence, "on_durable", watched)
             first = await disks.begin(leader)
