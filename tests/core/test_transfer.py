@@ -276,6 +276,21 @@ def test_a_leader_hands_over_to_whoever_is_preferred(leading: Any) -> None:
     assert again[0] >= told[0] + 2.0
 
 
+def test_a_busy_leader_hands_over_as_well(leading: Any) -> None:
+    """Where followers are sent something all the time no heartbeat is ever due, and so no timer."""
+    one = leading(check_quorum=True, priority_handover_s=2.0)
+    one.node.step(ChangeRequested(50, SetPriority("n3", 1)))
+    told: list[float] = []
+    first, second = "n2", "n3"
+    while one.now < 8 and not told:
+        one.cluster.now += one.state.config.heartbeat_interval_s / 3
+        first, second = second, first
+        sent = [*_accept(one, first), *_accept(one, second), *one.step(Proposed((b"x",)))]
+        told += [one.now for _ in _told(sent)]
+    assert told
+    assert told[0] >= 2.0
+
+
 def test_a_preferred_leader_keeps_the_leadership(leading: Any) -> None:
     """And so does one whose rivals are no more than equal."""
     one = leading(check_quorum=True, priority_handover_s=1.0)

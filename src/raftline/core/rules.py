@@ -46,6 +46,8 @@ def conclude(state: RaftState) -> None:
         if state.must_watch:
             conclude_membership(state)
             conclude_transfer(state)
+        if state.now >= state.sought_after and not state.asleep:
+            transfer_by_priority(state)
 
 
 def _start_election(state: RaftState, why: Why) -> None:

@@ -108,6 +108,7 @@ class RaftState:
         "role",
         "role_changes",
         "snapshot",
+        "sought_after",
         "stamps",
         "stirred_at",
         "storing",
@@ -217,6 +218,8 @@ class RaftState:
         self.transfer: Transfer | None = None
         self.departing: dict[NodeId, Departure] = {}
         self.handover_after = float("inf")
+        self.sought_after = float("inf")
+        """When somebody to hand over to is looked for again."""
         self.retired = False
         self.lease_is_fenced = False
         self.drowsy_since = float("inf")

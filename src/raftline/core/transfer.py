@@ -81,7 +81,11 @@ def tell_successor(state: RaftState) -> None:
 
 
 def transfer_by_priority(state: RaftState) -> None:
-    """Hand over to a caught-up voter of higher priority after a while in which nothing else changed."""
+    """Hand over to a caught-up voter of higher priority after a while in which nothing else changed.
+
+    A busy leader, whose followers are sent something before a heartbeat is due, looks for one as often as an idle one.
+    """
+    state.sought_after = state.now + state.config.heartbeat_interval_s
     membership = state.membership
     if not membership.priorities or state.now < state.handover_after or state.transfer is not None:
         return
