@@ -226,7 +226,22 @@ def test_a_scan_step_costs_what_it_returns() -> None:
     assert calls_in_step(store, cursor) < 3000
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2500)), max_size=30), st.integers(1, 60))
+def test_a_slot_that_shrank_and_grows_again_is_walked_whole() -> None:
+    """A key that comes while the slot has fewer than it takes to have parts, and has them still, is in them, too."""
+    store = Store()
+    names = [b"{one}%d" % number for number in range(1100)]
+    for name in names:
+        store.put(name, b"")
+    for end in (200, 588, 589, 600):
+        for name in names[:end]:
+            store.delete(name)
+        for name in names[:end]:
+            store.put(name, b"")
+            slot = slot_of(b"one")
+            assert sum(1 for _ in store.walks.ordered(slot, store.table(slot)[0], 0)) == store.count
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2500)), max_size=8), st.integers(20, 200))
 @settings(max_examples=25, deadline=None)
 def test_what_a_scan_step_returns_follows_from_the_keys_alone(changes: list[tuple[bool, int]], count: int) -> None:
     """A replica whose slot grew and shrank answers like one that was given the same keys once, in any order."""

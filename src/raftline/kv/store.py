@@ -22,7 +22,7 @@ from raftline.kv.values.container import Container
 from raftline.kv.values.draws import Draws
 from raftline.kv.values.lock import LOST_TOKENS_MAX
 from raftline.kv.values.value import Value
-from raftline.kv.walking import PARTED_MIN, Walks
+from raftline.kv.walking import KEPT_MIN, Walks
 
 __all__ = ["CELL_COUNT", "DEADLINE_BYTES", "ENTRY_BYTES", "WATCH_VERSION", "ExpiryPending", "Store"]
 
@@ -166,7 +166,7 @@ class Store:
         if old is None:
             if values is _EMPTY:
                 values = self._begin_slot(slot)
-            elif len(values) >= PARTED_MIN:
+            elif len(values) >= KEPT_MIN:
                 self.walks.add(slot, key, values)
             self.count += 1
             self.used_bytes += len(key) + len(value) + ENTRY_BYTES
@@ -410,7 +410,7 @@ class Store:
         values = self._values[slot]
         if values is _EMPTY:
             values = self._begin_slot(slot)
-        elif len(values) >= PARTED_MIN:
+        elif len(values) >= KEPT_MIN:
             self.walks.add(slot, key, values)
         if isinstance(value, Container):
             value.counted_bytes = value.size_bytes

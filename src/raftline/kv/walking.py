@@ -9,10 +9,12 @@ from zlib import crc32
 
 from raftline.kv.values.table import Table
 
-__all__ = ["PARTED_MIN", "Walks"]
+__all__ = ["KEPT_MIN", "Walks"]
 
-PARTED_MIN = 1024
-"""A slot with so many keys has parts; fewer are sorted at each step."""
+_PARTED_MIN = 1024
+"""A slot with more keys has parts; fewer are sorted at each step."""
+KEPT_MIN = _PARTED_MIN // 2
+"""A slot that has parts keeps them as long as it has so many keys."""
 _DIVIDED_MIN = 512
 """A slot with no more keys is walked in one step."""
 
@@ -20,8 +22,8 @@ _DIVIDED_MIN = 512
 class Walks:
     """The slots that have parts.
 
-    Invariant: a slot with more than `PARTED_MIN` keys has them in a table, as has one that had as many and has half of
-    them still; a table holds exactly the keys of its slot.
+    Invariant: a slot with more than `_PARTED_MIN` keys has them in a table, as may have one with `KEPT_MIN` or more,
+    and no other; a table holds exactly the keys of its slot.
     """
 
     __slots__ = ("_tables",)
@@ -29,10 +31,12 @@ class Walks:
     def __init__(self) -> None:
         self._tables: dict[int, Table[bool]] = {}
 
-    def add(self, slot: int, key: bytes, others: Iterable[bytes]) -> None:
-        """Note a key that comes to `others`, which are at least `PARTED_MIN`."""
+    def add(self, slot: int, key: bytes, others: Collection[bytes]) -> None:
+        """Note a key that comes to `others`; needed only if those are at least `KEPT_MIN`."""
         table = self._tables.get(slot)
         if table is None:
+            if len(others) < _PARTED_MIN:
+                return
             table = self._tables[slot] = Table()
             for other in others:
                 table.put(other, True)  # noqa: FBT003  members count, values do not
@@ -43,7 +47,7 @@ class Walks:
         table = self._tables.get(slot)
         if table is not None:
             table.remove(key)
-            if table.count < PARTED_MIN // 2:
+            if table.count < KEPT_MIN:
                 del self._tables[slot]
 
     def parts(self) -> list[dict[bytes, bool]]:
