@@ -201,6 +201,48 @@ def test_all_that_is_kept_is_written_anew_when_nothing_else_waits() -> None:
     assert bench.writes[4] == []
 
 
+@pytest.mark.usefixtures("small_writes")
+def test_what_speaks_of_a_part_that_is_being_written_waits_for_it() -> None:
+    """Also where the next write begins at once, because all is to be written anew (C2)."""
+    bench = _Bench()
+    bench.persist_many(1, {1: 0})
+    for number in (2, 3, 4):
+        bench.persist_many(number, {number: 1000})
+    bench.persist(5, empty=True)
+    bench.groups[0].write_anew(lambda: None)
+    bench.finish()
+    assert bench.durable == [(0, [1])]
+    bench.finish()
+    assert bench.indices()[:2] == [[(0, 1)], [(0, 2), (0, 3), (0, 4)]]
+    assert bench.durable[1:] == [(0, [2, 3, 4, 5])]
+    assert bench.writer.behind_bytes == 0
+
+
+@pytest.mark.usefixtures("small_writes")
+def test_who_hears_that_all_was_written_anew_may_ask_again_at_once() -> None:
+    """That begins a write as well, in the middle of the end of another one (C2)."""
+    bench = _Bench()
+    group = bench.groups[0]
+    heard: list[int] = []
+
+    def ask_again() -> None:
+        group.write_anew(lambda: heard.append(len(bench.writes)))
+
+    bench.persist_many(1, {1: 0})
+    bench.persist_many(2, {2: 0})
+    group.write_anew(ask_again)
+    bench.finish()
+    for number in (3, 4, 5):
+        bench.persist_many(number, {number: 1000})
+    bench.persist(6, empty=True)
+    bench.finish()
+    assert bench.durable == [(0, [1]), (0, [2])]
+    while bench.under_way:
+        bench.finish()
+    assert bench.durable[2:] == [(0, [3, 4, 5, 6]), (0, [])]
+    assert heard == [4]
+
+
 def test_what_is_only_said_does_not_pile_up_behind_a_disk_that_hangs() -> None:
     """Words that would be minutes old are lost, as on the way; what is written waits for ever (F24)."""
     bench = _Bench()

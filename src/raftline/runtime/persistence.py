@@ -160,21 +160,20 @@ class Persistence:
             self._writer.behind_bytes += _BATCH_BYTES
 
     def settle(self) -> list[Ready]:
-        """The write is on disk: return what is durable by that, and ask for the next one if something waits."""
+        """The write is on disk: return what is durable by that, and ask for the next one if something waits.
+
+        What is durable is chosen first: the next write may begin at once, whoever asks for it, and take of what waits.
+        """
         durable, self._writing = self._writing, []
         self._writer.behind_bytes -= self.writing_bytes
         self.writing_bytes = 0
-        if self._anew_under_way:
-            self._tell_written_anew()
-        if self._anew:
-            self._want()
-        if not self._waiting:
-            return durable
-        if any(ready.must_persist for ready in self._waiting):
-            self._want()
-        else:
+        if not any(ready.must_persist for ready in self._waiting):
             durable += self._waiting
             self._drop_waiting()
+        if self._anew_under_way:
+            self._tell_written_anew()
+        if (self._waiting or self._anew) and not self._writing and not self._anew_under_way:
+            self._want()
         return durable
 
     def _drop_waiting(self) -> None:

@@ -48,9 +48,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _PERSISTENCE,
-                "            self._want()\n        else:\n            durable += self._waiting\n",
-                "            durable += self._waiting\n            self._want()\n        else:\n"
+                "        if not any(ready.must_persist for ready in self._waiting):\n"
                 "            durable += self._waiting\n",
+                "        durable += self._waiting\n"
+                "        if not any(ready.must_persist for ready in self._waiting):\n",
             ),
         ),
     ),
