@@ -411,6 +411,20 @@ def test_a_removed_leader_steps_down_at_once_if_nobody_could_take_over(leading: 
     assert one.core.role.value == "follower"
 
 
+def test_a_removed_leader_looks_for_no_preferred_successor(leading: Any) -> None:
+    """It has stepped down by then, and knows its followers no longer."""
+    one = leading(size=2, priority_handover_s=1.0)
+    _accept(one, "n2")
+    _ask(one, SetPriority("n2", 1))
+    _accept(one, "n2")
+    _ask(one, Remove("n1"))
+    _accept(one, "n2")
+    one.state.progress["n2"].on_trust(trusted=False)
+    one.cluster.now += 2.0
+    one.receive("n2", AppendReply(1, 1, True, 0, one.state.log.last_index, unestablished=True))  # noqa: FBT003
+    assert one.core.role.value == "follower"
+
+
 def test_who_is_removed_runs_until_it_knows_that_this_is_committed(bench: Any) -> None:
     """An uncommitted removal must not silence the one with the longest log (§6).
 

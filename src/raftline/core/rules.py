@@ -46,7 +46,7 @@ def conclude(state: RaftState) -> None:
         if state.must_watch:
             conclude_membership(state)
             conclude_transfer(state)
-        if state.now >= state.sought_after and not state.asleep:
+        if state.now >= state.sought_after and state.role is Role.LEADER and not state.asleep:
             transfer_by_priority(state)
 
 
