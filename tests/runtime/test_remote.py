@@ -19,7 +19,7 @@ from raftline import (
 )
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.errors import ProposalError, SessionClosed, Timeout
-from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, RemoteGroup, Remotes
+from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE, RemoteGroup, Remotes
 
 ORIGIN = 77
 
@@ -149,6 +149,15 @@ def test_who_gave_no_answer_is_asked_after_the_others() -> None:
     bench.pass_time(10.1)
     bench.submit("i")
     assert bench.run() == [("n2", 9, "i")], "long ago"
+
+
+def test_whose_copy_is_too_old_is_asked_after_the_others() -> None:
+    """It may be cut off from its leader, and the next one not."""
+    bench = _Bench(["n2", "n3"])
+    for number, to in ((1, "n2"), (2, "n3")):
+        bench.submit(f"ask {number}")
+        assert [sent[0] for sent in bench.run()] == [to]
+        bench.reply(number, (TOO_STALE, b"by a second"))
 
 
 def test_who_does_not_host_the_group_comes_after_who_does() -> None:

@@ -171,7 +171,7 @@ class Remotes:
                 request.may_take_effect = False
             else:
                 frame.is_taken = True
-                frame.has_answer = frame.has_answer or status != NO_EFFECT
+                frame.has_answer = frame.has_answer or status not in {NO_EFFECT, TOO_STALE}
                 request.finish(value if status == 0 else _error(status, value.decode(errors="replace")))
         if not frame.left:
             del self._open[reply.number]

@@ -185,7 +185,7 @@ class FakeGroups:
 
     def hosted(self, group: GroupId) -> HostedGroup | None:
         held = self._cluster.groups.get(group)
-        if held is None or self.node_id not in held.machines:
+        if held is None or self.node_id not in held.machines or (self.node_id, group) in self._cluster.voteless:
             return None
         machine = held.machines[self.node_id]
         assert isinstance(machine, ShardMachine)
@@ -225,6 +225,8 @@ class FakeCluster:
         self.leaders: dict[GroupId, NodeId] = {0: "n1"}
         self.known: dict[NodeId, Configuration] = {}
         """What a node knows that has not heard of the newest configuration; the others know that."""
+        self.voteless: set[tuple[NodeId, GroupId]] = set()
+        """Replicas that do not count: not yet, or not any more."""
         self.unled: dict[GroupId, asyncio.Queue[Callable[[Exception | None], None]]] = {}
         """The groups without a leader, and who waits to read there."""
         self.configuration = self.before = EMPTY

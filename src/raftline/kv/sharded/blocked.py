@@ -16,6 +16,7 @@ from raftline.kv.ports import KvNode
 from raftline.kv.proposals import encode_command, settle, until_readable
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
+from raftline.kv.sharded.errands import is_elsewhere
 from raftline.kv.sharded.machine import was_done
 from raftline.kv.sharded.outgoing import again_s
 from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
@@ -130,15 +131,15 @@ class _Wait:
         if isinstance(place, Away):
             return await self._filled_away(place)
         waiter, waiting = self._waiter, place.waiting
-        if not place.serves(self._slot):
-            raise NotServed("it was given")
+        self._check_served(place)
         self._unserved_since_s = None
         if not is_certain:
             if await self._is_done_already(place):
                 return list(waiter.keys)
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
-            await until_readable(place.group)
+            await self._until_readable(place)
+            self._check_served(place)
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
         if not waiter.is_queued:
@@ -148,9 +149,22 @@ class _Wait:
         if waiter.end is not None:
             return []
         waiter.is_woken = False
-        if not place.serves(self._slot) or self._router.here(place.id) is not place:
-            raise NotServed("it was given")
+        self._check_served(place)
         return waiting.filled(waiter)
+
+    def _check_served(self, place: Here) -> None:
+        """Raise `NotServed` if nobody would wake who waits at this place for the slot."""
+        if not place.serves(self._slot) or self._router.is_moved_on(place):
+            raise NotServed("it was given, or the group is not here any more")
+
+    async def _until_readable(self, place: Here) -> None:
+        """Wait until the copy is level; raises `NotServed` if the group was given up here meanwhile."""
+        try:
+            await until_readable(place.group)
+        except ProposalError as failure:
+            if is_elsewhere(failure) or self._router.is_moved_on(place):
+                raise NotServed("the group was given up here") from failure
+            raise
 
     async def _filled_away(self, place: Away) -> list[bytes]:
         waiter = self._waiter
@@ -183,9 +197,9 @@ class _Wait:
             except SessionClosed as closed:
                 outcome = closed
                 break
-        if isinstance(outcome, NotServed):
+        if isinstance(outcome, Exception) and is_elsewhere(outcome):
             waiter.is_popping = False
-            raise outcome
+            raise NotServed("the group does not serve the slot, or not here") from outcome
         if isinstance(outcome, Exception):
             self._client.server.statistics.failed_requests += 1
             raise Refused(write_refusal(outcome))

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from raftline.core.ids import GroupId
-from raftline.errors import NotServed, ProposalError, SessionClosed
+from raftline.errors import NotMember, NotServed, ProposalError, SessionClosed
 from raftline.kv.commands.command import Arguments, ReadFunction
 from raftline.kv.commands.transactions import mark_of
 from raftline.kv.proposals import encode_command
@@ -23,7 +23,7 @@ from raftline.kv.store import Store
 from raftline.kv.transaction import Transaction
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["Errand", "ErrandOwner", "MarksRead", "ScanRead", "ShardRead", "Stage", "WatchRead"]
+__all__ = ["Errand", "ErrandOwner", "MarksRead", "ScanRead", "ShardRead", "Stage", "WatchRead", "is_elsewhere"]
 
 
 class ErrandOwner(Protocol):
@@ -57,6 +57,11 @@ class Stage(Enum):
     """It is over, and was carried out nowhere."""
     DONE = 4
     """It is over, and was carried out, or may be yet."""
+
+
+def is_elsewhere(reason: Exception) -> bool:
+    """Say whether something was not done because the group does not serve the slot, or this node has left the group."""
+    return isinstance(reason, NotServed) or (isinstance(reason, NotMember) and not reason.may_take_effect)
 
 
 class Errand(Write):
@@ -115,7 +120,7 @@ class Errand(Write):
         owner.on_write_done()
 
     def _on_failure(self, reason: Exception) -> None:
-        if isinstance(reason, NotServed):
+        if is_elsewhere(reason):
             if self.is_marked and self.session is None:
                 self.end(NULL_ARRAY, Stage.IN_VAIN)  # as if a watched key had changed: its slot did
                 return

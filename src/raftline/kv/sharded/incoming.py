@@ -19,7 +19,7 @@ from raftline.kv.proposals import settle
 from raftline.kv.reading import run_reads
 from raftline.kv.refusals import read_refusal
 from raftline.kv.reply_slots import Read
-from raftline.kv.sharded.errands import ShardRead
+from raftline.kv.sharded.errands import ShardRead, is_elsewhere
 from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
 from raftline.kv.sharded.outgoing import again_s
 from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
@@ -140,7 +140,7 @@ class Incoming:
         if self.is_abandoned:
             return
         if failure is not None:
-            if place is not None and self._router.is_moved_on(place):
+            if place is not None and (is_elsewhere(failure) or self._router.is_moved_on(place)):
                 self._hold_all(part)  # the group was given up here while they waited for it
             else:
                 self._fail(part, failure)

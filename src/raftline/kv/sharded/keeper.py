@@ -445,7 +445,7 @@ class Keeper:
     def _tell(self) -> None:
         """Tell those who watch if anything that they ask about has changed."""
         leaders = tuple((group, self.leader_of(group)) for group in self._groups)
-        seen = (self.configuration.number, leaders, tuple(self._addresses.items()))
+        seen = (self.configuration.number, leaders, tuple(self._voting), tuple(self._addresses.items()))
         if seen != self._seen:
             self._seen = seen
             for on_change in self._watchers:

@@ -14,7 +14,7 @@ from raftline.kv.ports import KvNode
 from raftline.kv.refusals import write_refusal
 from raftline.kv.reply_slots import Slot
 from raftline.kv.sharded.errands import Errand, Stage
-from raftline.kv.sharded.router import CLUSTER_DOWN, Place, Router
+from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Place, Router
 
 __all__ = ["Outgoing", "again_s"]
 
@@ -109,6 +109,8 @@ class Outgoing:
         last_done = max((at for at, errand in enumerate(errands) if errand.stage is Stage.DONE), default=-1)
         held: list[Errand] = []
         for at, errand in enumerate(errands):
+            if not held and errand.stage is Stage.UNDER_WAY and isinstance(errand.place, Away):
+                return  # another node was asked: by way of a replica here those behind it might be faster
             if errand.stage is Stage.HELD:
                 if at < last_done or errand.deadline_s <= now_s:
                     self._end(errand, self._router.not_served(slot))

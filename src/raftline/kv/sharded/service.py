@@ -131,6 +131,7 @@ class ShardedService(Service):
             place.store.listener = _KeyEvents(self.channels, place.store)
 
     def _on_gone(self, place: Here) -> None:
+        place.store.listener = None
         place.waiting.wake_unless(lambda _key: False)
 
 

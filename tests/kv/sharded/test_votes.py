@@ -1,0 +1,131 @@
+"""What becomes of commands under way when this node's replica of a group begins to count, or does no longer."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+from tests.kv.sharded.test_connection import LOW, plain
+
+from raftline.errors import NotMember
+
+if TYPE_CHECKING:
+    from tests.kv.sharded.conftest import FakeCluster
+
+Run = Callable[..., None]
+_pack: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+OF_1 = ("n1", 1)
+LIST = b"{b}list"
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
+            await asyncio.sleep(0.001)
+
+
+def _held_back(group: Any) -> list[Callable[[], object]]:
+    """Let what is submitted to a group, or to a view of it, wait until the test calls it."""
+    late: list[Callable[[], object]] = []
+    submit = group.submit
+    group.submit = lambda *args: late.append(partial(submit, *args))
+    return late
+
+
+def test_a_write_goes_behind_one_that_another_node_was_asked_for(run_sharded: Run) -> None:
+    """This node's replica counts from now on, and could be faster than the way that was taken before (G19)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        cluster.voteless = {OF_1}
+        view = cluster.view(*OF_1)  # its way is short
+        assert view.submit is not None
+        late = _held_back(cluster.groups[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+        writer.write(_pack(("SET", LOW, "1")))
+        await _until(lambda: late)
+        cluster.voteless.clear()
+        writer.write(_pack(("SET", LOW, "2")))
+        async with plain(cluster) as client:
+            assert await client.get(LOW) is None
+            await asyncio.sleep(0.05)  # long enough for the short way
+            assert await client.get(LOW) is None
+            late[0]()
+            assert await asyncio.wait_for(reader.readexactly(10), 5) == b"+OK\r\n+OK\r\n"
+            assert await client.get(LOW) == b"2"
+        writer.close()
+
+    run_sharded(scenario)
+
+
+def test_a_pop_goes_on_elsewhere_when_the_vote_is_lost_before_it_stands_in_line(run_sharded: Run) -> None:
+    """Nobody looks at the queues of a replica that does not count any more."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        reads = cluster.unled[1] = asyncio.Queue()
+        async with plain(cluster) as client, plain(cluster, "n2") as other:
+            popped = asyncio.ensure_future(client.blpop(LIST, 0))
+            done = await reads.get()
+            del cluster.unled[1]
+            await _remove(cluster)
+            done(None)
+            await asyncio.sleep(0.01)
+            await other.rpush(LIST, "x")
+            assert await asyncio.wait_for(popped, 5) == [LIST, b"x"]
+
+    run_sharded(scenario)
+
+
+def test_a_pop_goes_on_elsewhere_when_the_vote_is_lost_while_it_is_carried_out(run_sharded: Run) -> None:
+    """It came too late, and stands in no line that anybody looks at."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client, plain(cluster, "n2") as other:
+            await other.rpush(LIST, "taken")
+            late = _held_back(cluster.view(*OF_1))
+            popped = asyncio.ensure_future(client.blpop(LIST, 0))
+            await _until(lambda: late)
+            assert await other.lpop(LIST) == b"taken"
+            await _remove(cluster)
+            late[0]()
+            await asyncio.sleep(0.01)
+            await other.rpush(LIST, "x")
+            assert await asyncio.wait_for(popped, 5) == [LIST, b"x"]
+
+    run_sharded(scenario)
+
+
+def test_what_a_removed_replica_refuses_goes_on_elsewhere(run_sharded: Run) -> None:
+    """The node learns that it was removed a moment before it looks for other ways: nothing was carried out there."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        view: Any = cluster.view(*OF_1)
+        removed = NotMember("n1 was removed")
+
+        def refuse(_command: bytes, done: Callable[[Any], None], *_more: Any) -> None:
+            cluster.voteless = {OF_1}
+            asyncio.get_running_loop().call_soon(done, removed)
+
+        async with plain(cluster) as client, plain(cluster) as reader:
+            await client.rpush(LIST, "x")
+            view.submit = refuse
+            assert await client.set(LOW, 1)
+            assert cluster.voteless
+            cluster.voteless = set()
+            assert await client.blpop(LIST, 0) == [LIST, b"x"]
+            view.submit_read = lambda done, *_more: refuse(b"", done)
+            cluster.voteless = set()
+            assert await reader.get(LOW) == b"1"
+            assert cluster.voteless
+
+    run_sharded(scenario)
+
+
+async def _remove(cluster: "FakeCluster") -> None:
+    """Let n1 leave group 1: its copy changes no more, and every server looks at who hosts what."""
+    group = cluster.groups[1]
+    del group.machines["n1"]
+    group.machine = group.machines["n2"]
+    for server in cluster.servers.values():
+        server.service.router.all_here()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
