@@ -59,6 +59,16 @@ def test_a_request_that_never_ends_is_refused_behind_the_replies_that_are_due(
     assert server._partial_bytes == 0
 
 
+def test_a_refusal_is_not_held_up_by_a_command_that_would_wait(
+    held_node: "HeldNode", request_of: "Encode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood before it was not begun when the client was refused, and then there is nobody to wait for."""
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.02)
+    sent = request_of(b"SET", b"k", b"1") + request_of(b"BLPOP", b"l", b"0") + b"*2\r\n$3\r\nGET\r\n$5\r\nab"
+    _, replies = run(held_node, sent, Limits(receive_s_max=0.05), slow_clients=1)
+    assert replies == b"+OK\r\n*-1\r\n" + TOO_SLOW
+
+
 def test_half_a_request_too_much_is_refused_behind_the_replies_that_are_due(
     held_node: "HeldNode", request_of: "Encode"
 ) -> None:

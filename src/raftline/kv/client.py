@@ -210,7 +210,7 @@ class Client:
         self.closing = False
         """No further command is taken; the connection ends once what was asked is answered."""
         self.is_at_end = False
-        """It will send no more; what it sent is still carried out."""
+        """It will send no more, or no more is taken; what it sent is still carried out."""
         self.backups: dict[int, Backup] = {}
         """Backups that are being fetched, by number."""
         self.blocked: Waiter | None = None

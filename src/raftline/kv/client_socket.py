@@ -239,7 +239,9 @@ class ClientSocket(asyncio.Protocol):
             self._transport.write(reply)
             self.close()
             return
-        self._server.unwatch(self)
+        if not connection.is_output_blocked:  # else how long the client may take no replies counts on
+            self._server.unwatch(self)
+        connection.client.is_at_end = True
         connection.intake.give_up(reply)
         if connection.client.transaction is not None:
             connection.client.transaction.break_()

@@ -1,0 +1,81 @@
+"""One client's socket while nothing leaves it, and when something is wrong with it: nobody else suffers."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from raftline.kv import server as server_module
+from raftline.kv.connection import Connection
+from raftline.kv.limits import Limits
+from raftline.kv.machine import encode_command
+from raftline.kv.server import KvServer
+
+if TYPE_CHECKING:
+    from tests.kv.conftest import HeldNode
+
+    Encode = Callable[..., bytes]
+
+Scenario = Callable[[KvServer], Awaitable[None]]
+Run = Callable[..., None]
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(params=list(LOOPS))
+def run(request: pytest.FixtureRequest, held_node: "HeldNode") -> Run:
+    """Return a function that runs a scenario against a server of its own, whose node answers when told to."""
+
+    def run_scenario(scenario: Scenario, **limits: Any) -> None:
+        async def main() -> None:
+            server = KvServer(held_node, held_node.machine, "127.0.0.1", 0, Limits(**limits), clock=held_node.clock)
+            await server.start()
+            try:
+                await asyncio.wait_for(scenario(server), 10)
+            finally:
+                await server.stop()
+
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(main())
+
+    return run_scenario
+
+
+def connection_of(server: KvServer, number: int) -> Connection:
+    """Return that of the client that came as this one; raises `LookupError` if it is gone."""
+    found = [p._connection for p in server._protocols if p._connection and p._connection.client.id == number]
+    if not found:
+        raise LookupError(number)
+    return found[0]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until this holds."""
+    while not condition():  # noqa: ASYNC110  what the tests wait for has no event
+        await asyncio.sleep(0)
+
+
+def test_who_is_refused_and_takes_no_replies_is_closed_in_time(
+    run: Run, held_node: "HeldNode", request_of: "Encode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal stands behind replies that it does not take, so only the limit for those ends the connection."""
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.02)
+    held_node.machine.apply(encode_command([b"SET", b"k", b"v" * 1_000_000]), 1, 0)
+    half = b"*2\r\n$3\r\nGET\r\n$60000\r\nx"
+
+    async def scenario(server: KvServer) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(request_of(b"GET", b"k") * 100 + half)
+            await until(lambda: len(held_node.waiting) == 1)
+            connection = connection_of(server, 1)
+            while not connection.is_output_blocked:
+                held_node.answer()
+                await asyncio.sleep(0)
+            sock.sendall(b"x" * 50_000)
+            await until(lambda: connection.intake.refusal)
+            await until(lambda: not server.service.clients)
+        assert server._partial_bytes == 0
+
+    run(scenario, stalled_s_max=0.2, partial_bytes_max=10_000, output_pause_bytes=100_000)
