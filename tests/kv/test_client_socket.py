@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Scenario = Callable[[KvServer], Awaitable[None]]
 Run = Callable[..., None]
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+RESET = b"\x01\0\0\0\0\0\0\0"
 
 
 @pytest.fixture(params=list(LOOPS))
@@ -49,6 +51,16 @@ def connection_of(server: KvServer, number: int) -> Connection:
     if not found:
         raise LookupError(number)
     return found[0]
+
+
+@asynccontextmanager
+async def connected(server: KvServer) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection and close it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -79,3 +91,55 @@ def test_who_is_refused_and_takes_no_replies_is_closed_in_time(
         assert server._partial_bytes == 0
 
     run(scenario, stalled_s_max=0.2, partial_bytes_max=10_000, output_pause_bytes=100_000)
+
+
+def test_a_client_that_is_gone_takes_no_answers_from_others_while_the_server_stops(
+    run: Run, held_node: "HeldNode", request_of: "Encode"
+) -> None:
+    """No end can be sent to it; whoever is answered in the same turn of the loop is, and the server stops."""
+
+    async def scenario(server: KvServer) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            gone.sendall(request_of(b"CLIENT", b"REPLY", b"OFF") + request_of(b"SET", b"a", b"1"))
+            await until(lambda: len(held_node.waiting) == 1)
+            async with connected(server) as (reader, writer):
+                writer.write(request_of(b"SET", b"b", b"1"))
+                await until(lambda: len(held_node.waiting) == 2)
+                stopping = asyncio.create_task(server.stop())
+                await until(lambda: all(client.is_at_end for client in server.service.clients.values()))
+                gone.close()
+                held_node.answer()
+                assert await reader.read() == b"+OK\r\n"
+                await stopping
+
+    run(scenario)
+
+
+def test_a_fault_costs_its_own_connection_only(
+    run: Run, held_node: "HeldNode", request_of: "Encode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and whoever is answered in the same turn of the loop notices nothing."""
+    told: list[str] = []
+    turn = Connection.turn
+
+    def faulty_turn(connection: Connection) -> None:
+        if connection.client.id == 1 and connection.client.pending:
+            raise ZeroDivisionError
+        turn(connection)
+
+    async def scenario(server: KvServer) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: told.append(type(context["exception"]).__name__))
+        async with connected(server) as (reader, writer), connected(server) as (other_reader, other_writer):
+            writer.write(request_of(b"INCR", b"a"))
+            await until(lambda: len(held_node.waiting) == 1)
+            other_writer.write(request_of(b"INCR", b"a"))
+            await until(lambda: len(held_node.waiting) == 2)
+            monkeypatch.setattr(Connection, "turn", faulty_turn)
+            held_node.answer()
+            assert await other_reader.readexactly(4) == b":2\r\n"
+            assert await reader.read() == b""
+        assert told == ["ZeroDivisionError"]
+
+    run(scenario)

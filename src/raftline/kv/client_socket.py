@@ -165,8 +165,11 @@ class ClientSocket(asyncio.Protocol):
         """Say that nothing more is answered, at once; the socket itself stays for what is on its way."""
         connection.client.closing = True
         self.has_ended = True
-        self._transport.write_eof()
         self._server.on_ended()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client is gone, which was not noticed yet
+            self.abort()
 
     def close(self) -> None:
         """Close once what was written has left, or after a while in any case."""

@@ -247,7 +247,12 @@ class KvServer:
     def _take_turns(self) -> None:
         ready, self._ready = self._ready, []
         for protocol in ready:
-            protocol.turn()
+            try:
+                protocol.turn()
+            except Exception as error:  # noqa: BLE001  the others are to have their turns
+                assert self._loop is not None, "the server was started"
+                self._loop.call_exception_handler({"message": "a client's turn failed", "exception": error})
+                protocol.abort()
         self.service.reply_latency.observe(self._clock.monotonic_s() - self._ready_s, len(ready))
 
     def _on_tick_timer(self) -> None:
