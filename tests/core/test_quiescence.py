@@ -11,6 +11,7 @@ from raftline.core.config import CoreConfig
 from raftline.core.events import (
     ChangeRequested,
     ClockDoubted,
+    DiskBehind,
     Event,
     Proposed,
     ReadRequested,
@@ -93,6 +94,7 @@ WAKING: dict[str, Callable[[CoreNode, CoreNode], Event]] = {
     "an answer to an older term": lambda leader, other: Received(
         other.name, AppendReply(leader.core.term, 0, success=True, prev_index=2, match_index=2, asleep=True)
     ),
+    "a disk that keeps it from proposals": lambda _, __: DiskBehind(),
 }
 
 

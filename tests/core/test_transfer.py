@@ -345,7 +345,6 @@ def test_a_leader_whose_disk_is_behind_hands_over(leading: Any) -> None:
 def test_a_leader_leads_on_if_nobody_goes_on_without_its_disk(leading: Any) -> None:
     """Its successor would need a vote that has to be written there (C3)."""
     one = _with_stuck_disk(leading)
-    assert _transfer_of(one) is None
     one.node.propose(b"x")
     _accept(one, "n2")
     assert one.state.commit == 1
@@ -353,6 +352,16 @@ def test_a_leader_leads_on_if_nobody_goes_on_without_its_disk(leading: Any) -> N
     one.node.persist(len(one.node.to_persist))
     assert one.state.persisted == one.state.commit == 2
     assert _transfer_of(one) is None
+
+
+def test_a_leader_with_nothing_to_write_asks_who_goes_on_without_its_disk(leading: Any) -> None:
+    """Its clients may be refused for what other groups have to write: one entry without a command shows it (B13)."""
+    one = _with_stuck_disk(leading)
+    assert [_transfer_of(one) for _ in range(3)] == [None] * 3
+    assert [entry.data for entry in one.state.log.slice(2, one.state.log.last_index + 1)] == [b""]
+    _accept(one, "n2")
+    _accept(one, "n3")
+    assert _told(one.step(DiskBehind())) == ["n3"]
 
 
 def test_it_tells_nobody_before_all_is_committed(leading: Any) -> None:
@@ -407,6 +416,8 @@ def test_it_hands_over_only_between_changes(leading: Any) -> None:
     assert _transfer_of(new) is None
     new.receive("n2", AppendRequest(2, 1, 1, (), 1))
     assert _transfer_of(new) is None
+    alone = _with_stuck_disk(leading, size=1)
+    assert (_transfer_of(alone), alone.state.log.last_index) == (None, 1), "whom should it ask?"
 
 
 # All together.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raftline import CoreConfig, Node
+from raftline import CoreConfig, GroupConfig, Node
 from raftline.errors import Overloaded
 from raftline.runtime import disk_watch, log_writer
 from raftline.runtime.group_loop import GroupLoop
@@ -113,6 +113,36 @@ def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(make_cluster: Any,
                 disk.may_go_on.set()
             await cluster.until(lambda: _behind(old) == 0)
             assert await old.read(b"k") == _COMMAND[2:]
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_has_nothing_to_write_moves_as_well(make_cluster: Any, stuck_disks: Any) -> None:
+    """What it is refused for is another group's; it finds out that others go on without this disk (B13)."""
+
+    async def scenario() -> None:
+        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.5)) as cluster:
+            old = await cluster.leader()
+            config = GroupConfig(group=1, members=cluster.members)
+            nodes = cluster.nodes.values()
+            groups = await asyncio.gather(*(node.add_group(config, cluster.make_machine("")) for node in nodes))
+            idle = groups[[*nodes].index(old)]
+            await groups[0].propose(b"k=0")
+            await groups[0].transfer_leadership(old.config.node_id)
+            await cluster.until(lambda: idle.is_leader)
+            assert await idle.propose(b"k=1") == b"0"
+            await old.propose(b"k=0")
+            await cluster.until(lambda: _behind(old) == 0)
+            disk = stuck_disks(old)
+            try:
+                await (await disk.begin(old))
+                await _propose_until_refused(old)
+                async with asyncio.timeout(5):
+                    while idle.is_leader:
+                        await asyncio.gather(idle.propose(b"k=2"), return_exceptions=True)
+                assert await idle.propose(b"k=3") in {b"1", b"2"}
+            finally:
+                disk.may_go_on.set()
 
     asyncio.run(scenario())
 

@@ -4,15 +4,17 @@ The leader takes no proposals meanwhile, brings the target up to date, and sends
 own, never to one that lags. If nobody has taken over within an election timeout it goes on.
 """
 
+from raftline.core.entries import KIND_NOOP, Entry
 from raftline.core.events import DiskBehind, TransferRequested
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import TimeoutNow
 from raftline.core.pending import Transfer
 from raftline.core.progress import Mode
+from raftline.core.quiescence import stir
 from raftline.core.ready import Answer, Outgoing, Verdict
 from raftline.core.role_changes import Cause, Why
 from raftline.core.state import RaftState, Role
-from raftline.core.transitions import become_follower
+from raftline.core.transitions import append_entries, become_follower
 
 __all__ = [
     "conclude_transfer",
@@ -102,12 +104,17 @@ def on_disk_behind(state: RaftState, _event: DiskBehind) -> str | None:
     """Hand over to a voter whose disk keeps up, if a quorum goes on without this leader's (B13); not again for a while.
 
     What is committed and not on this disk proves that there was such a quorum, that all is committed before anybody is
-    told to take over, that there still is.
+    told to take over, that there still is. A group with nothing to write, whose proposals are refused for what others
+    have to, proves it with an entry without a command.
     """
     if state.role is not Role.LEADER or state.transfer is not None:
         return "does not lead, or hands over already"
     if state.now < state.handover_after or state.membership.is_joint or state.configuration.index > state.commit:
         return "too soon after something changed"
+    if state.commit == state.persisted == state.log.last_index and state.membership.voters != (state.me,):
+        stir(state)
+        append_entries(state, [Entry(state.log.last_index + 1, state.term, b"", KIND_NOOP)])
+        return "asks who goes on without this disk"
     best = _best_successor(state, state.commit)
     if state.commit <= state.persisted or best is None:
         return "nobody goes on without this disk"
