@@ -48,10 +48,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _PERSISTENCE,
-                "        if not any(ready.must_persist for ready in self._waiting):\n"
-                "            durable += self._waiting\n",
-                "        durable += self._waiting\n"
-                "        if not any(ready.must_persist for ready in self._waiting):\n",
+                "if not any(ready.must_persist for ready in self._waiting):\n            durable += self._waiting\n",
+                "durable += self._waiting\n        if not any(ready.must_persist for ready in self._waiting):\n",
             ),
         ),
     ),
