@@ -16,6 +16,8 @@ from raftline.client.sync import Client
 StartNode = Callable[[], FakeNode]
 Options = dict[str, Any]
 _TIMEOUT_S = 0.2
+_SHORT: Options = {"socket_timeout": 1.0, "deadline_s": 0.4}
+"""The deadline is shorter than it takes to be sure that a node is dead."""
 
 
 @pytest.fixture(params=[2, 3])
@@ -89,6 +91,20 @@ def test_a_subscriber_leaves_a_node_that_is_silent(
         assert subscriber.connection.port == second.server_address[1]
 
 
+def test_the_deadline_begins_when_the_node_is_known_to_be_dead(
+    cluster: FakeCluster, start_node: StartNode, options: Options
+) -> None:
+    """However short it is, another node is tried."""
+    first, second = start_node(), start_node()
+    with (
+        Client(address_of(first), **options | _SHORT) as client,
+        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        meanwhile(lambda: fall_silent(cluster, first, second)),
+    ):
+        subscriber.subscribe("news")
+        assert next(subscriber.listen())["data"] == "from here"
+
+
 def test_whoever_looks_in_now_and_then_leaves_it_too(
     cluster: FakeCluster, start_node: StartNode, options: Options
 ) -> None:
@@ -141,6 +157,24 @@ def test_an_async_subscriber_leaves_a_node_that_is_silent(
                 pass
             assert message["data"] == "from here"
             assert subscriber.connection.port == second.server_address[1]
+
+    with meanwhile(lambda: fall_silent(cluster, first, second)):
+        asyncio.run(scenario())
+
+
+def test_the_deadline_of_an_async_subscriber_begins_when_the_node_is_known_to_be_dead(
+    cluster: FakeCluster, start_node: StartNode, options: Options
+) -> None:
+    """The same for one event loop."""
+    first, second = start_node(), start_node()
+
+    async def scenario() -> None:
+        async with (
+            AsyncClient(address_of(first), **options | _SHORT) as client,
+            client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        ):
+            await subscriber.subscribe("news")
+            assert (await anext(subscriber.listen()))["data"] == "from here"
 
     with meanwhile(lambda: fall_silent(cluster, first, second)):
         asyncio.run(scenario())

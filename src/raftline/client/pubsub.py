@@ -47,7 +47,7 @@ class _Owner(Protocol):
 
 
 class FollowingPubSub(redis.client.PubSub):
-    """redis-py's, at any node; raises `Unavailable` if none answers within the client's deadline."""
+    """redis-py's, at any node; raises `Unavailable` if one fails and none answers within the client's deadline."""
 
     def __init__(self, owner: _Owner, **options: Any) -> None:
         self._owner = owner
@@ -118,7 +118,7 @@ class FollowingPubSub(redis.client.PubSub):
         me = threading.get_ident()
         if self._connecting == me:
             return command(*args, **kwargs)
-        call = Call(Kind.READ, time.monotonic() + self._owner.deadline_s, random.random)
+        call: Call | None = None
         while True:
             try:
                 self._connecting = me
@@ -129,6 +129,7 @@ class FollowingPubSub(redis.client.PubSub):
                 return command(*args, **kwargs)
             except _BROKEN as error:
                 conn.disconnect()
+                call = call or _call_within(self._owner.deadline_s)
                 delay_s = call.on_failure(Outcome.NOT_SENT, error, time.monotonic())
             conn.host, conn.port = self._owner.move_on((conn.host, conn.port))
             time.sleep(delay_s)
@@ -204,7 +205,7 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         me = asyncio.current_task()
         if self._connecting is me:
             return await command(*args, **kwargs)
-        call = Call(Kind.READ, time.monotonic() + self._owner.deadline_s, random.random)
+        call: Call | None = None
         while True:
             try:
                 self._connecting = me
@@ -215,9 +216,15 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
                 return await command(*args, **kwargs)
             except _BROKEN as error:
                 await conn.disconnect()
+                call = call or _call_within(self._owner.deadline_s)
                 delay_s = call.on_failure(Outcome.NOT_SENT, error, time.monotonic())
             conn.host, conn.port = await self._owner.move_on((conn.host, conn.port))
             await asyncio.sleep(delay_s)
+
+
+def _call_within(deadline_s: float) -> Call:
+    """Return what tries other nodes for this long from the first failure on: listening before it takes no time."""
+    return Call(Kind.READ, time.monotonic() + deadline_s, random.random)
 
 
 async def _read(connection: Any, wait_s: float) -> Any:
