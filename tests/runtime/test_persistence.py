@@ -186,19 +186,49 @@ def test_all_that_is_kept_is_written_anew_when_nothing_else_waits() -> None:
     bench = _Bench()
     kept = [tuple(Entry(index, 1, b"") for index in range(1, 9))]
     persistence = Persistence(3, bench.writer, lambda _: None, bench.failures.append, lambda: kept[0])
-    heard: list[int] = []
+    heard: list[tuple[int, int]] = []
     persistence.persist(Ready(1, entries=kept[0][:1]))
     persistence.persist(Ready(2, entries=tuple(Entry(index, 1, bytes(1000)) for index in range(2, 9))))
-    persistence.write_anew(lambda: heard.append(len(bench.writes)))
+    persistence.write_anew(lambda size_bytes: heard.append((len(bench.writes), size_bytes)))
     while bench.under_way:
         bench.finish()
     assert [[len(write.entries) for write in writes] for writes in bench.writes] == [[1], [3], [3], [1, 8]]
-    assert heard == [4]
+    assert heard == [(4, 1200)]
     kept[0] = (Entry(1, 1, bytes(9000)),)
-    persistence.write_anew(lambda: heard.append(len(bench.writes)))
+    persistence.write_anew(lambda size_bytes: heard.append((len(bench.writes), size_bytes)))
     bench.finish()
-    assert heard == [4, 5]
+    assert heard == [(4, 1200), (5, 0)]
     assert bench.writes[4] == []
+    persistence.write_anew(lambda size_bytes: heard.append((len(bench.writes), size_bytes)))
+    persistence.write_anew(lambda size_bytes: heard.append((len(bench.writes), size_bytes)))
+    persistence.stop()
+    assert heard[2:] == [(5, 0)]
+    bench.finish()
+    assert heard[3:] == [(6, 0)]
+    assert bench.writer.behind_bytes == 0
+
+
+@pytest.mark.usefixtures("small_writes")
+def test_what_is_written_anew_is_part_of_what_a_write_takes() -> None:
+    """It leaves less for those behind, and takes no more than is left; no disk is behind by it (F24)."""
+    bench = _Bench()
+    kept = tuple(Entry(index, 1, bytes(1000)) for index in range(1, 4))
+    heard: list[tuple[int, int]] = []
+    first, last = (
+        Persistence(group, bench.writer, lambda _: None, bench.failures.append, lambda: kept) for group in (3, 4)
+    )
+    bench.persist(1)
+    first.write_anew(lambda size_bytes: heard.append((3, size_bytes)))
+    last.write_anew(lambda size_bytes: heard.append((4, size_bytes)))
+    bench.persist_many(2, dict.fromkeys(range(2, 5), 1000), group=1)
+    behind_bytes = bench.writer.behind_bytes
+    bench.finish()
+    assert bench.writer.behind_bytes == behind_bytes - 1150 + 1000, "a batch is two now"
+    while bench.under_way:
+        bench.finish()
+    assert bench.indices()[1:] == [[(3, 1), (3, 2), (3, 3), (1, 2)], [(1, 3), (1, 4)]]
+    assert heard == [(3, 3450), (4, 0)]
+    assert bench.writer.behind_bytes == 0
 
 
 @pytest.mark.usefixtures("small_writes")
@@ -209,7 +239,7 @@ def test_what_speaks_of_a_part_that_is_being_written_waits_for_it() -> None:
     for number in (2, 3, 4):
         bench.persist_many(number, {number: 1000})
     bench.persist(5, empty=True)
-    bench.groups[0].write_anew(lambda: None)
+    bench.groups[0].write_anew(lambda _: None)
     bench.finish()
     assert bench.durable == [(0, [1])]
     bench.finish()
@@ -225,8 +255,8 @@ def test_who_hears_that_all_was_written_anew_may_ask_again_at_once() -> None:
     group = bench.groups[0]
     heard: list[int] = []
 
-    def ask_again() -> None:
-        group.write_anew(lambda: heard.append(len(bench.writes)))
+    def ask_again(_: object) -> None:
+        group.write_anew(lambda _: heard.append(len(bench.writes)))
 
     bench.persist_many(1, {1: 0})
     bench.persist_many(2, {2: 0})

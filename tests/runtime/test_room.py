@@ -7,6 +7,7 @@ from typing import Any
 
 from raftline import Group, GroupConfig, StateMachine
 from raftline.core.ids import GroupId
+from raftline.runtime import log_writer
 from raftline.runtime.room import Room
 from raftline.wal.wal import Holders
 
@@ -90,6 +91,25 @@ def test_a_group_that_keeps_much_takes_a_snapshot_when_others_wait_for_it(make_c
     asyncio.run(scenario())
 
 
+def test_many_tiny_entries_are_much(make_cluster: Any, monkeypatch: Any) -> None:
+    """What is little in the file and more than a write takes would neither be written anew nor let go of (D18, F24)."""
+    monkeypatch.setattr(log_writer, "_WRITE_BYTES_MAX", 10_000)
+
+    async def scenario() -> None:
+        settings = {"snapshot_log_entries": 150, "keep_log_entries": 1, "segment_bytes": SEGMENT_BYTES}
+        async with make_cluster(1, **settings) as cluster:
+            directory = cluster.directory / "n1"
+            tiny = await _add(cluster, 2)
+            for _ in range(90):
+                await tiny.propose(b"x")
+            busy = await _add(cluster, 1)
+            for _ in range(60):
+                await asyncio.gather(*(busy.propose(b"x" * 1000) for _ in range(20)))
+            await cluster.until(lambda: tiny.status().snapshot_index > 0 and len(_segments(directory)) <= 10)
+
+    asyncio.run(scenario())
+
+
 class _Bench:
     """A log that says who holds it, and groups that note what they are told."""
 
@@ -146,8 +166,21 @@ def test_who_keeps_little_writes_it_anew_and_then_it_is_looked_again() -> None:
     assert bench.look((1, 2, 9)) == []
     bench.holders = Holders((), 1)
     for done in bench.waiting:
-        done()
+        done(100)
     assert bench.told == ["look"]
+
+
+def test_it_is_not_looked_again_if_nothing_was_written_anew() -> None:
+    """What had become too much meanwhile would be asked for again at once, and for ever (F24)."""
+    bench = _Bench({1: 100, 2: 100})
+    assert bench.look((1, 2)) == ["look", "1 anew", "2 anew"]
+    for size_bytes in (100, 0):
+        bench.waiting.pop(0)(size_bytes)
+    assert bench.told == ["look", "1 anew", "2 anew", "look", "1 anew", "2 anew"]
+    for _ in range(2):
+        bench.waiting.pop(0)(0)
+    assert bench.waiting == []
+    assert bench.look((1,)) == ["look", "1 anew"], "whoever lets go of something next asks again"
 
 
 def test_who_keeps_much_is_left_alone_until_the_log_is_long() -> None:
@@ -162,6 +195,6 @@ def test_a_node_that_stops_looks_no_more() -> None:
     bench = _Bench({1: 100})
     assert bench.look((1,)) == ["look", "1 anew"]
     bench.room.stop()
-    bench.waiting[0]()
+    bench.waiting[0](100)
     assert bench.told == ["look", "1 anew"]
     assert bench.look((1,)) == []

@@ -13,10 +13,10 @@ from raftline.core.ready import Ready
 from raftline.runtime.log_writer import LogWriter
 from raftline.wal.wal import Write
 
-__all__ = ["Persistence"]
+__all__ = ["ENTRY_BYTES", "Persistence"]
 
 _BATCH_BYTES = 1000
-_ENTRY_BYTES = 150
+ENTRY_BYTES = 150
 """What a batch, and an entry, takes in memory beside its commands, about."""
 _SAID_MAX = 1000
 """Longer than for so many batches nothing waits that is only to be said: it would be minutes old."""
@@ -26,11 +26,13 @@ class Persistence:
     """Feeds the log's writer.
 
     Invariants: what is in `_writing` came before what is in `_waiting`; the writer knows of it whenever something in
-    `_waiting` has to be written and nothing is in `_writing`; the writer's `behind_bytes` count both.
+    `_waiting` has to be written and nothing is in `_writing`; the writer's `behind_bytes` count both, but nothing
+    that is written once more.
     """
 
     __slots__ = (
         "_anew",
+        "_anew_bytes",
         "_anew_under_way",
         "_group",
         "_is_wanted",
@@ -64,9 +66,11 @@ class Persistence:
         self._waiting: list[Ready] = []
         self.writing_bytes = self._waiting_bytes = 0
         self._is_wanted = False
-        self._anew: list[Callable[[], None]] = []
-        """Who wants to hear that everything was written anew; in the write that begins next."""
-        self._anew_under_way: list[Callable[[], None]] = []
+        self._anew: list[Callable[[int], None]] = []
+        """Who wants to hear how much was written anew; in the write that begins next."""
+        self._anew_under_way: list[Callable[[int], None]] = []
+        self._anew_bytes = 0
+        """How much of `writing_bytes` is what is being written once more."""
         self.anew_write: Write | None = None
         """What is being written once more."""
         self.batches = 0
@@ -107,8 +111,12 @@ class Persistence:
         self._waiting_bytes += size_bytes
         self._writer.behind_bytes += size_bytes
 
-    def write_anew(self, done: Callable[[], None]) -> None:
-        """Write all of the log once more, at its head, and call `done`: older places of it are needed no more."""
+    def write_anew(self, done: Callable[[int], None]) -> None:
+        """Write all of the log once more, at its head: older places of it are needed no more.
+
+        `done` is called with how many bytes that took, about; 0: it was more than that write has room for, and is not
+        written.
+        """
         self._anew.append(done)
         if not self._writing and not self._anew_under_way:
             self._want()
@@ -135,9 +143,12 @@ class Persistence:
         if self._anew and not self._waiting:
             self._anew_under_way, self._anew = self._anew, []
             kept = self._kept()
-            if kept and _bytes_of(kept) <= bytes_max:  # else it is little no more: it stays where it is
+            size_bytes = _bytes_of(kept)
+            if kept and self.writing_bytes + size_bytes <= bytes_max:
                 self.anew_write = Write(group=self._group, entries=kept)
                 writes.append(self.anew_write)
+                self._anew_bytes = size_bytes
+                self.writing_bytes += size_bytes
         return writes
 
     def _take_part(self, bytes_max: int) -> None:
@@ -165,7 +176,7 @@ class Persistence:
         What is durable is chosen first: the next write may begin at once, whoever asks for it, and take of what waits.
         """
         durable, self._writing = self._writing, []
-        self._writer.behind_bytes -= self.writing_bytes
+        self._writer.behind_bytes -= self.writing_bytes - self._anew_bytes
         self.writing_bytes = 0
         if not any(ready.must_persist for ready in self._waiting):
             durable += self._waiting
@@ -183,9 +194,10 @@ class Persistence:
 
     def _tell_written_anew(self) -> None:
         self.anew_write = None
+        size_bytes, self._anew_bytes = self._anew_bytes, 0
         told, self._anew_under_way = self._anew_under_way, []
         for done in told:
-            done()
+            done(size_bytes)
 
     def stop(self) -> None:
         """Write nothing more: what waits is dropped, what is being written stays."""
@@ -193,7 +205,7 @@ class Persistence:
         self._writer.drop(self)
         told, self._anew = self._anew, []
         for done in told:
-            done()
+            done(0)
 
     def fail(self, error: BaseException) -> None:
         """What is on disk is not known any more."""
@@ -202,7 +214,7 @@ class Persistence:
 
 def _bytes_of(entries: Sequence[Entry]) -> int:
     """Return what entries take in memory, about."""
-    return _ENTRY_BYTES * len(entries) + sum([len(entry.data) for entry in entries])
+    return ENTRY_BYTES * len(entries) + sum([len(entry.data) for entry in entries])
 
 
 def _divided(ready: Ready, bytes_max: int) -> tuple[Ready, Ready | None]:
@@ -212,7 +224,7 @@ def _divided(ready: Ready, bytes_max: int) -> tuple[Ready, Ready | None]:
     """
     left = bytes_max - _BATCH_BYTES
     for count, entry in enumerate(ready.entries):
-        left -= _ENTRY_BYTES + len(entry.data)
+        left -= ENTRY_BYTES + len(entry.data)
         if left < 0 < count:
             first = Ready(ready.number - 1, ready.reset, ready.hard_state, ready.entries[:count])
             return first, msgspec.structs.replace(ready, reset=None, hard_state=None, entries=ready.entries[count:])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from raftline.core.ids import GroupId
 from raftline.core.state import RaftState
 from raftline.runtime.compaction import Compaction
-from raftline.runtime.persistence import Persistence
+from raftline.runtime.persistence import ENTRY_BYTES, Persistence
 from raftline.runtime.ports import DiskThread
 from raftline.wal.wal import Holders, Wal
 
@@ -17,8 +17,6 @@ __all__ = ["Room", "Tenant"]
 
 _ANEW_BYTES_MAX = 4 << 20
 """Written anew at a time, over all groups."""
-_ENTRY_BYTES = 32
-"""What an entry takes on disk beside its data, about."""
 _SHARE = 16
 """A group keeps little if it is so small a part of a segment."""
 _SEGMENTS_MAX = 8
@@ -40,12 +38,12 @@ class Tenant:
 
     @property
     def kept_bytes(self) -> int | None:
-        """Return how many bytes of its log it keeps; None if not all of it is in memory."""
+        """Return how many bytes of its log it keeps, as a write counts them; None if not all of it is in memory."""
         log = self._state.log
-        return log.size_bytes + _ENTRY_BYTES * len(log) if log.disk_index == log.base_index else None
+        return log.size_bytes + ENTRY_BYTES * len(log) if log.disk_index == log.base_index else None
 
-    def write_anew(self, done: Callable[[], None]) -> None:
-        """Write what it keeps at the head of the log, then call `done`."""
+    def write_anew(self, done: Callable[[int], None]) -> None:
+        """Write what it keeps at the head of the log, then call `done` with how many bytes that took."""
         self._persistence.write_anew(done)
 
     def make_room(self) -> None:
@@ -72,6 +70,8 @@ class Room:
         self._fail = fail
         self._is_busy = False
         self._pending = 0
+        self._is_freed = False
+        """Some of what is being written anew was: it may be that nobody needs the oldest segment any more."""
         self._released: GroupId = 0
         """Who let go of some of its log: it lets go of more when it can."""
         self._stopped = False
@@ -111,11 +111,14 @@ class Room:
     def _write_anew(self, tenants: Sequence[Tenant]) -> None:
         self._pending = len(tenants)
         self._is_busy = bool(tenants)
+        self._is_freed = False
         for tenant in tenants:
             tenant.write_anew(self._on_written)
 
-    def _on_written(self) -> None:
+    def _on_written(self, size_bytes: int) -> None:
         self._pending -= 1
+        self._is_freed |= size_bytes > 0
         if not self._pending:
             self._is_busy = False
-            self.look(self._released)
+            if self._is_freed:
+                self.look(self._released)
