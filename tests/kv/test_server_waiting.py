@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from raftline.kv.limits import Limits
-from raftline.kv.machine import KvMachine
+from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.server import KvServer
 
 if TYPE_CHECKING:
@@ -121,6 +121,32 @@ def test_a_client_that_closed_one_direction_gets_what_is_there(run: Run, request
         writer.close()
 
     run(scenario)
+
+
+def test_a_client_that_closed_one_direction_gets_what_a_node_that_is_behind_finds(
+    run: Run, held_node: "HeldNode", request_of: "Encode", machine: KvMachine
+) -> None:
+    """It does not wait for what is not there, but the node takes the time to be sure that it is not."""
+
+    async def scenario(server: KvServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request_of(b"SET", b"a", b"v") + request_of(b"BLPOP", b"k", b"0"))
+        writer.write_eof()
+        while not held_node.waiting or not all(client.is_at_end for client in server.service.clients.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        held_node.answer()
+        while not held_node.waiting:  # noqa: ASYNC110  it asks whether its copy is level
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.02)
+        machine.apply(encode_command([b"RPUSH", b"k", b"x"]), machine.store.index + 1, 1)
+        answer = asyncio.create_task(reader.read())
+        while not answer.done():
+            held_node.answer()
+            await asyncio.sleep(0)
+        assert answer.result() == b"+OK\r\n*2\r\n$1\r\nk\r\n$1\r\nx\r\n"
+        writer.close()
+
+    run(scenario, node=held_node)
 
 
 def test_what_stood_behind_is_carried_out_in_its_order(run: Run, request_of: "Encode") -> None:

@@ -47,7 +47,7 @@ async def _carry_out(command: Command, node: KvNode, client: Client, args: Argum
             else:
                 await until_readable(node)
                 is_certain = True
-        waiting.add(waiter)
+        waiting.add(waiter, is_pointless=client.is_at_end)
         while True:
             await waiter.until_filled()
             if waiter.end is not None:
@@ -83,7 +83,7 @@ async def _carry_out_once(
             raise Refused(read_refusal(failure)) from failure
         if known is not None and known.sequence < sequence:
             if not waiting.is_worth_trying(waiter):
-                waiting.add(waiter)
+                waiting.add(waiter, is_pointless=client.is_at_end)
                 await waiter.until_filled()
                 if waiter.end not in {None, NULL_ARRAY}:
                     raise Refused(waiter.end or NULL)
@@ -99,7 +99,7 @@ def _begin(command: Command, client: Client, args: Arguments) -> tuple[Form, Wai
         command.check(args)
     args[0] = command.wire_name
     form = FORMS[command.name]
-    waiter = Waiter(form, form.keys(args), client.patience_s(require_timeout_s(args[form.timeout])))
+    waiter = Waiter(form, form.keys(args), require_timeout_s(args[form.timeout]))
     client.blocked = waiter
     return form, waiter
 

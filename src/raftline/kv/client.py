@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Guardian", "Server", "ServerFacts", "Statistics"]
 
-_NO_TIME_S = 0.001
 _NO_NAMES: dict[bytes, None] = {}
 """Stands for the names of everybody who listens to nothing; nothing is ever put into it."""
 Reply = Callable[[], bytes]
@@ -210,7 +209,7 @@ class Client:
         self.closing = False
         """No further command is taken; the connection ends once what was asked is answered."""
         self.is_at_end = False
-        """It will send no more, or no more is taken; what it sent is still carried out."""
+        """It will send no more, or no more is taken; what it sent is still carried out, but nothing is waited for."""
         self.backups: dict[int, Backup] = {}
         """Backups that are being fetched, by number."""
         self.blocked: Waiter | None = None
@@ -254,10 +253,6 @@ class Client:
         """How much that it does not take may wait for it."""
         limits = self.server.limits
         return limits.subscriber_buffer_bytes_max if self.is_subscribed else limits.output_buffer_bytes_max
-
-    def patience_s(self, timeout_s: float) -> float:
-        """Return for how long a command waits that may wait `timeout_s`, 0 for ever: no time for who may be gone."""
-        return _NO_TIME_S if self.is_at_end else timeout_s
 
     def names(self, attribute: str) -> dict[bytes, None]:
         """Return one of the three kinds of names that it listens to, to be changed."""

@@ -116,12 +116,18 @@ class Waiting:
         """Return those of a waiter's keys that hold something to pop in this node's copy."""
         return [key for key in waiter.keys if isinstance(self._store.get(key), waiter.form.kind)]
 
-    def add(self, waiter: Waiter) -> None:
-        """Put a waiter at the end of the queues of its keys; raises `Refused` if there are too many."""
-        if self._places + len(waiter.keys) > self._keys_max:
-            raise Refused(_TOO_MANY)
+    def check_patience(self, waiter: Waiter, *, is_pointless: bool) -> None:
+        """Let it end now if its client may be gone (`is_pointless`); raises `Refused` if this node stops."""
         if self._is_stopping:
             raise Refused(STOPPING)
+        if is_pointless:
+            waiter.give_up(NULL_ARRAY)
+
+    def add(self, waiter: Waiter, *, is_pointless: bool = False) -> None:
+        """Put a waiter with patience at the end of its keys' queues; raises `Refused` if there are too many."""
+        self.check_patience(waiter, is_pointless=is_pointless)
+        if self._places + len(waiter.keys) > self._keys_max:
+            raise Refused(_TOO_MANY)
         self._places += len(waiter.keys)
         waiter.is_queued = True
         for key in waiter.keys:

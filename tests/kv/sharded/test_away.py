@@ -95,3 +95,34 @@ def test_who_does_not_know_what_was_done_is_asked_for_keys_alone(run_sharded: Ru
             assert await waiting == [KEY, b"v"]
 
     run_sharded(scenario)
+
+
+def test_a_command_that_would_wait_at_a_node_that_stops_is_told_so(run_sharded: Run) -> None:
+    """It came while the node stopped; null would say that its time was over (G13)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n3"))
+        writer.write(b"PING\r\n")
+        assert await reader.readline() == b"+PONG\r\n"
+        stopping = asyncio.create_task(cluster.servers["n3"].stop())
+        await asyncio.sleep(0)
+        writer.write(b"BLPOP %b 0\r\n" % KEY)
+        assert (await reader.read()).startswith(b"-UNBLOCKED this node stops")
+        writer.close()
+        await stopping
+
+    run_sharded(scenario)
+
+
+def test_a_client_that_closed_one_direction_does_not_wait(run_sharded: Run) -> None:
+    """It gets what is there, and null at once for what is not."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        for node in ("n1", "n3"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port(node))
+            writer.write(b"RPUSH %b x\r\nBLPOP %b 0\r\nBLPOP %b 0\r\n" % (KEY, KEY, KEY))
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(), 5) == b":1\r\n*2\r\n$4\r\n{b}k\r\n$1\r\nx\r\n*-1\r\n"
+            writer.close()
+
+    run_sharded(scenario)

@@ -67,8 +67,7 @@ class _Wait:
         self._session = session
         self._sequence = sequence
         self._form = FORMS[command.name]
-        patience_s = client.patience_s(require_timeout_s(args[self._form.timeout]))
-        self._waiter = Waiter(self._form, self._form.keys(args), patience_s)
+        self._waiter = Waiter(self._form, self._form.keys(args), require_timeout_s(args[self._form.timeout]))
         self._queue: Waiting | None = None
         self._unserved_since_s: float | None = None
 
@@ -143,7 +142,7 @@ class _Wait:
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
         if not waiter.is_queued:
-            waiting.add(waiter)
+            waiting.add(waiter, is_pointless=self._client.is_at_end)
             self._queue = waiting
         await waiter.until_filled()
         if waiter.end is not None:
@@ -167,13 +166,16 @@ class _Wait:
             raise
 
     async def _filled_away(self, place: Away) -> list[bytes]:
-        waiter = self._waiter
+        waiter, client = self._waiter, self._client
         question = encode_command([b"EXISTS", *waiter.keys])
         while waiter.end is None:
             there = await place.group.ask(question) != ZERO
             self._unserved_since_s = None
             if there or await self._was_done_away(place):
                 return list(waiter.keys)
+            client.server.waiting.check_patience(waiter, is_pointless=client.is_at_end)
+            if waiter.end is not None:
+                break
             await asyncio.sleep(_ASK_S)
             if self._router.here(place.id) is not None:
                 raise NotServed("it is here now")
