@@ -103,7 +103,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _ERRANDS,
-                "        if isinstance(reason, NotServed):\n",
+                "        if is_elsewhere(reason):\n",
                 "        if isinstance(reason, NotServed | ProposalError):\n",
             ),
         ),
