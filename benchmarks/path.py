@@ -153,6 +153,7 @@ class _Client:
         self._protocol = protocol
         self._number = number
         self._missing_bytes = 0
+        self.requests: list[bytes] = []
         self.keys: list[int] = []
         """The numbers of those that it may ask for."""
         self.next_burst: Callable[[], tuple[bytes, int] | None] = lambda: None
@@ -203,6 +204,7 @@ class Path3:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         self._world = SimLoop(1, steps_max=1 << 60)
         self._clients: list[_Client] = []
+        self._requests: dict[tuple[int, int], list[bytes]] = {}
         self._left = 0
         self._accept: dict[str, Callable[[], Any]] = {}
         self._random = random.Random(1)
@@ -302,7 +304,17 @@ class Path3:
         self._run(commands, self._random_of(self._gets), self._get_reply_bytes, clients, pipeline)
 
     def _random_of(self, requests: list[bytes]) -> Callable[[_Client, int], list[bytes]]:
-        return lambda client, count: [requests[key] for key in self._random.choices(client.keys, k=count)]
+        choices = self._random.choices
+        for client in self._clients:
+            client.requests = self._chosen(client.keys, requests)
+        return lambda client, count: choices(client.requests, k=count)
+
+    def _chosen(self, keys: list[int], requests: list[bytes]) -> list[bytes]:
+        """Return those of some keys; they are put together once."""
+        known = self._requests.get((id(keys), id(requests)))
+        if known is None:
+            known = self._requests[id(keys), id(requests)] = [requests[key] for key in keys]
+        return known
 
     def _run(
         self,
