@@ -71,6 +71,11 @@ def test_a_lock_that_runs_out_was_not_dropped() -> None:
     assert run(5305122, ShardScenario()).error is None
 
 
+def test_a_new_replica_gets_its_snapshot_while_the_log_waits() -> None:
+    """In pieces too small for that it would begin again for ever: no product has such settings (seed of a campaign)."""
+    assert run(6000733, ShardScenario()).error is None
+
+
 @pytest.mark.parametrize("scenario", [SHORT, SHARED], ids=["own machines", "shared nodes"])
 def test_the_same_seed_is_the_same_run(scenario: ShardScenario) -> None:
     """Byte for byte, whatever ran before."""

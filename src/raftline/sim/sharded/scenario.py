@@ -1,6 +1,7 @@
 """What a run of the sharded store looks like apart from its seed; what is left open is drawn from it."""
 
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -82,6 +83,10 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return self.plans[group]
 
 
+_SNAPSHOT_BYTES = 20_000
+"""What a snapshot may have: it has to arrive while the log waits for it, for a few times `snapshot_entries`."""
+
+
 def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
     """Return the scenario with everything drawn that it leaves open."""
 
@@ -92,7 +97,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
     groups = scenario.groups if scenario.groups > 0 else _GROUPS_MIN + int(draw() * (_GROUPS_MAX - _GROUPS_MIN + 1))
     draw = stream("sizes").random
     plans = stream("plans")
-    drawn = {
+    drawn: dict[str, Any] = {
         "nodes": _draw_nodes(stream("nodes")),
         "groups": groups,
         "joined": 1 + int(draw() * 2),
@@ -113,6 +118,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "piece_bytes": (24, 60, 300, 256 << 10)[int(draw() * 4)],
         "value_bytes_max": 40 if draw() < 0.8 else 4000,
     }
+    drawn["chunk_bytes"] = max(drawn["chunk_bytes"], _SNAPSHOT_BYTES // drawn["snapshot_entries"])
     still_open = {name: value for name, value in drawn.items() if getattr(scenario, name) in (-1, None)}
     return msgspec.structs.replace(scenario, **still_open)
 
