@@ -154,7 +154,8 @@ class Waiting:
         if self._queues:
             self.look(waiter.keys)
         else:
-            self._store.waited = None
+            if self._store.waited is self:
+                self._store.waited = None
             self._filled.clear()
 
     def wake_unless(self, is_waited_for: Callable[[bytes], bool]) -> None:

@@ -6,9 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hiredis
+import pytest
+from redis.exceptions import TryAgainError
 from tests.kv.sharded.test_connection import LOW, plain
 
 from raftline.errors import NotMember
+from raftline.kv.sharded import outgoing
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
@@ -17,6 +20,8 @@ Run = Callable[..., None]
 _pack: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 OF_1 = ("n1", 1)
 LIST = b"{b}list"
+HOLD_S = 1.0
+"""How long these servers hold what is not served."""
 
 
 async def _until(condition: Callable[[], object]) -> None:
@@ -117,6 +122,66 @@ def test_what_a_removed_replica_refuses_goes_on_elsewhere(run_sharded: Run) -> N
             cluster.voteless = set()
             assert await reader.get(LOW) == b"1"
             assert cluster.voteless
+
+    run_sharded(scenario)
+
+
+def test_a_pop_at_a_replica_that_refuses_ends_in_its_time(run_sharded: Run) -> None:
+    """However long its node takes to notice: with the time of the command, or with that of writes that are held."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        view: Any = cluster.view(*OF_1)
+        removed = NotMember("n1 was removed")
+        asked: list[object] = []
+
+        def refuse(done: Callable[[Any], None], *what: object) -> None:
+            asked.append(what)
+            asyncio.get_running_loop().call_soon(done, removed)
+
+        async with plain(cluster) as client, plain(cluster, "n2") as other:
+            view.submit_read = refuse
+            view.submit = lambda command, done, *_more: refuse(done, command)
+            assert await client.blpop(LIST, 0.05) is None
+            await other.rpush(LIST, "x")
+            with pytest.raises(TryAgainError, match="did not take effect"):
+                await client.blpop(LIST, 0)
+            asked.clear()
+            popped = asyncio.ensure_future(client.blpop(LIST, 0))
+            await _until(lambda: asked)
+            cluster.voteless = {OF_1}
+            assert await asyncio.wait_for(popped, 5) == [LIST, b"x"]
+
+    run_sharded(scenario)
+
+
+def test_writes_behind_one_that_is_on_its_way_are_looked_at_now_and_then(run_sharded: Run) -> None:
+    """And they have all of their time when it is their turn."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        cluster.voteless = {OF_1}
+        assert cluster.view(*OF_1).submit is not None
+        late = _held_back(cluster.groups[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+        writer.write(_pack(("SET", LOW, "0")))
+        await _until(lambda: late)
+        cluster.voteless.clear()
+        writer.write(b"".join(_pack(("INCR", LOW)) for _ in range(50)))
+        looks = 0
+        repeat = outgoing.Outgoing._repeat
+
+        def counted(self: outgoing.Outgoing) -> None:
+            nonlocal looks
+            looks += 1
+            repeat(self)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(outgoing.Outgoing, "_repeat", counted)
+            await asyncio.sleep(HOLD_S + 0.2)
+        assert 2 < looks < 200, "every 20 ms or so"
+        late[0]()
+        replies = await asyncio.wait_for(reader.readexactly(len("+OK\r\n") + 9 * 4 + 41 * 5), 5)
+        assert replies.endswith(b":50\r\n")
+        writer.close()
 
     run_sharded(scenario)
 

@@ -13,7 +13,7 @@ from raftline.kv.client import Client
 from raftline.kv.commands.blocking import FORMS, require_timeout_s
 from raftline.kv.commands.command import Arguments, Command, Refused, TaskFunction
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import encode_command, settle, until_readable
+from raftline.kv.proposals import encode_command, settle, when_readable
 from raftline.kv.refusals import read_refusal, write_refusal
 from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
 from raftline.kv.sharded.errands import is_elsewhere
@@ -79,12 +79,14 @@ class _Wait:
             while True:
                 try:
                     return await self._at(self._place(tries))
-                except NotServed:
+                except (NotServed, ProposalError) as failure:
+                    if not is_elsewhere(failure):
+                        raise Refused(read_refusal(failure)) from failure
+                    if self._waiter.end is not None and self._session is None:
+                        return self._waiter.end
                     tries += 1
                     self._leave()
                     await self._pause(tries)
-        except ProposalError as failure:
-            raise Refused(read_refusal(failure)) from failure
         finally:
             client.blocked = None
             self._leave()
@@ -118,6 +120,7 @@ class _Wait:
                 return self._waiter.end
             if keys or self._waiter.end is not None:
                 reply = await self._pop(place, keys)
+                self._unserved_since_s = None
                 if reply not in _NOTHING or self._session is not None:
                     return reply
                 self._waiter.is_popping = False
@@ -131,7 +134,6 @@ class _Wait:
             return await self._filled_away(place)
         waiter, waiting = self._waiter, place.waiting
         self._check_served(place)
-        self._unserved_since_s = None
         if not is_certain:
             if await self._is_done_already(place):
                 return list(waiter.keys)
@@ -139,6 +141,7 @@ class _Wait:
                 return list(waiter.keys)
             await self._until_readable(place)
             self._check_served(place)
+            self._unserved_since_s = None
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
         if not waiter.is_queued:
@@ -157,13 +160,13 @@ class _Wait:
             raise NotServed("it was given, or the group is not here any more")
 
     async def _until_readable(self, place: Here) -> None:
-        """Wait until the copy is level; raises `NotServed` if the group was given up here meanwhile."""
-        try:
-            await until_readable(place.group)
-        except ProposalError as failure:
-            if is_elsewhere(failure) or self._router.is_moved_on(place):
-                raise NotServed("the group was given up here") from failure
-            raise
+        """Wait until the copy is level; raises `NotServed` if the group was given up here meanwhile, and `Refused`."""
+        failure = await when_readable(place.group)
+        if failure is None:
+            return
+        if is_elsewhere(failure) or self._router.is_moved_on(place):
+            raise NotServed("the group was given up here") from failure
+        raise Refused(read_refusal(failure))
 
     async def _filled_away(self, place: Away) -> list[bytes]:
         waiter, client = self._waiter, self._client

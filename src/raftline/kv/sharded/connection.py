@@ -224,6 +224,12 @@ class ShardedConnection(Connection):
         else:
             place.group.submit(command, errand.done, session, sequence)
 
+    def on_write_done(self) -> None:
+        """Note that a write is answered."""
+        super().on_write_done()
+        if self._sent_away and not self._writes:
+            self._sent_away.clear()
+
     def _has_to_wait(self, errand: Errand) -> bool:
         """Say whether a write would overtake one for its slot: one that is held, or that another node was asked for.
 
@@ -236,8 +242,6 @@ class ShardedConnection(Connection):
             if before is None or before.stage is not Stage.UNDER_WAY or isinstance(before.place, Here):
                 return False
             waits = True
-        if self._writes == 1:
-            self._sent_away.clear()  # nothing else is under way
         self._sent_away[slot] = errand
         return waits
 

@@ -257,8 +257,8 @@ class Keeper:
 
     def _signs(self) -> object:
         """Return what shows, for little, that there is something to look at."""
-        states = [group.driver.replica.core.state for group in self._groups.values()]
-        known = [(state.leader, state.membership) for state in states]
+        drivers = [group.driver for group in self._groups.values()]
+        known = [(d.replica.core.leader, d.replica.core.state.membership, d.strangers.role()) for d in drivers]
         return self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks), known
 
     def _look(self) -> None:
@@ -364,8 +364,9 @@ class Keeper:
         _log.info("hosts a group", group=group, begins=bool(members) and begins, recovered=holds_some)
 
     def _note_vote(self, group: GroupId) -> None:
-        """Note whether a replica that runs here can be asked."""
-        if self._groups[group].driver.replica.core.state.membership.is_voter(self._me):
+        """Note whether a replica that runs here can be asked: it votes, and was not told that it was removed."""
+        driver = self._groups[group].driver
+        if driver.replica.core.state.membership.is_voter(self._me) and driver.strangers.error() is None:
             self._voting[group] = self._hosted[group]
         else:
             self._voting.pop(group, None)

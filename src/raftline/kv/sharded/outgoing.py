@@ -97,11 +97,32 @@ class Outgoing:
         for errand in self._slots:
             if isinstance(errand, Errand) and errand.hash_slot in by_slot:
                 by_slot[errand.hash_slot].append(errand)
+        tries: list[int] = []
         for slot, errands in by_slot.items():
-            self._repeat_slot(slot, errands)
-        tries = [errand.tries for errands in by_slot.values() for errand in errands if errand.stage is Stage.HELD]
+            if not self._is_behind_another(errands):
+                self._repeat_slot(slot, errands)
+                tries += [errand.tries for errand in errands if errand.stage is Stage.HELD]
+            elif any(errand.stage is Stage.HELD for errand in errands):
+                tries.append(_TRIES_AT_ONCE + 1)
         if tries and self._again is None:
             self._again = asyncio.get_running_loop().call_later(again_s(max(tries)), self._repeat)
+
+    def _is_behind_another(self, errands: list[Errand]) -> bool:
+        """Say whether a write on its way has to be answered before those that are held behind it go on.
+
+        That is one that another node was asked for, than which a replica here might be faster, or one whose session is
+        being opened. Those behind it are not tried before, and have all of their time afterwards.
+        """
+        for at, errand in enumerate(errands):
+            if errand.stage is Stage.HELD:
+                return False
+            if errand.stage is Stage.OPENING or (errand.stage is Stage.UNDER_WAY and isinstance(errand.place, Away)):
+                deadline_s = asyncio.get_running_loop().time() + self._hold_s_max
+                for behind in errands[at + 1 :]:
+                    if behind.stage is Stage.HELD and not behind.tries:
+                        behind.deadline_s = deadline_s
+                return True
+        return False
 
     def _repeat_slot(self, slot: int, errands: list[Errand]) -> None:
         """Send the held writes to one slot again, or end them, unless they have to wait for those after them."""
@@ -109,8 +130,6 @@ class Outgoing:
         last_done = max((at for at, errand in enumerate(errands) if errand.stage is Stage.DONE), default=-1)
         held: list[Errand] = []
         for at, errand in enumerate(errands):
-            if not held and errand.stage is Stage.UNDER_WAY and isinstance(errand.place, Away):
-                return  # another node was asked: by way of a replica here those behind it might be faster
             if errand.stage is Stage.HELD:
                 if at < last_done or errand.deadline_s <= now_s:
                     self._end(errand, self._router.not_served(slot))
