@@ -4,6 +4,7 @@ What a server process owns beside its node is here, too: clients come and go, st
 lets keys expire. Bytes take a moment in either direction; a connection ends with its node.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,6 +90,7 @@ class Line:
         self._connection: Connection | None = None
         self._done: Callable[[Any], None] | None = None
         self._missing = 0
+        self._under_way: deque[bytes] = deque()
         self._replies: list[Any] = []
         served.loop.call_later(_TRAVEL_S, self._open)
 
@@ -137,10 +139,12 @@ class Line:
     def _send(self, connection: Connection) -> None:
         output = connection.take_output()
         if output:
-            self._world.call_later(_TRAVEL_S, self._receive, output)
+            self._under_way.append(output)
+            self._world.call_later(_TRAVEL_S, self._receive)
 
-    def _receive(self, output: bytes) -> None:
-        self._reader.feed(output)
+    def _receive(self) -> None:
+        """Take in what was sent first: of what arrives at one moment the simulator calls any first."""
+        self._reader.feed(self._under_way.popleft())
         while self._missing and (reply := self._reader.gets()) is not False:
             self._missing -= 1
             self._replies.append(reply)

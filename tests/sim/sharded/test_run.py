@@ -71,6 +71,12 @@ def test_a_lock_that_runs_out_was_not_dropped() -> None:
     assert run(5305122, ShardScenario()).error is None
 
 
+@pytest.mark.parametrize("seed", [6002400, 6003140])
+def test_seeds_that_found_the_simulator_wrong(seed: int) -> None:
+    """Two pieces of one connection arrived in the wrong order; and a chance that was rounded up to 1."""
+    assert run(seed, ShardScenario()).error is None
+
+
 def test_a_new_replica_gets_its_snapshot_while_the_log_waits() -> None:
     """In pieces too small for that it would begin again for ever: no product has such settings (seed of a campaign)."""
     assert run(6000733, ShardScenario()).error is None

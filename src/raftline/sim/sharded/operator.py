@@ -98,4 +98,4 @@ class Operator:
 
 
 def _one(groups: Sequence[GroupId], change: ShardChange) -> GroupId:
-    return groups[int(change.chance * len(groups))]
+    return groups[min(len(groups) - 1, int(change.chance * len(groups)))]  # a chance is rounded, up to 1 at times
