@@ -193,6 +193,11 @@ class Node(GroupHandle):
         """Return the groups that the log holds and that nobody added or removed since the start."""
         return () if self._host is None else tuple(sorted(self._host.wal.recovered))
 
+    def has_log(self, group: GroupId) -> bool:
+        """Say whether anything of the log was recovered of such a group, or only a term."""
+        found = None if self._host is None else self._host.wal.recovered.get(group)
+        return found is not None and (found.snapshot is not None or bool(found.entries))
+
     def group(self, name: str | GroupId) -> Group:
         """Return a hosted group by its name or number; raises `ConfigError` if it is not hosted here."""
         for group in self._groups.values():

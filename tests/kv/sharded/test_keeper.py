@@ -12,6 +12,7 @@ import pytest
 
 from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
+from raftline.core.entries import HardState
 from raftline.errors import ConfigError, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.directory import LocalDirectory
@@ -23,6 +24,8 @@ from raftline.kv.sharded.router import Away, Here, Router
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Leave, Place
+from raftline.wal.files import OsFiles
+from raftline.wal.wal import Wal, Write
 
 FAST = CoreConfig(heartbeat_interval_s=0.05, election_timeout_s=(0.25, 0.5), priority_handover_s=0.1)
 KEYS = [b"key%d" % number for number in range(60)]
@@ -252,6 +255,79 @@ async def test_a_replica_is_asked_once_it_votes(tmp_path: Path) -> None:
             cluster.places[name].work()
         await cluster.wait_settled(number)
         await cluster.wait(lambda: isinstance(router.find(slot_of(KEYS[0])), Here), "it votes")
+
+
+@in_a_loop
+async def test_a_founder_that_comes_back_begins_nothing(tmp_path: Path) -> None:
+    """It stops after the first word of the group's leader, before it has an entry: it waits for the group's log (C14).
+
+    The group is on another node by then, with everything that was written; all that n1 has is that leader's term.
+    """
+    async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
+        await cluster.wait_settled(1)
+        other = cluster.places["n2"]
+        await cluster.wait(lambda: other.meta.begun == {1, 2, 3}, "begun")
+        for key in KEYS:
+            await cluster.ask(key, b"SET", b"v")
+        await cluster.change(Place(1, ("n2",)))
+        await cluster.wait(lambda: cluster.hosts("n1") == set() and cluster.hosts("n2") == {1, 2}, "moved")
+        running = other.keeper.running(1)
+        assert running is not None
+        term = running.driver.replica.core.term
+        first = cluster.places.pop("n1")
+        await first.stop()
+        log = Wal.open(OsFiles(), str(tmp_path / "n1"), cluster_id=first.node.config.cluster_id, node_id="n1")
+        log.append([Write(group=1, hard_state=HardState(term, None, False, 0))])  # noqa: FBT003
+        log.close()
+        await other.rest()  # nobody lets n1 in
+        number = int((await other.node.propose(change_command(Place(1, ("n1",)))))[1:])
+        await cluster.start("n1")
+        place = cluster.places["n1"]
+        await cluster.wait(lambda: cluster.hosts("n1") == {1}, "hosted")
+        replica = place.keeper.running(1)
+        assert replica is not None
+        assert not replica.driver.replica.core.state.membership.voters
+        other.work()
+        await cluster.wait_settled(number)
+        await cluster.wait(lambda: cluster.hosts("n2") == {2}, "moved back")
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"!") == b":2\r\n"
+
+
+@in_a_loop
+async def test_a_group_that_is_placed_and_leaves_at_once_gives_what_it_has(tmp_path: Path) -> None:
+    """It is on its old nodes yet when it is to be given up: it is found there, and goes on to the new ones (G17)."""
+    async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
+        await cluster.wait_settled(1)
+        other = cluster.places["n2"]
+        await cluster.wait(lambda: other.meta.begun == {1, 2, 3}, "begun")
+        for key in KEYS:
+            await cluster.ask(key, b"SET", b"v")
+        home = other.meta.configuration.nodes_of(1)[0]
+        away = next(name for name in ("n3", "n2", "n1") if name != home)
+        await other.node.propose(change_command(Place(1, (away,))))
+        number = int((await other.node.propose(change_command(Leave((1,)))))[1:])
+        await cluster.wait_settled(number)
+        await cluster.wait(lambda: other.meta.is_retired(1), "retired")
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"!") == b":2\r\n"
+
+
+@in_a_loop
+async def test_a_group_is_found_where_it_is_until_it_has_moved(tmp_path: Path) -> None:
+    """Its new nodes wait to be let in: who has no replica asks the old ones."""
+    async with sharded(tmp_path, first_groups=1, replicas=1) as cluster:
+        await cluster.wait_settled(1)
+        await cluster.wait(lambda: 1 in cluster.places["n2"].meta.begun, "begun")
+        await cluster.ask(KEYS[0], b"SET", b"v")
+        home = cluster.places["n2"].meta.configuration.nodes_of(1)[0]
+        there, asker = (name for name in ("n1", "n2", "n3") if name != home)
+        await cluster.places[home].rest()  # nobody lets the new node in
+        await cluster.places[asker].node.propose(change_command(Place(1, (there,))))
+        await cluster.wait(lambda: cluster.hosts(there) == {1}, "a replica that nobody has added")
+        for name in (asker, there):
+            answer = await cluster.places[name].keeper.remote(1).ask(encode_command([b"GET", KEYS[0]]))
+            assert answer == b"$1\r\nv\r\n"
 
 
 @in_a_loop

@@ -59,6 +59,9 @@ class KeeperNode(Protocol):
     def is_leader(self) -> bool:
         """Say whether this node leads group 0."""
 
+    def has_log(self, group: GroupId) -> bool:
+        """Say whether the log holds anything of such a group, or only a term."""
+
     async def add_group(self, config: GroupConfig, machine: StateMachine) -> Group:
         """Host a group."""
 
@@ -166,6 +169,12 @@ class Keeper:
         return self._remotes[group]
 
     def _others_of(self, group: GroupId) -> tuple[NodeId, ...]:
+        """Return whom to ask for a group: those who are to host it, then the others, who may host it still."""
+        wished = self._wished_of(group)
+        others = [node for node in self.node_ids if node not in wished and node != self._me]
+        return *wished, *sorted(others, key=lambda node: not self.is_up(node))
+
+    def _wished_of(self, group: GroupId) -> tuple[NodeId, ...]:
         nodes = tuple(node for node in self._meta.nodes_of(group) if node != self._me)
         return tuple(sorted(nodes, key=lambda node: not self.is_up(node)))
 
@@ -194,7 +203,7 @@ class Keeper:
         hosted = self._groups.get(group)
         if hosted is not None and group in self._voting:
             return hosted.driver.replica.core.leader
-        return next((node for node in self._others_of(group) if self.is_up(node)), None)
+        return next((node for node in self._wished_of(group) if self.is_up(node)), None)
 
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node serves clients and peers."""
@@ -304,7 +313,7 @@ class Keeper:
             self._begin("move", group, self._move)
         elif group in self._meta.leaving and not self.configuration.nodes_of(group):
             self._begin("retire", group, self._retire)
-        change = next_change(hosted.driver.replica.core.state, self.configuration.nodes_of(group), self._addresses)
+        change = next_change(hosted.driver.replica.core.state, self._meta.nodes_of(group), self._addresses)
         if change is not None:
             self._begin("members", group, lambda _group: hosted.change_membership(change))
 
@@ -350,11 +359,14 @@ class Keeper:
         """Host a group: go on with what the log holds of it, begin it with its other founders, or wait to be added.
 
         What the log holds counts from the first members on, so those have to be known even if there were others since.
+        A term alone is no log: a founder of a group that was placed elsewhere may have no more, and begins nothing.
         """
         founders = self._meta.founders.get(group, {})
         holds_some = group in self._node.recovered_groups
-        begins = not holds_some and group not in self._meta.placed and group not in self._dropped
-        members = dict(founders) if self._me in founders and (holds_some or begins) else {}
+        may_begin = group not in self._meta.placed and group not in self._dropped
+        begins = may_begin and not holds_some
+        goes_on = holds_some and (may_begin or self._node.has_log(group))
+        members = dict(founders) if self._me in founders and (goes_on or begins) else {}
         config = GroupConfig(group=group, members=members, prefers=next(iter(members), None))
         machine = self.make_machine(group)
         hosted = await self._node.add_group(config, machine)
