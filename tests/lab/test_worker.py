@@ -1,6 +1,8 @@
 """A worker turns jobs into results, and writes down what a failure looked like."""
 
+import gc
 from pathlib import Path
+from typing import Any
 
 from raftline.lab.loader import OURS
 from raftline.lab.worker import Job, run_job
@@ -43,6 +45,21 @@ def test_a_failure_leaves_its_trace(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"# Test (2A): initial election, seed 3, of {tmp_path / 'idle.py'}\n# promise: a leader")
     assert "server 2 is connected" in text
+
+
+def test_nothing_is_kept_of_what_a_failed_test_held(tmp_path: Path) -> None:
+    """Code that filled the memory left it full, in cycles, for the tests of others that the worker runs next."""
+    lines = "    def __init__(self, *_):\n        self.hoard = [self, bytes(100_000_000)]\n        held.add(self)\n"
+    program = f"import weakref\nheld = weakref.WeakSet()\n{_IDLE}".replace("    def __init__(self, *_): pass\n", lines)
+    (tmp_path / "hoard.py").write_text(program)
+    makes: dict[str, Any] = {}
+    job = Job(title="initial election", seed=3, virtual=True, implementation=str(tmp_path / "hoard.py"))
+    gc.disable()
+    try:
+        assert run_job(job, makes).failure is not None
+        assert not makes[job.implementation].__init__.__globals__["held"]
+    finally:
+        gc.enable()
 
 
 def test_an_implementation_that_does_not_load_fails_every_test(tmp_path: Path) -> None:

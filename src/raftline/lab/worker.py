@@ -4,6 +4,7 @@ Code under test may do anything in here; whoever started the process notices whe
 that code prints goes to standard error, so that it never gets between the results.
 """
 
+import gc
 import os
 import re
 import threading
@@ -109,6 +110,7 @@ def run_job(
         result, trace = run_test(test, make, job.seed, virtual=job.virtual, give_up=give_up, last_words=last_words)
     if result.failure is None:
         return result
+    gc.collect()  # what the failed code held may be in cycles, and fill the memory that the next test needs
     also = [*result.failure.also, *hints, *(suspicious_lines(make) if job.virtual else ())]
     failure = msgspec.structs.replace(result.failure, also=also)
     if traces is not None and job.traces is not None:
