@@ -4,10 +4,11 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import uvloop
 
 from raftline.core.changes import MembershipChange
 from raftline.core.ids import NodeId
@@ -276,6 +277,33 @@ class Conversation:
     def ask(self, *args: bytes) -> bytes:
         """Send one command and return its reply."""
         return self.raw(encode_request(*args))
+
+
+_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+@pytest.fixture(params=list(_LOOPS))
+def serve(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return a function that runs a scenario, for so long at most, against a server of its own in front of a node."""
+
+    def run(
+        scenario: Callable[[KvServer], Awaitable[None]], node: HeldNode, within_s: float, limits: Mapping[str, Any]
+    ) -> None:
+        async def main() -> None:
+            server = KvServer(node, node.machine, "127.0.0.1", 0, Limits(**limits), clock=node.clock)
+            await server.start()
+            try:
+                await asyncio.wait_for(scenario(server), within_s)
+            finally:
+                await server.stop()
+
+        with asyncio.Runner(loop_factory=_LOOPS[request.param]) as runner:
+            runner.run(main())
+
+    return run
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
 from raftline.kv import server as server_module
 from raftline.kv.connection import Connection
-from raftline.kv.limits import Limits
 from raftline.kv.machine import encode_command
 from raftline.kv.server import KvServer
 
@@ -22,27 +20,13 @@ if TYPE_CHECKING:
 
 Scenario = Callable[[KvServer], Awaitable[None]]
 Run = Callable[..., None]
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 RESET = b"\x01\0\0\0\0\0\0\0"
 
 
-@pytest.fixture(params=list(LOOPS))
-def run(request: pytest.FixtureRequest, held_node: "HeldNode") -> Run:
+@pytest.fixture
+def run(serve: Run, held_node: "HeldNode") -> Run:
     """Return a function that runs a scenario against a server of its own, whose node answers when told to."""
-
-    def run_scenario(scenario: Scenario, **limits: Any) -> None:
-        async def main() -> None:
-            server = KvServer(held_node, held_node.machine, "127.0.0.1", 0, Limits(**limits), clock=held_node.clock)
-            await server.start()
-            try:
-                await asyncio.wait_for(scenario(server), 10)
-            finally:
-                await server.stop()
-
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            runner.run(main())
-
-    return run_scenario
+    return lambda scenario, **limits: serve(scenario, held_node, 10, limits)
 
 
 def connection_of(server: KvServer, number: int) -> Connection:

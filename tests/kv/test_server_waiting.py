@@ -4,12 +4,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
-from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.server import KvServer
 
@@ -20,28 +18,13 @@ if TYPE_CHECKING:
 
 Scenario = Callable[[KvServer], Awaitable[None]]
 Run = Callable[..., None]
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 RESET = b"\x01\0\0\0\0\0\0\0"
 
 
-@pytest.fixture(params=list(LOOPS))
-def run(request: pytest.FixtureRequest, prompt_node: "PromptNode", machine: KvMachine) -> Run:
+@pytest.fixture
+def run(serve: Run, prompt_node: "PromptNode") -> Run:
     """Return a function that runs a scenario against a server of its own."""
-
-    def run_scenario(scenario: Scenario, node: "HeldNode | None" = None, **limits: Any) -> None:
-        async def main() -> None:
-            used = node or prompt_node
-            server = KvServer(used, machine, "127.0.0.1", 0, Limits(**limits), clock=used.clock)
-            await server.start()
-            try:
-                await asyncio.wait_for(scenario(server), 5)
-            finally:
-                await server.stop()
-
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            runner.run(main())
-
-    return run_scenario
+    return lambda scenario, node=None, **limits: serve(scenario, node or prompt_node, 5, limits)
 
 
 @asynccontextmanager

@@ -142,6 +142,14 @@ class Sharded:
 
         await self.wait(is_settled, f"configuration {number}")
 
+    async def fill(self) -> None:
+        """Wait until the first groups have begun, and write every key."""
+        await self.wait_settled(1)
+        meta = self.places["n2"].meta
+        await self.wait(lambda: meta.begun == set(meta.configuration.group_ids), "begun")
+        for key in KEYS:
+            await self.ask(key, b"SET", b"v")
+
     def hosts(self, name: str) -> set[int]:
         """Return the groups that a node hosts."""
         return set(self.places[name].keeper.hosted_groups())
@@ -264,11 +272,8 @@ async def test_a_founder_that_comes_back_begins_nothing(tmp_path: Path) -> None:
     The group is on another node by then, with everything that was written; all that n1 has is that leader's term.
     """
     async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
-        await cluster.wait_settled(1)
+        await cluster.fill()
         other = cluster.places["n2"]
-        await cluster.wait(lambda: other.meta.begun == {1, 2, 3}, "begun")
-        for key in KEYS:
-            await cluster.ask(key, b"SET", b"v")
         await cluster.change(Place(1, ("n2",)))
         await cluster.wait(lambda: cluster.hosts("n1") == set() and cluster.hosts("n2") == {1, 2}, "moved")
         running = other.keeper.running(1)
@@ -298,11 +303,8 @@ async def test_a_founder_that_comes_back_begins_nothing(tmp_path: Path) -> None:
 async def test_a_group_that_is_placed_and_leaves_at_once_gives_what_it_has(tmp_path: Path) -> None:
     """It is on its old nodes yet when it is to be given up: it is found there, and goes on to the new ones (G17)."""
     async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
-        await cluster.wait_settled(1)
+        await cluster.fill()
         other = cluster.places["n2"]
-        await cluster.wait(lambda: other.meta.begun == {1, 2, 3}, "begun")
-        for key in KEYS:
-            await cluster.ask(key, b"SET", b"v")
         home = other.meta.configuration.nodes_of(1)[0]
         away = next(name for name in ("n3", "n2", "n1") if name != home)
         await other.node.propose(change_command(Place(1, (away,))))

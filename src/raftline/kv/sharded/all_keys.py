@@ -1,7 +1,7 @@
 """Commands about all keys of one group: only what it serves is counted, named and drawn, whatever else it still holds.
 
-While slots move, the group that gives them keeps them until the other has them all: each key is told of by one of the
-two, never by both.
+While slots move, each key is told of by the group that gives it or by the one that gets it, never by both; by neither
+between its release and its arrival.
 """
 
 from collections.abc import Iterable
