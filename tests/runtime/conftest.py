@@ -115,30 +115,38 @@ class Cluster:
             while not condition():  # noqa: ASYNC110  a condition over several nodes has no event of its own
                 await asyncio.sleep(0.01)
 
+    async def written(self) -> None:
+        """Wait until no node writes: a majority commits without the slowest of them (thesis 10.2.1)."""
+        loops = [node._group for node in self.nodes.values() if node._group is not None]
+        await self.until(lambda: not any(loop.persistence.is_writing for loop in loops))
+
 
 class StuckDisks:
     """Logs that begin to write and are not done until they may."""
 
     def __init__(self, monkeypatch: Any, *nodes: Node) -> None:
         self.may_go_on = threading.Event()
-        self.is_stuck = threading.Event()
+        self._are_stuck: list[threading.Event] = []
         for node in nodes:
             assert node._group is not None
             wal = node._group.host.wal
-            monkeypatch.setattr(wal, "append", self._stuck(wal.append))
+            is_stuck = threading.Event()
+            self._are_stuck.append(is_stuck)
+            monkeypatch.setattr(wal, "append", self._stuck(wal.append, is_stuck))
 
-    def _stuck(self, append: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _stuck(self, append: Callable[[Any], None], is_stuck: threading.Event) -> Callable[[Any], None]:
         def stuck(writes: Any) -> None:
-            self.is_stuck.set()
+            is_stuck.set()
             assert self.may_go_on.wait(10)
             append(writes)
 
         return stuck
 
     async def begin(self, node: Node) -> asyncio.Future[bytes]:
-        """Propose something and wait until it is being written; return what will come of it."""
+        """Propose something and wait until each of the disks has begun to write it; return what will come of it."""
         outcome = asyncio.ensure_future(node.propose(b"k=first"))
-        await asyncio.to_thread(self.is_stuck.wait, 10)
+        for is_stuck in self._are_stuck:
+            assert await asyncio.to_thread(is_stuck.wait, 10)
         return outcome
 
 

@@ -42,6 +42,7 @@ def test_what_comes_during_a_write_is_proposed_together(make_cluster: Any, stuck
         async with make_cluster() as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=0")
+            await cluster.written()
             group = _loop_of(leader)
             disks, sizes = stuck_disks(*cluster.nodes.values()), _batches(group, monkeypatch)
             left: list[int] = []
@@ -94,6 +95,7 @@ def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(
         async with make_cluster() as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=0")
+            await cluster.written()
             disk = stuck_disks(leader)
             _still(_loop_of(leader), monkeypatch)
             try:
@@ -119,6 +121,7 @@ def test_nothing_is_held_back_for_long(make_cluster: Any, stuck_disks: Any, monk
         async with make_cluster() as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=0")
+            await cluster.written()
             group = _loop_of(leader)
             disks, sizes = stuck_disks(*cluster.nodes.values()), _batches(group, monkeypatch)
             _still(group, monkeypatch)
@@ -145,6 +148,7 @@ def test_a_follower_passes_on_at_once_what_its_disk_has_nothing_to_do_with(
         async with make_cluster() as cluster:
             leader, follower = await cluster.leader(), await cluster.follower()
             await leader.propose(b"k=0")
+            await cluster.written()
             disk = stuck_disks(follower)
             try:
                 assert await (await disk.begin(leader)) == b"0"
@@ -162,6 +166,7 @@ def test_who_wants_to_propose_is_called_before_the_turn(make_cluster: Any, monke
         async with make_cluster() as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=0")
+            await cluster.written()
             sizes = _batches(_loop_of(leader), monkeypatch)
             loop, faults = asyncio.get_running_loop(), []
             loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
@@ -196,6 +201,7 @@ def test_who_wants_to_propose_to_a_node_that_stops_hears_of_it(
         async with make_cluster() as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=0")
+            await cluster.written()
             group = _loop_of(leader)
             disks = stuck_disks(*cluster.nodes.values())
             try:
@@ -223,13 +229,15 @@ def test_what_nobody_waits_for_is_taken_note_of_in_the_next_turn(make_cluster: A
         async with make_cluster() as cluster:
             leader, follower = await cluster.leader(), await cluster.follower()
             await leader.propose(b"k=0")
+            await cluster.written()
             group, name = _loop_of(leader), follower.config.node_id
             state = group.replica.core.state
             await cluster.until(lambda: all(peer.match_index == state.commit for peer in state.progress.values()))
-            await asyncio.sleep(0)
+            await cluster.until(lambda: not group._scheduled)
+            noted = group.queued_messages
             reply = AppendReply(state.term, state.term, True, state.commit - 1, state.commit, echo=7)  # noqa: FBT003
             group.on_message(name, reply)
-            assert (group.queued_messages, group._scheduled) == (1, False)
+            assert (group.queued_messages, group._scheduled) == (noted + 1, False)
             await leader.propose(b"k=1")
             assert not any(message is reply for _, message in group._messages)
 
