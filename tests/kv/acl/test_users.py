@@ -1,9 +1,14 @@
 """Users in the replicated state: snapshots, limits, a node's own password, and no clear password anywhere."""
 
+import hashlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raftline.kv.acl.user import changed, hash_of, new_user
+import pytest
+
+from raftline.kv.acl.draft import changed
+from raftline.kv.acl.user import hash_of, new_user
 from raftline.kv.acl.users import USERS_MAX, Users
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
@@ -81,7 +86,7 @@ def test_a_wrong_password_is_confirmed_by_the_group(held_node: "HeldNode", conve
     """A user that this node does not know yet can log in: the refusal waits for a linearizable read."""
     machine = held_node.machine
     assert conversation.send(b"AUTH alice pw\r\nACL WHOAMI\r\n") == b""
-    machine.store.users.put(changed(changed(changed(new_user(b"alice"), b"on"), b">pw"), b"+@all"))
+    machine.store.users.put(changed(new_user(b"alice"), b"on", b">pw", b"+@all"))
     held_node.answer()
     assert conversation.take() == b"+OK\r\n$5\r\nalice\r\n"
     conversation.raw(b"AUTH default x\r\n")
@@ -145,3 +150,31 @@ def test_sort_is_no_way_around_the_rules_for_keys(conversation: "Conversation") 
     conversation.ask(b"AUTH", b"bob", b"any")
     assert conversation.ask(b"SORT", b"a:l", b"BY", b"w_*", b"GET", b"#").startswith(b"*2")
     assert conversation.ask(b"SORT", b"a:l", b"STORE", b"other").startswith(b"-NOPERM")
+
+
+@pytest.mark.parametrize("kind", ["passwords", "keys", "channels", "commands"])
+def test_a_rule_costs_the_same_however_many_came_before_it(conversation: "Conversation", kind: str) -> None:
+    """Whoever sends thousands of them in one command takes the node, and each replica, no longer for each."""
+    rules: dict[str, Callable[[int], bytes]] = {
+        "passwords": lambda number: b"#" + hashlib.sha256(b"%d" % number).hexdigest().encode(),
+        "keys": lambda number: b"~%d" % number,
+        "channels": lambda number: b"&%d" % number,
+        "commands": lambda number: b"+get" if number % 2 else b"-client|list",
+    }
+
+    def seconds(count: int) -> float:
+        words = [rules[kind](number) for number in range(count)]
+        began = time.thread_time()
+        conversation.ask(b"ACL", b"SETUSER", b"alice", b"reset", *words)
+        return time.thread_time() - began
+
+    few = min(seconds(4000) for _ in range(3))
+    assert seconds(32_000) < 32 * few
+
+
+def test_rules_of_a_command_take_the_place_of_those_of_its_subcommands() -> None:
+    """The last rule counts, and stands last; what it makes meaningless goes, and nothing beside it."""
+    user = changed(new_user(b"u"), b"+client|id", b"+clientele", b"-client|list", b"+get", b"+client|id", b"-GET")
+    assert user.commands == (b"-@all", b"+clientele", b"-client|list", b"+client|id", b"-get")
+    assert changed(user, b"-client").commands == (b"-@all", b"+clientele", b"-get", b"-client")
+    assert changed(user, b"+@all", b"-get").commands == (b"+@all", b"-get")

@@ -18,8 +18,8 @@ __all__ = [
     "Denial",
     "Rights",
     "categories_of",
-    "is_known_rule",
     "key_access",
+    "known_rules",
     "may_listen",
     "rows_of",
 ]
@@ -176,12 +176,10 @@ def key_access(command: Command, args: Arguments) -> tuple[str, ...]:
     return _ACCESS.get(command.name) or (("rw",) if "write" in command.flags else ("r",))
 
 
-def is_known_rule(word: bytes, commands: Mapping[bytes, Command]) -> bool:
-    """Say whether a word that begins with + or - names a command, a subcommand or a category that there is."""
-    name = word[1:].decode("ascii", "replace").lower()
-    if name.startswith("@"):
-        return name == "@all" or name[1:] in CATEGORIES
-    return any(row.name == name for row in rows_of(commands))
+def known_rules(commands: Mapping[bytes, Command]) -> frozenset[bytes]:
+    """Return what may stand behind the + or - of a rule: each command, subcommand and category that there is."""
+    categories = ["@all", *(f"@{category}" for category in CATEGORIES)]
+    return frozenset(name.encode() for name in [*categories, *(row.name for row in rows_of(commands))])
 
 
 def _allowed(user: User, commands: Mapping[bytes, Command]) -> set[str]:

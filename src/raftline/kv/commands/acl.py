@@ -5,10 +5,12 @@ Passwords are hashed before anything is proposed. Decisions are made by `raftlin
 
 import secrets
 from collections.abc import Mapping
+from functools import cached_property
 
 from raftline.kv.acl.denials import Entry
-from raftline.kv.acl.rights import CATEGORIES, Denial, Rights, categories_of, is_known_rule, rows_of
-from raftline.kv.acl.user import DEFAULT_NAME, RuleError, StateError, User, changed, new_user, without_secrets
+from raftline.kv.acl.draft import Draft, RuleError, StateError
+from raftline.kv.acl.rights import CATEGORIES, Denial, Rights, categories_of, known_rules, rows_of
+from raftline.kv.acl.user import DEFAULT_NAME, User, new_user, without_secrets
 from raftline.kv.acl.users import BYTES_MAX, USERS_MAX
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import require_integer
@@ -46,12 +48,13 @@ _LOG_SHOWN = 10
 def setuser(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """ACL SETUSER username [rule ...]: all rules or none."""
     known = store.users.logged(args[2])
-    user = new_user(args[2]) if known is None else known
+    draft = Draft(new_user(args[2]) if known is None else known)
     for word in args[3:]:
         try:
-            user = changed(user, word)
+            draft.change(word)
         except RuleError as reason:
             return _bad_rule(word, reason)
+    user = draft.user()
     if not store.users.has_room_for(user):
         return _NO_ROOM
     store.users.put(user)
@@ -126,20 +129,24 @@ class AclCommands:
     def __init__(self, commands: Mapping[bytes, Command]) -> None:
         self._commands = commands
 
+    @cached_property
+    def _known_rules(self) -> frozenset[bytes]:
+        return known_rules(self._commands)
+
     def check_setuser(self, args: Arguments) -> None:
         """Refuse what no node could carry out, and hash passwords, so that the log has none."""
         _check_name(args[2])
-        user = new_user(args[2])
+        draft = Draft(new_user(args[2]))
         for position, word in enumerate(args[3:], 3):
             args[position] = without_secrets(word)
             _check_pattern(word)
             try:
-                user = changed(user, args[position])
+                draft.change(args[position])
             except StateError:
                 continue
             except RuleError as reason:
                 raise Refused(_bad_rule(word, reason)) from None
-            if word[:1] in {b"+", b"-"} and not is_known_rule(word, self._commands):
+            if word[:1] in {b"+", b"-"} and word[1:].lower() not in self._known_rules:
                 raise Refused(_bad_rule(word, _UNKNOWN_NAME))
 
     def cat(self, _client: Client, args: Arguments) -> bytes:
