@@ -1,13 +1,13 @@
-"""Many writes of many connections while slots move all the time: each once, and in order, or refused."""
+"""Many writes while slots move and replicas come and go all the time: each once, and in order, or refused."""
 
 import asyncio
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import pytest
 import redis.asyncio
-from redis.exceptions import TryAgainError
 
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Move
@@ -17,43 +17,48 @@ if TYPE_CHECKING:
 
 KEYS = tuple(f"key{number}" for number in range(8))
 SECONDS = 1.5
+_pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+REPLICAS = (("n1", 1), ("n2", 1), ("n2", 2), ("n3", 2))
 
 
-def slow_down(group: "FakeGroup", rolls: random.Random) -> None:
-    """Let a group take its time, and still carry everything out in the order in which it came."""
+def slow_down(way: Any, group: "FakeGroup", rolls: random.Random) -> None:
+    """Let a way to a group take its time, and still carry everything out in the order in which it came that way."""
     due = [0.0]
 
     def submit(
         command: bytes, done: Callable[[bytes | Exception], None], session: int | None = None, sequence: int = 0
     ) -> None:
         loop = asyncio.get_running_loop()
-        due[0] = max(due[0], loop.time()) + rolls.random() * 0.0005
+        due[0] = max(due[0] + 1e-6, loop.time() + rolls.random() * 0.01)  # never two at once
         loop.call_at(due[0], lambda: done(group.apply(command, session, sequence)))
 
-    group.submit = submit  # type: ignore[method-assign]
+    way.submit = submit
 
 
 async def write(cluster: "FakeCluster", number: int, rolls: random.Random, kept: dict[str, list[str]]) -> None:
-    """Append numbers to strings and lists, many at a time, and note which were accepted."""
+    """Append numbers to strings and lists, without a look at the replies, and note in the end which were accepted."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + SECONDS
-    count = 0
-    async with redis.asyncio.Redis(port=cluster.port(f"n{number % 3 + 1}")) as client:
-        while loop.time() < end_s:
-            pipe: Any = client.pipeline(transaction=False)
-            words: list[tuple[str, str]] = []
-            for _ in range(rolls.randrange(1, 12)):
-                count += 1
-                words.append((rolls.choice(KEYS), f"{number}.{count} "))
-                if rolls.random() < 0.3:
-                    pipe.append(*words[-1])
-                else:
-                    pipe.rpush(f"{{{words[-1][0]}}}", words[-1][1])  # shares entries of the log with others
-            outcomes = await pipe.execute(raise_on_error=False)
-            for (key, word), outcome in zip(words, outcomes, strict=True):
-                assert isinstance(outcome, int | TryAgainError)
-                if isinstance(outcome, int):
-                    kept[key].append(word)
+    sent: list[tuple[str, str]] = []
+    reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port(f"n{number % 3 + 1}"))
+    while loop.time() < end_s:
+        for _ in range(rolls.randrange(1, 6)):
+            key, word = rolls.choice(KEYS), f"{number}.{len(sent)} "
+            sent.append((key, word))
+            if rolls.random() < 0.3:
+                writer.write(_pack(("APPEND", key, word)))
+            else:
+                writer.write(_pack(("RPUSH", f"{{{key}}}", word)))  # shares entries of the log with others
+        await asyncio.sleep(rolls.random() * 0.005)
+    writer.write_eof()
+    replies: Any = hiredis.Reader()
+    replies.feed(await asyncio.wait_for(reader.read(), 10))
+    for key, word in sent:
+        outcome = replies.gets()
+        assert isinstance(outcome, int) or str(outcome).startswith("TRYAGAIN"), outcome
+        if isinstance(outcome, int):
+            kept[key].append(word)
+    writer.close()
 
 
 async def move(cluster: "FakeCluster", rolls: random.Random) -> None:
@@ -73,6 +78,15 @@ async def move(cluster: "FakeCluster", rolls: random.Random) -> None:
             step()
 
 
+async def vote(cluster: "FakeCluster", rolls: random.Random) -> None:
+    """Let replicas begin to count, and count no longer."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + SECONDS
+    while loop.time() < end_s:
+        cluster.voteless ^= {rolls.choice(REPLICAS)}
+        await asyncio.sleep(rolls.random() * 0.01)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_each_once_and_in_order(run_sharded: Callable[..., None], seed: int) -> None:
     """What was accepted stands there once, what was refused not at all, and each client's words in its order (G16)."""
@@ -80,9 +94,13 @@ def test_each_once_and_in_order(run_sharded: Callable[..., None], seed: int) -> 
     async def scenario(cluster: "FakeCluster") -> None:
         rolls = random.Random(seed)
         for group in (1, 2):
-            slow_down(cluster.groups[group], rolls)
+            slow_down(cluster.groups[group], cluster.groups[group], rolls)
+        for node, group in REPLICAS:
+            slow_down(cluster.view(node, group), cluster.groups[group], rolls)
         kept: dict[str, list[str]] = {key: [] for key in KEYS}
-        await asyncio.gather(move(cluster, rolls), *(write(cluster, number, rolls, kept) for number in range(5)))
+        await asyncio.gather(
+            move(cluster, rolls), vote(cluster, rolls), *(write(cluster, number, rolls, kept) for number in range(5))
+        )
         assert cluster.configuration.number > 10
         async with redis.asyncio.Redis(port=cluster.port("n1"), decode_responses=True) as client:
             for key in KEYS:

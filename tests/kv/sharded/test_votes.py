@@ -63,6 +63,27 @@ def test_a_write_goes_behind_one_that_another_node_was_asked_for(run_sharded: Ru
     run_sharded(scenario)
 
 
+def test_a_write_to_another_node_goes_behind_one_that_the_replica_here_was_asked_for(run_sharded: Run) -> None:
+    """This node's replica counts no longer, and what it was asked for is under way still (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        late = _held_back(cluster.view(*OF_1))
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+        writer.write(_pack(("SET", LOW, "1")))
+        await _until(lambda: late)
+        cluster.voteless = {OF_1}
+        writer.write(_pack(("SET", LOW, "2")))
+        async with plain(cluster, "n2") as client:
+            await asyncio.sleep(0.05)  # long enough for the way by another node
+            assert await client.get(LOW) is None
+            late[0]()
+            assert await asyncio.wait_for(reader.readexactly(10), 5) == b"+OK\r\n+OK\r\n"
+            assert await client.get(LOW) == b"2"
+        writer.close()
+
+    run_sharded(scenario)
+
+
 def test_a_pop_goes_on_elsewhere_when_the_vote_is_lost_before_it_stands_in_line(run_sharded: Run) -> None:
     """Nobody looks at the queues of a replica that does not count any more."""
 

@@ -23,7 +23,7 @@ from raftline.kv.reply_slots import Executed, Read
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL_ARRAY, array, bulk
 from raftline.kv.sharded.blocked import wait_in_shard
-from raftline.kv.sharded.errands import Errand, MarksRead, ScanRead, ShardRead, Stage, WatchRead
+from raftline.kv.sharded.errands import Errand, MarksRead, ScanRead, ShardRead, WatchRead
 from raftline.kv.sharded.everywhere import everywhere
 from raftline.kv.sharded.incoming import Incoming
 from raftline.kv.sharded.outgoing import Outgoing
@@ -54,7 +54,7 @@ _AT_THE_END = array([bulk(b"0"), EMPTY_ARRAY])
 class ShardedConnection(Connection):
     """Invariant: between the look for a command's place and its start, and only then, `_place` is set."""
 
-    __slots__ = ("_hold_s_max", "_incoming", "_outgoing", "_place", "_router", "_sent_away", "_slot", "_watched_in")
+    __slots__ = ("_hold_s_max", "_incoming", "_outgoing", "_place", "_router", "_slot", "_watched_in")
 
     def __init__(
         self,
@@ -71,8 +71,6 @@ class ShardedConnection(Connection):
         self._slot = -1
         self._place: Place | None = None
         self._watched_in: set[GroupId] = set()
-        self._sent_away: dict[int, Errand] = {}
-        """The last write for each slot that was sent to another node for want of a replica here, or was held."""
         super().__init__(client, node, limits, on_ready)
         self._outgoing = Outgoing(router, client, node, self._slots, hold_s_max)
         self._incoming = Incoming(router, client, node, limits, hold_s_max, self._on_read)
@@ -217,7 +215,7 @@ class ShardedConnection(Connection):
         self._slots.append(errand)
         self._writes += 1
         self._held_bytes += len(command)
-        if self._has_to_wait(errand):
+        if self._outgoing.has_to_wait(errand):
             self._outgoing.hold(errand)
         elif is_shared and isinstance(place, Here):
             place.bundles.add(command, errand.done)
@@ -227,23 +225,8 @@ class ShardedConnection(Connection):
     def on_write_done(self) -> None:
         """Note that a write is answered."""
         super().on_write_done()
-        if self._sent_away and not self._writes:
-            self._sent_away.clear()
-
-    def _has_to_wait(self, errand: Errand) -> bool:
-        """Say whether a write would overtake one for its slot: one that is held, or that another node was asked for.
-
-        The latter when this node's own replica has just begun to count. Each way to a group keeps its order.
-        """
-        slot = errand.hash_slot
-        waits = slot in self._outgoing.held
-        if not waits and isinstance(errand.place, Here):
-            before = self._sent_away.get(slot) if self._sent_away else None
-            if before is None or before.stage is not Stage.UNDER_WAY or isinstance(before.place, Here):
-                return False
-            waits = True
-        self._sent_away[slot] = errand
-        return waits
+        if not self._writes:
+            self._outgoing.on_all_done()
 
     # What the writes call.
 

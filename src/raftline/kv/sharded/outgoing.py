@@ -1,7 +1,7 @@
-"""The writes of one connection that are held, because the group that was asked did not serve their slot.
+"""The writes of one connection that are held: their slot was not served, or they would overtake others.
 
-Each goes on, to whoever may serve the slot by then, when nothing that came after it for the same slot is under way; if
-any of that took effect, its time is over, because it would come too late.
+Each goes on, to whoever may serve the slot by then, when nothing else for the same slot is under way; if anything took
+effect that came after it, its time is over, because it would come too late.
 """
 
 import asyncio
@@ -14,13 +14,15 @@ from raftline.kv.ports import KvNode
 from raftline.kv.refusals import write_refusal
 from raftline.kv.reply_slots import Slot
 from raftline.kv.sharded.errands import Errand, Stage
-from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Place, Router
+from raftline.kv.sharded.ports import RemoteGroup, ShardGroup
+from raftline.kv.sharded.router import CLUSTER_DOWN, Place, Router
 
 __all__ = ["Outgoing", "again_s"]
 
 _AT_ONCE_S: Final = 0.001
 _AGAIN_S: Final = 0.02
 _TRIES_AT_ONCE: Final = 2
+_ON_ITS_WAY: Final = frozenset({Stage.UNDER_WAY, Stage.OPENING})
 
 
 def again_s(tries: int) -> float:
@@ -29,12 +31,13 @@ def again_s(tries: int) -> float:
 
 
 class Outgoing:
-    """Invariants: `held` counts the held writes, by slot; all are among the connection's places of replies.
+    """Invariants: `_held` counts the held writes, by slot; all are among the connection's places of replies.
 
-    The timer runs while one of them does not wait for its session.
+    The timer runs while one of them does not wait for its session. All writes for a slot that are under way went the
+    way of `_ways`: each way keeps its order, and any may be faster than another.
     """
 
-    __slots__ = ("_again", "_client", "_hold_s_max", "_node", "_opening", "_router", "_slots", "held")
+    __slots__ = ("_again", "_client", "_held", "_hold_s_max", "_node", "_opening", "_router", "_slots", "_ways")
 
     def __init__(self, router: Router, client: Client, node: KvNode, slots: deque[Slot], hold_s_max: float) -> None:
         """Prepare; `slots` are the connection's places of replies, in the order of its commands."""
@@ -43,7 +46,9 @@ class Outgoing:
         self._node = node
         self._slots = slots
         self._hold_s_max = hold_s_max
-        self.held: Counter[int] = Counter()
+        self._held: Counter[int] = Counter()
+        self._ways: dict[int, ShardGroup | RemoteGroup] = {}
+        """Who was asked last, by slot: a replica here, or other nodes; while any write is under way."""
         self._again: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -53,6 +58,26 @@ class Outgoing:
             self._again.cancel()
         for task in self._opening:
             task.cancel()
+
+    def has_to_wait(self, errand: Errand) -> bool:
+        """Say whether a new write would overtake one for its slot: one that is held, or that went another way.
+
+        The way changes when the slot moves, and when this node's replica begins to count, or does no longer.
+        """
+        slot = errand.hash_slot
+        if slot in self._held:
+            return True
+        way = errand.place.group
+        if self._ways.setdefault(slot, way) is way:
+            return False
+        if any(other is not errand and _is_under_way(other, slot) for other in self._slots):
+            return True
+        self._ways[slot] = way
+        return False
+
+    def on_all_done(self) -> None:
+        """No write is under way, nor held."""
+        self._ways.clear()
 
     def hold(self, errand: Errand) -> None:
         """Hold a write, behind those for its slot that are held."""
@@ -77,14 +102,14 @@ class Outgoing:
 
     def _set_aside(self, errand: Errand, stage: Stage) -> None:
         errand.stage = stage
-        self.held[errand.hash_slot] += 1
+        self._held[errand.hash_slot] += 1
 
     def _take_up(self, errand: Errand) -> None:
         """Hold a write no longer."""
         slot = errand.hash_slot
-        self.held[slot] -= 1
-        if not self.held[slot]:
-            del self.held[slot]
+        self._held[slot] -= 1
+        if not self._held[slot]:
+            del self._held[slot]
 
     def _end(self, errand: Errand, reply: bytes) -> None:
         self._take_up(errand)
@@ -93,7 +118,7 @@ class Outgoing:
     def _repeat(self) -> None:
         """Let everything that is held go on that can."""
         self._again = None
-        by_slot: dict[int, list[Errand]] = {slot: [] for slot in self.held}
+        by_slot: dict[int, list[Errand]] = {slot: [] for slot in self._held}
         for errand in self._slots:
             if isinstance(errand, Errand) and errand.hash_slot in by_slot:
                 by_slot[errand.hash_slot].append(errand)
@@ -110,13 +135,13 @@ class Outgoing:
     def _is_behind_another(self, errands: list[Errand]) -> bool:
         """Say whether a write on its way has to be answered before those that are held behind it go on.
 
-        That is one that another node was asked for, than which a replica here might be faster, or one whose session is
-        being opened. Those behind it are not tried before, and have all of their time afterwards.
+        That is one that may have gone another way than theirs will be, or one whose session is being opened. Those
+        behind it are not tried before, and have all of their time afterwards.
         """
         for at, errand in enumerate(errands):
             if errand.stage is Stage.HELD:
                 return False
-            if errand.stage is Stage.OPENING or (errand.stage is Stage.UNDER_WAY and isinstance(errand.place, Away)):
+            if errand.stage in _ON_ITS_WAY:
                 deadline_s = asyncio.get_running_loop().time() + self._hold_s_max
                 for behind in errands[at + 1 :]:
                     if behind.stage is Stage.HELD and not behind.tries:
@@ -135,7 +160,7 @@ class Outgoing:
                     self._end(errand, self._router.not_served(slot))
                 else:
                     held.append(errand)
-            elif held and errand.stage in {Stage.UNDER_WAY, Stage.OPENING}:
+            elif held and errand.stage in _ON_ITS_WAY:
                 return
         if not held:
             return
@@ -148,6 +173,7 @@ class Outgoing:
                 self._take_up(errand)
                 errand.stage = Stage.UNDER_WAY
                 errand.place = place
+                self._ways[slot] = place.group
                 place.group.submit(errand.command, errand.done, errand.session, errand.sequence)
 
     def _redirect(self, slot: int, place: Place) -> bytes | None:
@@ -175,3 +201,7 @@ class Outgoing:
         errand.opened_in = group
         errand.tries += 1
         self.hold(errand)
+
+
+def _is_under_way(place: Slot, slot: int) -> bool:
+    return isinstance(place, Errand) and place.hash_slot == slot and place.stage is Stage.UNDER_WAY
