@@ -53,6 +53,8 @@ class FakeCluster:
         """That of its subscribers."""
         self.silent: set[int] = set()
         """Ports of nodes that take what is sent and say nothing any more."""
+        self.greets = False
+        """Silent nodes still answer what a new connection begins with."""
 
     def handle(self, port: int, words: list[bytes]) -> bytes:
         """Return the reply to a command, or CLOSE."""
@@ -60,7 +62,7 @@ class FakeCluster:
         with self.lock:
             if args[0] not in {"CLIENT", "HELLO"}:
                 self.seen.append((str(self.ports.index(port)), *args))
-            if port in self.silent:
+            if port in self.silent and not (self.greets and args[0] in {"CLIENT", "HELLO"}):
                 return SILENCE
             is_held = args[0] == "RAFTLINE.ONCE" and self.scripts[:1] == ["held"]
             if is_held:

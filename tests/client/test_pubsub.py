@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.client.conftest import FakeCluster, FakeNode
 
 from raftline.client.asynchronous import AsyncClient
+from raftline.client.errors import Unavailable
 from raftline.client.sync import Client
 
 StartNode = Callable[[], FakeNode]
@@ -51,6 +53,13 @@ def fall_silent(cluster: FakeCluster, first: FakeNode, second: FakeNode) -> None
     cluster.silent.add(first.server_address[1])
     until(lambda: cluster.times_seen("1", "SUBSCRIBE") == 1)
     second.sockets[-1].sendall(cluster.push("message", "news", "from here"))
+
+
+def stop_talking(cluster: FakeCluster) -> None:
+    """Let no node say anything any more to whoever listens; new connections are still taken."""
+    until(lambda: cluster.times_seen("0", "SUBSCRIBE") == 1)
+    cluster.greets = True
+    cluster.silent.update(cluster.ports)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -178,6 +187,77 @@ def test_the_deadline_of_an_async_subscriber_begins_when_the_node_is_known_to_be
 
     with meanwhile(lambda: fall_silent(cluster, first, second)):
         asyncio.run(scenario())
+
+
+def test_a_subscriber_gives_up_where_every_node_is_silent(
+    cluster: FakeCluster, start_node: StartNode, options: Options
+) -> None:
+    """A connection that is taken is no answer: the deadline runs until somebody says a word."""
+    nodes = ",".join(address_of(start_node()) for _ in range(2))
+    with (
+        Client(nodes, **options | {"deadline_s": 0.5}) as client,
+        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        meanwhile(lambda: stop_talking(cluster)),
+    ):
+        subscriber.subscribe("news")
+        with pytest.raises(Unavailable, match=r"no answer after \d+ attempts.*does not answer PING"):
+            next(subscriber.listen())
+        assert cluster.times_seen("1", "SUBSCRIBE") >= 1
+        cluster.silent.clear()
+        subscriber.subscribe("others")
+        assert subscriber.get_message(timeout=5.0) is None, "the subscription is confirmed"
+        assert subscriber.channels
+
+
+def test_an_async_subscriber_gives_up_where_every_node_is_silent(
+    cluster: FakeCluster, start_node: StartNode, options: Options
+) -> None:
+    """The same for one event loop."""
+    nodes = ",".join(address_of(start_node()) for _ in range(2))
+
+    async def scenario() -> None:
+        async with (
+            AsyncClient(nodes, **options | {"deadline_s": 0.5}) as client,
+            client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        ):
+            await subscriber.subscribe("news")
+            with pytest.raises(Unavailable, match=r"no answer after \d+ attempts.*does not answer PING"):
+                await anext(subscriber.listen())
+
+    with meanwhile(lambda: stop_talking(cluster)):
+        asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert cluster.times_seen("1", "SUBSCRIBE") >= 1
+
+
+def test_closing_ends_the_iteration_of_another_thread(
+    cluster: FakeCluster, start_node: StartNode, options: Options
+) -> None:
+    """Whoever waits for messages meanwhile gets no further one, and no error; nothing listens any more then."""
+    node = start_node()
+    heard: list[object] = []
+
+    def listen(subscriber: Any) -> None:
+        try:
+            heard.extend(subscriber.listen())
+        except BaseException as error:  # noqa: BLE001  whatever it is
+            heard.append(error)
+
+    def is_asked(times: int) -> bool:
+        return cluster.times_seen("0", "PING") >= times
+
+    with Client(address_of(node), **options) as client:
+        for number in range(1, 11):
+            subscriber = client.pubsub(ignore_subscribe_messages=True)
+            subscriber.subscribe("news")
+            thread = threading.Thread(target=listen, args=(subscriber,))
+            thread.start()
+            until(partial(is_asked, number))
+            subscriber.close()
+            thread.join(5)
+            assert not thread.is_alive()
+            assert heard == []
+            assert subscriber.connection is None
+            assert cluster.times_seen("0", "SUBSCRIBE") == number, "it did not come back"
 
 
 def address_of(node: FakeNode) -> str:

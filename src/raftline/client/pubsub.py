@@ -1,8 +1,9 @@
 """redis-py's PubSub that goes on at another node when the one it listens at is gone; sync and async.
 
 redis-py subscribes again whenever its connection is made anew; here it is made to whichever node answers. A node that
-is silent for half the `socket_timeout` is asked by PING, and left if it says nothing for the other half. What is
-published between the end of one connection and the next confirmed subscription is missed, as with any Redis.
+is silent for half the `socket_timeout` is asked by PING, and left if it says nothing for the other half; that another
+one takes the connection is no answer yet, so the deadline runs until somebody says a word. What is published between
+the end of one connection and the next confirmed subscription is missed, as with any Redis.
 """
 
 import asyncio
@@ -46,22 +47,66 @@ class _Owner(Protocol):
         """Leave a node that failed alone for a while, and return another one."""
 
 
+class _Search:
+    """The attempts at one node after another since the last word of any; there are none while all is well."""
+
+    __slots__ = ("_call", "_deadline_s")
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._call: Call | None = None
+
+    def on_heard(self) -> None:
+        """A node said something."""
+        self._call = None
+
+    def on_failure(self, error: Exception) -> float:
+        """Return after how many seconds to try another node; raises `Unavailable`, and the next search is a new one.
+
+        The time is counted from the first failure on: listening before it takes none.
+        """
+        now = time.monotonic()
+        call, self._call = self._call or Call(Kind.READ, now + self._deadline_s, random.random), None
+        delay_s = call.on_failure(Outcome.NOT_SENT, error, now)
+        self._call = call
+        return delay_s
+
+
+class _ClosedError(redis.ConnectionError):
+    """The subscriber was closed by another thread."""
+
+    def __init__(self) -> None:
+        super().__init__("the subscriber was closed")
+
+
 class FollowingPubSub(redis.client.PubSub):
-    """redis-py's, at any node; raises `Unavailable` if one fails and none answers within the client's deadline."""
+    """redis-py's, at any node; raises `Unavailable` if one fails and none answers within the client's deadline.
+
+    It may be closed by another thread than the one that listens, whose iteration ends then. Invariant: the connection
+    goes back to its pool only when nobody listens at it, so nobody opens it again there.
+    """
 
     def __init__(self, owner: _Owner, **options: Any) -> None:
         self._owner = owner
         self._home: Address | None = None
         self._connecting: int | None = None
         """The thread that is just making the connection: what it sends meanwhile is sent as it is."""
+        self._listening: int | None = None
+        """The thread that listens."""
+        self._is_closed = False
+        self._handover = threading.Lock()
+        """Held where it is decided who of the two that meet, a listener and whoever closes, lets the connection go."""
         self._pulse = Pulse(0.0, 0.0)
+        self._search = _Search(owner.deadline_s)
         super().__init__(owner.connection_pool, **options)
+        self._is_closed = False
 
     def execute_command(self, *args: Any) -> Any:
         """Carry out a command of a subscriber."""
         if self.connection is None:
             self.connection_pool, connection = self._owner.connect_somewhere()
             self._home = (connection.host, connection.port)
+            self._is_closed = False
             self.connection_pool.release(connection)
             self._begin_pulse(connection)
         return super().execute_command(*args)  # type: ignore[no-untyped-call]
@@ -73,10 +118,25 @@ class FollowingPubSub(redis.client.PubSub):
 
     def parse_response(self, block: bool = True, timeout: float = 0) -> Any:  # noqa: FBT001, FBT002  their signature
         """Return what comes next, None if nothing comes within `timeout`, which does not count if `block`."""
-        connection = self.connection
-        if connection is None:
-            return super().parse_response(block, timeout)  # type: ignore[no-untyped-call]
-        end = math.inf if block else time.monotonic() + timeout
+        with self._handover:
+            connection = self.connection
+            if self._is_closed:
+                return None
+            self._listening = threading.get_ident()
+        try:
+            if connection is None:
+                return super().parse_response(block, timeout)  # type: ignore[no-untyped-call]
+            return self._listen_until(connection, math.inf if block else time.monotonic() + timeout)
+        except _ClosedError:
+            return None
+        finally:
+            with self._handover:
+                self._listening = None
+                must_let_go = self._is_closed
+            if must_let_go:
+                self.reset()
+
+    def _listen_until(self, connection: Any, end: float) -> Any:
         while True:
             now = time.monotonic()
             response = self._execute(connection, self._hear, connection, max(0.0, end - now))
@@ -102,24 +162,31 @@ class FollowingPubSub(redis.client.PubSub):
             return None
         response = connection.read_response(disconnect_on_error=False, push_request=True)
         pulse.on_heard(time.monotonic())
+        self._search.on_heard()
         if self.is_health_check_response(response):
             self.health_check_response_counter -= 1
             return None
         return response
 
     def reset(self) -> None:
-        """Give the connection back to the node that it is of."""
-        if self.connection is not None and self._home is not None:
-            self.connection.disconnect()
-            self.connection.host, self.connection.port = self._home
+        """Give the connection back to the node that it is of; if another thread listens at it, that one does so."""
+        with self._handover:
+            self._is_closed = True
+            is_mine = self._listening in {None, threading.get_ident()}
+        connection = self.connection
+        if connection is not None:
+            connection.disconnect()
+        if not is_mine:
+            return
+        if connection is not None and self._home is not None:
+            connection.host, connection.port = self._home
         super().reset()
 
     def _execute(self, conn: Any, command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         me = threading.get_ident()
         if self._connecting == me:
             return command(*args, **kwargs)
-        call: Call | None = None
-        while True:
+        while not self._is_closed:
             try:
                 self._connecting = me
                 try:
@@ -127,12 +194,16 @@ class FollowingPubSub(redis.client.PubSub):
                 finally:
                     self._connecting = None
                 return command(*args, **kwargs)
-            except _BROKEN as error:
+            except Exception as error:
+                if self._is_closed:
+                    raise _ClosedError from error
+                if not isinstance(error, _BROKEN):
+                    raise
                 conn.disconnect()
-                call = call or _call_within(self._owner.deadline_s)
-                delay_s = call.on_failure(Outcome.NOT_SENT, error, time.monotonic())
+                delay_s = self._search.on_failure(error)
             conn.host, conn.port = self._owner.move_on((conn.host, conn.port))
             time.sleep(delay_s)
+        raise _ClosedError
 
 
 class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
@@ -144,6 +215,7 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         self._connecting: Any = None
         """The task that is just making the connection: what it sends meanwhile is sent as it is."""
         self._pulse = Pulse(0.0, 0.0)
+        self._search = _Search(owner.deadline_s)
         super().__init__(owner.connection_pool, **options)
 
     async def connect(self) -> None:
@@ -187,6 +259,7 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         now = time.monotonic()
         if response is not None:
             pulse.on_heard(now)
+            self._search.on_heard()
         elif pulse.is_dead(now):
             raise redis.TimeoutError(_NO_ANSWER)
         elif pulse.must_ask(now):
@@ -205,7 +278,6 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         me = asyncio.current_task()
         if self._connecting is me:
             return await command(*args, **kwargs)
-        call: Call | None = None
         while True:
             try:
                 self._connecting = me
@@ -216,15 +288,9 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
                 return await command(*args, **kwargs)
             except _BROKEN as error:
                 await conn.disconnect()
-                call = call or _call_within(self._owner.deadline_s)
-                delay_s = call.on_failure(Outcome.NOT_SENT, error, time.monotonic())
+                delay_s = self._search.on_failure(error)
             conn.host, conn.port = await self._owner.move_on((conn.host, conn.port))
             await asyncio.sleep(delay_s)
-
-
-def _call_within(deadline_s: float) -> Call:
-    """Return what tries other nodes for this long from the first failure on: listening before it takes no time."""
-    return Call(Kind.READ, time.monotonic() + deadline_s, random.random)
 
 
 async def _read(connection: Any, wait_s: float) -> Any:
