@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 import pytest
-from redis.exceptions import TryAgainError
+from redis.exceptions import TryAgainError, WatchError
 from tests.kv.sharded.test_connection import LOW, plain
 
 from raftline.errors import NotMember
+from raftline.kv.machine import encode_command
 from raftline.kv.sharded import outgoing
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import Move
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
@@ -80,6 +83,69 @@ def test_a_write_to_another_node_goes_behind_one_that_the_replica_here_was_asked
             assert await asyncio.wait_for(reader.readexactly(10), 5) == b"+OK\r\n+OK\r\n"
             assert await client.get(LOW) == b"2"
         writer.close()
+
+    run_sharded(scenario)
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_a_removed_replica_marked_holds_with_its_group(run_sharded: Run, *, is_changed: bool) -> None:
+    """A watched transaction goes on to the group, whose marks are the same on every node."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        view: Any = cluster.view(*OF_1)
+
+        def refuse(_command: bytes, done: Callable[[Any], None], *_more: Any) -> None:
+            cluster.voteless = {OF_1}
+            asyncio.get_running_loop().call_soon(done, NotMember("n1 was removed"))
+
+        async with plain(cluster) as client, plain(cluster, "n2") as other, client.pipeline(transaction=True) as pipe:
+            await other.set(LOW, 1)
+            await pipe.watch(LOW)
+            if is_changed:
+                await other.set(LOW, 2)
+            view.submit = refuse
+            pipe.multi()
+            pipe.incr(LOW)
+            if is_changed:
+                with pytest.raises(WatchError):
+                    await pipe.execute()
+            else:
+                assert await pipe.execute() == [2]
+            assert cluster.voteless
+
+    run_sharded(scenario)
+
+
+def test_marks_say_nothing_to_the_group_that_a_held_transaction_goes_on_to(run_sharded: Run) -> None:
+    """Its own log may be much shorter than the one that they are of, so that nothing there would look changed (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        cluster.voteless = {OF_1}
+        assert cluster.view(*OF_1).submit is not None
+        async with plain(cluster, "n2") as other:
+            for _ in range(50):
+                await other.incr(LOW)
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+            writer.write(_pack(("WATCH", LOW)))
+            assert await reader.readexactly(5) == b"+OK\r\n"
+            late = _held_back(cluster.groups[1])
+            writer.write(_pack(("SET", LOW + b"2", "x")))
+            await _until(lambda: late)
+            cluster.voteless.clear()
+            writer.write(_pack(("MULTI",)) + _pack(("INCR", LOW)) + _pack(("EXEC",)))
+            await asyncio.sleep(0.01)
+            late[0]()
+            assert await asyncio.wait_for(reader.readexactly(5), 5) == b"+OK\r\n"
+            slot = slot_of(LOW)
+            cluster.change(Move(slot, slot + 1, 2))
+            cluster.take()
+            cluster.release(1, 2)
+            cluster.carry(1, 2)
+            assert cluster.groups[2].apply(encode_command([b"SET", LOW, b"7"])) == b"+OK\r\n"
+            replies = b"+OK\r\n+QUEUED\r\n*-1\r\n"
+            assert await asyncio.wait_for(reader.readexactly(len(replies)), 5) == replies
+            assert await other.get(LOW) == b"7"
+            writer.close()
 
     run_sharded(scenario)
 

@@ -121,19 +121,33 @@ class Errand(Write):
 
     def _on_failure(self, reason: Exception) -> None:
         if is_elsewhere(reason):
-            if self.is_marked and self.session is None:
-                self.end(NULL_ARRAY, Stage.IN_VAIN)  # as if a watched key had changed: its slot did
-                return
-            if self.is_marked:
-                self.is_marked = False
-                # If it was carried out before, its session, which moved with the slot, remembers what it came to.
-                self.command = out_of_date(self.command)
-            self.owner.on_not_served(self)
+            if not (isinstance(reason, NotServed) and self._ends_without_marks()):
+                self.owner.on_not_served(self)
         elif isinstance(reason, SessionClosed) and self.opened_in != self.place.id:
             self.owner.on_session_closed(self, reason)
         else:
             was_lost = isinstance(reason, ProposalError) and not reason.may_take_effect
             self.end(self.owner.on_failed_write(reason), Stage.IN_VAIN if was_lost else Stage.DONE, is_reply=True)
+
+    def _ends_without_marks(self) -> bool:
+        """Lose the marks, if it has any, as if a watched key had changed; return whether it ends with that."""
+        if not self.is_marked:
+            return False
+        if self.session is None:
+            self.end(NULL_ARRAY, Stage.IN_VAIN)
+            return True
+        self.is_marked = False
+        # If it was carried out before, its session, which moved with the slot, remembers what it came to.
+        self.command = out_of_date(self.command)
+        return False
+
+    def try_at(self, place: Place) -> None:
+        """Try at a place; marks of another group's log say nothing there."""
+        if place.id != self.place.id and self._ends_without_marks():
+            return
+        self.stage = Stage.UNDER_WAY
+        self.place = place
+        place.group.submit(self.command, self.done, self.session, self.sequence)
 
     def end(self, reply: bytes, stage: Stage, *, is_reply: bool = False) -> None:
         """Let this be what became of it; `is_reply`: nothing has to be made of it any more."""

@@ -171,10 +171,8 @@ class Outgoing:
                 self._end(errand, refusal or CLUSTER_DOWN)
             else:
                 self._take_up(errand)
-                errand.stage = Stage.UNDER_WAY
-                errand.place = place
                 self._ways[slot] = place.group
-                place.group.submit(errand.command, errand.done, errand.session, errand.sequence)
+                errand.try_at(place)
 
     def _redirect(self, slot: int, place: Place) -> bytes | None:
         return self._router.redirect(slot, place.id, finds_slots=self._client.finds_slots)
