@@ -155,6 +155,20 @@ def test_there_is_a_limit_and_an_end() -> None:
     played(play, keys_max=3)
 
 
+def test_who_has_no_patience_takes_no_place() -> None:
+    """It ends with nil, however many wait (G13)."""
+
+    async def play(_machine: KvMachine, waiting: Waiting) -> None:
+        (first,) = added(waiting, 1)
+        second = Waiter(FORMS["blpop"], [b"k"], 0.0)
+        waiting.add(second, is_pointless=True)
+        assert (second.end, second.is_queued) == (NULL_ARRAY, False)
+        waiting.remove(second)
+        assert (first.end, waiting.count) == (None, 1)
+
+    played(play, keys_max=1)
+
+
 def test_time_ends_the_waiting() -> None:
     """With nil; what comes afterwards is for the next one."""
 

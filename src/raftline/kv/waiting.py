@@ -87,7 +87,7 @@ class Waiting:
     as many of those who wait for it as there is something for are on their way to pop it.
     """
 
-    __slots__ = ("_filled", "_is_stopping", "_keys_max", "_places", "_queues", "_store")
+    __slots__ = ("_filled", "_keys_max", "_places", "_queues", "_store", "is_stopping")
 
     def __init__(self, store: Store, keys_max: int) -> None:
         self._store = store
@@ -95,7 +95,8 @@ class Waiting:
         self._queues: dict[bytes, dict[Waiter, None]] = {}
         self._places = 0
         self._filled: dict[bytes, None] = {}
-        self._is_stopping = False
+        self.is_stopping = False
+        """Nobody may wait any more."""
 
     @property
     def count(self) -> int:
@@ -118,7 +119,7 @@ class Waiting:
 
     def check_patience(self, waiter: Waiter, *, is_pointless: bool) -> None:
         """Let it end now if its client may be gone (`is_pointless`); raises `Refused` if this node stops."""
-        if self._is_stopping:
+        if self.is_stopping:
             raise Refused(STOPPING)
         if is_pointless:
             waiter.give_up(NULL_ARRAY)
@@ -126,6 +127,8 @@ class Waiting:
     def add(self, waiter: Waiter, *, is_pointless: bool = False) -> None:
         """Put a waiter with patience at the end of its keys' queues; raises `Refused` if there are too many."""
         self.check_patience(waiter, is_pointless=is_pointless)
+        if waiter.end is not None:
+            return
         if self._places + len(waiter.keys) > self._keys_max:
             raise Refused(_TOO_MANY)
         self._places += len(waiter.keys)
@@ -166,7 +169,7 @@ class Waiting:
 
     def stop(self) -> None:
         """Let everybody go, and nobody wait any more: this node stops."""
-        self._is_stopping = True
+        self.is_stopping = True
         for waiter in self._everybody():
             waiter.give_up(STOPPING)
 

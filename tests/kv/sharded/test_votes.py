@@ -273,6 +273,26 @@ def test_writes_behind_one_that_is_on_its_way_are_looked_at_now_and_then(run_sha
     run_sharded(scenario)
 
 
+def test_a_pop_at_a_replica_that_begins_to_count_while_its_node_stops_is_told_so(run_sharded: Run) -> None:
+    """It would wait for as long as the node lets its clients finish (G13)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        cluster.voteless = {OF_1}
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+        writer.write(b"PING\r\n")
+        assert await reader.readline() == b"+PONG\r\n"
+        cluster.servers["n1"].service.router.all_here()  # type: ignore[attr-defined]
+        stopping = asyncio.create_task(cluster.servers["n1"].stop())
+        await asyncio.sleep(0)
+        cluster.voteless.clear()
+        writer.write(b"BLPOP %b 0\r\n" % LIST)
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"-UNBLOCKED this node stops")
+        writer.close()
+        await stopping
+
+    run_sharded(scenario)
+
+
 async def _remove(cluster: "FakeCluster") -> None:
     """Let n1 leave group 1: its copy changes no more, and every server looks at who hosts what."""
     group = cluster.groups[1]

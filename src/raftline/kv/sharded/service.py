@@ -127,6 +127,8 @@ class ShardedService(Service):
                 client.blocked.give_up(STOPPING)
 
     def _on_begun(self, place: Here) -> None:
+        if self.waiting.is_stopping:
+            place.waiting.stop()
         if self.store.listener is not None:
             place.store.listener = _KeyEvents(self.channels, place.store)
 
