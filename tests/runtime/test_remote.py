@@ -20,6 +20,7 @@ from raftline import (
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.errors import ProposalError, SessionClosed, Timeout
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE, RemoteGroup, Remotes
+from raftline.runtime.requests import Consistency
 
 ORIGIN = 77
 
@@ -151,13 +152,38 @@ def test_who_gave_no_answer_is_asked_after_the_others() -> None:
     assert bench.run() == [("n2", 9, "i")], "long ago"
 
 
-def test_whose_copy_is_too_old_is_asked_after_the_others() -> None:
-    """It may be cut off from its leader, and the next one not."""
-    bench = _Bench(["n2", "n3"])
-    for number, to in ((1, "n2"), (2, "n3")):
-        bench.submit(f"ask {number}")
-        assert [sent[0] for sent in bench.run()] == [to]
-        bench.reply(number, (TOO_STALE, b"by a second"))
+def test_whose_copy_is_too_old_is_asked_after_the_others_for_what_must_be_as_new() -> None:
+    """It may be cut off from its leader, and the next one not; no other question or command goes elsewhere for that."""
+
+    async def scenario() -> None:
+        bench = _Bench(["n2", "n3"])
+        bench.remotes.loop = asyncio.get_running_loop()
+        number = 0
+
+        async def asked(consistency: Consistency, bound_s: float, status: int) -> str:
+            nonlocal number
+            number += 1
+            asking = asyncio.ensure_future(bench.group.ask(b"q", consistency, bound_s))
+            await asyncio.sleep(0)
+            bench.run()
+            bench.reply(number, (status, b""))
+            await asyncio.wait([asking])
+            assert isinstance(asking.exception(), TooStale) == (status == TOO_STALE)
+            return bench.sent[-1][0]
+
+        hosts = [await asked("bounded", 0.001, TOO_STALE) for _ in range(4)]
+        assert hosts == ["n2", "n3", "n2", "n3"]
+        assert await asked("bounded", 5.0, 0) == "n2"
+        assert await asked("linearizable", 0.0, 0) == "n2"
+        number += 1
+        bench.submit("a")
+        assert bench.run() == [("n2", number, "a")]
+        assert await asked("bounded", 10.0, TOO_STALE) == "n2"
+        assert await asked("bounded", 5.0, 0) == "n3"
+        assert await asked("bounded", 11.0, 0) == "n2"
+        bench.remotes.stop(Stopped("done"))
+
+    asyncio.run(scenario())
 
 
 def test_who_does_not_host_the_group_comes_after_who_does() -> None:

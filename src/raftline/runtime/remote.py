@@ -31,7 +31,10 @@ _LOOK_S = 0.05
 _AVOIDED_S = 0.5
 """A node that did not host a group is not asked for it again for so long."""
 _LAST_S = 10.0
-"""One that did not, or gave no answer in time, is asked after the others for so long."""
+"""One that did not, or gave no answer in time, is asked after the others for so long.
+
+So is one whose copy was too old, for what has to be as new as that or newer: the bound may be one that nobody can keep.
+"""
 _OPEN_SESSION_TRIES = 3
 
 
@@ -169,10 +172,13 @@ class Remotes:
             request = frame.requests[position]
             if status == NOT_HOSTED:
                 request.may_take_effect = False
+                continue
+            if status == TOO_STALE and isinstance(request, Question):
+                frame.group.note_stale(frame.to, request.staleness_s_max)
             else:
                 frame.is_taken = True
-                frame.has_answer = frame.has_answer or status not in {NO_EFFECT, TOO_STALE}
-                request.finish(value if status == 0 else _error(status, value.decode(errors="replace")))
+                frame.has_answer = frame.has_answer or status != NO_EFFECT
+            request.finish(value if status == 0 else _error(status, value.decode(errors="replace")))
         if not frame.left:
             del self._open[reply.number]
             if frame.is_taken:
@@ -238,6 +244,8 @@ class RemoteGroup:
         """The newest frame of which something was taken, or may have been."""
         self._avoided: dict[NodeId, float] = {}
         """Until when a host is not asked that was asked in vain; for a while after that the others come first."""
+        self._stale: dict[NodeId, tuple[float, float]] = {}
+        """When a host's copy was found to be too old, and for which bound."""
 
     def submit(
         self,
@@ -298,7 +306,9 @@ class RemoteGroup:
         if to is not None:
             questions, self._questions = self._questions, []
             for question in questions:
-                self._remotes.send(self, to, [question])
+                is_bounded = self._stale and question.consistency == "bounded"
+                host = (self._choose(question.staleness_s_max) if is_bounded else None) or to
+                self._remotes.send(self, host, [question])
             if not self._refused and (to == self._at or not self._under_way):
                 self._at = to
                 self._send_commands(to)
@@ -333,6 +343,13 @@ class RemoteGroup:
         else:
             self._avoided[host] = self._remotes.loop.time()
 
+    def note_stale(self, host: NodeId, staleness_s_max: float) -> None:
+        """Remember that a host's copy was older than this."""
+        at, known_s_max = self._stale.get(host, (float("-inf"), 0.0))
+        now = self._remotes.loop.time()
+        if staleness_s_max >= known_s_max or at + _LAST_S <= now:
+            self._stale[host] = now, staleness_s_max
+
     def _send_again(self) -> None:
         """Nothing is under way: what was refused goes before everything newer, unless something newer was taken."""
         again: list[Proposal] = []
@@ -356,15 +373,19 @@ class RemoteGroup:
         if waiting:
             self._under_way.add(self._remotes.send(self, to, waiting[start:]))
 
-    def _choose(self) -> NodeId | None:
+    def _choose(self, staleness_s_max: float = float("inf")) -> NodeId | None:
         """Return the host to ask, None if there is none that is up and did not refuse just now.
 
-        It is the first one that was not asked in vain lately, or else the one of which that is true for longest.
+        It is the first one that was not asked in vain lately, for a copy as new as this, or else the one of which that
+        is true for longest.
         """
         now = self._remotes.loop.time()
         avoided = self._avoided = {node: until for node, until in self._avoided.items() if until + _LAST_S > now}
+        stale = self._stale = {node: note for node, note in self._stale.items() if note[0] + _LAST_S > now}
+        in_vain = {node: at for node, (at, bound_s) in stale.items() if staleness_s_max <= bound_s}
+        in_vain |= {node: max(until, in_vain.get(node, until)) for node, until in avoided.items()}
         up = [node for node in self._hosts() if self._remotes.is_up(node) and avoided.get(node, now) <= now]
-        return min(up, key=lambda node: avoided.get(node, float("-inf")), default=None)
+        return min(up, key=lambda node: in_vain.get(node, float("-inf")), default=None)
 
 
 def _settler(future: "asyncio.Future[bytes]") -> Callable[[bytes | Exception], None]:
