@@ -132,6 +132,32 @@ def test_a_client_that_closed_one_direction_gets_what_a_node_that_is_behind_find
     run(scenario, node=held_node)
 
 
+def test_a_short_wait_at_a_node_that_is_behind_finds_what_is_there(
+    run: Run, held_node: "HeldNode", request_of: "Encode", machine: KvMachine
+) -> None:
+    """The time may be over before the node knows whether there is something; only then it says that there is not."""
+
+    async def scenario(server: KvServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for reply in (b"*2\r\n$1\r\nk\r\n$1\r\nx\r\n", b"*-1\r\n"):
+            writer.write(request_of(b"BLPOP", b"k", b"0.001"))
+            while not held_node.waiting:  # noqa: ASYNC110  it asks whether its copy is level
+                await asyncio.sleep(0)
+            (client,) = server.service.clients.values()
+            while client.blocked is None or client.blocked.end is None:  # noqa: ASYNC110  its time runs
+                await asyncio.sleep(0)
+            if reply != b"*-1\r\n":
+                machine.apply(encode_command([b"RPUSH", b"k", b"x"]), machine.store.index + 1, 1)
+            answer = asyncio.create_task(reader.read(100))
+            while not answer.done():
+                held_node.answer()
+                await asyncio.sleep(0)
+            assert answer.result() == reply
+        writer.close()
+
+    run(scenario, node=held_node)
+
+
 def test_what_stood_behind_is_carried_out_in_its_order(run: Run, request_of: "Encode") -> None:
     """A client that did not leave gets its element, and all that it asked behind it."""
 

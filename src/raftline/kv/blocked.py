@@ -18,6 +18,8 @@ from raftline.kv.waiting import Waiter
 __all__ = ["once_waiting", "waiting_task"]
 
 _NOTHING = frozenset({NULL, NULL_ARRAY})
+_MAY_LOOK = frozenset({None, NULL_ARRAY})
+"""Ends of a waiter with which it still makes sure, once, that there is nothing: its time alone may be over."""
 
 
 def waiting_task(command: Command) -> TaskFunction:
@@ -35,18 +37,9 @@ async def _carry_out(command: Command, node: KvNode, client: Client, args: Argum
     form, waiter = _begin(command, client, args)
     waiting = client.server.waiting
     try:
-        is_certain = False
-        while waiter.end is None:
-            if waiting.is_worth_trying(waiter):
-                reply = await propose(node, client, args)
-                if reply not in _NOTHING:
-                    return reply
-                is_certain = False
-            elif is_certain:
-                break
-            else:
-                await until_readable(node)
-                is_certain = True
+        found = await _look(node, client, args, waiter)
+        if found is not None:
+            return found
         waiting.add(waiter, is_pointless=client.is_at_end)
         while True:
             await waiter.until_filled()
@@ -65,6 +58,26 @@ async def _carry_out(command: Command, node: KvNode, client: Client, args: Argum
                 waiter.wake()
     finally:
         _end(client, waiter)
+
+
+async def _look(node: KvNode, client: Client, args: Arguments, waiter: Waiter) -> bytes | None:
+    """Return what was popped at once; None if there was certainly nothing, or it is to end; raises `Refused`."""
+    waiting = client.server.waiting
+    is_certain = False
+    while waiter.end in _MAY_LOOK:
+        if waiting.is_worth_trying(waiter):
+            reply = await propose(node, client, args)
+            if reply not in _NOTHING:
+                return reply
+            if waiter.end is not None:
+                return None
+            is_certain = False
+        elif is_certain:
+            return None
+        else:
+            await until_readable(node)
+            is_certain = True
+    return None
 
 
 async def _carry_out_once(

@@ -26,7 +26,8 @@ _TOO_MANY: Final = error("ERR too many keys are waited for on this node")
 class Waiter:
     """One command that waits.
 
-    Invariants: it stands in the queues of all of its keys or of none; `end` is set once, and no pop is proposed after.
+    Invariants: it stands in the queues of all of its keys or of none; `end` is set once, and no pop is proposed after,
+    unless the time was over before it was known whether there is something.
     """
 
     __slots__ = ("_filled", "_timer", "end", "form", "is_popping", "is_queued", "is_woken", "keys", "was_filled")
