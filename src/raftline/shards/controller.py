@@ -5,13 +5,14 @@ question is a read. It decides who serves what, and moves nothing itself: the gr
 the other, each through its own log (G15).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from raftline.errors import ChangeRefused
 from raftline.replica.state_machine import StateMachine
 from raftline.shards.configuration import EMPTY, Change, Configuration, changed
+from raftline.shards.history import History
 
 __all__ = [
     "LATEST",
@@ -27,9 +28,6 @@ __all__ = [
 LATEST = -1
 """Asks for the newest configuration, whatever its number."""
 
-_CHUNK_CONFIGURATIONS = 64
-_CHUNK_BYTES = 256 << 10
-
 
 class Decision(msgspec.Struct, frozen=True, array_like=True):
     """What became of a change: `number` is the newest configuration after it; `refusal` says why it was not made."""
@@ -41,7 +39,6 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 _decode_query = msgspec.msgpack.Decoder(int).decode
-_decode_history = msgspec.msgpack.Decoder(list[Configuration]).decode
 decode_decision = msgspec.msgpack.Decoder(Decision).decode
 """Return what `apply` answered; raises `msgspec.MsgspecError`."""
 decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
@@ -64,23 +61,27 @@ def encode_query(number: int = LATEST) -> bytes:
 
 
 class ControllerMachine(StateMachine):
-    """Keeps the history of configurations.
-
-    Invariant: `history[n]` has number n, and follows from `history[n - 1]` by one change.
-    """
+    """Keeps the history of configurations, from `EMPTY` on."""
 
     def __init__(self) -> None:
-        self.history: list[Configuration] = [EMPTY]
+        self.kept = History()
+        self.kept.append(EMPTY)
+        self._loading = History()
+
+    @property
+    def history(self) -> list[Configuration]:
+        """Return all configurations by number."""
+        return self.kept.configurations
 
     @property
     def newest(self) -> Configuration:
         """Return the configuration in force."""
-        return self.history[-1]
+        return self.kept.newest
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:  # noqa: ARG002  neither decides anything here
         """Make a change and return the `Decision`, encoded; what cannot be made is refused and changes nothing."""
         try:
-            self.history.append(changed(self.newest, _decode_change(command)))
+            self.kept.append(changed(self.newest, _decode_change(command)))
         except msgspec.MsgspecError as error:
             return _encode(Decision(self.newest.number, f"no change that this version knows: {error}"))
         except ChangeRefused as refused:
@@ -92,25 +93,29 @@ class ControllerMachine(StateMachine):
 
         Raises `ValueError` for what `encode_query` did not make.
         """
-        number = _decode_query(query)
-        return encode_configuration(self.history[number] if 0 <= number < len(self.history) else self.newest)
+        return encode_configuration(self.kept.at(_decode_query(query)))
 
-    def snapshot(self) -> Iterable[bytes]:
-        """Return all configurations there are now; later ones are appended behind what this looks at."""
-        return self._chunks(len(self.history))
+    # Snapshots.
 
-    def _chunks(self, count: int) -> Iterator[bytes]:
-        pieces: list[Configuration] = []
-        size = 0
-        for number in range(count):
-            pieces.append(self.history[number])
-            size += len(_encode(self.history[number]))
-            if len(pieces) == _CHUNK_CONFIGURATIONS or size >= _CHUNK_BYTES:
-                yield _encode(pieces)
-                pieces, size = [], 0
-        if pieces:
-            yield _encode(pieces)
+    def snapshot(self) -> Iterator[bytes]:
+        """Return all configurations there are now."""
+        return self.kept.chunks()
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        """Take over the history of a snapshot."""
-        self.history = [configuration for chunk in chunks for configuration in _decode_history(chunk)]
+    @property
+    def reads_while_restoring(self) -> bool:
+        """Say yes: what is loaded takes the place of the rest when it is complete."""
+        return True
+
+    def restore_begin(self) -> None:
+        """Begin to load the history of a snapshot."""
+        self._loading = History()
+
+    def restore_chunk(self, chunk: bytes) -> None:
+        """Take the next chunk in; raises `msgspec.MsgspecError` if it cannot be read."""
+        self._loading.append_chunk(chunk)
+
+    def restore_end(self) -> None:
+        """Take over what was loaded."""
+        if not self._loading.configurations:
+            self._loading.append(EMPTY)
+        self.kept, self._loading = self._loading, History()

@@ -1,6 +1,7 @@
 """What a keeper remembers of earlier configurations, and of nodes that were away, without any node around it."""
 
 import asyncio
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,6 +61,26 @@ def test_who_had_a_slot_is_known_however_many_configurations_came_since(meta: Me
         meta.apply(change_command(move), 1, 1000)
     assert meta.configuration.number > 64
     assert list(_keeper(meta, _Node()).formers(0)) == [first]
+
+
+def test_who_had_a_slot_is_asked_as_fast_after_many_configurations(meta: MetaMachine) -> None:
+    """Every command that is held asks each time that it is tried again: nothing is walked through."""
+
+    def calls() -> int:
+        counted = []
+        keeper = _keeper(meta, _Node())
+        sys.setprofile(lambda _frame, event, _what: counted.append(event) if event == "call" else None)
+        try:
+            keeper.formers(0)
+        finally:
+            sys.setprofile(None)
+        return len(counted)
+
+    before = calls()
+    for number in range(300):
+        assert meta.apply(change_command(Move(16000, 16001, 1 + number % 3)), 1, 1000)[:1] in b":-"
+    assert meta.configuration.number > 250
+    assert calls() == before
 
 
 def test_nobody_is_given_up_for_what_an_earlier_leadership_saw(meta: MetaMachine, monkeypatch: Any) -> None:

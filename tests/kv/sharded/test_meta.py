@@ -144,3 +144,19 @@ def test_a_snapshot_that_is_cut_is_refused(machine: MetaMachine) -> None:
         other.restore_chunk(pieces[0][:-1])
     with pytest.raises((StorageError, ConfigError)):
         other.restore_chunk(pieces[-1])
+
+
+def test_the_history_is_loaded_chunk_by_chunk(machine: MetaMachine) -> None:
+    """What cannot be read is told with its chunk, not when all are there; until then the old state is in force."""
+    pieces = list(machine.snapshot())
+    other = MetaMachine()
+    other.restore_begin()
+    other.restore_chunk(pieces[0])
+    with pytest.raises(StorageError, match="cannot be read"):
+        other.restore_chunk(pieces[1][:-1])
+    other.restore_begin()
+    for piece in pieces:
+        other.restore_chunk(piece)
+    assert other.configuration == EMPTY
+    other.restore_end()
+    assert other.configuration == machine.configuration

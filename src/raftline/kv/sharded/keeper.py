@@ -193,10 +193,7 @@ class Keeper:
 
     def formers(self, slot: int) -> Sequence[GroupId]:
         """Return who had a slot before, the latest first, of those that still are there."""
-        newest = self.configuration.number
-        owners = (self._meta.configuration_at(number).owner(slot) for number in range(newest, 0, -1))
-        there = set(self.group_ids)
-        return [group for group in dict.fromkeys(owners) if group in there][1:]
+        return self._meta.formers(slot)
 
     def leader_of(self, group: GroupId) -> NodeId | None:
         """Return who leads a group as far as is known here; of one that has no vote here, who should."""

@@ -6,6 +6,7 @@ come back to life; a group that left is remembered until it is empty, because so
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -15,7 +16,7 @@ from raftline.kv.commands.lookup import TICK_NAME, find_logged
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
 from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, as_change, decode_request
-from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, Place, changed
+from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed
 from raftline.shards.controller import ControllerMachine, encode_change
 
 __all__ = ["MetaMachine"]
@@ -64,7 +65,8 @@ class MetaMachine(KvMachine):
         """Groups that were placed anew: who hosts one now and holds nothing of it waits to be added, founder or not."""
         self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}
         self._restored: _Header | None = None
-        self._history: list[bytes] = []
+        self._chunks_left = 0
+        """How many of those of the history are still to come."""
 
     @property
     def configuration(self) -> Configuration:
@@ -73,8 +75,11 @@ class MetaMachine(KvMachine):
 
     def configuration_at(self, number: int) -> Configuration:
         """Return configuration `number`, the newest if there is none of that number yet."""
-        history = self.controller.history
-        return history[number] if 0 <= number < len(history) else history[-1]
+        return self.controller.kept.at(number)
+
+    def formers(self, slot: int) -> Sequence[GroupId]:
+        """Return who had a slot before its owner, the latest first, of the groups that are there or leaving."""
+        return [group for group in self.controller.kept.formers(slot) if group in self.founders]
 
     def nodes_of(self, group: GroupId) -> tuple[NodeId, ...]:
         """Return the nodes that are to host a group, leaving ones included; none for one that is not there."""
@@ -145,7 +150,7 @@ class MetaMachine(KvMachine):
 
     def snapshot(self) -> Iterator[bytes]:
         """Return the state as of this call."""
-        history = list(self.controller.snapshot())
+        history = self.controller.snapshot()
         header = _Header(
             _FORMAT,
             self.last_group,
@@ -153,46 +158,41 @@ class MetaMachine(KvMachine):
             sorted(self.begun),
             sorted(self.placed),
             dict(self.leaving),
-            len(history),
+            len(self.controller.kept.cuts()) - 1,
         )
-        return _joined([_encode(header), *history], super().snapshot())
+        return chain([_encode(header)], history, super().snapshot())
 
     def restore_begin(self) -> None:
         """Begin to load what takes the place of everything here."""
         super().restore_begin()
-        self._restored, self._history = None, []
+        self.controller.restore_begin()
+        self._restored, self._chunks_left = None, 0
 
     def restore_chunk(self, chunk: bytes) -> None:
         """Take the next chunk in; raises `StorageError` if it cannot be read."""
-        if self._restored is None:
-            try:
+        try:
+            if self._restored is None:
                 self._restored = _decode_header(chunk)
-            except msgspec.MsgspecError as wrong:
-                raise StorageError(f"a chunk of the controller's snapshot cannot be read: {wrong}") from wrong
-            if self._restored.format != _FORMAT:
-                raise ConfigError(f"the controller's snapshot has format {self._restored.format}: use a newer raftline")
-        elif len(self._history) < self._restored.history_chunks:
-            self._history.append(chunk)
-        else:
-            super().restore_chunk(chunk)
+                self._chunks_left = self._restored.history_chunks
+                if self._restored.format != _FORMAT:
+                    raise ConfigError(
+                        f"the controller's snapshot has format {self._restored.format}: use a newer raftline"
+                    )
+            elif self._chunks_left:
+                self.controller.restore_chunk(chunk)
+                self._chunks_left -= 1
+            else:
+                super().restore_chunk(chunk)
+        except msgspec.MsgspecError as wrong:
+            raise StorageError(f"a chunk of the controller's snapshot cannot be read: {wrong}") from wrong
 
     def restore_end(self) -> None:
         """Replace everything in one step; raises `StorageError` if something is missing."""
         restored = self._restored
-        if restored is None or len(self._history) < restored.history_chunks:
+        if restored is None or self._chunks_left:
             raise StorageError("the controller's snapshot is not complete")
-        loaded = ControllerMachine()
-        try:
-            loaded.restore(self._history)
-        except msgspec.MsgspecError as wrong:
-            raise StorageError(f"a chunk of the controller's snapshot cannot be read: {wrong}") from wrong
         super().restore_end()
-        self.controller.history = loaded.history or [EMPTY]
+        self.controller.restore_end()
         self.last_group, self.founders, self.leaving = restored.last_group, restored.founders, restored.leaving
         self.begun, self.placed = set(restored.begun), set(restored.placed)
-        self._restored, self._history = None, []
-
-
-def _joined(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from first
-    yield from rest
+        self._restored = None

@@ -15,6 +15,7 @@ _SESSIONS = "raftline.replica.sessions"
 _REPLICA = "raftline.replica.replica"
 _HANDLE = "raftline.runtime.handle"
 _CONTROLLER = "raftline.shards.controller"
+_HISTORY = "raftline.shards.history"
 
 _CHECKED = "        elif name != TICK_NAME:\n            self.check_served(args)\n"
 _SETTLED = "        if holdings.is_settled:\n            return await self._take_next("
@@ -307,9 +308,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A replica of the controller that comes from a snapshot knows its last configurations only.",
         patches=(
             Patch(
-                _CONTROLLER,
-                "[configuration for chunk in chunks for configuration in _decode_history(chunk)]\n",
-                "[_decode_history(chunk)[-1] for chunk in chunks]\n",
+                _HISTORY,
+                "        for encoded in _split(chunk):\n",
+                "        for encoded in _split(chunk)[-1:]:\n",
             ),
         ),
         bench="sharded_snapshots",
@@ -321,13 +322,13 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _CONTROLLER,
-                "        self.history: list[Configuration] = [EMPTY]\n",
-                "        self.history: list[Configuration] = [EMPTY]\n"
+                "        self.kept = History()\n",
+                "        self.kept = History()\n"
                 "        self.number = ControllerMachine.made = getattr(ControllerMachine, 'made', 0) + 1\n",
             ),
             Patch(
                 _CONTROLLER,
-                "            self.history.append(changed(self.newest, _decode_change(command)))\n",
+                "            self.kept.append(changed(self.newest, _decode_change(command)))\n",
                 "            made = changed(self.newest, _decode_change(command))\n"
                 "            from raftline.shards.ranges import SlotRange, joined\n"
                 "            if made.ranges and self.number % 3 == 0:\n"
@@ -336,7 +337,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "                rest = SlotRange(first.low + 1, first.high, first.group)\n"
                 "                ranges = joined([odd, rest, *made.ranges[1:]])\n"
                 "                made = type(made)(made.number, made.groups, ranges)\n"
-                "            self.history.append(made)\n",
+                "            self.kept.append(made)\n",
             ),
         ),
         bench="sharded",
