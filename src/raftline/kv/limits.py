@@ -46,6 +46,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Most commands of one transaction."""
     transaction_args_max: int = 1 << 20
     """Most arguments of one transaction's commands together, their names and the watched keys included."""
+    transaction_walks_max: int = 16
+    """Most commands of one transaction that may look at every key: KEYS and SCAN."""
     transaction_bytes_max: int = 16 << 20
     """Arguments of one transaction's commands and watched keys together."""
     receive_s_max: float = 60.0

@@ -78,7 +78,7 @@ def queue(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *,
         assert plan is not None, "it was found"
         if plan.name in _AT_ONCE:
             return _WATCH_INSIDE if plan.bound is not None else None
-        refusal = _limit_refusal(transaction, args, limits) if _may_be_inside(plan) else _NOT_INSIDE
+        refusal = _limit_refusal(transaction, plan, args, limits) if _may_be_inside(plan) else _NOT_INSIDE
         if refusal is None:
             transaction.add(plan, args)
             return _QUEUED
@@ -140,17 +140,26 @@ def _of_request(client: Client, args: Arguments, limits: Limits, *, is_large: bo
         raise Refused(_too_many_args(limits))
     if sum(map(len, args[2:])) > limits.transaction_bytes_max:
         raise Refused(_too_long(limits))
+    walks = 0
     commands: list[bytes] = []
     for request in requests:
-        plan = (PLANS.get(request[0]) or find_plan(request)) if request else None
-        refusal = _refusal(client, plan, request, limits, is_large=is_large) if request else _MALFORMED
-        if refusal is None and (plan is None or not is_inside(plan.command)):
-            refusal = _NOT_INSIDE
-        if refusal is not None:
-            raise Refused(refusal)
-        assert plan is not None, "it was found"
+        plan = _plan_inside(client, request, limits, is_large=is_large)
+        walks += plan.command.may_walk_all
+        if walks > limits.transaction_walks_max:
+            raise Refused(_too_many_walks(limits))
         commands.append(encode_command([plan.wire_name, *request[1:]]))
     return Entry(encode_command([EXEC_NAME, args[2], *commands]), _as_it_is)
+
+
+def _plan_inside(client: Client, request: Arguments, limits: Limits, *, is_large: bool) -> Plan:
+    """Return the plan for one command of a transaction in a request; raises `Refused`."""
+    plan = (PLANS.get(request[0]) or find_plan(request)) if request else None
+    refusal = _refusal(client, plan, request, limits, is_large=is_large) if request else _MALFORMED
+    if refusal is not None:
+        raise Refused(refusal)
+    if plan is None or not is_inside(plan.command):
+        raise Refused(_NOT_INSIDE)
+    return plan
 
 
 def _refusal(client: Client, plan: Plan | None, args: Arguments, limits: Limits, *, is_large: bool) -> bytes | None:
@@ -171,13 +180,15 @@ def _may_be_inside(plan: Plan) -> bool:
     return is_inside(plan.command)
 
 
-def _limit_refusal(transaction: Transaction, args: Arguments, limits: Limits) -> bytes | None:
+def _limit_refusal(transaction: Transaction, plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
     if len(transaction.queued) >= limits.transaction_commands_max:
         return _too_many(limits)
     if transaction.args_count + len(args) > limits.transaction_args_max:
         return _too_many_args(limits)
     if transaction.size_bytes + sum(map(len, args)) > limits.transaction_bytes_max:
         return _too_long(limits)
+    if plan.command.may_walk_all and transaction.walks >= limits.transaction_walks_max:
+        return _too_many_walks(limits)
     return None
 
 
@@ -187,6 +198,11 @@ def _too_many(limits: Limits) -> bytes:
 
 def _too_many_args(limits: Limits) -> bytes:
     return error(f"ERR the commands of a transaction have together more than {limits.transaction_args_max} arguments")
+
+
+def _too_many_walks(limits: Limits) -> bytes:
+    walks_max = limits.transaction_walks_max
+    return error(f"ERR a transaction with more than {walks_max} of KEYS and SCAN, each of which may look at every key")
 
 
 def _too_long(limits: Limits) -> bytes:

@@ -14,7 +14,7 @@ class Transaction:
     of the queued commands and the watched keys together.
     """
 
-    __slots__ = ("args_count", "is_broken", "is_open", "queued", "size_bytes", "watched")
+    __slots__ = ("args_count", "is_broken", "is_open", "queued", "size_bytes", "walks", "watched")
 
     def __init__(self) -> None:
         self.is_open = False
@@ -25,6 +25,8 @@ class Transaction:
         """`Plan` and arguments of each command."""
         self.args_count = 0
         self.size_bytes = 0
+        self.walks = 0
+        """Queued commands that may look at every key."""
         self.watched: dict[bytes, int | None] = {}
         """Key → `Store.mark`; None while WATCH has no answer, and if it failed."""
 
@@ -46,6 +48,7 @@ class Transaction:
             self.queued.append((plan, args))
             self.args_count += len(args)
             self.size_bytes += sum(map(len, args))
+            self.walks += plan.command.may_walk_all
 
     def break_(self) -> None:
         """Let EXEC be refused."""

@@ -93,6 +93,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Where the number of further keys stands, which follow it; 0 if there are none."""
     patterns: int = 0
     """From which argument on patterns may stand; 0 if there are none."""
+    may_walk_all: bool = False
+    """It may look at every key of the store, however few it names or returns."""
     destination_option: bytes = b""
     """An option, in upper case, behind which a further key stands."""
     write: WriteFunction | None = None

@@ -290,8 +290,10 @@ _generic(
     "Return every key that matches a pattern.",
     read=keys.keys,
     patterns=1,
+    may_walk_all=True,
     complexity=_PER_STORED_KEY,
-    note="Holds up everybody else on that node while it looks at every key; prefer SCAN.",
+    note="Holds up everybody else on that node while it looks at every key; prefer SCAN. "
+    "At most 16 of both in one transaction.",
 )
 _generic(
     "scan",
@@ -300,6 +302,7 @@ _generic(
     "Walk over the keys in small steps.",
     read=keys.scan,
     patterns=2,
+    may_walk_all=True,
     since="2.8.0",
     complexity="O(COUNT) a step, O(N) for the whole walk.",
     note="Cursors mean the same on every node.",
