@@ -13,7 +13,6 @@ _MACHINE = "raftline.kv.sharded.machine"
 _KV_MACHINE = "raftline.kv.machine"
 _BUNDLES = "raftline.kv.bundles"
 _ERRANDS = "raftline.kv.sharded.errands"
-_OUTGOING = "raftline.kv.sharded.outgoing"
 _INCOMING = "raftline.kv.sharded.incoming"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -141,9 +140,9 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A write that was held while its slot moved is sent on as a plain one.",
         patches=(
             Patch(
-                _OUTGOING,
-                "place.group.submit(errand.command, errand.done, errand.session, errand.sequence)",
-                "place.group.submit(errand.command, errand.done)",
+                _ERRANDS,
+                "place.group.submit(self.command, self.done, self.session, self.sequence)",
+                "place.group.submit(self.command, self.done)",
             ),
         ),
         bench="sharded_servers",
