@@ -203,6 +203,32 @@ def test_a_node_without_a_place_elsewhere_stays(reports: list[ShardReport], caps
     assert Asked.sent == []
 
 
+def with_leaving(newest: Configuration, nodes: tuple[str, ...]) -> ShardReport:
+    """Return what is told while group 7 leaves, and is on these nodes; n4 holds nothing yet."""
+    told = report(newest)
+    gone = GroupReport(group=7, nodes=nodes, leader=nodes[0], slots=0, leaving=True)
+    spare = NodeReport(node_id="n4", address="127.0.0.1:7004@1", up=True, replicas=0, first_of=0)
+    return msgspec.structs.replace(told, nodes=(*told.nodes, spare), groups=(*told.groups, gone))
+
+
+def test_a_group_that_is_leaving_is_placed_as_well(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand and with all that a node holds; it is waited for until it is gone."""
+    reports += [with_leaving(TWO, ("n1",)), with_leaving(TWO, ("n4",)), report(configuration=2)]
+    options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 60.0}
+    assert shard.run_change("place", lambda _: Place(7, ("n4",)), "a:1", **options) is ExitCode.OK
+    assert "configuration 2: group 7 from now on on n4; no slot moves; carried out" in capsys.readouterr().out
+    assert Asked.sent == [("RAFTLINE.SHARD", "PLACE", 7, "n4")]
+    reports[:] = [with_leaving(TWO, ("n1",)), report(configuration=2)]
+    assert shard.run_replace_node("n1", "a:1", **options) is ExitCode.OK
+    told = capsys.readouterr().out
+    assert all(f"group {group} from now on on " in told for group in (1, 2, 7))
+    reports[:] = [with_leaving(TWO, ("n4",))]
+    assert shard.run_change("place", lambda _: Place(7, ("n4",)), "a:1", **options) is ExitCode.TROUBLE
+    assert "nothing would change: group 7 is leaving, and on n4" in capsys.readouterr().err
+
+
 def test_each_group_is_told_of_by_who_leads_it() -> None:
     """Whoever follows may be behind; a node that hosts a group knows more of it than one that does not."""
     replaced = msgspec.structs.replace

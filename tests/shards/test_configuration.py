@@ -21,6 +21,7 @@ from raftline.shards.configuration import (
     Rebalance,
     changed,
     moves_between,
+    placed_leaving,
     shared,
 )
 from raftline.shards.ranges import NOBODY, SLOT_COUNT, SlotRange, filled
@@ -97,6 +98,21 @@ def test_replicas_move_without_slots() -> None:
     placed = changed(TWO, Place(2, ("n4", "n5")))
     assert placed.nodes_of(2) == ("n4", "n5")
     assert moves_between(TWO, placed) == ()
+
+
+def test_a_group_that_is_leaving_is_placed_by_itself() -> None:
+    """The others that are leaving stay; what makes no sense is refused as for any group."""
+    leaving = {3: NODES, 4: NODES}
+    assert placed_leaving(leaving, Place(3, ("n4",))) == {3: ("n4",), 4: NODES}
+    assert leaving == {3: NODES, 4: NODES}
+    for place, words in (
+        (Place(5, NODES), "there is no group 5; there are: 3, 4"),
+        (Place(3, ()), "has no nodes"),
+        (Place(3, ("n1", "n1")), "names a node twice"),
+        (Place(3, NODES), "nothing would change: group 3 is leaving, and on n1, n2, n3"),
+    ):
+        with pytest.raises(ChangeRefused, match=words):
+            placed_leaving(leaving, place)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from raftline.errors import ChangeRefused
-from raftline.shards.configuration import EMPTY, Configuration, changed
+from raftline.shards.configuration import EMPTY, Configuration, Place, changed
 from raftline.shards.placement import join_of, places_without
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -61,7 +61,7 @@ def test_nothing_to_place_is_refused_in_words() -> None:
 def test_a_dead_nodes_replicas_go_to_those_that_hold_least() -> None:
     """Each group gets one new node, none twice the same; what the dead one did not hold is left alone."""
     configuration = grown(10)
-    places = places_without(configuration, "n2", NODES)
+    places = places_without(configuration.groups, "n2", NODES)
     assert len(places) == 6
     for place in places:
         held = configuration.nodes_of(place.group)
@@ -75,4 +75,13 @@ def test_a_dead_nodes_replicas_go_to_those_that_hold_least() -> None:
 
 def test_without_room_a_group_stays_where_it_is() -> None:
     """Three nodes, one dead: nowhere to go."""
-    assert places_without(grown(3, nodes=("n1", "n2", "n3")), "n2", ("n1", "n2", "n3")) == ()
+    assert places_without(grown(3, nodes=("n1", "n2", "n3")).groups, "n2", ("n1", "n2", "n3")) == ()
+
+
+def test_groups_that_are_in_no_configuration_count() -> None:
+    """One that is leaving is placed, too, and whoever holds a replica of it is the more loaded."""
+    places = places_without([(1, ("n1", "n2")), (7, ("n1", "n3"))], "n1", ("n2", "n3", "n4"))
+    assert [place.group for place in places] == [1, 7]
+    assert set(places[0].nodes) == {"n2", "n4"}
+    assert "n3" in places[1].nodes
+    assert places_without([(1, ("n1",)), (7, ("n2",))], "n1", ("n2", "n3")) == (Place(1, ("n3",)),)

@@ -21,7 +21,7 @@ from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.requests import AddGroups, Request, as_change
 from raftline.kv.shards_view import GroupReport, ShardReport, decode_report
-from raftline.shards.configuration import Leave, Move, Place, Rebalance, changed
+from raftline.shards.configuration import Change, Leave, Move, Place, Rebalance, changed, placed_leaving
 from raftline.shards.placement import places_without
 
 __all__ = ["ask_shards", "parse_slots", "run_change", "run_replace_node", "run_status"]
@@ -92,8 +92,7 @@ def run_change(
     def work() -> tuple[str, Plan]:
         report = ask_shards(node)
         request = make(report)
-        after = changed(report.configuration, as_change(request, report.configuration, report.last_group))
-        plan = plan_of(report.configuration, after)
+        plan = _plan_of(report, as_change(request, report.configuration, report.last_group))
         if dry_run:
             return plan.summary(), plan
         with Asker(node, timeout_s) as asker:
@@ -116,11 +115,13 @@ def run_replace_node(
         report = ask_shards(node)
         if gone not in [each.node_id for each in report.nodes]:
             raise ConfigError(f"{gone!r} is no node; there are {', '.join(each.node_id for each in report.nodes)}")
-        places = places_without(report.configuration, gone, [each.node_id for each in report.nodes if each.up])
+        groups = (*report.configuration.groups, *sorted(report.leaving.items()))
+        places = places_without(groups, gone, [each.node_id for each in report.nodes if each.up])
         after = report.configuration
         for place in places:
-            after = changed(after, place)
-        plan = plan_of(report.configuration, after)
+            after = after if place.group in report.leaving else changed(after, place)
+        placed = {place.group: place.nodes for place in places if place.group in report.leaving}
+        plan = plan_of(report.configuration, after, placed)
         if dry_run or not places:
             return plan.summary(), plan
         with Asker(node, timeout_s) as asker:
@@ -130,6 +131,15 @@ def run_replace_node(
         return f"configuration {number}: {plan.summary()}", plan
 
     return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
+
+
+def _plan_of(report: ShardReport, change: Change) -> Plan:
+    """Return what a change comes to; raises `ChangeRefused`."""
+    before = report.configuration
+    if isinstance(change, Place) and change.group in report.leaving:
+        placed_leaving(report.leaving, change)
+        return plan_of(before, before, {change.group: change.nodes})
+    return plan_of(before, changed(before, change))
 
 
 def _words(request: Request) -> tuple[object, ...]:

@@ -54,8 +54,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(parts)
 
 
-def plan_of(before: Configuration, after: Configuration) -> Plan:
-    """Return what changes from one configuration to the other."""
+def plan_of(
+    before: Configuration, after: Configuration, leaving: Mapping[GroupId, tuple[NodeId, ...]] | None = None
+) -> Plan:
+    """Return what changes from one configuration to the other, and of groups that are `leaving` and placed anew."""
     pieces: dict[tuple[GroupId, GroupId], list[SlotRange]] = {}
     for move in moves_between(before, after):
         pieces.setdefault((move.source, move.target), []).append(SlotRange(move.low, move.high, move.target))
@@ -74,7 +76,8 @@ def plan_of(before: Configuration, after: Configuration) -> Plan:
         moves=moves,
         new_groups={group: nodes for group, nodes in new.items() if group not in old},
         gone_groups=tuple(group for group in old if group not in new),
-        placed_groups={group: nodes for group, nodes in new.items() if old.get(group, nodes) != nodes},
+        placed_groups={group: nodes for group, nodes in new.items() if old.get(group, nodes) != nodes}
+        | dict(leaving or {}),
     )
 
 

@@ -22,7 +22,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """`host:port@busport`."""
     up: bool
     replicas: int
-    """Groups of which it is to hold one."""
+    """Groups of which it is to hold one, those that are leaving included."""
     first_of: int
     """Groups that it is meant to lead."""
 
@@ -78,6 +78,11 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
         up = [each.node_id for each in self.nodes if each.up]
         down = [each.node_id for each in self.nodes if not each.up]
         return (*up, *down[: max(0, self.replicas - len(up))])
+
+    @property
+    def leaving(self) -> dict[GroupId, tuple[NodeId, ...]]:
+        """Return the groups that left and still hold something, with their nodes."""
+        return {group.group: group.nodes for group in self.groups if group.leaving}
 
     def address_of(self, node: NodeId) -> str:
         """Return where a node serves clients, `host:port`; empty for one that is not there."""

@@ -5,7 +5,7 @@ comes to the same (G17).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = [
     "Rebalance",
     "changed",
     "moves_between",
+    "placed_leaving",
     "shared",
 ]
 
@@ -145,14 +146,23 @@ def changed(configuration: Configuration, change: Change) -> Configuration:
             _check_move(groups, change)
             ranges = joined(_with_moved(ranges, change))
         case Place():
-            _check_known(groups, [change.group])
-            _check_nodes(change.group, change.nodes)
-            groups[change.group] = change.nodes
+            groups = _placed(groups, change)
         case Rebalance():
             ranges = balance(ranges, groups)
     after = Configuration(configuration.number + 1, tuple(sorted(groups.items())), tuple(ranges))
     if (after.groups, after.ranges) == (configuration.groups, configuration.ranges):
         raise ChangeRefused(f"nothing would change: configuration {configuration.number} is like that already")
+    return after
+
+
+def placed_leaving(leaving: Mapping[GroupId, tuple[NodeId, ...]], place: Place) -> dict[GroupId, tuple[NodeId, ...]]:
+    """Return where groups are that left and still hold something, one of them placed anew.
+
+    They are in no configuration, and this makes none. Raises `ChangeRefused` in words if it cannot be.
+    """
+    after = _placed(leaving, place)
+    if after == leaving:
+        raise ChangeRefused(f"nothing would change: group {place.group} is leaving, and on {', '.join(place.nodes)}")
     return after
 
 
@@ -217,7 +227,13 @@ def _check_move(groups: dict[GroupId, tuple[NodeId, ...]], move: Move) -> None:
     _check_known(groups, [move.group])
 
 
-def _check_known(groups: dict[GroupId, tuple[NodeId, ...]], named: Sequence[GroupId]) -> None:
+def _placed(groups: Mapping[GroupId, tuple[NodeId, ...]], place: Place) -> dict[GroupId, tuple[NodeId, ...]]:
+    _check_known(groups, [place.group])
+    _check_nodes(place.group, place.nodes)
+    return {**groups, place.group: place.nodes}
+
+
+def _check_known(groups: Mapping[GroupId, tuple[NodeId, ...]], named: Sequence[GroupId]) -> None:
     for group in named:
         if group not in groups:
             known = ", ".join(str(other) for other in sorted(groups)[:_SHOWN_MAX]) or "none"

@@ -54,15 +54,18 @@ def join_of(configuration: Configuration, first: GroupId, count: int, nodes: Seq
     return Join({first + number: load.choose(max(1, replicas)) for number in range(count)})
 
 
-def places_without(configuration: Configuration, gone: NodeId, nodes: Sequence[NodeId]) -> tuple[Place, ...]:
+def places_without(
+    groups: Sequence[tuple[GroupId, tuple[NodeId, ...]]], gone: NodeId, nodes: Sequence[NodeId]
+) -> tuple[Place, ...]:
     """Return where replicas go that were on `gone`, a place for each group; `nodes` are those that may take some.
 
-    A group whose other nodes are all of `nodes` already has no room for another replica, and stays as it is.
+    `groups` are all that nodes hold, those that are leaving included. One whose other nodes are all of `nodes` already
+    has no room for another replica, and stays as it is.
     """
     left = [node for node in nodes if node != gone]
-    load = _Load(left, (held for _, held in configuration.groups))
+    load = _Load(left, (held for _, held in groups))
     places = []
-    for group, held in configuration.groups:
+    for group, held in groups:
         free = [node for node in load.replicas if node not in held]
         if gone not in held or not free:
             continue

@@ -85,6 +85,57 @@ def test_a_group_that_has_not_begun_stays_where_it_is(machine: MetaMachine) -> N
     assert not machine.begun
 
 
+def leaving(machine: MetaMachine) -> MetaMachine:
+    """Let group 1 begin and leave; every member knows that it can be placed."""
+    machine.use_version(MetaMachine.version)
+    change(machine, Began(1))
+    change(machine, Leave((1,)))
+    return machine
+
+
+def test_a_group_that_is_leaving_is_placed_as_well(machine: MetaMachine) -> None:
+    """What it still holds has to be held somewhere; it is in no configuration, so none is made (G17)."""
+    before = leaving(machine).controller.history
+    assert change(machine, Place(1, ("n2", "n3", "n4"))) == b":2\r\n"
+    assert machine.controller.history == before
+    other = restored(machine)
+    for each in (machine, other):
+        assert each.nodes_of(1) == ("n2", "n3", "n4")
+        assert (each.placed, each.founders[1]) == ({1}, NODES)
+        assert each.groups == ((2, each.nodes_of(2)), (1, ("n2", "n3", "n4")))
+    change(other, Retire(1))
+    assert (other.placed, other.leaving) == (set(), {})
+    assert change(other, Place(1, ("n1",))).startswith(b"-ERR there is no group 1; there are: 2")
+
+
+def test_a_group_that_is_leaving_is_placed_somewhere_else_or_not_at_all(machine: MetaMachine) -> None:
+    """Nonsense is refused in words, as for a group that serves slots, and changes nothing."""
+    machine.use_version(MetaMachine.version)
+    change(machine, Leave((1,)))
+    assert change(machine, Place(1, ("n2",))).startswith(b"-ERR group 1 has not begun yet")
+    change(machine, Began(1))
+    held = machine.nodes_of(1)
+    assert change(machine, Place(1, ())).startswith(b"-ERR group 1 has no nodes")
+    assert change(machine, Place(1, ("n2", "n2"))).startswith(b"-ERR group 1 names a node twice")
+    assert change(machine, Place(1, held)).startswith(b"-ERR nothing would change: group 1 is leaving, and on")
+    assert (machine.nodes_of(1), machine.placed) == (held, set())
+
+
+def test_it_is_placed_once_every_member_knows_that_it_can_be(machine: MetaMachine) -> None:
+    """A member of before says that there is no such group, and so does everybody until it is upgraded (G17)."""
+    machine.use_version(MetaMachine.version - 1)
+    change(machine, Began(1))
+    change(machine, Leave((1,)))
+    held = machine.nodes_of(1)
+    assert not machine.can_place(1)
+    assert machine.can_place(2)
+    assert change(machine, Place(1, ("n4",))) == b"-ERR there is no group 1; there are: 2\r\n"
+    assert (machine.nodes_of(1), machine.placed) == (held, set())
+    machine.use_version(MetaMachine.version)
+    assert machine.can_place(1)
+    assert change(machine, Place(1, ("n4",))) == b":2\r\n"
+
+
 def test_the_first_groups_are_made_once(machine: MetaMachine) -> None:
     """Several nodes may propose them at the first start."""
     assert change(machine, AddGroups(2, NODES, only_first=True)).startswith(b"-ERR there have been groups")

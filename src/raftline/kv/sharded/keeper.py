@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import structlog
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import ConfigError, OperatingError, RaftlineError
+from raftline.errors import ConfigError, OperatingError, RaftlineError, TooNew
+from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.membership import is_out, next_change
@@ -27,7 +28,7 @@ from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import GroupConfig
 from raftline.runtime.group import Group
 from raftline.runtime.status import MemberStatus, Status
-from raftline.shards.configuration import Configuration
+from raftline.shards.configuration import Configuration, Place
 from raftline.shards.placement import places_without
 from raftline.transport.address import Address, parse_address
 
@@ -68,8 +69,8 @@ class KeeperNode(Protocol):
     async def remove_group(self, group: GroupId) -> None:
         """Host a group no longer."""
 
-    async def propose(self, command: bytes) -> bytes:
-        """Replicate a command in group 0."""
+    async def propose(self, command: bytes, *, version: int = 1) -> bytes:
+        """Replicate a command in group 0; raises `TooNew` if not every member knows commands of this version."""
 
     def submit_read(self, done: Callable[[Exception | None], None]) -> None:
         """Call `done` when group 0's machine is linearizable here."""
@@ -217,7 +218,11 @@ class Keeper:
 
     async def change(self, request: Request) -> bytes:
         """Have the controller make a change; return its RESP3 reply. Raises what a proposal raises."""
-        return await self._node.propose(change_command(request))
+        is_newer = isinstance(request, Place) and request.group in self._meta.leaving
+        try:
+            return await self._node.propose(change_command(request), version=self._meta.version if is_newer else 1)
+        except TooNew as reason:
+            return error(f"ERR a group that is leaving cannot be placed yet: {reason}")
 
     def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
         """Return the request for so many groups; raises `ConfigError` for a node that is no member, or is down."""
@@ -233,7 +238,7 @@ class Keeper:
     async def replace_node(self, gone: NodeId) -> list[bytes]:
         """Give up a node: its replicas go where there is room. Returns the reply for each group that it held."""
         takers = [node for node in self.node_ids if self.is_up(node)]
-        return [await self.change(place) for place in places_without(self.configuration, gone, takers)]
+        return [await self.change(place) for place in places_without(self._meta.groups, gone, takers)]
 
     def report(self) -> ShardReport:
         """Return what people see of all this."""
@@ -265,7 +270,8 @@ class Keeper:
         """Return what shows, for little, that there is something to look at."""
         drivers = [group.driver for group in self._groups.values()]
         known = [(d.replica.core.leader, d.replica.core.state.membership, d.strangers.role()) for d in drivers]
-        return self.configuration.number, len(self._meta.leaving), self._node.is_leader, len(self._tasks), known
+        leaving = tuple(self._meta.leaving.items())
+        return self.configuration.number, leaving, self._node.is_leader, len(self._tasks), known
 
     def _look(self) -> None:
         """Begin whatever is to be done and is not under way."""
@@ -299,8 +305,7 @@ class Keeper:
 
     def _wanted(self) -> set[GroupId]:
         """Return the groups that this node is to host."""
-        told = (*self.configuration.groups, *self._meta.leaving.items())
-        return {group for group, nodes in told if self._me in nodes}
+        return {group for group, nodes in self._meta.groups if self._me in nodes}
 
     def _lead(self, group: GroupId, hosted: Group, *, is_behind: bool) -> None:
         """Do what the leader of a group does."""
@@ -445,7 +450,8 @@ class Keeper:
             if now_s - since_s < self._settings.replace_dead_after_s:
                 continue
             takers = [taker for taker in self.node_ids if self.is_up(taker)]
-            if places_without(self.configuration, node, takers):
+            places = places_without(self._meta.groups, node, takers)
+            if any(self._meta.can_place(place.group) for place in places):
                 _log.warning("a node is given up: its replicas go elsewhere", node=node, gone_s=round(now_s - since_s))
                 self._begin("replace", 0, lambda _group, node=node: self._replace(node))  # type: ignore[misc]
 

@@ -16,12 +16,14 @@ from raftline.kv.commands.lookup import TICK_NAME, find_logged
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
 from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, as_change, decode_request
-from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed
+from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, placed_leaving
 from raftline.shards.controller import ControllerMachine, encode_change
 
 __all__ = ["MetaMachine"]
 
 _FORMAT = 1
+_PLACES_LEAVING = 4
+"""The version from which on groups that are leaving are placed; before, there is no such group for a `Place`."""
 _LATER = "ERR no change that this version knows: upgrade every node first"
 _NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
 
@@ -49,6 +51,9 @@ class MetaMachine(KvMachine):
     Invariants: `last_group` is the highest id that any group ever had; `leaving` are groups that are in no newer
     configuration and may still hold something; every group that is there or leaving has its founders.
     """
+
+    version = _PLACES_LEAVING
+    """Those of `KvMachine`, and 4: groups that are leaving are placed."""
 
     takes_bundles = False
     """Each command is looked at for itself: has it keys?"""
@@ -85,6 +90,15 @@ class MetaMachine(KvMachine):
         """Return the nodes that are to host a group, leaving ones included; none for one that is not there."""
         return self.configuration.nodes_of(group) or self.leaving.get(group, ())
 
+    @property
+    def groups(self) -> tuple[tuple[GroupId, tuple[NodeId, ...]], ...]:
+        """Return every group that is to be hosted, with its nodes: last come those that are leaving."""
+        return (*self.configuration.groups, *sorted(self.leaving.items()))
+
+    def can_place(self, group: GroupId) -> bool:
+        """Say whether a group's place may change: of one that is leaving once every member knows that it can."""
+        return group not in self.leaving or self.store.version >= _PLACES_LEAVING
+
     def is_retired(self, group: GroupId) -> bool:
         """Say whether a group was there once and is not any more."""
         return 0 < group <= self.last_group and not self.nodes_of(group)
@@ -118,6 +132,9 @@ class MetaMachine(KvMachine):
             if isinstance(request, Began):
                 self.begun |= {request.group} & self.founders.keys()
                 return integer(before.number)
+            if isinstance(request, Place) and request.group in self.leaving and self.can_place(request.group):
+                self._place_leaving(request)
+                return integer(before.number)
             change = as_change(request, before, self.last_group)
             changed(before, change)
             self._check_begun(change)
@@ -128,6 +145,13 @@ class MetaMachine(KvMachine):
         self.controller.apply(encode_change(change), index, time_ms)
         self._note(change, before, request.nodes if isinstance(request, AddGroups) else {})
         return integer(self.configuration.number)
+
+    def _place_leaving(self, place: Place) -> None:
+        """Have a group elsewhere that is in no configuration any more; raises `ChangeRefused`."""
+        leaving = placed_leaving(self.leaving, place)
+        self._check_begun(place)
+        self.leaving = leaving
+        self.placed.add(place.group)
 
     def _check_begun(self, change: Change) -> None:
         """Refuse to place a group that has no leader yet: founders that have not begun it would wait to be let in."""

@@ -15,8 +15,7 @@ __all__ = ["report_of"]
 def report_of(keeper: "Keeper") -> ShardReport:
     """Return what a node knows of the sharded cluster."""
     configuration = keeper.configuration
-    told = [(group, nodes, False) for group, nodes in configuration.groups]
-    told += [(group, nodes, True) for group, nodes in keeper.meta.leaving.items()]
+    told = [(group, nodes, group in keeper.meta.leaving) for group, nodes in keeper.meta.groups]
     return ShardReport(
         node_id=keeper.node_id,
         configuration=configuration,
@@ -28,7 +27,7 @@ def report_of(keeper: "Keeper") -> ShardReport:
 
 
 def _node(keeper: "Keeper", node: NodeId) -> NodeReport:
-    held = [nodes for _, nodes in keeper.configuration.groups if node in nodes]
+    held = [nodes for _, nodes in keeper.meta.groups if node in nodes]
     return NodeReport(
         node_id=node,
         address=str(keeper.address_of(node) or ""),
