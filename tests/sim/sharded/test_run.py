@@ -11,7 +11,7 @@ from raftline.sim.quiet import quiet
 from raftline.sim.scenario import Outcome, Settings
 from raftline.sim.sharded.benches import SHARDED
 from raftline.sim.sharded.run import run_sharded_seed
-from raftline.sim.sharded.scenario import ShardScenario, resolve_sharded
+from raftline.sim.sharded.scenario import ShardChange, ShardScenario, resolve_sharded
 
 SHORT = ShardScenario(safety_s=3.0, nodes=0)
 SHARED = ShardScenario(safety_s=3.0, nodes=3)
@@ -26,6 +26,20 @@ CALM = ShardScenario(
     clients=5,
     tags=4,
     settings=Settings(),
+)
+
+LEAVING = ShardScenario(
+    nodes=4,
+    groups=4,
+    joined=2,
+    safety_s=4.5,
+    bytes_per_second=2_000,
+    tags=6,
+    changes=tuple(
+        ShardChange(at_s=round(1.0 + 0.6 * number + after_s, 2), kind=kind, chance=0.3 * (number % 4))
+        for number in range(5)
+        for after_s, kind in ((0.0, "leave"), (0.03, "place"), (0.1, "place"), (0.2, "join"))
+    ),
 )
 
 
@@ -58,6 +72,14 @@ def test_groups_on_some_of_four_nodes() -> None:
     outcome = run(1, ShardScenario(safety_s=3.0, nodes=4))
     assert outcome.error is None
     assert outcome.faults["entries arrive"] >= 2
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_groups_that_are_leaving_are_placed_elsewhere(seed: int) -> None:
+    """What they have not given yet goes along, and every group comes to every configuration (G15, G17)."""
+    outcome = run(seed, LEAVING)
+    assert outcome.error is None
+    assert outcome.faults["groups placed that were leaving"] >= 1
 
 
 @pytest.mark.parametrize(("seed", "nodes"), [(511, 3), (665, 4), (672, 4)])

@@ -183,11 +183,15 @@ class SharedNodes(Ways):
 
     async def configuration(self, at: int) -> Configuration:
         """Ask a machine for the newest one that it knows."""
+        return (await self.placeable(at))[0]
 
-        async def known(node: GroupHandle) -> Configuration:
+    async def placeable(self, at: int) -> tuple[Configuration, Mapping[GroupId, Sequence[NodeId]]]:
+        """Ask a machine for what it knows: groups that are leaving are placed as well."""
+
+        async def known(node: GroupHandle) -> tuple[Configuration, Mapping[GroupId, Sequence[NodeId]]]:
             machine = node.machine
             assert isinstance(machine, MetaMachine), "group 0's"
-            return machine.configuration
+            return machine.configuration, dict(machine.groups)
 
         return await self.ask(self.world, None, CONTROLLER, at, known)
 

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from raftline.core.ids import GroupId
+from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ProposalError
 from raftline.shards.configuration import Change, Configuration, Join, Leave, Move, Place, Rebalance
 from raftline.shards.ranges import SLOT_COUNT
@@ -51,12 +51,17 @@ class Operator:
             await self._change(Join(first))
         for change in scenario.changes:
             await asyncio.sleep(max(0.0, change.at_s - self._world.now))
-            wanted = self._meant(change, await self._again(lambda: ways.configuration(self._at)))
+            newest, placeable = await self._again(lambda: ways.placeable(self._at))
+            wanted = self._meant(change, newest, placeable)
             if wanted is not None:
-                await self._change(wanted)
+                is_made = await self._change(wanted)
                 self._counts[change.kind] += 1
+                if is_made and isinstance(wanted, Place) and wanted.group not in newest.group_ids:
+                    self._counts["groups placed that were leaving"] += 1
 
-    def _meant(self, change: ShardChange, newest: Configuration) -> Change | None:
+    def _meant(
+        self, change: ShardChange, newest: Configuration, placeable: Mapping[GroupId, Sequence[NodeId]]
+    ) -> Change | None:
         """Return the change with the groups and slots that it hits in this configuration; None if there are none."""
         there = newest.group_ids
         if not there:
@@ -71,13 +76,13 @@ class Operator:
             low = slots[int(self._random.random() * len(slots))]
             return Move(low, min(SLOT_COUNT, low + change.slots), _one(there, change))
         if change.kind == "place":
-            group = _one(there, change)
-            nodes = self._groups.places(newest.nodes_of(group))
+            group = _one(sorted(placeable), change)
+            nodes = self._groups.places(placeable[group])
             return Place(group, nodes) if nodes else None
         return Rebalance()
 
-    async def _change(self, change: Change) -> None:
-        """Have a change made, once."""
+    async def _change(self, change: Change) -> bool:
+        """Have a change made, once; say whether it was."""
         ways = self._groups
         if not self._session:
             ask = lambda: ways.ask(self._world, None, CONTROLLER, self._at, lambda node: node.open_session())  # noqa: E731
@@ -86,6 +91,7 @@ class Operator:
         session, sequence = self._session, self._sequence
         refusal = await self._again(lambda: ways.change(self._at, session, sequence, change))
         self._counts["changes refused" if refusal else "changes made"] += 1
+        return not refusal
 
     async def _again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Ask one machine after the other until one answers."""

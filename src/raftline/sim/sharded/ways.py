@@ -97,6 +97,11 @@ class Ways(ABC):
     async def configuration(self, at: int) -> Configuration:
         """Ask a machine for the newest configuration."""
 
+    async def placeable(self, at: int) -> tuple[Configuration, Mapping[GroupId, Sequence[NodeId]]]:
+        """Ask a machine for the newest configuration, and for the groups that may be placed, each with its nodes."""
+        newest = await self.configuration(at)
+        return newest, dict(newest.groups)
+
     @abstractmethod
     async def change(self, at: int, session: int, sequence: int, change: Change) -> str:
         """Ask a machine for a change, as a session's command; return why it was refused, nothing if it was not."""
