@@ -71,6 +71,8 @@ def make_measurements(status: Status) -> Measurements:
         messages_queued=0,
         apply_queued=0,
         writes_queued=0,
+        unwritten_bytes=0,
+        unwritten_bytes_max=256 << 20,
         snapshot_bytes=0,
         restoring=False,
         peers={},

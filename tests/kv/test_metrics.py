@@ -94,6 +94,17 @@ def test_every_stage_is_a_histogram_whose_buckets_add_up(
     assert _of(samples, "raftline_stage_seconds_sum", stage="fsync") == pytest.approx(99.006)
 
 
+def test_what_waits_for_the_disk_is_told_with_its_limit(
+    service: Service, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alarm needs both: from the limit on the node refuses writes (F24)."""
+    measured = msgspec.structs.replace(held_node.measure(), unwritten_bytes=3000, unwritten_bytes_max=4000)
+    monkeypatch.setattr(held_node, "measure", lambda: measured)
+    samples = _scrape(service)
+    assert _of(samples, "raftline_unwritten_bytes") == 3000
+    assert _of(samples, "raftline_unwritten_bytes_limit") == 4000
+
+
 def test_peers_are_told_by_name(service: Service, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch) -> None:
     """Lag where this node knows it, links wherever there are any, never this node itself."""
     status = msgspec.structs.replace(

@@ -50,6 +50,8 @@ def test_what_waits_for_a_leaders_disk_is_bounded(make_cluster: Any, stuck_disks
                 assert str(error).startswith(f"the disk of {leader.config.node_id}, which leads, does not keep up: ")
                 assert str(error).endswith(f"bytes wait for it, the limit is {_LIMIT}: try again later")
                 assert _LIMIT <= _behind(leader) < _LIMIT + 2 * len(_COMMAND)
+                measured = leader.measure()
+                assert (measured.unwritten_bytes, measured.unwritten_bytes_max) == (_behind(leader), _LIMIT)
                 with pytest.raises(Overloaded, match="does not keep up"):
                     await follower.propose(_COMMAND)
                 assert await leader.read(b"k") == _COMMAND[2:]

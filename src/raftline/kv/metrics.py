@@ -28,6 +28,14 @@ _GAUGES: dict[str, tuple[str, Callable[[Measurements], float]]] = {
     "raftline_leader_known": ("1 if this node knows who leads its term.", lambda m: m.status.leader_id is not None),
     "raftline_log_bytes": ("Payload of the log behind what was compacted.", lambda m: m.status.log_bytes),
     "raftline_log_memory_bytes": ("How much of the log is in memory.", lambda m: m.status.log_memory_bytes),
+    "raftline_unwritten_bytes": (
+        "Memory of what waits for the disk, the write under way included, of all groups.",
+        lambda m: m.unwritten_bytes,
+    ),
+    "raftline_unwritten_bytes_limit": (
+        "Where this node refuses writes as a leader: pending_bytes_max.",
+        lambda m: m.unwritten_bytes_max,
+    ),
     "raftline_sessions": ("Open sessions.", lambda m: m.status.sessions),
     "raftline_session_reply_bytes": ("Replies remembered for retries.", lambda m: m.status.session_reply_bytes),
     "raftline_snapshot_size_bytes": ("Size of the last snapshot taken by this process.", lambda m: m.snapshot_bytes),

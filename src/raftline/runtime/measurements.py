@@ -40,6 +40,10 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     """Committed entries that wait to be applied."""
     writes_queued: int
     """Batches that wait for the disk, the one being written not counted."""
+    unwritten_bytes: int
+    """What is not on disk yet takes so much memory, of all groups of this node, about."""
+    unwritten_bytes_max: int
+    """From there on a leader of this node takes no more proposals."""
     snapshot_bytes: int
     """Size of the last snapshot taken here; 0 before the first."""
     restoring: bool
@@ -63,6 +67,8 @@ def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], n
         messages_queued=group.queued_messages,
         apply_queued=replica.backlog,
         writes_queued=group.persistence.waiting_count,
+        unwritten_bytes=group.host.writer.behind_bytes,
+        unwritten_bytes_max=group.host.config.pending_bytes_max,
         snapshot_bytes=group.snapshotting.last_size_bytes,
         restoring=replica.restoring is not None,
         peers=peers,

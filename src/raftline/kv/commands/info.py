@@ -161,6 +161,7 @@ def _raft(server: Server) -> dict[str, object]:
         "raft_queued_messages": measured.messages_queued,
         "raft_queued_apply": measured.apply_queued,
         "raft_queued_writes": measured.writes_queued,
+        "raft_unwritten_bytes": measured.unwritten_bytes,
     }
     lines["raft_members"] = len(members)
     for number, member in enumerate(members):
