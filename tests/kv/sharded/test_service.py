@@ -9,6 +9,8 @@ import pytest
 import redis.asyncio
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from raftline.kv.machine import KvMachine
+
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
 
@@ -137,5 +139,31 @@ def test_who_waits_is_let_go_when_the_node_stops(run_sharded: Run) -> None:
             await cluster.servers.pop("n1").stop()
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert all("this node stops" in str(outcome) for outcome in outcomes)
+
+    run_sharded(scenario)
+
+
+def test_what_a_node_does_not_know_is_proposed_in_no_group(run_sharded: Run) -> None:
+    """Whoever takes a command of a newer version looks at group 0, which all nodes are members of, and at its own group.
+
+    So it is refused as well where the group of its key is hosted elsewhere, of whose members nothing is known here.
+    """
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        newer = ("SET", LOW, "v", "IFEQ", "old")
+        nodes = ("n1", "n2", "n3")
+        for node in nodes:
+            cluster.view(node, 0).command_version = 1
+        cluster.view("n1", 1).command_version = 1
+        async with plain(cluster, "n1") as hosting, plain(cluster, "n3") as other:
+            for client in (hosting, other):
+                assert await client.set(LOW, "old")
+                with pytest.raises(ResponseError, match="upgrade"):
+                    await client.execute_command(*newer)
+            for node in nodes:
+                cluster.view(node, 0).command_version = KvMachine.version
+            with pytest.raises(ResponseError, match="upgrade"):
+                await hosting.execute_command(*newer)
+            assert await other.execute_command(*newer)
 
     run_sharded(scenario)

@@ -103,6 +103,12 @@ class ShardedConnection(Connection):
         return True
 
     def _finds_slot(self, plan: Plan, args: Arguments, slot: int, *, may_be_old: bool = False) -> bool:
+        """Find the place; reply and return False if there is none, or the command is not for this node, or too new.
+
+        Of a group that is not hosted nobody tells here which version its members know. It need not be asked: the
+        members of every group are members of group 0, whose version was looked at before, as in any store. A hosted
+        group is asked too, as what it notes for transactions depends on the version in its own log.
+        """
         router = self._router
         place = router.find(slot)
         finds_slots = self.client.finds_slots
