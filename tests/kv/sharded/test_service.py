@@ -144,7 +144,7 @@ def test_who_waits_is_let_go_when_the_node_stops(run_sharded: Run) -> None:
 
 
 def test_what_a_node_does_not_know_is_proposed_in_no_group(run_sharded: Run) -> None:
-    """Whoever takes a command of a newer version looks at group 0, which all nodes are members of, and at its own group.
+    """Whoever takes a command of a newer version looks at group 0, which all nodes are in, and at its own group.
 
     So it is refused as well where the group of its key is hosted elsewhere, of whose members nothing is known here.
     """
