@@ -1,10 +1,10 @@
-"""A subscriber stays at a node that has nothing to say, and leaves one that does not answer."""
+"""A subscriber stays at a node that has nothing to say, and leaves one that does not answer; sync and async alike."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from raftline.client.errors import Unavailable
 from raftline.client.sync import Client
 
 StartNode = Callable[[], FakeNode]
+ListenAt = Callable[..., AbstractContextManager["Listener"]]
 Options = dict[str, Any]
 _TIMEOUT_S = 0.2
 _SHORT: Options = {"socket_timeout": 1.0, "deadline_s": 0.4}
@@ -27,6 +28,79 @@ def options(request: pytest.FixtureRequest, cluster: FakeCluster) -> Options:
     """Return a client's options for each protocol in turn, which the cluster speaks with its subscribers."""
     cluster.protocol = request.param
     return {"protocol": cluster.protocol, "socket_timeout": _TIMEOUT_S, "decode_responses": True}
+
+
+class Listener:
+    """Somebody who listens with a `Client`."""
+
+    def __init__(self, client: Any) -> None:
+        self.subscriber = client.pubsub(ignore_subscribe_messages=True)
+
+    def subscribe(self, channel: str) -> None:
+        """Ask for messages of a channel."""
+        self.subscriber.subscribe(channel)
+
+    def hear(self) -> Any:
+        """Wait for a message and return what it says."""
+        return next(self.subscriber.listen())["data"]
+
+    def look(self, timeout_s: float | None) -> Any:
+        """Return a message if one comes in time, without any end if that is None."""
+        return self.subscriber.get_message(timeout=timeout_s)
+
+    @property
+    def port(self) -> int:
+        """Return at which node it listens."""
+        return int(self.subscriber.connection.port)
+
+
+class AsyncListener(Listener):
+    """Somebody who does so with an `AsyncClient`, on a loop that runs while something is asked here."""
+
+    def __init__(self, client: Any, runner: asyncio.Runner) -> None:
+        super().__init__(client)
+        self.runner = runner
+
+    def subscribe(self, channel: str) -> None:
+        self.runner.run(self.subscriber.subscribe(channel))
+
+    def hear(self) -> Any:
+        async def first() -> Any:
+            return await anext(self.subscriber.listen())
+
+        return self.runner.run(first())["data"]
+
+    def look(self, timeout_s: float | None) -> Any:
+        return self.runner.run(self.subscriber.get_message(timeout=timeout_s))
+
+
+@contextmanager
+def sync_listener(nodes: str, **options: Any) -> Iterator[Listener]:
+    """Open a listener, and close it in the end."""
+    with Client(nodes, **options) as client:
+        listener = Listener(client)
+        with listener.subscriber:
+            yield listener
+
+
+@contextmanager
+def async_listener(nodes: str, **options: Any) -> Iterator[Listener]:
+    """Do the same with the other client."""
+    with asyncio.Runner() as runner:
+        client = AsyncClient(nodes, **options)
+        listener = AsyncListener(client, runner)
+        try:
+            yield listener
+        finally:
+            runner.run(listener.subscriber.aclose())
+            runner.run(client.aclose())
+
+
+@pytest.fixture(params=[sync_listener, async_listener])
+def listen_at(request: pytest.FixtureRequest) -> ListenAt:
+    """Return what opens a listener, of each kind in turn."""
+    opens: ListenAt = request.param
+    return opens
 
 
 @contextmanager
@@ -62,6 +136,14 @@ def stop_talking(cluster: FakeCluster) -> None:
     cluster.silent.update(cluster.ports)
 
 
+def publish_to_whoever_comes_back(cluster: FakeCluster, nodes: list[FakeNode]) -> None:
+    """Say something once somebody has asked for another channel."""
+    until(lambda: any(cluster.times_seen(number, "SUBSCRIBE", "others") for number in ("0", "1")))
+    for node in nodes:
+        with suppress(OSError):
+            node.sockets[-1].sendall(cluster.push("message", "news", "again"))
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait."""
     give_up_at = time.monotonic() + 10
@@ -71,162 +153,78 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_subscriber_stays_at_a_node_that_is_idle(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
 ) -> None:
     """However long nothing is published, as long as the node answers."""
     node = start_node()
     with (
-        Client(address_of(node), **options) as client,
-        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        listen_at(address_of(node), **options) as listener,
         meanwhile(lambda: publish_after_silence(cluster, node)),
     ):
-        subscriber.subscribe("news")
-        assert next(subscriber.listen())["data"] == "at last"
+        listener.subscribe("news")
+        assert listener.hear() == "at last"
     assert cluster.times_seen("0", "SUBSCRIBE") == 1
 
 
 def test_a_subscriber_leaves_a_node_that_is_silent(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
 ) -> None:
     """A node that was stopped or cut off closes nothing, so it is its silence that tells."""
     first, second = start_node(), start_node()
     with (
-        Client(address_of(first), **options) as client,
-        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        listen_at(address_of(first), **options) as listener,
         meanwhile(lambda: fall_silent(cluster, first, second)),
     ):
-        subscriber.subscribe("news")
-        assert next(subscriber.listen())["data"] == "from here"
-        assert subscriber.connection.port == second.server_address[1]
+        listener.subscribe("news")
+        assert listener.hear() == "from here"
+        assert listener.port == second.server_address[1]
 
 
 def test_the_deadline_begins_when_the_node_is_known_to_be_dead(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
 ) -> None:
     """However short it is, another node is tried."""
     first, second = start_node(), start_node()
     with (
-        Client(address_of(first), **options | _SHORT) as client,
-        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        listen_at(address_of(first), **options | _SHORT) as listener,
         meanwhile(lambda: fall_silent(cluster, first, second)),
     ):
-        subscriber.subscribe("news")
-        assert next(subscriber.listen())["data"] == "from here"
+        listener.subscribe("news")
+        assert listener.hear() == "from here"
 
 
+@pytest.mark.parametrize("timeout_s", [None, 0.0, 0.01])
 def test_whoever_looks_in_now_and_then_leaves_it_too(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt, timeout_s: float | None
 ) -> None:
-    """`get_message` that does not wait notices it as well."""
+    """`get_message` notices it as well, whether it waits for a message, for a moment or not at all."""
     first, second = start_node(), start_node()
     with (
-        Client(address_of(first), **options) as client,
-        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+        listen_at(address_of(first), **options) as listener,
         meanwhile(lambda: fall_silent(cluster, first, second)),
     ):
-        subscriber.subscribe("news")
-        while (message := subscriber.get_message()) is None:
+        listener.subscribe("news")
+        while (message := listener.look(timeout_s)) is None:
             time.sleep(0.01)
         assert message["data"] == "from here"
-
-
-def test_an_async_subscriber_stays_at_a_node_that_is_idle(
-    cluster: FakeCluster, start_node: StartNode, options: Options
-) -> None:
-    """The same for one event loop."""
-    node = start_node()
-
-    async def scenario() -> None:
-        async with (
-            AsyncClient(address_of(node), **options) as client,
-            client.pubsub(ignore_subscribe_messages=True) as subscriber,
-        ):
-            await subscriber.subscribe("news")
-            assert (await anext(subscriber.listen()))["data"] == "at last"
-
-    with meanwhile(lambda: publish_after_silence(cluster, node)):
-        asyncio.run(scenario())
-    assert cluster.times_seen("0", "SUBSCRIBE") == 1
-
-
-@pytest.mark.parametrize("timeout_s", [None, 0.01])
-def test_an_async_subscriber_leaves_a_node_that_is_silent(
-    cluster: FakeCluster, start_node: StartNode, options: Options, timeout_s: float | None
-) -> None:
-    """Whether it waits for a message or looks in now and then."""
-    first, second = start_node(), start_node()
-
-    async def scenario() -> None:
-        async with (
-            AsyncClient(address_of(first), **options) as client,
-            client.pubsub(ignore_subscribe_messages=True) as subscriber,
-        ):
-            await subscriber.subscribe("news")
-            while (message := await subscriber.get_message(timeout=timeout_s)) is None:
-                pass
-            assert message["data"] == "from here"
-            assert subscriber.connection.port == second.server_address[1]
-
-    with meanwhile(lambda: fall_silent(cluster, first, second)):
-        asyncio.run(scenario())
-
-
-def test_the_deadline_of_an_async_subscriber_begins_when_the_node_is_known_to_be_dead(
-    cluster: FakeCluster, start_node: StartNode, options: Options
-) -> None:
-    """The same for one event loop."""
-    first, second = start_node(), start_node()
-
-    async def scenario() -> None:
-        async with (
-            AsyncClient(address_of(first), **options | _SHORT) as client,
-            client.pubsub(ignore_subscribe_messages=True) as subscriber,
-        ):
-            await subscriber.subscribe("news")
-            assert (await anext(subscriber.listen()))["data"] == "from here"
-
-    with meanwhile(lambda: fall_silent(cluster, first, second)):
-        asyncio.run(scenario())
+        assert listener.port == second.server_address[1]
 
 
 def test_a_subscriber_gives_up_where_every_node_is_silent(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
 ) -> None:
     """A connection that is taken is no answer: the deadline runs until somebody says a word."""
-    nodes = ",".join(address_of(start_node()) for _ in range(2))
-    with (
-        Client(nodes, **options | {"deadline_s": 0.5}) as client,
-        client.pubsub(ignore_subscribe_messages=True) as subscriber,
-        meanwhile(lambda: stop_talking(cluster)),
-    ):
-        subscriber.subscribe("news")
-        with pytest.raises(Unavailable, match=r"no answer after \d+ attempts.*does not answer PING"):
-            next(subscriber.listen())
+    nodes = [start_node(), start_node()]
+    with listen_at(",".join(map(address_of, nodes)), **options | {"deadline_s": 0.5}) as listener:
+        with meanwhile(lambda: stop_talking(cluster)):
+            listener.subscribe("news")
+            with pytest.raises(Unavailable, match=r"no answer after \d+ attempts.*does not answer PING"):
+                listener.hear()
         assert cluster.times_seen("1", "SUBSCRIBE") >= 1
         cluster.silent.clear()
-        subscriber.subscribe("others")
-        assert subscriber.get_message(timeout=5.0) is None, "the subscription is confirmed"
-        assert subscriber.channels
-
-
-def test_an_async_subscriber_gives_up_where_every_node_is_silent(
-    cluster: FakeCluster, start_node: StartNode, options: Options
-) -> None:
-    """The same for one event loop."""
-    nodes = ",".join(address_of(start_node()) for _ in range(2))
-
-    async def scenario() -> None:
-        async with (
-            AsyncClient(nodes, **options | {"deadline_s": 0.5}) as client,
-            client.pubsub(ignore_subscribe_messages=True) as subscriber,
-        ):
-            await subscriber.subscribe("news")
-            with pytest.raises(Unavailable, match=r"no answer after \d+ attempts.*does not answer PING"):
-                await anext(subscriber.listen())
-
-    with meanwhile(lambda: stop_talking(cluster)):
-        asyncio.run(asyncio.wait_for(scenario(), 10))
-    assert cluster.times_seen("1", "SUBSCRIBE") >= 1
+        with meanwhile(lambda: publish_to_whoever_comes_back(cluster, nodes)):
+            listener.subscribe("others")
+            assert listener.hear() == "again"
 
 
 def test_closing_ends_the_iteration_of_another_thread(
