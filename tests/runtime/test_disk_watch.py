@@ -1,6 +1,8 @@
 """A disk that hangs: what waits for it is bounded, and the group goes on where disks work."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +14,42 @@ from raftline.runtime.group_loop import GroupLoop
 
 _LIMIT = 1 << 20
 _COMMAND = b"k=" + bytes(50_000)
+
+
+Hanging = Callable[..., AbstractAsyncContextManager[None]]
+Play = Callable[..., None]
+
+
+@pytest.fixture
+def play(make_cluster: Any) -> Play:
+    """Return what lets a scenario play in a cluster of such settings, with the node that leads and has written."""
+
+    def run(scenario: Callable[[Any, Node], Awaitable[None]], **settings: Any) -> None:
+        async def main() -> None:
+            async with make_cluster(**settings) as cluster:
+                leader = await cluster.leader()
+                await leader.propose(b"k=0")
+                await scenario(cluster, leader)
+
+        asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def hanging(stuck_disks: Any) -> Hanging:
+    """Return what lets a node's disk hang for a while, in a write that `writer`, or the node itself, begins."""
+
+    @asynccontextmanager
+    async def hang(node: Node, writer: Node | None = None) -> AsyncIterator[None]:
+        disk = stuck_disks(node)
+        try:
+            await (await disk.begin(writer or node))
+            yield
+        finally:
+            disk.may_go_on.set()
+
+    return hang
 
 
 def _loop_of(node: Node) -> GroupLoop:
@@ -36,160 +74,120 @@ async def _propose_until_refused(node: Node) -> Overloaded:
     raise AssertionError("nothing is refused")
 
 
-def test_what_waits_for_a_leaders_disk_is_bounded(make_cluster: Any, stuck_disks: Any) -> None:
+def test_what_waits_for_a_leaders_disk_is_bounded(play: Play, hanging: Hanging) -> None:
     """The others commit without it; beyond the limit it refuses, whoever passed it on, until the disk goes on (F24)."""
 
-    async def scenario() -> None:
-        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0)) as cluster:
-            leader, follower = await cluster.leader(), await cluster.follower()
-            await leader.propose(b"k=0")
-            disk = stuck_disks(leader)
-            try:
-                await (await disk.begin(leader))
-                error = await _propose_until_refused(leader)
-                assert str(error).startswith(f"the disk of {leader.config.node_id}, which leads, does not keep up: ")
-                assert str(error).endswith(f"bytes wait for it, the limit is {_LIMIT}: try again later")
-                assert _LIMIT <= _behind(leader) < _LIMIT + 2 * len(_COMMAND)
-                measured = leader.measure()
-                assert (measured.unwritten_bytes, measured.unwritten_bytes_max) == (_behind(leader), _LIMIT)
-                with pytest.raises(Overloaded, match="does not keep up"):
-                    await follower.propose(_COMMAND)
-                assert await leader.read(b"k") == _COMMAND[2:]
-                assert leader.is_leader
-            finally:
-                disk.may_go_on.set()
-            await cluster.until(lambda: _behind(leader) == 0)
-            assert await follower.propose(b"k=1") == _COMMAND[2:]
-            await cluster.until(lambda: all(machine.values[b"k"] == b"1" for machine in cluster.machines.values()))
+    async def scenario(cluster: Any, leader: Node) -> None:
+        follower = await cluster.follower()
+        async with hanging(leader):
+            error = await _propose_until_refused(leader)
+            assert str(error).startswith(f"the disk of {leader.config.node_id}, which leads, does not keep up: ")
+            assert str(error).endswith(f"bytes wait for it, the limit is {_LIMIT}: try again later")
+            assert _LIMIT <= _behind(leader) < _LIMIT + 2 * len(_COMMAND)
+            measured = leader.measure()
+            assert (measured.unwritten_bytes, measured.unwritten_bytes_max) == (_behind(leader), _LIMIT)
+            with pytest.raises(Overloaded, match="does not keep up"):
+                await follower.propose(_COMMAND)
+            assert await leader.read(b"k") == _COMMAND[2:]
+            assert leader.is_leader
+        await cluster.until(lambda: _behind(leader) == 0)
+        assert await follower.propose(b"k=1") == _COMMAND[2:]
+        await cluster.until(lambda: all(machine.values[b"k"] == b"1" for machine in cluster.machines.values()))
 
-    asyncio.run(scenario())
+    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0))
 
 
-def test_all_that_waited_is_written_in_the_end(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
+def test_all_that_waited_is_written_in_the_end(play: Play, hanging: Hanging, monkeypatch: Any) -> None:
     """However much it is: by many writes, and a restart finds all of it (C5)."""
 
-    async def scenario() -> None:
-        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0)) as cluster:
-            leader = await cluster.leader()
-            await leader.propose(b"k=0")
-            disk = stuck_disks(leader)
-            try:
-                await (await disk.begin(leader))
-                await asyncio.gather(*(leader.propose(b"k%d=%d" % (number, number)) for number in range(100)))
-                await _propose_until_refused(leader)
-                monkeypatch.setattr(log_writer, "_WRITE_BYTES_MAX", 1000)
-                writes = _loop_of(leader).host.writer.writes
-            finally:
-                disk.may_go_on.set()
-            await cluster.until(lambda: _behind(leader) == 0)
-            assert _loop_of(leader).host.writer.writes >= writes + 20
-            await cluster.stop()
-            name = leader.config.node_id
-            others = [each for each in cluster.members if each != name]
-            await cluster.start(name, others[0])
-            assert await (await cluster.leader()).read(b"k99") == b"99"
-            assert await cluster.nodes[name].read(b"k0") == b"0"
+    async def scenario(cluster: Any, leader: Node) -> None:
+        async with hanging(leader):
+            await asyncio.gather(*(leader.propose(b"k%d=%d" % (number, number)) for number in range(100)))
+            await _propose_until_refused(leader)
+            monkeypatch.setattr(log_writer, "_WRITE_BYTES_MAX", 1000)
+            writes = _loop_of(leader).host.writer.writes
+        await cluster.until(lambda: _behind(leader) == 0)
+        assert _loop_of(leader).host.writer.writes >= writes + 20
+        await cluster.stop()
+        name = leader.config.node_id
+        others = [each for each in cluster.members if each != name]
+        await cluster.start(name, others[0])
+        assert await (await cluster.leader()).read(b"k99") == b"99"
+        assert await cluster.nodes[name].read(b"k0") == b"0"
 
-    asyncio.run(scenario())
+    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0))
 
 
-def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(make_cluster: Any, stuck_disks: Any) -> None:
+def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(play: Play, hanging: Hanging) -> None:
     """A majority of the disks keeps up, so the service goes on, also for the clients of the slow one (B13)."""
 
-    async def scenario() -> None:
-        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.1)) as cluster:
-            old = await cluster.leader()
-            await old.propose(b"k=0")
-            disk = stuck_disks(old)
-            try:
-                await (await disk.begin(old))
-                await _propose_until_refused(old)
-                async with asyncio.timeout(5):
-                    while old.is_leader:
-                        await asyncio.gather(old.propose(_COMMAND), return_exceptions=True)
-                for _ in range(100):
-                    await old.propose(_COMMAND)
-                assert _behind(old) < _LIMIT + 2 * len(_COMMAND) + old.config.core.inflight_bytes_max
-                assert not old.is_leader
-            finally:
-                disk.may_go_on.set()
-            await cluster.until(lambda: _behind(old) == 0)
-            assert await old.read(b"k") == _COMMAND[2:]
+    async def scenario(cluster: Any, old: Node) -> None:
+        async with hanging(old):
+            await _propose_until_refused(old)
+            async with asyncio.timeout(5):
+                while old.is_leader:
+                    await asyncio.gather(old.propose(_COMMAND), return_exceptions=True)
+            for _ in range(100):
+                await old.propose(_COMMAND)
+            assert _behind(old) < _LIMIT + 2 * len(_COMMAND) + old.config.core.inflight_bytes_max
+            assert not old.is_leader
+        await cluster.until(lambda: _behind(old) == 0)
+        assert await old.read(b"k") == _COMMAND[2:]
 
-    asyncio.run(scenario())
+    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.1))
 
 
-def test_a_group_that_has_nothing_to_write_moves_as_well(make_cluster: Any, stuck_disks: Any) -> None:
+def test_a_group_that_has_nothing_to_write_moves_as_well(play: Play, hanging: Hanging) -> None:
     """What it is refused for is another group's; it finds out that others go on without this disk (B13)."""
 
-    async def scenario() -> None:
-        async with make_cluster(pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.5)) as cluster:
-            old = await cluster.leader()
-            config = GroupConfig(group=1, members=cluster.members)
-            nodes = cluster.nodes.values()
-            groups = await asyncio.gather(*(node.add_group(config, cluster.make_machine("")) for node in nodes))
-            idle = groups[[*nodes].index(old)]
-            await groups[0].propose(b"k=0")
-            await groups[0].transfer_leadership(old.config.node_id)
-            await cluster.until(lambda: idle.is_leader)
-            assert await idle.propose(b"k=1") == b"0"
-            await old.propose(b"k=0")
-            await cluster.until(lambda: _behind(old) == 0)
-            disk = stuck_disks(old)
-            try:
-                await (await disk.begin(old))
-                await _propose_until_refused(old)
-                async with asyncio.timeout(5):
-                    while idle.is_leader:
-                        await asyncio.gather(idle.propose(b"k=2"), return_exceptions=True)
-                assert await idle.propose(b"k=3") in {b"1", b"2"}
-            finally:
-                disk.may_go_on.set()
+    async def scenario(cluster: Any, old: Node) -> None:
+        config = GroupConfig(group=1, members=cluster.members)
+        nodes = cluster.nodes.values()
+        groups = await asyncio.gather(*(node.add_group(config, cluster.make_machine("")) for node in nodes))
+        idle = groups[[*nodes].index(old)]
+        await groups[0].propose(b"k=0")
+        await groups[0].transfer_leadership(old.config.node_id)
+        await cluster.until(lambda: idle.is_leader)
+        assert await idle.propose(b"k=1") == b"0"
+        await old.propose(b"k=0")
+        await cluster.until(lambda: _behind(old) == 0)
+        async with hanging(old):
+            await _propose_until_refused(old)
+            async with asyncio.timeout(5):
+                while idle.is_leader:
+                    await asyncio.gather(idle.propose(b"k=2"), return_exceptions=True)
+            assert await idle.propose(b"k=3") in {b"1", b"2"}
 
-    asyncio.run(scenario())
+    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.5))
 
 
-def test_a_leader_whose_disk_hangs_lets_another_lead(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
+def test_a_leader_whose_disk_hangs_lets_another_lead(play: Play, hanging: Hanging, monkeypatch: Any) -> None:
     """However little waits for it: followers that read need an answer of which it may not speak before (E9)."""
     monkeypatch.setattr(disk_watch, "_TIMEOUTS", 1)
 
-    async def scenario() -> None:
-        async with make_cluster(core=_core(priority_handover_s=0.1)) as cluster:
-            old = await cluster.leader()
-            await old.propose(b"k=0")
-            disk = stuck_disks(old)
-            try:
-                await (await disk.begin(old))
-                await cluster.until(lambda: any(node.is_leader for node in cluster.nodes.values() if node is not old))
-                assert not old.is_leader
-                for node in cluster.nodes.values():
-                    if node is not old:
-                        assert await node.read(b"k") == b"first"
-            finally:
-                disk.may_go_on.set()
+    async def scenario(cluster: Any, old: Node) -> None:
+        async with hanging(old):
+            await cluster.until(lambda: any(node.is_leader for node in cluster.nodes.values() if node is not old))
+            assert not old.is_leader
+            for node in cluster.nodes.values():
+                if node is not old:
+                    assert await node.read(b"k") == b"first"
 
-    asyncio.run(scenario())
+    play(scenario, core=_core(priority_handover_s=0.1))
 
 
-def test_what_waits_for_a_followers_disk_is_bounded_by_the_window(make_cluster: Any, stuck_disks: Any) -> None:
+def test_what_waits_for_a_followers_disk_is_bounded_by_the_window(play: Play, hanging: Hanging) -> None:
     """Nobody waits for it, and it is not sent more than it can acknowledge (B13, F24)."""
     window = 200_000
 
-    async def scenario() -> None:
-        core = _core(priority_handover_s=60.0, inflight_bytes_max=window)
-        async with make_cluster(core=core) as cluster:
-            leader, follower = await cluster.leader(), await cluster.follower()
-            await leader.propose(b"k=0")
-            disk = stuck_disks(follower)
-            try:
-                await (await disk.begin(leader))
-                for _ in range(100):
-                    await leader.propose(_COMMAND)
-                assert _behind(follower) < window + 2 * len(_COMMAND) + 100_000
-            finally:
-                disk.may_go_on.set()
-            machines = cluster.machines
-            name = follower.config.node_id
-            await cluster.until(lambda: _behind(follower) == 0 and machines[name].values == {b"k": _COMMAND[2:]})
+    async def scenario(cluster: Any, leader: Node) -> None:
+        follower = await cluster.follower()
+        async with hanging(follower, leader):
+            for _ in range(100):
+                await leader.propose(_COMMAND)
+            assert _behind(follower) < window + 2 * len(_COMMAND) + 100_000
+        machines = cluster.machines
+        name = follower.config.node_id
+        await cluster.until(lambda: _behind(follower) == 0 and machines[name].values == {b"k": _COMMAND[2:]})
 
-    asyncio.run(scenario())
+    play(scenario, core=_core(priority_handover_s=60.0, inflight_bytes_max=window))
