@@ -191,6 +191,14 @@ class FakeGroups:
         assert isinstance(machine, ShardMachine)
         return HostedGroup(self._cluster.view(self.node_id, group), machine)
 
+    def hosted_groups(self) -> dict[GroupId, HostedGroup]:
+        held = {group: each.machines.get(self.node_id) for group, each in self._cluster.groups.items()}
+        return {
+            group: HostedGroup(self._cluster.view(self.node_id, group), machine)
+            for group, machine in held.items()
+            if isinstance(machine, ShardMachine)
+        }
+
     def remote(self, group: GroupId) -> FakeGroup:
         return self._cluster.groups[group]
 

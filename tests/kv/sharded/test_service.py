@@ -10,6 +10,9 @@ import redis.asyncio
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from raftline.kv.machine import KvMachine
+from raftline.kv.sharded.machine import arrive, decode_chunk, fetch
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import Move
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
@@ -59,6 +62,37 @@ def test_memory_is_limited_over_all_groups(run_sharded: Run) -> None:
             assert await client.delete(LOW) == 1
             service.expire()
             assert await client.append(HIGH, "more") == 3004
+
+    run_sharded(scenario)
+
+
+def test_what_has_no_vote_and_what_is_not_complete_takes_memory_too(run_sharded: Run) -> None:
+    """A replica that catches up, and the pieces of a large value that arrives, count for `maxmemory` as all else."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        service: Any = cluster.servers["n2"].service
+        async with plain(cluster, "n2") as client:
+            await client.set(LOW, "v" * 600_000)
+            for voteless in (set(), {("n2", 1)}):
+                cluster.voteless = voteless
+                service.expire()
+                assert service.used_bytes > 600_000
+                assert (await client.info("memory"))["used_memory"] > 600_000
+            cluster.voteless = set()
+            slot = slot_of(LOW.encode())
+            cluster.change(Move(slot, slot + 1, 2))
+            cluster.take()
+            cluster.release(1, 2)
+            service.expire()
+            before, here = service.used_bytes, cluster.machine(2).holdings
+            while not here.arrivals[1].pieces:
+                chunk = decode_chunk(cluster.machine(1).read(fetch(2, 2, here.arrivals[1].cursor), 0))
+                assert chunk is not None
+                cluster.groups[2].apply(arrive(chunk))
+            service.expire()
+            arrived = service.used_bytes - before
+            assert arrived > 200_000
+            assert (await client.info("memory"))["used_memory"] == pytest.approx(service.used_bytes, abs=1000)
 
     run_sharded(scenario)
 

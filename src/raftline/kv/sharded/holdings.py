@@ -64,6 +64,12 @@ class Holdings(msgspec.Struct):
         """Say whether everything that the configuration asks for is done."""
         return not (self.arrivals or self.given)
 
+    @property
+    def arriving_bytes(self) -> int:
+        """Return how much those pieces take whose values are not complete: they are in no store yet."""
+        pieces = [record for arrival in self.arrivals.values() for _, record in arrival.pieces]
+        return sum(len(record.key) + len(record.value) for record in pieces)
+
     def serves(self, slot: int) -> bool:
         """Say whether a slot is served here now."""
         owner = self.configuration.owner(slot)

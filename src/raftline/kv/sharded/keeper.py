@@ -160,7 +160,7 @@ class Keeper:
         return self._groups.get(group)
 
     def hosted_groups(self) -> Mapping[GroupId, HostedGroup]:
-        """Return all groups of which a replica runs here."""
+        """Return all groups of which a replica runs here, with those that catch up and have no vote yet."""
         return self._hosted
 
     def remote(self, group: GroupId) -> RemoteGroup:

@@ -5,7 +5,7 @@ remote as long as the replica here has no vote: that is behind, or knows nothing
 nothing that these protocols return may be kept over a turn of the event loop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from raftline.core.ids import GroupId, NodeId
@@ -90,6 +90,11 @@ class HostedGroup(NamedTuple):
     group: ShardGroup
     machine: ShardMachine
 
+    @property
+    def used_bytes(self) -> int:
+        """Return how much keys and values take here, those on their way to this group included."""
+        return self.machine.store.used_bytes + self.machine.holdings.arriving_bytes
+
 
 class Groups(Protocol):
     """All groups of the sharded store as one node sees them; nothing here waits for another node."""
@@ -112,6 +117,9 @@ class Groups(Protocol):
 
     def hosted(self, group: GroupId) -> HostedGroup | None:
         """Return a group of which this node holds a replica that votes, None for any other."""
+
+    def hosted_groups(self) -> Mapping[GroupId, HostedGroup]:
+        """Return all groups of which a replica runs here, with those that catch up and have no vote yet."""
 
     def remote(self, group: GroupId) -> RemoteGroup:
         """Return a way to a group that is not hosted; where it is looked for follows the configuration."""

@@ -57,7 +57,7 @@ def _group(keeper: "Keeper", group: GroupId, nodes: tuple[NodeId, ...], *, leavi
         arriving=sum(len(arrival.slots) for arrival in holdings.arrivals.values()),
         giving=sum(len(given.waiting) + len(given.released) for given in holdings.given.values()),
         keys=store.count,
-        used_bytes=store.used_bytes,
+        used_bytes=hosted.used_bytes,
         members=state.membership.voters,
         term=state.term,
         commit_index=state.commit,

@@ -73,6 +73,10 @@ class ShardedService(Service):
         """Return how much the keys and values of all groups take here; it is some milliseconds old."""
         return self._used_bytes
 
+    def _hosted_bytes(self) -> int:
+        """Return what every replica here takes: one that catches up fills this node's memory as any other."""
+        return sum(hosted.used_bytes for hosted in self.router.groups.hosted_groups().values())
+
     def keyspace(self) -> Keyspace:
         """Return the keys of the groups that this node leads, and the memory of all that it hosts."""
         here = self.router.all_here()
@@ -80,7 +84,7 @@ class ShardedService(Service):
         return Keyspace(
             sum(store.count for store in led),
             sum(store.deadline_count for store in led),
-            sum(place.store.used_bytes for place in here),
+            self._hosted_bytes(),
             sum(place.store.expired_count for place in here),
         )
 
@@ -90,17 +94,15 @@ class ShardedService(Service):
     def expire(self) -> None:
         """Do so in every group that this node leads; let go on whoever waits for a slot that has moved."""
         super().expire()
-        used_bytes = self.store.used_bytes
+        self._used_bytes = self.store.used_bytes + self._hosted_bytes()
         self._turns += 1
         for place in self.router.all_here() if self._turns % _TURNS_TO_LOOK == 0 else self.router.known_here():
             store = place.store
-            used_bytes += store.used_bytes
             for _ in range(_RELEASES_PER_CALL if store.has_garbage else 0):
                 store.release_garbage()
             if store.waited is not None:
                 place.review()
             self._tick(place)
-        self._used_bytes = used_bytes
 
     def _on_change(self) -> None:
         """Look at what has changed: groups that are new here, or gone."""
