@@ -17,7 +17,7 @@ from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import Unreachable
 from raftline.cli.settings import ServerSettings, limits_of, node_config_of
 from raftline.errors import ConfigError, SafetyViolation
-from raftline.kv.sharded.chunks import START, Giving, next_chunk
+from raftline.kv.sharded.chunks import START, Giving, Marks, next_chunk
 from raftline.kv.sharded.machine import arrive
 from raftline.kv.store import Store
 from raftline.replica.sessions import Sessions
@@ -51,7 +51,7 @@ def test_a_remembered_reply_moves_with_its_slot_however_small_requests_are() -> 
         sessions.remember(1, length, failed=False, reply=bytes(length), time_ms=0)
         if not [session for _, session in sessions.dump() if session.reply_forgotten]:
             break
-    giving = Giving(1, 1, [7], Store(), sessions.dump())
+    giving = Giving(1, 1, [7], Store(), Marks(), sessions.dump())
     chunk = next_chunk(giving, START)
     assert chunk is not None
     assert len(chunk.sessions[0][1].reply) == length >= 4 << 20

@@ -1,26 +1,22 @@
 """Chunks of a snapshot become a store, one chunk at a time; the counterpart of `raftline.kv.snapshot`."""
 
-from collections.abc import Iterable
-
 import msgspec
 
 from raftline.errors import ConfigError, StorageError
+from raftline.kv.pieces import KIND_STRING, Record, decode_items
 from raftline.kv.snapshot import (
     FORMAT,
     FORMAT_BEFORE_WATCH,
-    KIND_STRING,
     Header,
-    Record,
     decode_changes,
     decode_header,
-    decode_items,
     decode_records,
 )
 from raftline.kv.store import WATCH_VERSION, Store
 from raftline.kv.values.container import Container, Item
 from raftline.kv.values.value import CONTAINERS, Value
 
-__all__ = ["Restorer", "ValueBuilder", "value_of"]
+__all__ = ["Restorer", "ValueBuilder"]
 
 
 class Restorer:
@@ -92,14 +88,20 @@ class ValueBuilder:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         """Of a string, or of one item."""
-        self._container: Container | None = None
+        self.container: Container | None = None
+        """What is being filled."""
         self._items: list[Item] = []
         """What is left of the last record: half a pair."""
+
+    @staticmethod
+    def knows(kind: int) -> bool:
+        """Say whether values of a kind can be put together."""
+        return kind == KIND_STRING or kind in CONTAINERS
 
     @property
     def is_open(self) -> bool:
         """Say whether a value is not complete."""
-        return bool(self._pieces) or self._container is not None
+        return bool(self._pieces) or self.container is not None
 
     def add(self, record: Record) -> Value | None:
         """Take the next record; return the value that it completes, None if more is to come.
@@ -120,14 +122,14 @@ class ValueBuilder:
 
     def _add_items(self, record: Record) -> Container | None:
         """Add the items of one record to the container that is being filled."""
-        if self._container is None:
-            if record.kind not in CONTAINERS:
+        if self.container is None:
+            if not self.knows(record.kind):
                 raise ConfigError(
                     f"the keys' snapshot holds values of kind {record.kind}, unknown to this raftline: "
                     "use a newer raftline"
                 )
-            self._container = CONTAINERS[record.kind]()
-        container = self._container
+            self.container = CONTAINERS[record.kind]()
+        container = self.container
         items: list[Item]
         items, is_open = decode_items(record.value)
         if self._pieces and not (is_open and len(items) == 1):
@@ -142,18 +144,8 @@ class ValueBuilder:
         container.extend(items[:whole])
         if record.more:
             return None
-        self._container = None
+        self.container = None
         return container
-
-
-def value_of(records: Iterable[Record]) -> Value:
-    """Return the value that all its records make."""
-    builder = ValueBuilder()
-    for record in records:
-        value = builder.add(record)
-        if value is not None:
-            return value
-    raise StorageError("a value's records end before it is complete")
 
 
 def _text(item: Item) -> bytes:

@@ -18,39 +18,31 @@ from itertools import compress
 import msgspec
 
 from raftline.kv.acl.user import User
-from raftline.kv.values.container import Container, Item
+from raftline.kv.pieces import Record, items_max, records_of
+from raftline.kv.values.container import Container
 from raftline.kv.values.value import Value
 
 __all__ = [
     "FORMAT",
     "FORMAT_BEFORE_WATCH",
-    "KIND_STRING",
     "FrozenSlots",
     "Header",
-    "Record",
     "Snapshot",
     "decode_changes",
     "decode_header",
-    "decode_items",
     "decode_records",
     "parts_of",
-    "records_of",
 ]
 
 FORMAT = 2
 FORMAT_BEFORE_WATCH = 1
 """What is written as long as a member may not know `FORMAT`."""
-KIND_STRING = 0
 
 _CHUNK_RECORDS_MAX = 1024
 _CHUNK_BYTES_MAX = 1 << 20
-_PIECE_BYTES_MAX = 256 << 10
 _RECORD_BYTES = 32
 """Most that a record takes beside its key and value."""
 _SLOT_BYTES = 16
-_ITEM_BYTES = 9
-"""Most that an item takes beside its own bytes, and all of a score."""
-_PIECE_ITEMS_MAX = 512
 _CHUNK_CELLS_MAX = 4096
 _NO_CELLS = array("Q", bytes(8 * 256))
 """As many as are looked at together: in a small store most are 0."""
@@ -71,21 +63,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     """How many cells are not 0."""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One key, or a piece of one with a large value."""
-
-    key: bytes
-    kind: int
-    deadline_ms: int
-    value: bytes
-    more: bool = False
-
-
 _encode = msgspec.msgpack.Encoder().encode
 decode_header = msgspec.msgpack.Decoder(Header).decode
 decode_changes = msgspec.msgpack.Decoder(dict[int, int]).decode
 decode_records = msgspec.msgpack.Decoder(list[tuple[int, list[Record]]]).decode
-decode_items = msgspec.msgpack.Decoder(tuple[list[bytes | float], bool]).decode
 
 
 class FrozenSlots:
@@ -187,7 +168,7 @@ def _chunks(frozen: FrozenSlots, header: Header, changes: "array[int]") -> Itera
         for key, value in items:
             for record in records_of(key, value, deadlines.get(key, 0)):
                 record_bytes = len(key) + len(record.value) + _RECORD_BYTES
-                weight = 1 if record.kind == KIND_STRING else _PIECE_ITEMS_MAX
+                weight = items_max(record)
                 if count + weight > _CHUNK_RECORDS_MAX or size + record_bytes > _CHUNK_BYTES_MAX:
                     yield _encode(groups)
                     records = []
@@ -198,39 +179,3 @@ def _chunks(frozen: FrozenSlots, header: Header, changes: "array[int]") -> Itera
                 size += record_bytes
     if groups:
         yield _encode(groups)
-
-
-def records_of(key: bytes, value: Value, deadline_ms: int) -> Iterator[Record]:
-    """Yield one record, or several for a large value."""
-    if isinstance(value, Container):
-        pieces = _pieces(value)
-        piece = next(pieces)
-        for following in pieces:
-            yield Record(key, value.kind, deadline_ms, piece, more=True)
-            piece = following
-        yield Record(key, value.kind, deadline_ms, piece)
-        return
-    last = max(0, len(value) - 1) // _PIECE_BYTES_MAX
-    for number in range(last + 1):
-        piece = value[number * _PIECE_BYTES_MAX : (number + 1) * _PIECE_BYTES_MAX] if last else value
-        yield Record(key, KIND_STRING, deadline_ms, piece, number < last)
-
-
-def _pieces(container: Container) -> Iterator[bytes]:
-    """Encode the items of a container, a bounded number of them and of their bytes at a time."""
-    batch: list[Item] = []
-    size = 0
-    for items in container.pieces():
-        for each in items:
-            item = each
-            item_bytes = _ITEM_BYTES + (len(item) if isinstance(item, bytes) else 0)
-            if batch and (size + item_bytes > _PIECE_BYTES_MAX or len(batch) == _PIECE_ITEMS_MAX):
-                yield _encode((batch, False))
-                batch, size = [], 0
-            while isinstance(item, bytes) and len(item) > _PIECE_BYTES_MAX - _ITEM_BYTES:
-                yield _encode(([item[: _PIECE_BYTES_MAX // 2]], True))
-                item = item[_PIECE_BYTES_MAX // 2 :]
-                item_bytes = _ITEM_BYTES + len(item)
-            batch.append(item)
-            size += item_bytes
-    yield _encode((batch, False))

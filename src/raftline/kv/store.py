@@ -173,7 +173,7 @@ class Store:
         else:
             self.used_bytes += len(value) - len(old)
             if type(old) is not bytes and old is not value:
-                self._discard(old)
+                self.discard(old)
             if self._deadlines[slot]:
                 self._forget_deadline(slot, key)
         values[key] = value
@@ -478,7 +478,7 @@ class Store:
     def _remove(self, slot: int, key: bytes) -> None:
         value = self._pop(slot, key)
         if type(value) is not bytes:
-            self._discard(value)
+            self.discard(value)
 
     def _pop(self, slot: int, key: bytes) -> Value:
         value = (values := self._values[slot]).pop(key)
@@ -489,7 +489,7 @@ class Store:
         self.used_bytes -= len(key) + len(value) + ENTRY_BYTES
         return value
 
-    def _discard(self, value: Value) -> None:
+    def discard(self, value: Value) -> None:
         """Let go of a container: a large one little by little, and no part of it before its last snapshot."""
         if is_large(value):
             assert not isinstance(value, bytes)

@@ -2,7 +2,7 @@
 
 import sys
 
-from raftline.kv.sharded.chunks import START, Giving, next_chunk
+from raftline.kv.sharded.chunks import START, Giving, Marks, next_chunk
 from raftline.kv.slots import slot_of
 from raftline.kv.store import Store
 
@@ -23,7 +23,7 @@ def test_a_chunk_of_a_large_slot_costs_what_it_holds() -> None:
     costs: list[int] = []
     cursor = START
     while cursor.slot <= slot:
-        giving = Giving(1, 1, [slot], store, [])
+        giving = Giving(1, 1, [slot], store, Marks(), [])
         count = 0
         sys.setprofile(on_call)
         try:

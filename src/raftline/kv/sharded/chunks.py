@@ -14,14 +14,16 @@ from typing import NamedTuple
 import msgspec
 
 from raftline.core.ids import GroupId
-from raftline.kv.snapshot import Record, records_of
+from raftline.kv.pieces import BEGIN, Place, Record, items_in, records_of
 from raftline.kv.store import Store
 from raftline.replica.sessions import Session
 
-__all__ = ["START", "Chunk", "Cursor", "Giving", "next_chunk"]
+__all__ = ["START", "Chunk", "Cursor", "Giving", "Marks", "next_chunk"]
 
 _CHUNK_BYTES = 256 << 10
 _CHUNK_RECORDS = 512
+_CHUNK_ITEMS = 4096
+"""Members take longer to put in their places than their bytes to travel."""
 _CHUNK_SESSIONS = 256
 _SESSION_BYTES = 48
 
@@ -63,6 +65,32 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     is_whole: bool = False
     """Of the sessions that this is about, `sessions` are all that the giving group remembers."""
 
+    @property
+    def open_key(self) -> bytes | None:
+        """Return the key whose value goes on in the next chunk, unless it expires; of any other no more will come."""
+        return self.next.key if self.next.piece else None
+
+
+class Marks:
+    """Where the pieces begin of the large value that was sent last, so that no other chunk has to look for its place.
+
+    Derived, and this replica's own: a chunk is the same without them. They hold as long as a slot is released, because
+    nothing in it changes then but that keys expire.
+    """
+
+    __slots__ = ("_of", "_places")
+
+    def __init__(self) -> None:
+        self._of: tuple[int, bytes] | None = None
+        self._places: list[Place] = []
+
+    def places(self, slot: int, key: bytes) -> list[Place]:
+        """Return what is known of a key's value, to be added to; what was known of another one is forgotten."""
+        if self._of != (slot, key):
+            self._of = (slot, key)
+            self._places = [BEGIN]
+        return self._places
+
 
 class Giving(NamedTuple):
     """What a chunk is cut from."""
@@ -72,6 +100,8 @@ class Giving(NamedTuple):
     slots: Sequence[int]
     """Released, in order."""
     store: Store
+    marks: Marks
+    """Of the target."""
     sessions: Iterable[tuple[int, Session]]
     """Those that have to be there before the slots are served."""
     forgotten: int = -1
@@ -89,13 +119,15 @@ def next_chunk(giving: Giving, cursor: Cursor) -> Chunk | None:
     number, source, store = giving.number, giving.source, giving.store
     records: list[tuple[int, Record]] = []
     finished: list[int] = []
-    size = 0
+    size = items = 0
     for slot in slots:
         if not store.table(slot)[0]:
             finished.append(slot)
             continue
         for place, record in _records(giving, slot, cursor):
-            if records and (size + len(record.value) > _CHUNK_BYTES or len(records) == _CHUNK_RECORDS):
+            items += items_in(record)
+            is_full = size + len(record.value) > _CHUNK_BYTES or items > _CHUNK_ITEMS or len(records) == _CHUNK_RECORDS
+            if records and is_full:
                 return Chunk(number, source, cursor, place, store.time_ms, [], records, finished, store.last_token)
             records.append((slot, record))
             size += len(record.key) + len(record.value)
@@ -140,6 +172,6 @@ def _records(giving: Giving, slot: int, cursor: Cursor) -> Iterator[tuple[Cursor
         if (digest, key) < begin or 0 < deadline_ms <= store.time_ms:
             continue
         sent = cursor.piece if (slot, digest, key) == (cursor.slot, cursor.digest, cursor.key) else 0
-        for piece, record in enumerate(records_of(key, values[key], deadline_ms)):
-            if piece >= sent:
-                yield Cursor(session=None, slot=slot, digest=digest, key=key, piece=piece), record
+        places = giving.marks.places(slot, key)
+        for piece, record in enumerate(records_of(key, values[key], deadline_ms, sent, places), sent):
+            yield Cursor(session=None, slot=slot, digest=digest, key=key, piece=piece), record

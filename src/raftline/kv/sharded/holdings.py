@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import msgspec
 
 from raftline.core.ids import GroupId
+from raftline.kv.pieces import Record
 from raftline.kv.sharded.chunks import START, Chunk, Cursor
-from raftline.kv.snapshot import Record
 from raftline.shards.configuration import EMPTY, Configuration, moves_between
 from raftline.shards.ranges import NOBODY
 
@@ -97,24 +97,17 @@ class Holdings(msgspec.Struct):
         arrival = self.arrivals.get(chunk.source)
         return arrival is not None and chunk.number == self.configuration.number and chunk.cursor == arrival.cursor
 
-    def on_arrived(self, chunk: Chunk) -> list[list[tuple[int, Record]]]:
-        """Note what a chunk brings, and return the records of every value that is complete now, value by value."""
+    def on_arrived(self, chunk: Chunk) -> None:
+        """Note what a chunk brought, and keep the records of a value that is not complete."""
         arrival = self.arrivals[chunk.source]
-        complete: list[list[tuple[int, Record]]] = []
-        pieces = arrival.pieces
-        for slot, record in chunk.records:
-            if pieces and pieces[0][1].key != record.key:
-                pieces = []  # it expired, and the rest of it will not come
-            pieces.append((slot, record))
-            if not record.more:
-                complete.append(pieces)
-                pieces = []
-        arrival.pieces = pieces
+        key = chunk.open_key
+        if arrival.pieces and arrival.pieces[0][1].key != key:
+            arrival.pieces = []
+        arrival.pieces += [item for item in chunk.records if item[1].key == key]
         arrival.cursor = chunk.next
         _remove(arrival.slots, chunk.finished)
         if not arrival.slots:
             del self.arrivals[chunk.source]
-        return complete
 
     def has_all_from(self, source: GroupId, number: int, through: int) -> bool:
         """Say whether all is here, up to slot `through`, that `source` gave to this group in configuration `number`."""

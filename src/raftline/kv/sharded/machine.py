@@ -7,7 +7,7 @@ under the same number (G16, G19). Slots arrive and leave by entries that the gro
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from zlib import compress, decompress
 
 import msgspec
@@ -20,13 +20,13 @@ from raftline.kv.commands.slots import read_slot
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, mark_of
 from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
+from raftline.kv.pieces import Record
 from raftline.kv.resp.replies import array, integer
-from raftline.kv.restore import value_of
 from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
-from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, next_chunk
+from raftline.kv.sharded.arriving import Arriving
+from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, Marks, next_chunk
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
-from raftline.kv.snapshot import Record
 from raftline.kv.store import ExpiryPending
 from raftline.kv.values.container import Container
 from raftline.replica.commands import ID_END
@@ -156,6 +156,10 @@ class ShardMachine(KvMachine):
         self._sessions = Sessions()
         self._restored: _Header | None = None
         self._pieces_left = 0
+        self._arriving = Arriving(self.store.discard)
+        self._restored_arriving = self._arriving
+        self._marks: dict[GroupId, Marks] = {}
+        """By the group that gets what is released."""
         self._bounds_of: Configuration | None = None
         self._bounds: list[int] = []
         """Where what the group serves in that configuration begins and ends, in turns."""
@@ -199,6 +203,7 @@ class ShardMachine(KvMachine):
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
+            self._marks = {}
             return _DONE if self.holdings.take(shared(_decode_configuration(decompress(args[1])))) else _OUTDATED
         if name == _ARRIVE:
             return self._arrive(args[1])
@@ -296,20 +301,20 @@ class ShardMachine(KvMachine):
         chunk = decode_chunk(encoded)
         if chunk is None or not self.holdings.is_next(chunk):
             return _OUTDATED
+        values = self._arriving.take(chunk, self.holdings.arrivals[chunk.source].pieces)  # from here on nothing fails
         store = self.store
         store.time_ms = max(store.time_ms, chunk.time_ms)
         store.last_token = max(store.last_token, chunk.last_token)
         if chunk.cursor.session is not None:
             self._merge_sessions(chunk)
-        for pieces in self.holdings.on_arrived(chunk):
-            first = pieces[0][1]
-            value = value_of([record for _, record in pieces])
+        self.holdings.on_arrived(chunk)
+        for record, value in values:
             if isinstance(value, Container):
-                store.put_new(first.key, value)
+                store.put_new(record.key, value)
             else:
-                store.put(first.key, value)
-            if first.deadline_ms:
-                store.expire_at(first.key, first.deadline_ms)
+                store.put(record.key, value)
+            if record.deadline_ms:
+                store.expire_at(record.key, record.deadline_ms)
         return _DONE
 
     def _merge_sessions(self, chunk: Chunk) -> None:
@@ -363,6 +368,7 @@ class ShardMachine(KvMachine):
             return _OUTDATED
         if departure.released and departure.released[-1] > through:
             return _OUTDATED
+        self._marks.pop(target, None)
         store = self.store
         for slot in store.filled(departure.released):
             keys = list(islice(store.table(slot)[0], keys_max))
@@ -384,7 +390,8 @@ class ShardMachine(KvMachine):
         is_whole = not since_ms or table.forgotten.used_ms >= since_ms
         sessions = (item for item in table.dump() if is_whole or item[1].used_ms >= since_ms)
         released, forgotten = departure.released, table.forgotten.born
-        giving = Giving(number, holdings.group, released, self.store, sessions, forgotten, is_whole)
+        marks = self._marks.setdefault(target, Marks())
+        giving = Giving(number, holdings.group, released, self.store, marks, sessions, forgotten, is_whole)
         return next_chunk(giving, cursor)
 
     # Snapshots.
@@ -392,7 +399,7 @@ class ShardMachine(KvMachine):
     def snapshot(self) -> Iterator[bytes]:
         """Return the state as of this call."""
         pieces = [
-            _encode((source, slot, record))
+            (source, slot, record)
             for source, arrival in self.holdings.arrivals.items()
             for slot, record in arrival.pieces
         ]
@@ -400,7 +407,7 @@ class ShardMachine(KvMachine):
             source: msgspec.structs.replace(arrival, pieces=[]) for source, arrival in self.holdings.arrivals.items()
         }
         header = _encode(_Header(_FORMAT, msgspec.structs.replace(self.holdings, arrivals=bare), len(pieces)))
-        return _joined([header, *pieces], super().snapshot())
+        return chain((header,), map(_encode, pieces), super().snapshot())
 
     def restore_begin(self) -> None:
         """Begin to load what takes the place of everything here."""
@@ -412,16 +419,18 @@ class ShardMachine(KvMachine):
         try:
             if self._restored is None:
                 self._restored = _decode_header(chunk)
+                self._restored_arriving = Arriving(self.store.discard)
                 self._pieces_left = self._restored.open_pieces
                 if self._restored.format != _FORMAT:
                     raise ConfigError(f"a shard's snapshot of format {self._restored.format}: use a newer raftline")
             elif self._pieces_left:
                 source, slot, record = _decode_piece(chunk)
                 self._restored.holdings.arrivals[source].pieces.append((slot, record))
+                self._restored_arriving.resume(source, record)
                 self._pieces_left -= 1
             else:
                 super().restore_chunk(chunk)
-        except (msgspec.MsgspecError, KeyError) as error:
+        except (msgspec.MsgspecError, KeyError, AssertionError, IndexError) as error:
             raise StorageError(f"a chunk of a shard's snapshot cannot be read: {error}") from error
 
     def restore_end(self) -> None:
@@ -431,6 +440,8 @@ class ShardMachine(KvMachine):
         super().restore_end()
         self.holdings = self._restored.holdings
         self.holdings.configuration = shared(self.holdings.configuration)
+        self._arriving.clear()
+        self._arriving, self._marks = self._restored_arriving, {}
         self._restored = None
 
 
@@ -466,8 +477,3 @@ def keys_of(args: list[bytes]) -> list[bytes]:
     except (msgspec.MsgspecError, IndexError):
         return []
     return keys
-
-
-def _joined(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from first
-    yield from rest

@@ -57,8 +57,11 @@ class Container(ABC):
         """Return an equal container that changes independently."""
 
     @abstractmethod
-    def pieces(self) -> Iterable[list[Item]]:
-        """Yield the members part by part, as `extend` takes them back; each list is made when it is asked for."""
+    def pieces(self, first: int = 0) -> Iterable[list[Item]]:
+        """Yield the members part by part, as `extend` takes them back, from part `first` on.
+
+        Each list is made when it is asked for.
+        """
 
     @abstractmethod
     def extend(self, items: list[Item]) -> None:

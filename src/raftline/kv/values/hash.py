@@ -1,6 +1,7 @@
 """A hash: fields with a value each."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import ClassVar, Self
 
 from raftline.kv.values.container import Container, Item
@@ -53,9 +54,9 @@ class Hash(Container):
         """Return one field and its value."""
         return self.fields.draw(draws)
 
-    def pieces(self) -> Iterator[list[Item]]:
+    def pieces(self, first: int = 0) -> Iterator[list[Item]]:
         """Yield fields and values in turns, part by part."""
-        for part in self.fields.parts():
+        for part in islice(self.fields.parts(), first, None):
             yield [item for pair in part.items() for item in pair]
 
     def extend(self, items: list[Item]) -> None:

@@ -1,6 +1,7 @@
 """A list: items in an order, any of them more than once."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import ClassVar, Self
 
 from raftline.kv.values.container import Container, Item
@@ -83,9 +84,9 @@ class List(Container):
         removed = self.items.remove_between(start, stop)
         self.size_bytes -= sum(map(len, removed)) + ITEM_BYTES * len(removed)
 
-    def pieces(self) -> Iterator[list[Item]]:
+    def pieces(self, first: int = 0) -> Iterator[list[Item]]:
         """Yield the items, part by part."""
-        for part in self.items.parts():
+        for part in islice(self.items.parts(), first, None):
             yield list(part)
 
     def extend(self, items: list[Item]) -> None:

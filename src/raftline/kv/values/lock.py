@@ -37,9 +37,10 @@ class Lock(Container):
         """Return an equal lock."""
         return self._copy_sizes(type(self)(self.owner, self.token))
 
-    def pieces(self) -> Iterator[list[Item]]:
+    def pieces(self, first: int = 0) -> Iterator[list[Item]]:
         """Yield the owner and the token, in digits."""
-        yield [self.owner, b"%d" % self.token]
+        if not first:
+            yield [self.owner, b"%d" % self.token]
 
     def extend(self, items: list[Item]) -> None:
         """Become the lock of a snapshot."""

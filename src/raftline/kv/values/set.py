@@ -1,6 +1,7 @@
 """A set: members, each once."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import ClassVar, Self
 
 from raftline.kv.values.container import Container, Item
@@ -61,9 +62,9 @@ class Set(Container):
         """Return one member."""
         return self.members.draw(draws)[0]
 
-    def pieces(self) -> Iterator[list[Item]]:
+    def pieces(self, first: int = 0) -> Iterator[list[Item]]:
         """Yield the members, part by part."""
-        for part in self.members.parts():
+        for part in islice(self.members.parts(), first, None):
             yield list(part)
 
     def extend(self, items: list[Item]) -> None:

@@ -1,6 +1,7 @@
 """A sorted set: members with a score each, found by member, by score and by rank."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, ClassVar, Self
 
 from raftline.kv.values.container import Container, Item
@@ -74,9 +75,9 @@ class SortedSet(Container):
         """Return one member and its score."""
         return self.scores.draw(draws)
 
-    def pieces(self) -> Iterator[list[Item]]:
+    def pieces(self, first: int = 0) -> Iterator[list[Item]]:
         """Yield members and scores in turns, part by part, in the order in which `scores` has them."""
-        for part in self.scores.parts():
+        for part in islice(self.scores.parts(), first, None):
             yield [item for pair in part.items() for item in pair]
 
     def extend(self, items: list[Item]) -> None:

@@ -376,10 +376,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SNAPSHOT,
-                "    if groups:\n        yield _encode(groups)\n\n",
+                "    if groups:\n        yield _encode(groups)\n",
                 "    if groups and (len(groups) > 1 or len(groups[-1][1]) > 1):\n"
                 "        groups[-1][1].pop()\n"
-                "        yield _encode(groups)\n\n",
+                "        yield _encode(groups)\n",
             ),
             Patch(_RESTORE, " or self._store.count != expected:\n", ":\n"),
         ),

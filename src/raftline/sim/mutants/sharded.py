@@ -9,6 +9,7 @@ __all__ = ["MUTANTS"]
 
 _MACHINE = "raftline.kv.sharded.machine"
 _HOLDINGS = "raftline.kv.sharded.holdings"
+_ARRIVING = "raftline.kv.sharded.arriving"
 _CHUNKS = "raftline.kv.sharded.chunks"
 _MOVER = "raftline.kv.sharded.mover"
 _SESSIONS = "raftline.replica.sessions"
@@ -205,7 +206,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="value_is_taken_in_pieces",
         rules=("G15",),
         does="Every piece of a large value takes the place of the one before.",
-        patches=(Patch(_HOLDINGS, "            if not record.more:\n", "            if record is not None:\n"),),
+        patches=(Patch(_ARRIVING, "        opened = self._open.get(source)\n", "        opened = None\n"),),
         bench="sharded",
     ),
     Mutant(
@@ -215,7 +216,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _MACHINE,
-                "            if first.deadline_ms:\n                store.expire_at(first.key, first.deadline_ms)\n",
+                "            if record.deadline_ms:\n                store.expire_at(record.key, record.deadline_ms)\n",
                 "",
             ),
         ),

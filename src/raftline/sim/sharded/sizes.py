@@ -7,7 +7,7 @@ time. Only constants change, for as long as a run lasts.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raftline.kv import snapshot
+from raftline.kv import pieces, snapshot
 from raftline.kv.sharded import chunks, mover
 
 __all__ = ["small_pieces"]
@@ -19,8 +19,8 @@ _ALL_CELLS = 1 << 16
 def small_pieces(records_max: int, piece_bytes: int) -> Iterator[None]:
     """Let a chunk or a batch hold `records_max` records, and a piece of a value `piece_bytes`, until the block ends."""
     wanted = (
-        (snapshot, "_PIECE_BYTES_MAX", piece_bytes),
-        (snapshot, "_PIECE_ITEMS_MAX", 4),
+        (pieces, "_PIECE_BYTES_MAX", piece_bytes),
+        (pieces, "_PIECE_ITEMS_MAX", 4),
         (snapshot, "_CHUNK_CELLS_MAX", _ALL_CELLS),
         (chunks, "_CHUNK_RECORDS", records_max),
         (chunks, "_CHUNK_BYTES", 8 * piece_bytes),
