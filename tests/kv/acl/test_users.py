@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftline.kv.acl.draft import changed
+from raftline.kv.acl.draft import StateError, changed
 from raftline.kv.acl.user import hash_of, new_user
 from raftline.kv.acl.users import USERS_MAX, Users
 from raftline.kv.limits import Limits
@@ -178,3 +178,11 @@ def test_rules_of_a_command_take_the_place_of_those_of_its_subcommands() -> None
     assert user.commands == (b"-@all", b"+clientele", b"-client|list", b"+client|id", b"-get")
     assert changed(user, b"-client").commands == (b"-@all", b"+clientele", b"-get", b"-client")
     assert changed(user, b"+@all", b"-get").commands == (b"+@all", b"-get")
+
+
+def test_a_pattern_is_refused_beside_all_keys_only_where_they_stand_alone() -> None:
+    """As nodes of any version have it: one that refused what another carries out would have another user."""
+    user = changed(new_user(b"u"), b"~*", b"%R~*", b"~a")
+    assert user.keys == (b"~*", b"%R~*", b"~a")
+    with pytest.raises(StateError):
+        changed(new_user(b"u"), b"~*", b"%R~a")

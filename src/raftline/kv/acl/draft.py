@@ -150,7 +150,7 @@ class Draft:
         letters = access[1:].upper()
         if not tilde or not letters or not frozenset(letters) <= frozenset(b"RW"):
             raise RuleError(_SYNTAX)
-        if _ALL_KEYS in self._keys and pattern != b"*":
+        if self._keys.keys() == {_ALL_KEYS} and pattern != b"*":
             raise StateError(_AFTER_ALL.format("keys", "patterns"))
         rule = b"~" + pattern if frozenset(letters) == frozenset(b"RW") else b"%" + letters[:1] + b"~" + pattern
         if rule == _ALL_KEYS:

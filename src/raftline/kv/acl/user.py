@@ -18,8 +18,8 @@ DEFAULT_NAME: Final = b"default"
 class User(msgspec.Struct, frozen=True, array_like=True):
     """Who may log in how, and what for.
 
-    Invariants: `commands` begins with `+@all` or `-@all`; every other rule stands there once; `~*` and `&*` stand
-    alone.
+    Invariants: `commands` begins with `+@all` or `-@all`; every other rule stands there once; `&*` stands alone;
+    `~*` stands alone or first, `%R~*` or `%W~*` next.
     """
 
     name: bytes
