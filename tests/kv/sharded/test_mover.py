@@ -3,11 +3,20 @@
 import asyncio
 from itertools import pairwise
 
-from raftline.kv.sharded.machine import ShardMachine, take_configuration
+import msgspec
+from structlog.testing import capture_logs
+
+from raftline.core.ids import GroupId
+from raftline.errors import ApplyError, ConfigError
+from raftline.kv.machine import encode_command
+from raftline.kv.pieces import Record
+from raftline.kv.sharded.machine import ShardMachine, decode_chunk, release, take_configuration
 from raftline.kv.sharded.mover import Mover
+from raftline.kv.slots import slot_of
 from raftline.replica.sessions import Sessions
 from raftline.shards.configuration import EMPTY, Configuration, Join, changed
 from raftline.shards.ranges import SLOT_COUNT
+from raftline.sim.loop import SimLoop
 
 NODES = ("n1", "n2", "n3")
 
@@ -71,3 +80,54 @@ def test_slots_are_served_until_the_group_that_takes_them_is_there() -> None:
     assert seen[:4] == [SLOT_COUNT] * 4
     assert seen[4] < SLOT_COUNT
     assert all(later <= earlier for earlier, later in pairwise(seen))
+
+
+class _Newer(_World):
+    """Group 2, which gets a value of a kind that it does not know, until its nodes are upgraded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        key = next(b"%d" % number for number in range(99) if self.configurations[1].owner(slot_of(b"%d" % number)) == 2)
+        first, second = self.configurations
+        self.giver = ShardMachine(1)
+        self.giver.use_sessions(Sessions())
+        self.giver.apply(take_configuration(first), 1, 1000)
+        self.giver.apply(encode_command([b"SET", key, b"value"]), 1, 1000)
+        self.giver.apply(take_configuration(second), 1, 1000)
+        self.giver.apply(release(2, 2, 1 << 40, 1 << 40), 1, 1000)
+        for configuration in self.configurations:
+            self.taker.apply(take_configuration(configuration), 1, 1000)
+        self.refused = 0
+
+    async def propose(self, command: bytes) -> bytes:
+        try:
+            return self.taker.apply(command, 1, 1000)
+        except ConfigError as error:
+            self.refused += 1
+            raise ApplyError(str(error)) from error
+
+    async def ask(self, _group: GroupId, query: bytes) -> bytes:
+        answer = self.giver.read(query, 0)
+        chunk = decode_chunk(answer)
+        if self.is_up or chunk is None:
+            return answer
+        records = [(slot, Record(record.key, 99, 0, b"?")) for slot, record in chunk.records]
+        return msgspec.msgpack.encode(msgspec.structs.replace(chunk, records=records))
+
+
+def test_a_chunk_that_cannot_be_read_is_told_and_not_entered_again_at_once() -> None:
+    """Each attempt stands in the log: it waits for somebody to upgrade the nodes, and then the slots arrive."""
+    world = _Newer()
+    with capture_logs() as lines, SimLoop(1) as loop:
+        moving = loop.create_task(Mover(world, world.taker, world).finish())
+        loop.run_for(60)
+        assert 2 <= world.refused <= 15
+        assert not world.taker.holdings.is_settled
+        world.is_up = True
+        loop.run_for(10)
+        assert moving.done()
+    assert world.taker.holdings.is_settled
+    assert world.taker.store.count == 1
+    told = [line for line in lines if line["log_level"] == "warning"]
+    assert len(told) == world.refused
+    assert "upgrade every node" in told[0]["error"]

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from raftline.core.ids import GroupId
-from raftline.errors import OperatingError, RaftlineError
+from raftline.errors import ApplyError, OperatingError, RaftlineError
 from raftline.kv.sharded.chunks import Chunk
 from raftline.kv.sharded.machine import (
     ShardMachine,
@@ -39,6 +39,8 @@ _WAITS = 100
 """After so many times in vain it asks as seldom as a settled one."""
 _DROPPED_KEYS = 2000
 _CHUNKS_AHEAD = 8
+_REFUSED_S = 5.0
+"""How soon a chunk is entered again that cannot be read here: an operator has to do something first."""
 _NONE = -1
 """Up to no slot: who has all up to there has entered the configuration."""
 _BATCH_BYTES = 1 << 20
@@ -106,6 +108,8 @@ class Mover:
         self._machine = machine
         self._directory = directory
         self._pace = pace or Pace(DEFAULT_BYTES_PER_SECOND)
+        self._refused: dict[GroupId, float] = {}
+        """Whose chunks cannot be read, and until when none is asked for."""
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -164,6 +168,9 @@ class Mover:
         number, arrival = holdings.configuration.number, holdings.arrivals.get(source)
         if arrival is None:
             return False  # it is complete since the step was begun
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._refused.get(source, 0.0):
+            return False
         entering: list[asyncio.Task[bytes]] = []
         cursor = arrival.cursor
         try:
@@ -178,6 +185,11 @@ class Mover:
         finally:
             outcomes = await asyncio.gather(*entering, return_exceptions=True)
         for outcome in outcomes:
+            if isinstance(outcome, ApplyError):
+                self._refused[source] = loop.time() + _REFUSED_S
+                _log.warning(
+                    "slots that move cannot be taken in", group=holdings.group, source=source, error=str(outcome)
+                )
             if isinstance(outcome, BaseException):
                 raise outcome
         return bool(entering)
