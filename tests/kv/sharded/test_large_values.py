@@ -256,6 +256,20 @@ def test_what_is_there_of_a_value_that_expired_is_let_go_little_by_little() -> N
     assert two.store.count == 0
 
 
+def test_what_is_there_of_a_value_takes_memory() -> None:
+    """A container that is being filled counts as it will when it is complete, and on a restored replica, too."""
+    one, two = groups()
+    fill(one, 10_000)
+    let_go(one, two)
+    open_half(one, two)
+    per_member = one.store.used_bytes // 10_000
+    assert two.used_bytes > per_member * 256 * 20
+    assert restored(two).used_bytes == two.used_bytes
+    while two.holdings.arrivals:
+        two.apply(arrive(chunk_of(one, two)), 1, 1000)
+    assert two.used_bytes == two.store.used_bytes
+
+
 def test_a_restore_lets_go_of_what_was_arriving() -> None:
     """A replica that is given a newer state goes on with the value as it is there."""
     one, two = groups()

@@ -37,6 +37,12 @@ class Arriving:
         self._discard = discard
         self._open: dict[GroupId, _Open] = {}
 
+    @property
+    def container_bytes(self) -> int:
+        """Return how much the containers take that are not complete, beside their pieces."""
+        containers = (opened.builder.container for opened in self._open.values())
+        return sum(container.size_bytes for container in containers if container is not None)
+
     def resume(self, source: GroupId, record: Record) -> None:
         """Take in the next piece of a value that was open in a snapshot."""
         self._add(source, record)

@@ -170,6 +170,11 @@ class ShardMachine(KvMachine):
         sessions.are_guests = True
         sessions.forgotten_elsewhere = self._is_missing
 
+    @property
+    def used_bytes(self) -> int:
+        """Return how much keys and values take here, those on their way to this group included."""
+        return self.store.used_bytes + self.holdings.arriving_bytes + self._arriving.container_bytes
+
     def knows_session(self, session: int) -> bool:
         """Say whether a session is open here, as far as this replica has come."""
         return self._sessions.find(session) is not None

@@ -93,7 +93,7 @@ class HostedGroup(NamedTuple):
     @property
     def used_bytes(self) -> int:
         """Return how much keys and values take here, those on their way to this group included."""
-        return self.machine.store.used_bytes + self.machine.holdings.arriving_bytes
+        return self.machine.used_bytes
 
 
 class Groups(Protocol):
