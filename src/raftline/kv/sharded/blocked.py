@@ -116,9 +116,10 @@ class _Wait:
         is_certain = False
         while True:
             keys = await self._filled(place, is_certain=is_certain)
-            if self._waiter.end is not None and (self._session is None or self._waiter.end != NULL_ARRAY):
-                return self._waiter.end
-            if keys or self._waiter.end is not None:
+            end = self._waiter.end
+            if end is not None and (end != NULL_ARRAY or not (keys or self._session is not None)):
+                return end
+            if keys or end is not None:
                 reply = await self._pop(place, keys)
                 self._unserved_since_s = None
                 if reply not in _NOTHING or self._session is not None:
