@@ -74,5 +74,7 @@ def on_timeout_now(state: RaftState, sender: NodeId, request: TimeoutNow) -> str
         return "not from the leader of this term"
     if state.me not in state.membership.voters or not state.established:
         return "cannot lead"
+    if request.slow_s > 0:
+        state.slow_disks.on_predecessor(sender, state.now + request.slow_s)
     become_candidate(state, Why(Cause.TRANSFER, f"{sender} hands over the leadership"), transfer=True)
     return None

@@ -27,8 +27,10 @@ class Transfer(msgspec.Struct, gc=False, eq=False):
     """When this leader gives up and goes on."""
     request_id: int | None = None
     """Who asked; None if a rule did."""
-    needs_commit: bool = False
-    """Nobody is told before all is committed: there may be no quorum without this leader's disk."""
+    is_for_disk: bool = False
+    """This leader's disk does not keep up. Nobody is told before all is committed: a quorum may need that disk."""
+    slow_s: float = 0.0
+    """For how long it should not lead therefore; set when the target is told."""
     must_tell: bool = False
     """The next `Ready` tells the target to take over, if this transfer is not over by then."""
     told_at: float | None = None

@@ -18,6 +18,7 @@ from raftline.core.progress import PeerProgress
 from raftline.core.reads import Reads
 from raftline.core.ready import Answer, ChunkReceived, ChunkWanted, EntriesWanted, Outgoing, ReadOutcome
 from raftline.core.role_changes import RoleChange, Why
+from raftline.core.slow_disks import SlowDisks
 from raftline.core.stamps import Proof, Stamps
 
 __all__ = ["NOBODY", "RaftState", "RandomSource", "Role"]
@@ -107,6 +108,7 @@ class RaftState:
         "retired",
         "role",
         "role_changes",
+        "slow_disks",
         "snapshot",
         "sought_after",
         "stamps",
@@ -223,6 +225,7 @@ class RaftState:
         self.retired = False
         self.lease_is_fenced = False
         self.drowsy_since = float("inf")
+        self.slow_disks = SlowDisks(self.config.priority_handover_s)  # outlives terms
 
     @property
     def membership(self) -> Membership:

@@ -49,7 +49,7 @@ def conclude_transfer(state: RaftState) -> None:
     transfer = state.transfer
     if transfer is None or transfer.told_at is not None:
         return
-    if transfer.needs_commit and state.commit < state.log.last_index:
+    if transfer.is_for_disk and state.commit < state.log.last_index:
         return
     progress = state.progress[transfer.to]
     if progress.match_index == state.log.last_index and progress.is_trusted:
@@ -76,10 +76,12 @@ def tell_successor(state: RaftState) -> None:
     """
     transfer = state.transfer
     if transfer is not None and transfer.must_tell:
+        if transfer.is_for_disk and transfer.told_at is None:
+            transfer.slow_s = state.slow_disks.on_own(state.now)
         transfer.must_tell = False
         transfer.told_at = state.now
         state.lease_is_fenced = True
-        state.early.append(Outgoing(transfer.to, TimeoutNow(state.term)))
+        state.early.append(Outgoing(transfer.to, TimeoutNow(state.term, transfer.slow_s)))
 
 
 def transfer_by_priority(state: RaftState) -> None:
@@ -96,6 +98,8 @@ def transfer_by_priority(state: RaftState) -> None:
     best = _best_successor(state)
     if best is None or membership.priority_of(best) <= membership.priority_of(state.me):
         return
+    if state.slow_disks.counts(best, state.now):
+        return
     if state.progress[best].match_index >= state.commit:
         _begin(state, best, None)
 
@@ -105,20 +109,22 @@ def on_disk_behind(state: RaftState, _event: DiskBehind) -> str | None:
 
     What is committed and not on this disk proves that there was such a quorum, that all is committed before anybody is
     told to take over, that there still is. A group with nothing to write, whose proposals are refused for what others
-    have to, proves it with an entry without a command.
+    have to, proves it with an entry without a command, or does not: then this is not asked again for a while, either.
     """
     if state.role is not Role.LEADER or state.transfer is not None:
         return "does not lead, or hands over already"
     if state.now < state.handover_after or state.membership.is_joint or state.configuration.index > state.commit:
         return "too soon after something changed"
     if state.commit == state.persisted == state.log.last_index and state.membership.voters != (state.me,):
+        if not state.slow_disks.may_ask(state.now):
+            return "a quorum needed this disk a while ago"
         stir(state)
         append_entries(state, [Entry(state.log.last_index + 1, state.term, b"", KIND_NOOP)])
         return "asks who goes on without this disk"
     best = _best_successor(state, state.commit)
     if state.commit <= state.persisted or best is None:
         return "nobody goes on without this disk"
-    _begin(state, best, None, needs_commit=True)
+    _begin(state, best, None, is_for_disk=True)
     return None
 
 
@@ -134,9 +140,9 @@ def retire(state: RaftState) -> None:
     _begin(state, to, None)
 
 
-def _begin(state: RaftState, to: NodeId, request_id: int | None, *, needs_commit: bool = False) -> None:
+def _begin(state: RaftState, to: NodeId, request_id: int | None, *, is_for_disk: bool = False) -> None:
     deadline = state.now + state.config.election_timeout_s[1]
-    state.transfer = Transfer(to, deadline, request_id, needs_commit=needs_commit)
+    state.transfer = Transfer(to, deadline, request_id, is_for_disk=is_for_disk)
     state.handover_after = deadline + state.config.priority_handover_s
     state.must_watch = True
     conclude_transfer(state)
@@ -155,15 +161,15 @@ def _give_up(state: RaftState, transfer: Transfer) -> None:
 def _best_successor(state: RaftState, index_min: Index = 0) -> NodeId | None:
     """Return the voter most fit to lead that holds the log up to there; None if nobody is.
 
-    By priority, then by how much of the log it holds.
+    First whose disk kept up, then by priority, then by how much of the log it holds.
     """
-    membership = state.membership
+    membership, slow = state.membership, state.slow_disks
     fit = [
-        (membership.priority_of(node), state.progress[node].match_index, node)
+        (not slow.counts(node, state.now), membership.priority_of(node), state.progress[node].match_index, node)
         for node in membership.voters
         if node != state.me and state.progress[node].match_index >= index_min and _why_unfit(state, node) is None
     ]
-    return max(fit)[2] if fit else None
+    return max(fit)[-1] if fit else None
 
 
 def _why_not(state: RaftState, to: NodeId | None) -> str | None:
