@@ -337,6 +337,8 @@ class Slots(StateMachine):
     def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002
         if query == b"moved":
             raise NotServed("slot 3 is not served here")
+        if query == b"some":
+            return bytes(4 << 20)
         if query == b"much":
             return bytes(17 << 20)
         return query + b": " + b" ".join(self.done)
@@ -375,6 +377,8 @@ def test_a_node_that_does_not_host_a_group_reaches_it_through_one_that_does(make
                 await remote.ask(b"all", "bounded", 1e-9)
             with pytest.raises(ApplyError, match="has 17825792 bytes, more than one message can carry"):
                 await remote.ask(b"much")
+            some = await asyncio.gather(*[remote.ask(b"some") for _ in range(16)])
+            assert [len(answer) for answer in some] == [4 << 20] * 16, "more than a queue holds"
             with pytest.raises(ConfigError, match="a bounded read needs staleness_s_max"):
                 await remote.ask(b"all", "bounded")
             with pytest.raises(ConfigError, match="reads on a lease are switched off"):

@@ -35,8 +35,12 @@ class _Bench:
         self.has_members = True
         self.replies: list[tuple[str, int, RemoteReply]] = []
         self.flushes = 0
-        config = NodeConfig(node_id="n1", members={"n1": "127.0.0.1:1@2"}, data_dir="nowhere")
-        world: Any = SimpleNamespace(transport=self, turns=self, config=config)
+        self.room = 1 << 30
+        self.looks: list[Any] = []
+        config = NodeConfig(
+            node_id="n1", members={"n1": "127.0.0.1:1@2"}, data_dir="nowhere", pending_bytes_max=4_000_000
+        )
+        world: Any = SimpleNamespace(transport=self, turns=self, config=config, loop=self)
         group: Any = self
         self.host = RemoteHost(world, lambda number: group if number == 1 else None)
 
@@ -54,6 +58,12 @@ class _Bench:
 
     def send(self, to: str, group: int, message: Any) -> None:
         self.replies.append((to, group, message))
+
+    def has_room(self, _to: str, size: int) -> bool:
+        return size <= self.room
+
+    def call_later(self, _seconds: float, look: Any) -> None:
+        self.looks.append(look)
 
     def flush_soon(self) -> None:
         self.flushes += 1
@@ -125,6 +135,24 @@ def test_what_no_message_can_carry_is_said() -> None:
     assert [(status, len(value)) for status, value in results if status == 0] == [(0, 10), (0, 20)]
     assert results[1][0] == encode(ReplyForgotten(""))[0]
     assert b"the command was carried out" in results[1][1]
+
+
+def test_answers_wait_until_there_is_room_for_them() -> None:
+    """What a peer's queue drops nobody hears of; too many are told that their values have no room (G5)."""
+    bench = _Bench()
+    bench.holds = True
+    bench.take(1, b"a", b"b", b"c", b"d", b"e")
+    bench.room = 0
+    for done in bench.held:
+        done(b"x" * 900_000)
+    (told,) = [reply for _, _, reply in bench.replies]
+    assert (told.first, len(told.results)) == (4, 1)
+    assert b"carried out, and too many replies wait" in told.results[0][1]
+    bench.room = 1 << 20
+    (look,) = bench.looks
+    look()
+    assert [reply.first for _, _, reply in bench.replies] == [4, 0, 1, 2, 3]
+    assert bench.looks == [look]
 
 
 def test_questions_are_answered_or_refused() -> None:

@@ -443,8 +443,10 @@ class Wire:
         """Say that all is well."""
 
     def reaches(self, to: str) -> bool:
-        """Say that nobody is gone."""
         return bool(to)
+
+    def has_room(self, to: str, size_bytes: int) -> bool:
+        return bool(to) and size_bytes > 0
 
     def tell_stranger(self, to: str, word: object) -> None:
         pass

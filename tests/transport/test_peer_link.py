@@ -151,6 +151,7 @@ def test_a_peer_that_never_reads_costs_bounded_memory_and_nobody_else_anything(r
         assert status["slow"].queued_bytes > settings.queue_bytes - settings.max_frame_bytes
         assert status["slow"].sent_messages + status["slow"].dropped_messages <= 1000
         assert (status["fast"].dropped_messages, status["fast"].sent_messages) == (0, 1000)
+        assert [node.transport.has_room(peer, 1) for peer in ("slow", "fast", "away")] == [False, True, True]
 
     run(story)
 

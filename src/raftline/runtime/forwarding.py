@@ -29,6 +29,7 @@ from raftline.runtime.requests import Proposal
 from raftline.transport.settings import TransportSettings
 
 __all__ = [
+    "APPLIED",
     "UNKNOWN",
     "Arrival",
     "ForwardedBatch",

@@ -48,6 +48,9 @@ class Transport(Protocol):
         A connection to a node that is cut off may stand for a while; one to a process that ended does not.
         """
 
+    def has_room(self, to: NodeId, size_bytes: int) -> bool:
+        """Say whether a message of this size would not crowd out others that are queued for a peer."""
+
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Tell a node that is no peer, over the connection that it made; dropped if there is none. Never waits."""
 

@@ -7,9 +7,19 @@ again, and nothing takes effect twice or out of order.
 from collections.abc import Callable
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
-from raftline.errors import ApplyError, CallerError, NotMember, ProposalError, ReplyForgotten, Timeout, TooStale
-from raftline.runtime.forwarding import UNKNOWN, Arrival, encode_outcome, reply_bytes_max
+from raftline.core.messages import RemoteCommands, RemoteQuery, RemoteReply
+from raftline.errors import (
+    ApplyError,
+    CallerError,
+    NotMember,
+    Overloaded,
+    ProposalError,
+    ReplyForgotten,
+    Timeout,
+    TooStale,
+)
+from raftline.runtime.answers import Answers
+from raftline.runtime.forwarding import APPLIED, UNKNOWN, Arrival, encode_outcome, reply_bytes_max
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
@@ -53,6 +63,7 @@ class RemoteHost:
         self._host = host
         self._hosted = hosted
         self._result_bytes_max = reply_bytes_max(host.config)
+        self._answers = Answers(host)
         self._seen: dict[tuple[NodeId, GroupId], dict[int, _Seen]] = {}
 
     def on_request(self, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
@@ -60,7 +71,7 @@ class RemoteHost:
         handle = self._hosted(group)
         if handle is not None and not handle.has_members:
             handle = None  # whoever asks goes on to a member
-        reply = _Reply(self._host, sender, group, request, self._result_bytes_max)
+        reply = _Reply(self._host, self._answers, sender, group, request, self._result_bytes_max)
         if isinstance(request, RemoteQuery):
             if handle is None:
                 reply.settle(0, (NOT_HOSTED, b""))
@@ -98,11 +109,22 @@ class RemoteHost:
 class _Reply:
     """Collects the outcomes of one frame and answers when the last one is in, in pieces if they are large."""
 
-    __slots__ = ("_group", "_host", "_is_question", "_missing", "_request", "_result_bytes_max", "_results", "_sender")
+    __slots__ = (
+        "_answers",
+        "_group",
+        "_host",
+        "_is_question",
+        "_missing",
+        "_request",
+        "_result_bytes_max",
+        "_results",
+        "_sender",
+    )
 
     def __init__(
         self,
         host: Host,
+        answers: Answers,
         sender: NodeId,
         group: GroupId,
         request: RemoteCommands | RemoteQuery,
@@ -110,6 +132,7 @@ class _Reply:
     ) -> None:
         """`result_bytes_max` is what one message can carry."""
         self._host = host
+        self._answers = answers
         self._result_bytes_max = result_bytes_max
         self._is_question = isinstance(request, RemoteQuery)
         self._sender = sender
@@ -147,8 +170,20 @@ class _Reply:
         self._host.turns.flush_soon()
 
     def _send_from(self, first: int, stop: int) -> None:
-        message: Message = RemoteReply(*self._request, first, tuple(self._results[first:stop]))
-        self._host.transport.send(self._sender, self._group, message)
+        results = tuple(self._results[first:stop])
+        size_bytes = sum(len(value) for _, value in results)
+        if not self._answers.send(self._sender, self._group, RemoteReply(*self._request, first, results), size_bytes):
+            crowded = tuple(
+                self._without_value() if status == APPLIED else (status, value) for status, value in results
+            )
+            self._host.transport.send(self._sender, self._group, RemoteReply(*self._request, first, crowded))
+
+    def _without_value(self) -> tuple[int, bytes]:
+        """Return what is told in place of a result for which there is no room."""
+        crowded = "too many replies wait to be passed on to a node without a replica"
+        if self._is_question:
+            return encode(Overloaded(f"{crowded}: try again later"))
+        return encode(ReplyForgotten(f"the command was carried out, and {crowded}"))
 
 
 def encode(outcome: bytes | Exception) -> tuple[int, bytes]:

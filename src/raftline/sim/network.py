@@ -78,6 +78,10 @@ class SimTransport:
     def trouble(self) -> None:
         """Nobody has a twin here."""
 
+    def has_room(self, to: NodeId, size_bytes: int) -> bool:  # noqa: ARG002  no queue is bounded here
+        """Say that there is room."""
+        return True
+
     def reaches(self, to: NodeId) -> bool:
         """Say whether the peer's process runs: the connections to one that ended are reset at once."""
         return self.listening and to in self.peers and self._network.is_listening(to)

@@ -121,15 +121,21 @@ class PeerLink:
 
     def queue(self, frame: bytearray) -> None:
         """Queue `frame` until the next flush, or drop it if the peer does not keep up; never waits."""
-        waiting = self._queue_bytes + len(frame)
-        connection = self._connection
-        if connection is not None and connection.paused:
-            waiting += connection.backlog_bytes
-        if waiting > self._settings.queue_bytes:
+        if self._waiting_bytes() + len(frame) > self._settings.queue_bytes:
             self._dropped += 1
             return
         self._queue.append(frame)
         self._queue_bytes += len(frame)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Say whether a frame would leave half of the queue free, or has it for itself."""
+        waiting = self._waiting_bytes()
+        return not waiting or waiting + size_bytes <= self._settings.queue_bytes // 2
+
+    def _waiting_bytes(self) -> int:
+        connection = self._connection
+        backlog = connection.backlog_bytes if connection is not None and connection.paused else 0
+        return self._queue_bytes + backlog
 
     def drop_one(self) -> None:
         """Count a message that could not be queued."""

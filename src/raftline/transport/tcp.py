@@ -130,6 +130,11 @@ class TcpTransport:
         link = self._links.get(to)
         return link is not None and link.state is LinkState.OPEN
 
+    def has_room(self, to: NodeId, size_bytes: int) -> bool:
+        """Say whether a message would leave half of a peer's queue free; True for one that is away."""
+        link = self._links.get(to)
+        return link is None or link.has_room(size_bytes)
+
     def tell_stranger(self, to: NodeId, word: Stranger) -> None:
         """Tell a node, over the connection that it made, that it is no member; dropped if there is none."""
         if self._listener is not None:
