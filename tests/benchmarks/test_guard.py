@@ -1,9 +1,11 @@
 """The guard judges ratios, says which way, and runs the way of a command for real."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from benchmarks.cost import Cost
+from benchmarks.guard import Counter, walk
 from benchmarks.path import Path3
 
 from benchmarks import guard
@@ -89,3 +91,26 @@ def test_the_way_of_a_command_is_walked_by_all_three_nodes(tmp_path: Path) -> No
     again.settle()
     assert again.steps == steps
     again.close()
+
+
+def test_a_step_of_the_fixed_loop_makes_no_object() -> None:
+    """What one costs would depend on where the object comes to lie, and with it every ratio (the margin is 3 %)."""
+
+    class Idle(Counter):
+        def add(self, _word: bytes) -> None:
+            return
+
+    def peak(counter: Counter) -> int:
+        words = [b"word %d" % number for number in range(500)]
+        walk(counter, words, 100)
+        tracemalloc.start()
+        try:
+            walk(counter, words, 3)
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            walk(counter, words, 100)
+            return tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+
+    assert peak(Counter()) == peak(Idle())
