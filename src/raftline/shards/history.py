@@ -33,6 +33,8 @@ class History:
 
     def __init__(self) -> None:
         self.configurations: list[Configuration] = []
+        self.newest = EMPTY
+        """The configuration in force: asked for with every command."""
         self._ranges: dict[SlotRange, SlotRange] = {}
         """Those of the newest."""
         self._owners: list[tuple[GroupId, ...]] = [()] * SLOT_COUNT
@@ -41,11 +43,6 @@ class History:
         """Where the chunks end that will not grow any more."""
         self._open_bytes = 0
         """The size of what stands behind the last of them."""
-
-    @property
-    def newest(self) -> Configuration:
-        """Return the configuration in force."""
-        return self.configurations[-1] if self.configurations else EMPTY
 
     def at(self, number: int) -> Configuration:
         """Return configuration `number`, the newest if there is none of that number yet."""
@@ -71,7 +68,8 @@ class History:
             ranges = tuple(map(known.get, configuration.ranges, configuration.ranges))
             self._ranges = dict(zip(ranges, ranges, strict=True))
             self._note_owners(set(self._ranges).difference(known))
-        self.configurations.append(Configuration(configuration.number, groups, ranges))
+        self.newest = Configuration(configuration.number, groups, ranges)
+        self.configurations.append(self.newest)
         self._open_bytes += size_bytes
         count = len(self.configurations)
         if count - self._cuts[-1] == _CHUNK_CONFIGURATIONS or self._open_bytes >= _CHUNK_BYTES:

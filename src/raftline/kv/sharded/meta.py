@@ -76,7 +76,7 @@ class MetaMachine(KvMachine):
     @property
     def configuration(self) -> Configuration:
         """Return the newest configuration."""
-        return self.controller.newest
+        return self.controller.kept.newest
 
     def configuration_at(self, number: int) -> Configuration:
         """Return configuration `number`, the newest if there is none of that number yet."""
