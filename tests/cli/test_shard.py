@@ -203,6 +203,20 @@ def test_a_node_without_a_place_elsewhere_stays(reports: list[ShardReport], caps
     assert Asked.sent == []
 
 
+def test_replacing_a_node_ends_when_nothing_needs_it(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when it is asked for again, and while voters give way to others: then the node may be taken away."""
+    options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 0.05}
+    spare = NodeReport(node_id="n4", address="127.0.0.1:7004@1", up=True, replicas=0, first_of=0)
+    for facts in ({"members": ("n1", "n2", "n4")}, {"change": "the voters n1, n2, n4 give way to n1, n2, n3"}):
+        told = report(**facts)
+        reports[:] = [msgspec.structs.replace(told, nodes=(*told.nodes, spare))]
+        assert shard.run_replace_node("n4", "a:1", **options) is ExitCode.TROUBLE
+        assert "1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
+    assert Asked.sent == []
+
+
 def with_leaving(newest: Configuration, nodes: tuple[str, ...]) -> ShardReport:
     """Return what is told while group 7 leaves, and is on these nodes; n4 holds nothing yet."""
     told = report(newest)

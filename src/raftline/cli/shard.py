@@ -122,10 +122,12 @@ def run_replace_node(
             after = after if place.group in report.leaving else changed(after, place)
         placed = {place.group: place.nodes for place in places if place.group in report.leaving}
         plan = plan_of(report.configuration, after, placed)
-        if dry_run or not places:
+        if dry_run:
             return plan.summary(), plan
-        with Asker(node, timeout_s) as asker:
-            number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
+        number = report.configuration.number
+        if places:
+            with Asker(node, timeout_s) as asker:
+                number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
         if wait:
             _wait_carried_out(node, number, 0, timeout_s)
         return f"configuration {number}: {plan.summary()}", plan
@@ -216,7 +218,7 @@ def _wait_carried_out(node: str, number: int, slots: int, timeout_s: float) -> N
 
 def _is_done(report: ShardReport, group: GroupReport, number: int) -> bool:
     """Say whether a group has nothing left to do: slots moved, members as they should be, gone if it left."""
-    if group.leaving or not group.is_settled_at(number):
+    if group.leaving or group.change is not None or not group.is_settled_at(number):
         return False
     return set(group.members) == set(report.configuration.nodes_of(group.group))
 
