@@ -169,7 +169,10 @@ def test_who_waits_is_let_go_when_the_node_stops(run_sharded: Run) -> None:
     async def scenario(cluster: "FakeCluster") -> None:
         async with plain(cluster, "n1") as client, plain(cluster, "n1") as other:
             waiting = [asyncio.ensure_future(client.blpop([LOW])), asyncio.ensure_future(other.blpop([HIGH]))]
-            await asyncio.sleep(0.05)
+            clients = cluster.servers["n1"].service.clients
+            async with asyncio.timeout(5):
+                while [each.blocked is None for each in clients.values()] != [False, False]:
+                    await asyncio.sleep(0.001)
             await cluster.servers.pop("n1").stop()
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert all("this node stops" in str(outcome) for outcome in outcomes)
