@@ -434,6 +434,22 @@ def test_a_watched_transaction_that_was_done_is_done_wherever_it_is_repeated(run
     run_sharded(scenario)
 
 
+def test_marks_of_a_group_that_cannot_be_are_out_of_date(run_sharded: Run) -> None:
+    """Whatever stands where a group's number should, the client is told that its marks do not hold."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster) as client:
+            history, mark = await client.execute_command("RAFTLINE.WATCH", LOW)
+            cluster_id = history.partition(b"/")[0]
+            marked = (msgpack.encode([[LOW, mark]]), msgpack.encode([b"SET", LOW, b"1"]))
+            for number in (b"2", b"", b"-1", b"x", b"9" * 5000):
+                assert await client.execute_command("RAFTLINE.EXEC", cluster_id + b"/" + number, *marked) is None
+            assert await client.exists(LOW) == 0
+            assert await client.execute_command("RAFTLINE.EXEC", history, *marked) == [b"OK"]
+
+    run_sharded(scenario)
+
+
 def test_sessions_are_opened_where_they_are_used(run_sharded: Run) -> None:
     """RAFTLINE.ONCE is carried out once in every group, and still once when its slot has moved (G16)."""
 

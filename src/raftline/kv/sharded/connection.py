@@ -11,7 +11,7 @@ from raftline.core.ids import GroupId
 from raftline.errors import SessionClosed
 from raftline.kv.bundles import BUNDLED_BYTES_MAX
 from raftline.kv.client import Client
-from raftline.kv.commands.arguments import SYNTAX_ERROR
+from raftline.kv.commands.arguments import SYNTAX_ERROR, parse_integer
 from raftline.kv.commands.command import Arguments, ReadFunction, Refused
 from raftline.kv.connection import Connection
 from raftline.kv.limits import ARGUMENT_BYTES, Limits
@@ -256,9 +256,9 @@ class ShardedConnection(Connection):
         watched_in, history_group = self._watched_in, NOBODY
         if len(args) > 1:
             history, _, number = args[1].rpartition(b"/")
-            if number.isdigit():
+            if (group := parse_integer(number)) is not None:
                 args = [args[0], history, *args[2:]]
-                history_group = int(number)
+                history_group = group
             watched_in = {history_group}
         entry = new_entry(self.client, args, self._limits, is_large=self.intake.is_large)
         if entry.command is None:
