@@ -32,7 +32,7 @@ class _Node:
     def is_up(self, node: str) -> bool:
         return node not in self.down
 
-    async def propose(self, _command: bytes) -> bytes:
+    async def propose(self, _command: bytes, *, version: int = 1) -> bytes:  # noqa: ARG002  as the real one
         self.proposed += 1
         return b":1\r\n"
 
@@ -108,3 +108,25 @@ def test_nobody_is_given_up_for_what_an_earlier_leadership_saw(meta: MetaMachine
         return begun
 
     assert asyncio.run(scenario()) == 0
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_node_is_given_up_only_for_what_can_be_placed(meta: MetaMachine, monkeypatch: Any, *, begun: bool) -> None:
+    """A group that never begins is refused a place each time: the next dead node would wait for that for ever."""
+    for group in (1, 2, 3) if begun else ():
+        meta.apply(change_command(Began(group)), 1, 1000)
+
+    async def scenario() -> int:
+        node = _Node()
+        keeper = _keeper(meta, node)
+        keeper._is_current = True
+        now_s = [1000.0]
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s[0])
+        node.down = {"n3"}
+        for _ in range(2):
+            keeper._look()
+            now_s[0] += 3600
+        await asyncio.gather(*keeper._tasks.values())
+        return node.proposed
+
+    assert asyncio.run(scenario()) == (3 if begun else 0)

@@ -96,8 +96,12 @@ class MetaMachine(KvMachine):
         return (*self.configuration.groups, *sorted(self.leaving.items()))
 
     def can_place(self, group: GroupId) -> bool:
-        """Say whether a group's place may change: of one that is leaving once every member knows that it can."""
-        return group not in self.leaving or self.store.version >= _PLACES_LEAVING
+        """Say whether a group's place may change: once it has begun, and every member knows how if it is leaving."""
+        return group in self.begun and (group not in self.leaving or self._places_leaving)
+
+    @property
+    def _places_leaving(self) -> bool:
+        return self.store.version >= _PLACES_LEAVING
 
     def is_retired(self, group: GroupId) -> bool:
         """Say whether a group was there once and is not any more."""
@@ -132,7 +136,7 @@ class MetaMachine(KvMachine):
             if isinstance(request, Began):
                 self.begun |= {request.group} & self.founders.keys()
                 return integer(before.number)
-            if isinstance(request, Place) and request.group in self.leaving and self.can_place(request.group):
+            if isinstance(request, Place) and request.group in self.leaving and self._places_leaving:
                 self._place_leaving(request)
                 return integer(before.number)
             change = as_change(request, before, self.last_group)
