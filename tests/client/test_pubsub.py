@@ -258,6 +258,33 @@ def test_closing_ends_the_iteration_of_another_thread(
             assert cluster.times_seen("0", "SUBSCRIBE") == number, "it did not come back"
 
 
+def test_closing_ends_the_iteration_of_another_task(
+    cluster: FakeCluster, start_node: StartNode, options: Options
+) -> None:
+    """The same for one event loop; the connection is in the pool of its node, and nobody opens it again there."""
+    nodes = [start_node(), start_node()]
+
+    async def listen(subscriber: Any) -> list[object]:
+        return [message async for message in subscriber.listen()]
+
+    async def scenario() -> None:
+        async with AsyncClient(",".join(map(address_of, nodes)), **options) as client:
+            for number in range(1, 11):
+                subscriber: Any = client.pubsub(ignore_subscribe_messages=True)
+                await subscriber.subscribe("news")
+                connection = subscriber.connection
+                task = asyncio.create_task(listen(subscriber))
+                while cluster.times_seen("0", "PING") < number:  # noqa: ASYNC110  nodes run in threads
+                    await asyncio.sleep(0)
+                await subscriber.aclose()
+                assert await asyncio.wait_for(task, 5) == []
+                assert not connection.is_connected
+                assert connection.port == nodes[0].server_address[1]
+                assert cluster.times_seen("0", "SUBSCRIBE") == number, "it did not come back"
+
+    asyncio.run(scenario())
+
+
 def address_of(node: FakeNode) -> str:
     """Return where a node listens."""
     return f"127.0.0.1:{node.server_address[1]}"

@@ -73,7 +73,7 @@ class _Search:
 
 
 class _ClosedError(redis.ConnectionError):
-    """The subscriber was closed by another thread."""
+    """The subscriber was closed by another thread, or task."""
 
     def __init__(self) -> None:
         super().__init__("the subscriber was closed")
@@ -207,13 +207,16 @@ class FollowingPubSub(redis.client.PubSub):
 
 
 class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
-    """The same for one event loop."""
+    """The same for one event loop, where another task may close it."""
 
     def __init__(self, owner: _Owner, **options: Any) -> None:
         self._owner = owner
         self._home: Address | None = None
         self._connecting: Any = None
         """The task that is just making the connection: what it sends meanwhile is sent as it is."""
+        self._listening: Any = None
+        """The task that listens."""
+        self._is_closed = False
         self._pulse = Pulse(0.0, 0.0)
         self._search = _Search(owner.deadline_s)
         super().__init__(owner.connection_pool, **options)
@@ -223,6 +226,7 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         if self.connection is None:
             self.connection_pool, connection = await self._owner.connect_somewhere()
             self._home = (connection.host, connection.port)
+            self._is_closed = False
             await self.connection_pool.release(connection)
             self._begin_pulse(connection)
             await super().connect()  # type: ignore[no-untyped-call]
@@ -239,7 +243,17 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         connection: Any = self.connection
         if connection is None:
             return await super().parse_response(block, timeout)
-        end = math.inf if block else time.monotonic() + timeout
+        self._listening = asyncio.current_task()
+        try:
+            return await self._listen_until(connection, math.inf if block else time.monotonic() + timeout)
+        except _ClosedError:
+            return None
+        finally:
+            self._listening = None
+            if self._is_closed:
+                await self.aclose()
+
+    async def _listen_until(self, connection: Any, end: float) -> Any:
         while True:
             now = time.monotonic()
             response = await self._execute(connection, self._hear, connection, max(0.0, end - now))
@@ -268,8 +282,13 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         return None if response in self.health_check_response else response
 
     async def aclose(self) -> None:
-        """Give the connection back to the node that it is of."""
+        """Give the connection back to the node that it is of; if another task listens at it, that one does so."""
+        self._is_closed = True
         connection: Any = self.connection
+        if self._listening not in {None, asyncio.current_task()}:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            return
         if connection is not None and self._home is not None:
             connection.host, connection.port = self._home
         await super().aclose()  # type: ignore[no-untyped-call]
@@ -278,7 +297,7 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
         me = asyncio.current_task()
         if self._connecting is me:
             return await command(*args, **kwargs)
-        while True:
+        while not self._is_closed:
             try:
                 self._connecting = me
                 try:
@@ -286,11 +305,16 @@ class AsyncFollowingPubSub(redis.asyncio.client.PubSub):
                 finally:
                     self._connecting = None
                 return await command(*args, **kwargs)
-            except _BROKEN as error:
+            except Exception as error:
+                if self._is_closed:
+                    raise _ClosedError from error
+                if not isinstance(error, _BROKEN):
+                    raise
                 await conn.disconnect()
                 delay_s = self._search.on_failure(error)
             conn.host, conn.port = await self._owner.move_on((conn.host, conn.port))
             await asyncio.sleep(delay_s)
+        raise _ClosedError
 
 
 async def _read(connection: Any, wait_s: float) -> Any:
