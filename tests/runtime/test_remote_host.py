@@ -37,6 +37,7 @@ class _Bench:
         self.flushes = 0
         self.room = 1 << 30
         self.looks: list[Any] = []
+        self.now = 0.0
         config = NodeConfig(
             node_id="n1", members={"n1": "127.0.0.1:1@2"}, data_dir="nowhere", pending_bytes_max=4_000_000
         )
@@ -58,9 +59,13 @@ class _Bench:
 
     def send(self, to: str, group: int, message: Any) -> None:
         self.replies.append((to, group, message))
+        self.room -= sum(len(value) for _, value in message.results)
 
     def has_room(self, _to: str, size: int) -> bool:
         return size <= self.room
+
+    def time(self) -> float:
+        return self.now
 
     def call_later(self, _seconds: float, look: Any) -> None:
         self.looks.append(look)
@@ -148,11 +153,38 @@ def test_answers_wait_until_there_is_room_for_them() -> None:
     (told,) = [reply for _, _, reply in bench.replies]
     assert (told.first, len(told.results)) == (4, 1)
     assert b"carried out, and too many replies wait" in told.results[0][1]
-    bench.room = 1 << 20
+    bench.room = 1 << 22
     (look,) = bench.looks
     look()
     assert [reply.first for _, _, reply in bench.replies] == [4, 0, 1, 2, 3]
     assert bench.looks == [look]
+
+
+def test_answers_do_not_wait_until_nobody_waits_for_them() -> None:
+    """Where more is asked for than the way carries, what it does carry comes in time, and the rest is told (G5)."""
+    bench = _Bench()
+    bench.holds = True
+    bench.room = 0
+    begun_at: dict[int, float] = {}
+    carried_s: list[float] = []
+    left_out = 0
+    for number in range(1, 401):
+        begun_at[number] = bench.now
+        bench.take(number, b"a")
+        bench.held.pop()(b"x" * 100_000)
+        if number % 2 == 0:
+            bench.room = 100_000  # for one answer each half second
+            bench.now += 0.5
+            bench.looks.pop()()
+        for _, _, reply in bench.replies:
+            ((status, value),) = reply.results
+            if status == 0:
+                carried_s.append(bench.now - begun_at[reply.number])
+            else:
+                left_out += b"was carried out, and too many replies wait" in value
+    assert len(carried_s) == 200, "all that the way carries"
+    assert max(carried_s) <= 3.0, "well before the time of a request"
+    assert left_out >= 190, "all others but those that wait still"
 
 
 def test_questions_are_answered_or_refused() -> None:

@@ -1,10 +1,14 @@
 """Answers to other nodes that wait until there is room for them on the way.
 
-A peer's queue is bounded, and what is too much for it is dropped without a word: whoever asked would wait in vain.
+A peer's queue is bounded, and what is too much for it is dropped without a word: whoever asked would wait in vain. So
+would who asked for what waits too long here: where more is asked for than the way carries, all would come too late.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
+
+import msgspec
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import RemoteReply
@@ -15,41 +19,57 @@ __all__ = ["Answers"]
 _LOOK_S: Final = 0.005
 
 
+class _Waiting(msgspec.Struct, gc=False, eq=False):
+    group: GroupId
+    answer: RemoteReply
+    size_bytes: int
+    crowded: Callable[[], RemoteReply]
+    until: float
+
+
 class Answers:
     """One node's. Invariants: each peer's leave in order; while any waits the timer runs."""
 
-    __slots__ = ("_bytes_max", "_host", "_is_looking", "_waiting", "waiting_bytes")
+    __slots__ = ("_bytes_max", "_host", "_is_looking", "_waiting", "_waits_s", "waiting_bytes")
 
     def __init__(self, host: Host) -> None:
-        """At most `pending_bytes_max` of the node's configuration waits."""
+        """At most `pending_bytes_max` of the node's configuration waits, half of the time of a request at most."""
         self._host = host
         self._bytes_max = host.config.pending_bytes_max
-        self._waiting: dict[NodeId, deque[tuple[GroupId, RemoteReply, int]]] = {}
+        self._waits_s = host.config.request_timeout_s / 2
+        self._waiting: dict[NodeId, deque[_Waiting]] = {}
         self._is_looking = False
         self.waiting_bytes = 0
 
-    def send(self, to: NodeId, group: GroupId, answer: RemoteReply, size_bytes: int) -> bool:
-        """Send an answer now or as soon as there is room; return False if too much waits already."""
+    def send(
+        self, to: NodeId, group: GroupId, answer: RemoteReply, size_bytes: int, crowded: Callable[[], RemoteReply]
+    ) -> None:
+        """Send an answer now or as soon as there is room; `crowded()` in its place if it would wait for too long."""
         transport = self._host.transport
         if to not in self._waiting and transport.has_room(to, size_bytes):
             transport.send(to, group, answer)
-            return True
+            return
         if self.waiting_bytes + size_bytes > self._bytes_max:
-            return False
+            transport.send(to, group, crowded())
+            return
         self.waiting_bytes += size_bytes
-        self._waiting.setdefault(to, deque()).append((group, answer, size_bytes))
+        until = self._host.loop.time() + self._waits_s
+        self._waiting.setdefault(to, deque()).append(_Waiting(group, answer, size_bytes, crowded, until))
         if not self._is_looking:
             self._is_looking = True
             self._host.loop.call_later(_LOOK_S, self._look)
-        return True
 
     def _look(self) -> None:
-        transport = self._host.transport
+        transport, now = self._host.transport, self._host.loop.time()
         for to, waiting in list(self._waiting.items()):
-            while waiting and transport.has_room(to, waiting[0][2]):
-                group, answer, size_bytes = waiting.popleft()
-                self.waiting_bytes -= size_bytes
-                transport.send(to, group, answer)
+            while waiting:
+                first = waiting[0]
+                has_room = transport.has_room(to, first.size_bytes)
+                if not has_room and now < first.until:
+                    break
+                waiting.popleft()
+                self.waiting_bytes -= first.size_bytes
+                transport.send(to, first.group, first.answer if has_room else first.crowded())
             if not waiting:
                 del self._waiting[to]
         self._host.turns.flush_soon()

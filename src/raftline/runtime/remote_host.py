@@ -172,11 +172,13 @@ class _Reply:
     def _send_from(self, first: int, stop: int) -> None:
         results = tuple(self._results[first:stop])
         size_bytes = sum(len(value) for _, value in results)
-        if not self._answers.send(self._sender, self._group, RemoteReply(*self._request, first, results), size_bytes):
-            crowded = tuple(
-                self._without_value() if status == APPLIED else (status, value) for status, value in results
-            )
-            self._host.transport.send(self._sender, self._group, RemoteReply(*self._request, first, crowded))
+
+        def crowded() -> RemoteReply:
+            left = tuple(self._without_value() if status == APPLIED else (status, value) for status, value in results)
+            return RemoteReply(*self._request, first, left)
+
+        answer = RemoteReply(*self._request, first, results)
+        self._answers.send(self._sender, self._group, answer, size_bytes, crowded)
 
     def _without_value(self) -> tuple[int, bytes]:
         """Return what is told in place of a result for which there is no room."""
