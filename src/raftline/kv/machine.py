@@ -38,7 +38,10 @@ class KvMachine(StateMachine):
     """The key/value store as a replicated state machine."""
 
     version = 3
-    """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry."""
+    """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry.
+
+    4 is group 0's of a sharded server (`MetaMachine`), against which all commands are held there: the next is 5.
+    """
 
     takes_bundles = True
     """Several commands may stand in one entry (`raftline.kv.bundles`)."""
