@@ -99,6 +99,7 @@ class FollowingPubSub(redis.client.PubSub):
         self._pulse = Pulse(0.0, 0.0)
         self._search = _Search(owner.deadline_s)
         super().__init__(owner.connection_pool, **options)
+        self._lock = threading.RLock()  # redis-py 5.3 has one that whoever subscribes again while it sends waits for
         self._is_closed = False
 
     def execute_command(self, *args: Any) -> Any:
