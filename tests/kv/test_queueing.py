@@ -146,10 +146,11 @@ def test_arguments_of_no_length_count(new_conversation: "NewConversation") -> No
 def test_commands_that_look_at_every_key_are_few(new_conversation: "NewConversation") -> None:
     """All replicas carry a transaction out in one go, so what holds everybody up stands in it only so often (G9)."""
     talk = new_conversation(limits=Limits(transaction_walks_max=2))
-    refusal = b"-ERR a transaction with more than 2 of KEYS and SCAN, each of which may look at every key\r\n"
+    refusal = b"-ERR a transaction with more than 2 of KEYS, SCAN and RAFTLINE.LOCK LIST, which look at many keys\r\n"
     replies = lines(talk, "MULTI|KEYS *|SCAN 0|HSCAN h 0|DBSIZE|KEYS a*|EXEC")
     assert replies[5:] == [refusal, b"-EXECABORT Transaction discarded because of previous errors.\r\n"]
     assert lines(talk, "MULTI|KEYS *|SCAN 0|EXEC")[3].startswith(b"*2\r\n*0\r\n")
+    assert lines(talk, "MULTI|SCAN 0|RAFTLINE.LOCK LIST|RAFTLINE.LOCK LIST 0|EXEC")[3] == refusal
     walk = pack([b"KEYS", b"*"])
     assert talk.ask(b"RAFTLINE.EXEC", b"", pack([]), walk, walk) == b"*2\r\n*0\r\n*0\r\n"
     assert talk.ask(b"RAFTLINE.EXEC", b"", pack([]), walk, walk, walk) == refusal

@@ -47,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     transaction_args_max: int = 1 << 20
     """Most arguments of one transaction's commands together, their names and the watched keys included."""
     transaction_walks_max: int = 16
-    """Most commands of one transaction that may look at every key: KEYS and SCAN."""
+    """Most commands of one transaction that may look at very many keys: KEYS, SCAN and RAFTLINE.LOCK LIST."""
     transaction_bytes_max: int = 16 << 20
     """Arguments of one transaction's commands and watched keys together."""
     receive_s_max: float = 60.0

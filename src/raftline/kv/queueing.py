@@ -202,7 +202,9 @@ def _too_many_args(limits: Limits) -> bytes:
 
 def _too_many_walks(limits: Limits) -> bytes:
     walks_max = limits.transaction_walks_max
-    return error(f"ERR a transaction with more than {walks_max} of KEYS and SCAN, each of which may look at every key")
+    return error(
+        f"ERR a transaction with more than {walks_max} of KEYS, SCAN and RAFTLINE.LOCK LIST, which look at many keys"
+    )
 
 
 def _too_long(limits: Limits) -> bytes:

@@ -94,7 +94,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     patterns: int = 0
     """From which argument on patterns may stand; 0 if there are none."""
     may_walk_all: bool = False
-    """It may look at every key of the store, however few it names or returns."""
+    """It may look at every key of the store, or thousands, however few it names or returns."""
     destination_option: bytes = b""
     """An option, in upper case, behind which a further key stands."""
     write: WriteFunction | None = None

@@ -78,6 +78,7 @@ def _looking() -> tuple[Command, ...]:
             "Walk over the locks that are held, in small steps: the next cursor, and some of them.",
             read=locks.list_,
             patterns=3,
+            may_walk_all=True,
             complexity="O(COUNT) a step, O(N) in the number of keys for the whole walk.",
         ),
     )

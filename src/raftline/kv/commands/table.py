@@ -293,7 +293,7 @@ _generic(
     may_walk_all=True,
     complexity=_PER_STORED_KEY,
     note="Holds up everybody else on that node while it looks at every key; prefer SCAN. "
-    "At most 16 of both in one transaction.",
+    "At most 16 of both, and of RAFTLINE.LOCK LIST, in one transaction.",
 )
 _generic(
     "scan",
