@@ -160,6 +160,19 @@ def test_answers_wait_until_there_is_room_for_them() -> None:
     assert bench.looks == [look]
 
 
+def test_small_answers_pass_large_ones_that_wait() -> None:
+    """What is told in place of a value for which there is no room takes as much room as they do (G5)."""
+    bench = _Bench()
+    bench.holds = True
+    bench.room = 0
+    for number in range(1, 6):
+        bench.take(number, b"a")
+        bench.held.pop()(b"x" * 1_000_000)
+    bench.take(6, b"b")
+    bench.held.pop()(b"OK")
+    assert [reply.results for _, _, reply in bench.replies] == [((0, b"OK"),)]
+
+
 def test_answers_do_not_wait_until_nobody_waits_for_them() -> None:
     """Where more is asked for than the way carries, what it does carry comes in time, and the rest is told (G5)."""
     bench = _Bench()

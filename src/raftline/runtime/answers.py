@@ -17,6 +17,8 @@ from raftline.runtime.host import Host
 __all__ = ["Answers"]
 
 _LOOK_S: Final = 0.005
+_SMALL_BYTES: Final = 128
+"""A result that is no longer takes no more room than what would be told in its place."""
 
 
 class _Waiting(msgspec.Struct, gc=False, eq=False):
@@ -28,7 +30,7 @@ class _Waiting(msgspec.Struct, gc=False, eq=False):
 
 
 class Answers:
-    """One node's. Invariants: each peer's leave in order; while any waits the timer runs."""
+    """One node's. Invariants: each peer's large ones leave in order; while any waits the timer runs."""
 
     __slots__ = ("_bytes_max", "_host", "_is_looking", "_waiting", "_waits_s", "waiting_bytes")
 
@@ -44,9 +46,13 @@ class Answers:
     def send(
         self, to: NodeId, group: GroupId, answer: RemoteReply, size_bytes: int, crowded: Callable[[], RemoteReply]
     ) -> None:
-        """Send an answer now or as soon as there is room; `crowded()` in its place if it would wait for too long."""
+        """Send an answer now or as soon as there is room; `crowded()` in its place if it would wait for too long.
+
+        A small one waits for nobody.
+        """
         transport = self._host.transport
-        if to not in self._waiting and transport.has_room(to, size_bytes):
+        is_small = size_bytes <= _SMALL_BYTES * len(answer.results)
+        if is_small or (to not in self._waiting and transport.has_room(to, size_bytes)):
             transport.send(to, group, answer)
             return
         if self.waiting_bytes + size_bytes > self._bytes_max:
