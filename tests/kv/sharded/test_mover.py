@@ -10,7 +10,7 @@ from raftline.core.ids import GroupId
 from raftline.errors import ApplyError, ConfigError
 from raftline.kv.machine import encode_command
 from raftline.kv.pieces import Record
-from raftline.kv.sharded.machine import ShardMachine, decode_chunk, release, take_configuration
+from raftline.kv.sharded.machine import ShardMachine, decode_chunk, fetch, release, take_configuration
 from raftline.kv.sharded.mover import Mover
 from raftline.kv.slots import slot_of
 from raftline.replica.sessions import Sessions
@@ -131,3 +131,26 @@ def test_a_chunk_that_cannot_be_read_is_told_and_not_entered_again_at_once() -> 
     told = [line for line in lines if line["log_level"] == "warning"]
     assert len(told) == world.refused
     assert "upgrade every node" in told[0]["error"]
+
+
+class _Halting(_Newer):
+    """Its giver tells of the chunk that is waited for alone; whoever asks for the one behind it is not answered."""
+
+    async def ask(self, group: GroupId, query: bytes) -> bytes:
+        if not self.is_up and query != fetch(2, 2, self.taker.holdings.arrivals[1].cursor):
+            raise OSError("nobody is there")
+        return await super().ask(group, query)
+
+
+def test_a_chunk_that_cannot_be_read_is_told_also_if_the_next_one_cannot_be_had() -> None:
+    """The giver that does not go on is no reason to enter again what is refused, and to say nothing of it."""
+    world = _Halting()
+    with capture_logs() as lines, SimLoop(1) as loop:
+        moving = loop.create_task(Mover(world, world.taker, world).finish())
+        loop.run_for(60)
+        assert 2 <= world.refused <= 15
+        assert len([line for line in lines if line["log_level"] == "warning"]) == world.refused
+        world.is_up = True
+        loop.run_for(10)
+        assert moving.done()
+    assert world.taker.holdings.is_settled

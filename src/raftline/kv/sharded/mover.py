@@ -168,8 +168,7 @@ class Mover:
         number, arrival = holdings.configuration.number, holdings.arrivals.get(source)
         if arrival is None:
             return False  # it is complete since the step was begun
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._refused.get(source, 0.0):
+        if asyncio.get_running_loop().time() < self._refused.get(source, 0.0):
             return False
         entering: list[asyncio.Task[bytes]] = []
         cursor = arrival.cursor
@@ -185,17 +184,19 @@ class Mover:
         finally:
             outcomes = await asyncio.gather(*entering, return_exceptions=True)
         for outcome in outcomes:
-            if isinstance(outcome, ApplyError):
-                self._refused[source] = loop.time() + _REFUSED_S
-                _log.warning(
-                    "slots that move cannot be taken in", group=holdings.group, source=source, error=str(outcome)
-                )
             if isinstance(outcome, BaseException):
                 raise outcome
         return bool(entering)
 
     async def _enter(self, chunk: Chunk) -> bytes:
-        return await self._node.propose(arrive(chunk))
+        """Propose a chunk; one that cannot be taken in is told, whatever becomes of those behind it."""
+        try:
+            return await self._node.propose(arrive(chunk))
+        except ApplyError as error:
+            self._refused[chunk.source] = asyncio.get_running_loop().time() + _REFUSED_S
+            group = self._machine.holdings.group
+            _log.warning("slots that move cannot be taken in", group=group, source=chunk.source, error=str(error))
+            raise
 
     async def _give(self, target: GroupId) -> bool:
         """Release some slots, or remove those that are there, and release more."""
