@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.kv.sharded.test_connection import plain
 
 from raftline.kv.machine import encode_command
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import Move
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
@@ -50,5 +53,27 @@ def test_a_short_wait_finds_what_is_there(run_sharded: Callable[..., None], *, i
             found = b"*2\r\n$7\r\n%b\r\n$1\r\nx\r\n" % LIST
             assert await reader.readexactly(len(found) if is_there else 5) == (found if is_there else b"*-1\r\n")
         writer.close()
+
+    run_sharded(scenario)
+
+
+def test_a_short_wait_finds_what_is_in_a_slot_on_its_way(run_sharded: Callable[..., None]) -> None:
+    """Nobody serves it when the time is over, so nobody could say that there is nothing (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        slot = slot_of(LIST)
+        cluster.groups[1].apply(encode_command([b"RPUSH", LIST, b"x"]))
+        cluster.change(Move(slot, slot + 1, 2))
+        cluster.take()
+        cluster.release(1, 2)
+        async with plain(cluster) as client:
+            popped = asyncio.ensure_future(client.blpop(LIST, 0.001))
+            (server,) = [each for name, each in cluster.servers.items() if name == "n1"]
+            async with asyncio.timeout(5):
+                while not any(each.blocked and each.blocked.end for each in server.service.clients.values()):  # noqa: ASYNC110  its time runs
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0.03)
+            cluster.carry(1, 2)
+            assert await asyncio.wait_for(popped, 5) == [LIST, b"x"]
 
     run_sharded(scenario)

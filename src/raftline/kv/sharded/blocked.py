@@ -70,6 +70,8 @@ class _Wait:
         self._waiter = Waiter(self._form, self._form.keys(args), require_timeout_s(args[self._form.timeout]))
         self._queue: Waiting | None = None
         self._unserved_since_s: float | None = None
+        self._has_looked = False
+        """It was certain at some moment that there was nothing, or others who come first."""
 
     async def run(self) -> bytes:
         """Return what was popped, null if the time was over; raises `Refused`."""
@@ -82,7 +84,7 @@ class _Wait:
                 except (NotServed, ProposalError) as failure:
                     if not is_elsewhere(failure):
                         raise Refused(read_refusal(failure)) from failure
-                    if self._waiter.end is not None and self._session is None:
+                    if self._waiter.end is not None and self._session is None and not self._must_look:
                         return self._waiter.end
                     tries += 1
                     self._leave()
@@ -91,6 +93,11 @@ class _Wait:
             client.blocked = None
             self._leave()
             self._waiter.close()
+
+    @property
+    def _must_look(self) -> bool:
+        """Say whether null would be the end of it, though nobody knows whether there is something."""
+        return self._waiter.end == NULL_ARRAY and not self._has_looked
 
     def _place(self, tries: int) -> Place:
         """Return where to wait; raises `Refused` with where else the client should."""
@@ -145,6 +152,7 @@ class _Wait:
             self._unserved_since_s = None
             if waiting.is_worth_trying(waiter):
                 return list(waiter.keys)
+            self._has_looked = True
         if not waiter.is_queued:
             waiting.add(waiter, is_pointless=self._client.is_at_end)
             self._queue = waiting
@@ -172,9 +180,10 @@ class _Wait:
     async def _filled_away(self, place: Away) -> list[bytes]:
         waiter, client = self._waiter, self._client
         question = encode_command([b"EXISTS", *waiter.keys])
-        while waiter.end is None:
+        while waiter.end is None or self._must_look:
             there = await place.group.ask(question) != ZERO
             self._unserved_since_s = None
+            self._has_looked |= not there
             if there or await self._was_done_away(place):
                 return list(waiter.keys)
             client.server.waiting.check_patience(waiter, is_pointless=client.is_at_end)
