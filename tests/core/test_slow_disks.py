@@ -74,6 +74,18 @@ def test_a_successor_prefers_those_whose_disks_kept_up() -> None:
     assert newest.name not in {old.name, new.name}
 
 
+def test_a_successor_that_hands_over_passes_on_whose_disk_was_slow() -> None:
+    """Else the leadership would return at once after a node in between was drained (B13)."""
+    cluster, old = _preferred()
+    began = cluster.now
+    _give_up(cluster, old)
+    (new,) = cluster.leaders()
+    cluster.run(HANDOVER_S)
+    new.step(TransferRequested(7, None))
+    assert cluster.run(10_000 * HANDOVER_S, lambda: old.core.is_leader), "it is preferred still"
+    assert cluster.now - began >= 8 * HANDOVER_S
+
+
 def test_a_leader_does_not_ask_all_the_time_who_goes_on_without_its_disk() -> None:
     """Where a quorum needs it each question would be answered by that disk, and be followed by the next (B13)."""
     cluster, leader = _preferred(2)

@@ -56,7 +56,7 @@ MESSAGES: list[Message] = [
     ReadIndexRequest(3, 77),
     ReadIndexReply(3, 77, None),
     TimeoutNow(3),
-    TimeoutNow(3, 80.0),
+    TimeoutNow(3, (("n1", 80.0), ("n2", 7.5))),
     ForwardRequest(3, 9, 5, (b"SET", b"")),
     ForwardReply(9, 5, ((0, b"OK"), (3, b""))),
     Beat(7, asks=True),

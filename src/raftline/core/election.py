@@ -74,7 +74,6 @@ def on_timeout_now(state: RaftState, sender: NodeId, request: TimeoutNow) -> str
         return "not from the leader of this term"
     if state.me not in state.membership.voters or not state.established:
         return "cannot lead"
-    if request.slow_s > 0:
-        state.slow_disks.on_predecessor(sender, state.now + request.slow_s)
+    state.slow_disks.on_told([slow for slow in request.slow if slow[0] != state.me], state.now)
     become_candidate(state, Why(Cause.TRANSFER, f"{sender} hands over the leadership"), transfer=True)
     return None

@@ -172,8 +172,8 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="T"
     """The leader asks its successor to start an election at once (thesis 3.10)."""
 
     term: Term
-    slow_s: float = 0.0
-    """For how long the sender should not lead, because its disk does not keep up; older nodes do not say."""
+    slow: tuple[tuple[NodeId, float], ...] = ()
+    """Who should not lead for how long, because its disk did not keep up; older nodes do not say."""
 
 
 class ForwardRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="F"):

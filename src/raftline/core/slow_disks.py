@@ -1,8 +1,10 @@
 """Whose disk did not keep up with leading, and for how long that counts: longer each time, and never for ever.
 
-A leader that hands over for its disk tells its successor, which can know it from nobody else; see `transfer`.
+A leader that hands over for its disk tells its successor, which can know it from nobody else, and tells its own; see
+`transfer`.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from raftline.core.ids import NodeId
@@ -18,7 +20,7 @@ _IS_WELL_AFTER: Final = 4
 
 
 class SlowDisks:
-    """What one replica knows of them: of its own, and of those that handed over to it."""
+    """What one replica knows of them: of its own, and of those that whoever handed over to it told of."""
 
     __slots__ = ("_asked_at", "_handover_s", "_slow_at", "_slow_s", "_until")
 
@@ -47,9 +49,15 @@ class SlowDisks:
         self._slow_at = now
         return self._slow_s
 
-    def on_predecessor(self, node: NodeId, until: float) -> None:
-        """A leader hands over to this replica for its disk, which counts until then."""
-        self._until[node] = until
+    def on_told(self, slow: Iterable[tuple[NodeId, float]], now: float) -> None:
+        """A leader hands over to this replica, and says whose disk counts for how long."""
+        for node, left_s in slow:
+            self._until[node] = max(now + left_s, self._until.get(node, now))
+
+    def all_left(self, now: float) -> tuple[tuple[NodeId, float], ...]:
+        """Return who counts, and for how long."""
+        self._until = {node: until for node, until in self._until.items() if until > now}
+        return tuple([(node, until - now) for node, until in self._until.items()])
 
     def counts(self, node: NodeId, now: float) -> bool:
         """Say whether a node should not lead for its disk."""

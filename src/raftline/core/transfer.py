@@ -81,7 +81,10 @@ def tell_successor(state: RaftState) -> None:
         transfer.must_tell = False
         transfer.told_at = state.now
         state.lease_is_fenced = True
-        state.early.append(Outgoing(transfer.to, TimeoutNow(state.term, transfer.slow_s)))
+        slow = state.slow_disks.all_left(state.now)
+        if transfer.is_for_disk:
+            slow = (*slow, (state.me, transfer.slow_s))
+        state.early.append(Outgoing(transfer.to, TimeoutNow(state.term, slow)))
 
 
 def transfer_by_priority(state: RaftState) -> None:
