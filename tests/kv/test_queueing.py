@@ -228,11 +228,29 @@ def test_older_members_are_not_sent_what_they_do_not_know(
     """Until every member knows transactions they are refused in words that a client may try again on (G1)."""
     held_node.command_version = 1
     talk = new_client(service)
-    for text in ("MULTI", "WATCH k", "EXEC", "RAFTLINE.WATCH k", "RAFTLINE.ONCE 1 1 RAFTLINE.EXEC h w c"):
+    for text in ("WATCH k", "EXEC", "RAFTLINE.WATCH k", "RAFTLINE.ONCE 1 1 RAFTLINE.EXEC h w c"):
         assert lines(talk, text)[0].startswith(b"-TRYAGAIN not every member knows this command yet"), text
     assert lines(talk, "SET k v")[0] == b"+OK\r\n"
     held_node.command_version = 2
     assert lines(talk, "MULTI|EXEC") == [b"+OK\r\n", b"*0\r\n"]
+
+
+def test_commands_of_a_transaction_that_is_not_known_yet_are_not_carried_out(
+    held_node: "HeldNode", service: Service, new_client: "Connect"
+) -> None:
+    """A client may send all of it at once: none of it may then be taken for a command of its own (G1)."""
+    held_node.command_version = 1
+    talk = new_client(service)
+    replies = lines(talk, "MULTI|SET k v|GET k|EXEC|GET k")
+    assert replies[:3] == [b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n"]
+    assert replies[3].startswith(b"-EXECABORT Transaction discarded because of: TRYAGAIN not every member knows")
+    assert replies[4] == b"$-1\r\n"
+    assert lines(talk, "MULTI|SET k v|DISCARD|GET k")[2:] == [b"+OK\r\n", b"$-1\r\n"]
+    replies = lines(talk, "MULTI|SET k v IFEQ o|EXEC")
+    assert replies[1].startswith(b"-TRYAGAIN not every member knows this command yet")
+    assert replies[2].startswith(b"-EXECABORT")
+    held_node.command_version = 2
+    assert lines(talk, "MULTI|SET k v|EXEC")[2] == b"*1\r\n+OK\r\n"
 
 
 # In one request.

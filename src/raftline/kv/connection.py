@@ -266,7 +266,8 @@ class Connection:
         """Start a command, or return False if it has to wait for those before it."""
         plan = PLANS.get(args[0]) or find_plan(args)
         if self.client.transaction is not None:
-            reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large)
+            known = self._node.command_version
+            reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large, known=known)
             if reply is not None:
                 self._reply(reply)
                 return True

@@ -13,8 +13,9 @@ _VERSION = 2
 def add_transaction_rows(table: dict[bytes, Command]) -> None:
     """Add the rows to `table`, whose commands they carry out."""
     rows = Rows(table, "transactions", version=_VERSION)
+    here = Rows(table, "transactions")  # they concern no other node: what is queued is, once EXEC is refused, forgotten
     carry_out = Transactions(table).carry_out
-    rows.add("multi", 1, "", "Queue the commands that follow.", local=transactions.multi, flags="fast", since="1.2.0")
+    here.add("multi", 1, "", "Queue the commands that follow.", local=transactions.multi, flags="fast", since="1.2.0")
     rows.add(
         "exec",
         1,
@@ -25,7 +26,7 @@ def add_transaction_rows(table: dict[bytes, Command]) -> None:
         complexity="That of the commands.",
         note="One entry of the log. Nil if a watched key has changed.",
     )
-    rows.add("discard", 1, "", "Forget the queued commands.", local=transactions.discard, flags="fast", since="2.0.0")
+    here.add("discard", 1, "", "Forget the queued commands.", local=transactions.discard, flags="fast", since="2.0.0")
     rows.add(
         "watch",
         -2,
@@ -38,7 +39,7 @@ def add_transaction_rows(table: dict[bytes, Command]) -> None:
         complexity="O(N) in the number of keys.",
         note="If it fails, EXEC is refused.",
     )
-    rows.add("unwatch", 1, "", "Forget the watched keys.", local=transactions.unwatch, flags="fast", since="2.2.0")
+    here.add("unwatch", 1, "", "Forget the watched keys.", local=transactions.unwatch, flags="fast", since="2.2.0")
     ours = Rows(table, "raftline", version=_VERSION)
     ours.add(
         "raftline.watch",
