@@ -21,7 +21,8 @@ __all__ = ["Caller", "Undone", "Unknown", "Visitors"]
 
 _ANSWER_S_MAX = 2.5
 _THINK_S_MAX = 0.08
-_UNDONE = ("MOVED", "TRYAGAIN", "CLUSTERDOWN", "ASK", "UNBLOCKED")
+_NOT_BEGUN = "EXECABORT Transaction discarded because of: TRYAGAIN"
+_UNDONE = ("MOVED", "TRYAGAIN", "CLUSTERDOWN", "ASK", "UNBLOCKED", _NOT_BEGUN)
 _MAYBE = "may have been applied"
 _HOPS_MAX = 8
 
