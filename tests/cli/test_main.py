@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 
 import pytest
+import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from raftline.cli.main import app, main
@@ -37,6 +41,22 @@ def test_server_help_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = runner.invoke(app, ["server", "--help"], color=False).output
     for row in settings_table():
         assert (row.flag in shown) is not row.is_secret
+    assert "(default: 0.075)" in shown
+    assert "(seconds; default: 0.4,0.8)" in shown
+
+
+def test_all_of_a_help_text_is_shown() -> None:
+    """What stands in square brackets would be taken for a style, and left out."""
+
+    def texts(command: Any, path: str) -> Iterator[tuple[str, str]]:
+        yield path, command.help or ""
+        yield from ((f"{path} {each.name}", getattr(each, "help", None) or "") for each in command.params)
+        for name, below in getattr(command, "commands", {}).items():
+            yield from texts(below, f"{path} {name}")
+
+    found = dict(texts(typer.main.get_command(app), "raftline"))
+    assert "raftline shard add-group on" in found
+    assert [path for path, text in found.items() if Text.from_markup(text).plain != text] == []
 
 
 @pytest.mark.parametrize(

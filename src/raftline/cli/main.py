@@ -101,14 +101,15 @@ def _register_server() -> None:
     from raftline.cli.settings import CONFIG_VARIABLE, settings_table  # noqa: PLC0415  see the module's docstring
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    config = typer.Option("--config", metavar="FILE", help=f"TOML file of settings. [variable: {CONFIG_VARIABLE}]")
+    config = typer.Option("--config", metavar="FILE", help=f"TOML file of settings; or the variable {CONFIG_VARIABLE}.")
     options: list[tuple[str, Any]] = [("config", config)]
     for row in settings_table():
         if row.is_secret:
             continue
-        default = f" [default: {row.default_text}]" if row.default_text else ""
-        unit = f" ({row.unit})" if row.unit and row.unit.upper() != row.metavar else ""
-        options.append((row.name, typer.Option(row.flag, metavar=row.metavar, help=row.help + unit + default)))
+        notes = [row.unit] if row.unit and row.unit.upper() != row.metavar else []
+        notes += [f"default: {row.default_text}"] if row.default_text else []
+        text = f"{row.help} ({'; '.join(notes)})" if notes else row.help
+        options.append((row.name, typer.Option(row.flag, metavar=row.metavar, help=text)))
     parameters = [
         inspect.Parameter(name, keyword, default=None, annotation=Annotated[str | None, option])
         for name, option in options

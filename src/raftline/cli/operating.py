@@ -104,7 +104,7 @@ def _recover(
         typer.Option("--cluster", metavar="NAME=HOST:PORT,...", help="Its address; the others may stand there, too."),
     ],
     cluster_id: Annotated[
-        str | None, typer.Option("--cluster-id", help="Name of the new cluster. [default: the old one and a number]")
+        str | None, typer.Option("--cluster-id", help="Name of the new cluster. (default: the old one and a number)")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
 ) -> None:
@@ -200,7 +200,7 @@ def _member_list(*, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 2
 def _transfer(
     *,
     node: _Node,
-    to: Annotated[str | None, typer.Option("--to", metavar="ID", help="Who is to lead. [default: the fittest]")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="ID", help="Who is to lead. (default: the fittest)")] = None,
     as_json: _Json = False,
     timeout_s: _Timeout = 30.0,
 ) -> None:

@@ -25,7 +25,7 @@ def check(
     model: Annotated[
         str | None,
         typer.Option(
-            help="register, append, counter, cas, kv or redis. [default: what the history or its format says]"
+            help="register, append, counter, cas, kv or redis. (default: what the history or its format says)"
         ),
     ] = None,
     history_format: Annotated[
@@ -156,7 +156,7 @@ LabRuns = Annotated[int, typer.Option(min=1, help="Seeds to run each test with, 
 LabJobs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Tests side by side. [default: 1; with --real-time as many as there are processors, to 4]"
+        min=1, help="Tests side by side. (default: 1; with --real-time as many as there are processors, to 4)"
     ),
 ]
 Traces = Annotated[Path, typer.Option(help="Where traces of failed tests are written.")]

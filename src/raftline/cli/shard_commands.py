@@ -59,7 +59,7 @@ def _add_group(
         typer.Option(
             "--on",
             metavar="ID,...",
-            help="Nodes to choose from. [default: those that are up; others if too few]",
+            help="Nodes to choose from. (default: those that are up; others if too few)",
         ),
     ] = None,
     dry_run: _Dry = False,
