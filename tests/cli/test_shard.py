@@ -6,9 +6,11 @@ from typing import Any, Self
 import msgspec
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from raftline.cli import shard
 from raftline.cli.exit_codes import ExitCode
+from raftline.cli.main import app
 from raftline.cli.shard_view import group_table, merged, plan_of, plan_table, shown_json, state_of
 from raftline.cli.top_view import Look, frame
 from raftline.errors import ConfigError
@@ -56,6 +58,18 @@ def test_slots_are_written_with_both_ends(written: str, slots: tuple[int, int]) 
     assert shard.parse_slots(written) == slots
 
 
+def test_slots_that_are_not_there_are_told_as_they_were_written(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both ends included, as the last slot is, too."""
+    reports.append(report())
+    for written in ("99-0", "16380-16384"):
+        result = CliRunner().invoke(app, ["shard", "move", written, "2", "--node", "127.0.0.1:1"])
+        assert result.exit_code == int(ExitCode.TROUBLE)
+        told = f"slots {written} are none: they go from 0 to 16383, the lower one first"
+        assert told in result.output + capsys.readouterr().err
+
+
 @pytest.mark.parametrize("written", ["", "a", "1-", "-3", "1-b", "1,2"])
 def test_what_are_no_slots_is_refused_in_words(written: str) -> None:
     """Nobody is asked then."""
@@ -99,6 +113,8 @@ def test_a_group_is_shown_with_what_it_is_doing() -> None:
     text = shown(group_table(report()))
     assert "0-8191" in text
     assert "configuration 1: 2 groups; no slot is on its way" in text
+    unknown = ShardReport(node_id="n4", configuration=EMPTY, last_group=0, replicas=3, nodes=(), groups=())
+    assert "n4 has not learned yet which groups there are" in shown(group_table(unknown))
     assert '"ranges": [\n        [\n          0,\n          8191' in shown_json(report())
 
 
@@ -150,6 +166,14 @@ def change(**options: Any) -> ExitCode:
     return shard.run_change("move", lambda _: Move(0, 10, 2), "127.0.0.1:1", **(usual | options))
 
 
+def test_a_name_that_is_empty_is_shown_as_one(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
+    """As a comma too many leaves it."""
+    reports.append(report())
+    result = CliRunner().invoke(app, ["shard", "add-group", "--on", "n1,,n9", "--node", "127.0.0.1:1"])
+    assert result.exit_code == int(ExitCode.CONFIG)
+    assert "--on: '', 'n9': no such node; there are n1, n2, n3" in result.output + capsys.readouterr().err
+
+
 def test_a_dry_run_changes_nothing(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
     """It says what would be, and asks for nothing."""
     reports.append(report())
@@ -177,7 +201,7 @@ def test_what_takes_too_long_goes_on_without_the_command(
     """The change is made; who has not carried it out is named, and the exit code says so."""
     reports += [report(), report(changed(TWO, Move(0, 10, 2)), giving=1)]
     assert change(timeout_s=0.05) is ExitCode.TROUBLE
-    assert "1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
+    assert "groups 1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
 
 
 def test_json_tells_the_plan(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,13 +218,29 @@ def test_json_tells_the_plan(reports: list[ShardReport], capsys: pytest.CaptureF
 
 
 def test_a_node_without_a_place_elsewhere_stays(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
-    """Three nodes, three replicas: there is no room, and nothing is asked for."""
+    """Three nodes, three replicas: there is no room, which is said, and nothing is asked for."""
     reports.append(report())
     options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 0.05}
     assert shard.run_replace_node("n2", "a:1", **options) is ExitCode.OK
-    assert "no slot moves" in capsys.readouterr().out
+    assert "groups 1, 2 keep their replica on n2: each other node that is up has one already" in capsys.readouterr().out
     assert shard.run_replace_node("n9", "a:1", **options) is ExitCode.CONFIG
     assert Asked.sent == []
+
+
+def test_a_node_without_replicas_is_said_to_have_none(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be taken away then; of a group that has room and one that has none, both are told."""
+    options: dict[str, Any] = {"dry_run": True, "wait": True, "as_json": False, "timeout_s": 0.05}
+    here = report(changed(TWO, Place(1, ("n1", "n2"))))
+    reports[:] = [here]
+    assert shard.run_replace_node("n1", "a:1", **options) is ExitCode.OK
+    told = capsys.readouterr().out
+    assert "group 1 from now on on n2, n3; no slot moves; group 2 keeps its replica on n1: each other node" in told
+    assert "from" not in told.partition("would be so")[0], "no slot moves, so no table of moves"
+    reports[:] = [report(changed(here.configuration, Place(2, ("n1", "n2"))))]
+    assert shard.run_replace_node("n3", "a:1", **options) is ExitCode.OK
+    assert "would be so: n3 holds no replica; nothing was changed" in capsys.readouterr().out
 
 
 def test_replacing_a_node_ends_when_nothing_needs_it(
@@ -213,7 +253,7 @@ def test_replacing_a_node_ends_when_nothing_needs_it(
         told = report(**facts)
         reports[:] = [msgspec.structs.replace(told, nodes=(*told.nodes, spare))]
         assert shard.run_replace_node("n4", "a:1", **options) is ExitCode.TROUBLE
-        assert "1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
+        assert "groups 1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
     assert Asked.sent == []
 
 

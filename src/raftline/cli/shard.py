@@ -6,7 +6,7 @@ terminal; a dry run works out on the newest configuration what would move, and c
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from rich.console import Console
@@ -16,7 +16,7 @@ from raftline.cli.asking import Asker, NodeRefusal
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import Unreachable
 from raftline.cli.output import complain, make_console, say
-from raftline.cli.shard_view import Plan, group_table, merged, plan_of, plan_table, shown_json
+from raftline.cli.shard_view import Plan, group_table, merged, numbered, plan_of, plan_table, shown_json
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.requests import AddGroups, Request, as_change
@@ -122,17 +122,30 @@ def run_replace_node(
             after = after if place.group in report.leaving else changed(after, place)
         placed = {place.group: place.nodes for place in places if place.group in report.leaving}
         plan = plan_of(report.configuration, after, placed)
+        text = _replacing(gone, groups, places, plan)
         if dry_run:
-            return plan.summary(), plan
+            return text, plan
         number = report.configuration.number
         if places:
             with Asker(node, timeout_s) as asker:
                 number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
         if wait:
             _wait_carried_out(node, number, 0, timeout_s)
-        return f"configuration {number}: {plan.summary()}", plan
+        return f"configuration {number}: {text}", plan
 
     return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
+
+
+def _replacing(
+    gone: NodeId, groups: Sequence[tuple[GroupId, tuple[NodeId, ...]]], places: Sequence[Place], plan: Plan
+) -> str:
+    """Return what giving a node up comes to, in words: who is placed, and who has to stay."""
+    stay = sorted({group for group, held in groups if gone in held} - {place.group for place in places})
+    parts = [plan.summary()] if places else []
+    if stay:
+        verb, whose = ("keeps", "its") if len(stay) == 1 else ("keep", "their")
+        parts.append(f"{numbered(stay)} {verb} {whose} replica on {gone}: each other node that is up has one already")
+    return "; ".join(parts) or f"{gone} holds no replica"
 
 
 def _plan_of(report: ShardReport, change: Change) -> Plan:
@@ -187,7 +200,7 @@ def _run(what: str, work: Callable[[], tuple[str, Plan]], *, dry_run: bool, as_j
         outcome = _Outcome(command=f"shard {what}", done=done, text=text, exit_code=int(code), plan=plan)
         say(msgspec.json.encode(outcome).decode())
     elif code is ExitCode.OK:
-        if dry_run and plan is not None:
+        if dry_run and plan is not None and plan.moves:
             make_console().print(plan_table(plan))
         say(f"would be so: {text}; nothing was changed" if dry_run else text)
     else:
@@ -208,10 +221,11 @@ def _wait_carried_out(node: str, number: int, slots: int, timeout_s: float) -> N
                 if not left:
                     return
             if time.monotonic() >= deadline:
-                names = ", ".join(map(str, left)) or "the groups, which nobody tells of"
+                names = numbered(left) if left else "the groups, which nobody tells of,"
+                verb = "has" if len(left) == 1 else "have"
                 raise _Unfinished(
-                    f"configuration {number} is made; {names} have not carried it out within {timeout_s:g} s: it goes "
-                    "on without this command (`raftline shard status` shows how far)"
+                    f"configuration {number} is made; {names} {verb} not carried it out within {timeout_s:g} s: it "
+                    "goes on without this command (`raftline shard status` shows how far)"
                 )
             time.sleep(_POLL_S)
 

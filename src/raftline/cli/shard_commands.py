@@ -41,7 +41,8 @@ def register(app: typer.Typer) -> None:
 def _status(*, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 2.0) -> None:
     """Show nodes and groups: who leads, which slots, how many keys, and what is on its way.
 
-    Exit code 0: in order; 1: a node is down or a group has no leader, or the server is not sharded; 69: no answer.
+    Exit code 0: in order; 1: a node is down or a group has no leader, or the server is not sharded; 2: cannot be used;
+    69: no answer.
     """
     from raftline.cli.shard import run_status  # noqa: PLC0415  see the module's docstring
 
@@ -78,7 +79,7 @@ def _add_group(
         addresses = {each.node_id: each.address for each in report.nodes}
         unknown = [name for name in wanted if name not in addresses]
         if unknown:
-            raise ConfigError(f"--on: {', '.join(unknown)}: no such node; there are {', '.join(addresses)}")
+            raise ConfigError(f"--on: {', '.join(map(repr, unknown))}: no such node; there are {', '.join(addresses)}")
         return AddGroups(count, {name: addresses[name] for name in wanted}, report.replicas)
 
     from raftline.cli.shard import run_change  # noqa: PLC0415  see the module's docstring
@@ -125,17 +126,19 @@ def _move(
 ) -> None:
     """Move slots to a group, whatever the balance, until the next change that balances. Exit codes: `add-group`."""
     from raftline.cli.shard import parse_slots, run_change  # noqa: PLC0415  see the module's docstring
-    from raftline.shards.configuration import Move  # noqa: PLC0415
+    from raftline.shards.configuration import Move, check_slots  # noqa: PLC0415
 
     try:
         low, high = parse_slots(slots)
     except ConfigError as error:
         complain(f"raftline shard move: {error}")
         raise typer.Exit(ExitCode.CONFIG) from None
-    request = Move(low, high, group)
-    raise typer.Exit(
-        run_change("move", lambda _: request, node, dry_run=dry_run, wait=wait, as_json=as_json, timeout_s=timeout_s)
-    )
+
+    def make(_: "ShardReport") -> "Request":
+        check_slots(low, high - 1)
+        return Move(low, high, group)
+
+    raise typer.Exit(run_change("move", make, node, dry_run=dry_run, wait=wait, as_json=as_json, timeout_s=timeout_s))
 
 
 @shard_app.command("rebalance")

@@ -15,6 +15,7 @@ __all__ = [
     "group_table",
     "groups_only",
     "merged",
+    "numbered",
     "plan_of",
     "plan_table",
     "ranges_text",
@@ -81,6 +82,11 @@ def plan_of(
     )
 
 
+def numbered(groups: Sequence[GroupId]) -> str:
+    """Return groups by their numbers, as in `groups 1, 2`."""
+    return f"group{'s' if len(groups) > 1 else ''} {', '.join(map(str, groups))}"
+
+
 def plan_table(plan: Plan) -> Table:
     """Return the moves as a table."""
     table = Table("from", "to")
@@ -120,6 +126,9 @@ def group_table(report: ShardReport) -> Iterator[Table | str]:
         state = "up" if node.up else "down"
         style = "" if node.up else "red"
         nodes.add_row(node.node_id, node.address, state, str(node.replicas), str(node.first_of), style=style)
+    if not report.configuration.number:
+        yield f"{report.node_id} has not learned yet which groups there are: ask a member that `raftline status` shows"
+        return
     yield nodes
     yield groups_only(report)
     moving = sum(group.arriving for group in report.groups)

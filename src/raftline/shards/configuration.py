@@ -25,6 +25,7 @@ __all__ = [
     "Place",
     "Rebalance",
     "changed",
+    "check_slots",
     "moves_between",
     "placed_leaving",
     "shared",
@@ -219,6 +220,15 @@ def _check_leaving(groups: dict[GroupId, tuple[NodeId, ...]], leave: Leave) -> N
     _check_known(groups, leave.groups)
     if not leave.abandon and groups.keys() <= set(leave.groups):
         raise ChangeRefused("all groups would leave, and nobody would hold the data: let another one join first")
+
+
+def check_slots(first: int, last: int) -> None:
+    """Raise `ChangeRefused` unless all from `first` to `last`, both included, are slots: for whoever asks.
+
+    What the log refuses keeps its own words: replicas of several versions compare them.
+    """
+    if not 0 <= first <= last < SLOT_COUNT:
+        raise ChangeRefused(f"slots {first}-{last} are none: they go from 0 to {SLOT_COUNT - 1}, the lower one first")
 
 
 def _check_move(groups: dict[GroupId, tuple[NodeId, ...]], move: Move) -> None:

@@ -83,6 +83,9 @@ def test_each_change_is_asked_for_as_it_was_written(function: Any, words: list[b
         (shards.place, [b"1", b"n9"], "'n9' is no node of this cluster; there are n1, n2"),
         (shards.replace_node, [b"n9"], "'n9' is no node"),
         (shards.move, [b"a", b"b", b"c"], "not an integer"),
+        (shards.move, [b"99", b"0", b"2"], "slots 99-0 are none: they go from 0 to 16383, the lower one first"),
+        (shards.move, [b"0", b"16384", b"2"], "slots 0-16384 are none"),
+        (shards.move, [b"-1", b"5", b"2"], "slots -1-5 are none"),
         (shards.remove_group, [b"7"], "TRYAGAIN"),
     ],
 )

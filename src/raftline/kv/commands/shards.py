@@ -7,7 +7,7 @@ STATUS shows how far they are. A server whose store is in one group refuses all 
 import msgspec
 
 from raftline.core.ids import NodeId
-from raftline.errors import ConfigError, ProposalError
+from raftline.errors import ChangeRefused, ConfigError, ProposalError
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import require_integer
 from raftline.kv.commands.command import Arguments, Refused
@@ -16,7 +16,7 @@ from raftline.kv.refusals import write_refusal
 from raftline.kv.resp.replies import bulk, error
 from raftline.kv.sharded.requests import Request
 from raftline.kv.shards_view import ShardsAdmin
-from raftline.shards.configuration import Leave, Move, Place, Rebalance
+from raftline.shards.configuration import Leave, Move, Place, Rebalance, check_slots
 
 __all__ = ["add_group", "move", "place", "rebalance", "remove_group", "replace_node", "status"]
 
@@ -54,6 +54,10 @@ async def remove_group(_node: KvNode, client: Client, args: Arguments) -> bytes:
 async def move(_node: KvNode, client: Client, args: Arguments) -> bytes:
     """RAFTLINE.SHARD MOVE first last group: slots from `first` to `last`, both included."""
     first, last, group = (require_integer(word) for word in args[2:])
+    try:
+        check_slots(first, last)
+    except ChangeRefused as refused:
+        raise Refused(error(f"ERR {refused}")) from None
     return await _change(_admin(client), Move(first, last + 1, group))
 
 
