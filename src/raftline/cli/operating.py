@@ -148,7 +148,10 @@ def _member_add(
 @member_app.command("remove")
 @with_access
 def _member_remove(member: _Name, *, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 30.0) -> None:
-    """Remove a voter or learner; its process can be stopped afterwards. Exit codes as for `add`."""
+    """Remove a voter or learner; its process can be stopped afterwards. Exit codes as for `add`.
+
+    From a sharded cluster only after `raftline shard replace-node`: what its groups hold there does not go by itself.
+    """
     from raftline.cli.member import run_change  # noqa: PLC0415  see the module's docstring
 
     raise typer.Exit(run_change("remove", (member,), node, timeout_s=timeout_s, as_json=as_json))
