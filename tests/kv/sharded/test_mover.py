@@ -4,17 +4,18 @@ import asyncio
 from itertools import pairwise
 
 import msgspec
+import pytest
 from structlog.testing import capture_logs
 
 from raftline.core.ids import GroupId
-from raftline.errors import ApplyError, ConfigError
+from raftline.errors import ApplyError, ConfigError, Timeout
 from raftline.kv.machine import encode_command
 from raftline.kv.pieces import Record
 from raftline.kv.sharded.machine import ShardMachine, decode_chunk, fetch, release, take_configuration
-from raftline.kv.sharded.mover import Mover
+from raftline.kv.sharded.mover import Mover, Pace
 from raftline.kv.slots import slot_of
 from raftline.replica.sessions import Sessions
-from raftline.shards.configuration import EMPTY, Configuration, Join, changed
+from raftline.shards.configuration import EMPTY, Change, Configuration, Join, Leave, changed
 from raftline.shards.ranges import SLOT_COUNT
 from raftline.sim.loop import SimLoop
 
@@ -154,3 +155,74 @@ def test_a_chunk_that_cannot_be_read_is_told_also_if_the_next_one_cannot_be_had(
         loop.run_for(10)
         assert moving.done()
     assert world.taker.holdings.is_settled
+
+
+class _Node:
+    """Leads a group."""
+
+    is_leader = True
+
+    def __init__(self, machine: ShardMachine) -> None:
+        self._machine = machine
+
+    async def propose(self, command: bytes) -> bytes:
+        await asyncio.sleep(0.002)
+        return self._machine.apply(command, 1, 1000)
+
+
+class _Apart:
+    """Groups 1 and 2 are there, and a question to group 3 is given up after the time of a request.
+
+    Group 1 holds 50 keys of 10 kB, which go to group 2.
+    """
+
+    _ASKED_S = 5.0
+
+    def __init__(self, change: Change) -> None:
+        first = changed(
+            EMPTY, Join({1: NODES, 3: NODES} if isinstance(change, Join) else {1: NODES, 2: NODES, 3: NODES})
+        )
+        self.configurations = [first, changed(first, change)]
+        self.machines = {group: ShardMachine(group) for group in (1, 2)}
+        for machine in self.machines.values():
+            machine.use_sessions(Sessions())
+            machine.apply(take_configuration(first), 1, 1000)
+        after = self.configurations[1]
+        keys = [b"%d" % number for number in range(1000)]
+        going = [key for key in keys if (first.owner(slot_of(key)), after.owner(slot_of(key))) == (1, 2)]
+        for key in going[:50]:
+            self.machines[1].apply(encode_command([b"SET", key, b"x" * 10_000]), 1, 1000)
+        for machine in self.machines.values():
+            machine.apply(take_configuration(after), 1, 1000)
+
+    async def configuration(self, number: int) -> Configuration:
+        return self.configurations[min(number, len(self.configurations)) - 1]
+
+    async def ask(self, group: GroupId, query: bytes) -> bytes:
+        if group == 3:
+            await asyncio.sleep(self._ASKED_S)
+            raise Timeout("nobody is there", may_take_effect=False)
+        return self.machines[group].read(query, 0)
+
+    def move_for(self, seconds: float) -> None:
+        """Let the leaders of both groups do what they can, in batches of some keys."""
+        pace = Pace(1 << 20)
+        with SimLoop(1) as loop:
+            moving = [loop.create_task(Mover(_Node(m), m, self, pace=pace).finish()) for m in self.machines.values()]
+            loop.run_for(seconds)
+            for task in moving:
+                task.cancel()
+            loop.run_for(0.1)
+
+
+@pytest.mark.parametrize("change", [Join({2: NODES}), Leave((1,))], ids=["it gives, too", "it takes, too"])
+def test_slots_that_move_between_groups_that_are_there_wait_for_no_other(change: Change) -> None:
+    """What is released is served by nobody: it does not wait until a question to a group that is down is given up."""
+    world = _Apart(change)
+    world.move_for(world._ASKED_S - 1)
+    giver, taker = world.machines[1].holdings, world.machines[2].holdings
+    assert world.machines[2].store.count == 50
+    assert 2 not in giver.given
+    assert 1 not in taker.arrivals
+    left = taker.arrivals if isinstance(change, Join) else giver.given
+    assert list(left) == [3]

@@ -6,6 +6,8 @@ change nothing, and the next leader goes on from the group's state. No group wai
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -119,36 +121,45 @@ class Mover:
 
     async def finish(self) -> None:
         """Go on until there is nothing to do for now, or until this node does not lead any more."""
-        waits = 0
         while self._node.is_leader:
-            try:
-                moved = await self._step()
-            except (RaftlineError, OSError) as error:
-                _log.debug("a step of moving slots failed", group=self._machine.holdings.group, error=str(error))
-                moved = False
-            if moved:
+            holdings = self._machine.holdings
+            number = holdings.configuration.number
+            if holdings.is_settled:
+                if not await self._try(partial(self._take_next, number + 1)):
+                    return
+                continue
+            sources, targets = list(holdings.arrivals), list(holdings.given)
+            async with asyncio.TaskGroup() as tasks:  # none waits for another: some may be down
+                for source in sources:
+                    tasks.create_task(self._go_on(partial(self._fetch, source), partial(self._awaits, number, source)))
+                for target in targets:
+                    tasks.create_task(self._go_on(partial(self._give, target), partial(self._owes, number, target)))
+
+    async def _go_on(self, step: Callable[[], Awaitable[bool]], is_open: Callable[[], bool]) -> None:
+        """Do what there is to do with one other group, until it is done or this node does not lead any more."""
+        waits = 0
+        while self._node.is_leader and is_open():
+            if await self._try(step):
                 waits = 0
                 continue
-            if self._machine.holdings.is_settled:
-                return
             waits += 1
             await asyncio.sleep(_WAIT_S if waits < _WAITS else _LOOK_S)
 
-    async def _step(self) -> bool:
+    async def _try(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """Do what can be done now; return whether it is worth while to go on at once."""
+        try:
+            return await step()
+        except (RaftlineError, OSError) as error:
+            _log.debug("a step of moving slots failed", group=self._machine.holdings.group, error=str(error))
+            return False
+
+    def _awaits(self, number: int, source: GroupId) -> bool:
         holdings = self._machine.holdings
-        if holdings.is_settled:
-            return await self._take_next(holdings.configuration.number + 1)
-        sources, targets = list(holdings.arrivals), list(holdings.given)
-        outcomes = await asyncio.gather(
-            *(self._fetch(source) for source in sources),
-            *(self._give(target) for target in targets),
-            return_exceptions=True,
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, RaftlineError | OSError):
-                raise outcome
-        return any(outcome is True for outcome in outcomes)
+        return holdings.configuration.number == number and source in holdings.arrivals
+
+    def _owes(self, number: int, target: GroupId) -> bool:
+        holdings = self._machine.holdings
+        return holdings.configuration.number == number and target in holdings.given
 
     async def _take_next(self, number: int) -> bool:
         """Enter the next configuration if there is one."""
