@@ -24,6 +24,7 @@ from raftline.kv.sharded.machine import (
     has_all,
     release,
     take_configuration,
+    watch_query,
 )
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.replica.sessions import Sessions
@@ -397,6 +398,19 @@ def test_a_watched_key_that_was_away_has_changed(pair: Pair) -> None:
         if taker is two:
             apply(two, b"SET", moving, b"changed")
     assert one.apply(exec_of([(moving, mark)], [b"SET", moving, b"mine"]), index + 1, 1000) == NULL_ARRAY
+
+
+def test_a_mark_is_told_only_once_changes_are_noted_for_good() -> None:
+    """A new group forgets what it noted when all its members know of transactions: no mark may be older than that."""
+    machine = ShardMachine(1)
+    machine.use_sessions(Sessions())
+    take(machine, *configurations(Join({1: NODES})))
+    machine.apply(encode_command([b"SET", b"k", b"watched"]), 5, 1000)
+    with pytest.raises(NotServed, match="not every member"):
+        machine.read(watch_query([b"k"]), 0)
+    machine.use_version(2)
+    machine.apply(encode_command([b"SET", b"k", b"changed"]), 6, 1000)
+    assert machine.read(watch_query([b"k"]), 0) == b"*1\r\n:%d\r\n" % (6 << 1 | 1)
 
 
 def test_fencing_tokens_go_on_where_they_were(pair: Pair) -> None:
