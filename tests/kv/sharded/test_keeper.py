@@ -266,6 +266,28 @@ async def test_a_replica_is_asked_once_it_votes(tmp_path: Path) -> None:
 
 
 @in_a_loop
+async def test_slots_arrive_though_the_copy_beside_their_leader_is_behind(tmp_path: Path) -> None:
+    """What was released is served by nobody: whoever leads the group that gets it does not wait for its node's copy.
+
+    That is the copy of the group that gives, which may have a large snapshot to restore.
+    """
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.fill()
+        place = cluster.places["n2"]
+        await cluster.wait(lambda: place.keeper.leader_of(1) == "n1", "led from the first node")
+        copy = place.node.groups[1].driver.replica
+        copy.restoring = copy.core.state.snapshot  # from here on it applies nothing
+        number = await cluster.change(AddGroups(1, cluster.first))
+        await cluster.wait(lambda: place.keeper.leader_of(2) == "n2", "the new group is led from the second node")
+        given = cluster.places["n1"].keeper.hosted_groups()[1].machine.holdings
+        taken = place.keeper.hosted_groups()[2].machine
+        await cluster.wait(lambda: taken.holdings.configuration.number == number, "it knows what it gets")
+        await cluster.wait(lambda: taken.holdings.is_settled and given.is_settled, "all slots are there")
+        assert taken.store.count
+        assert copy.machine.holdings.configuration.number < number  # type: ignore[attr-defined]
+
+
+@in_a_loop
 async def test_a_founder_that_comes_back_begins_nothing(tmp_path: Path) -> None:
     """It stops after the first word of the group's leader, before it has an entry: it waits for the group's log (C14).
 

@@ -28,13 +28,13 @@ class LocalDirectory:
         return self._meta.configuration_at(number)
 
     async def ask(self, group: GroupId, query: bytes) -> bytes:
-        """Return what a replica of the group answers; this node's if it hears a leader, or nobody else answers."""
+        """Return what a replica of the group answers; this node's if it is not behind, or nobody else answers."""
         if self._meta.is_retired(group):
             raise Retired(f"group {group} is retired")
         hosted = self._keeper.hosted(group)
         if hosted is None:
             return await self._keeper.remote(group).ask(query, "stale")
-        if self._keeper.leader_of(group) is None:
+        if not self._keeper.is_level(group):  # it may have a large snapshot to restore: nobody serves what waits for it
             with contextlib.suppress(RaftlineError, OSError):
                 return await self._keeper.remote(group).ask(query, "stale")
         return hosted.machine.read(query, time.time_ns() // 1_000_000)

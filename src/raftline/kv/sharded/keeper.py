@@ -43,6 +43,8 @@ _IDLE_LOOK_S = 5.0
 """How often all groups are looked at although nothing has changed."""
 _PAUSE_S = 0.5
 """What failed is tried again after this long."""
+_LEVEL_S = 2.0
+"""A copy for which no leader has vouched for so long may be behind."""
 
 
 class KeeperNode(Protocol):
@@ -202,6 +204,14 @@ class Keeper:
         if hosted is not None and group in self._voting:
             return hosted.driver.replica.core.leader
         return next((node for node in self._wished_of(group) if self.is_up(node)), None)
+
+    def is_level(self, group: GroupId) -> bool:
+        """Say whether this node's replica of a group hears a leader, and had all that was committed a moment ago."""
+        replica = self._groups[group].driver.replica
+        core, now_s = replica.core, asyncio.get_running_loop().time()
+        fresh_at_s, index = core.freshness(now_s)
+        is_fresh = core.is_asleep or fresh_at_s > now_s - _LEVEL_S  # nobody falls asleep before all have everything
+        return core.leader is not None and is_fresh and replica.applied >= max(index, core.state.commit)
 
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node serves clients and peers."""
