@@ -307,3 +307,28 @@ async def _remove(cluster: "FakeCluster") -> None:
     for server in cluster.servers.values():
         server.service.router.all_here()  # type: ignore[attr-defined]
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("words", [("WATCH", LOW), ("RAFTLINE.WATCH", LOW)])
+def test_a_new_group_gives_no_marks_to_what_was_held_until_it_was_there(
+    run_sharded: Run, words: tuple[str | bytes, ...]
+) -> None:
+    """All members of the group that was asked first know of transactions; this one is still to forget what it notes."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with asyncio.timeout(5), plain(cluster, "n2") as client:
+            assert await client.get(LOW) is None
+            for machine in cluster.groups[2].machines.values():
+                machine.store.version = 1
+            slot = slot_of(LOW)
+            cluster.change(Move(slot, slot + 1, 2))
+            cluster.take()
+            cluster.release(1, 2)
+            held = asyncio.ensure_future(client.execute_command(*words))
+            await asyncio.sleep(0.05)
+            assert not held.done()
+            cluster.carry(1, 2)
+            with pytest.raises(TryAgainError, match="not every member knows"):
+                await held
+
+    run_sharded(scenario)

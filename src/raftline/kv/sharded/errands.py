@@ -9,8 +9,9 @@ from typing import Protocol
 
 from raftline.core.ids import GroupId
 from raftline.errors import NotMember, NotServed, ProposalError, SessionClosed
-from raftline.kv.commands.command import Arguments, ReadFunction
+from raftline.kv.commands.command import Arguments, ReadFunction, Refused
 from raftline.kv.commands.transactions import mark_of
+from raftline.kv.plans import PLANS, version_refusal
 from raftline.kv.proposals import encode_command
 from raftline.kv.reply_slots import Read, Write
 from raftline.kv.resp.items import items_of
@@ -211,6 +212,7 @@ class WatchRead(ShardRead):
         self._watched_in = watched_in
 
     def _look(self, store: Store, args: Arguments, now_ms: int) -> bytes:
+        _check_marks_last(store, args)
         reply = self._mark(store, args, now_ms)
         self._watched_in.add(self.place.id)
         return reply
@@ -239,6 +241,7 @@ class MarksRead(ShardRead):
         self._history = history
 
     def _tell(self, store: Store, args: Arguments, now_ms: int) -> bytes:
+        _check_marks_last(store, args)
         return self._reply([integer(mark_of(store, key, now_ms)) for key in args[1:]])
 
     def query(self) -> bytes:
@@ -279,6 +282,13 @@ class ScanRead(ShardRead):
     def take(self, reply: bytes) -> None:
         """Take what another node found."""
         super().take(self._finish(reply) if reply[:1] == b"*" else reply)
+
+
+def _check_marks_last(store: Store, args: Arguments) -> None:
+    """Refuse marks that a new group gives before it notes changes for good: what was held may have come to one."""
+    refusal = version_refusal(PLANS[b"WATCH"], args, store.version)
+    if refusal is not None:
+        raise Refused(refusal)
 
 
 def _nothing(_store: Store, _args: Arguments, _now_ms: int) -> bytes:
