@@ -111,6 +111,8 @@ class Keeper:
         self._remotes: dict[GroupId, RemoteGroup] = {}
         self._addresses: dict[NodeId, str] = {}
         self._tasks: dict[tuple[str, GroupId], asyncio.Task[None]] = {}
+        self._joined: set[GroupId] = set()
+        """Groups of which the replica that runs here has been a member, as far as it knew."""
         self._dropped: set[GroupId] = set()
         """Groups that were hosted since the start: nobody begins one a second time."""
         self._down_since: dict[NodeId, float] = {}
@@ -390,6 +392,8 @@ class Keeper:
     def _note_vote(self, group: GroupId) -> None:
         """Note whether a replica that runs here can be asked: it votes, and was not told that it was removed."""
         driver = self._groups[group].driver
+        if driver.replica.core.state.membership.is_member(self._me):
+            self._joined.add(group)
         if driver.replica.core.state.membership.is_voter(self._me) and driver.strangers.error() is None:
             self._voting[group] = self._hosted[group]
         else:
@@ -404,6 +408,7 @@ class Keeper:
         self._groups.pop(group, None)
         self._hosted.pop(group, None)
         self._voting.pop(group, None)
+        self._joined.discard(group)
         move = self._tasks.get(("move", group))
         if move is not None:
             move.cancel()
@@ -414,14 +419,15 @@ class Keeper:
         """Say whether nobody needs this replica any more.
 
         It is out of its group, by an entry that is committed or by the word of those who are in it; or the group is
-        retired. One that is wanted again begins anew: what it holds may be from before it was removed.
+        retired. One that is wanted again begins anew: what it holds may be from before it was removed. But a newcomer
+        goes through all of the group's log, with the changes from before it was added, and is not out by those.
         """
         if not self._is_current:
             return False
         if self._meta.is_retired(group):
             return True
         is_gone = is_out(hosted.driver.replica.core.state, hosted.driver.strangers.role())
-        return is_gone and (not is_wanted or bool(hosted.driver.replica.core.state.membership.voters))
+        return is_gone and (not is_wanted or group in self._joined)
 
     async def _move(self, group: GroupId) -> None:
         hosted = self._groups[group]

@@ -19,7 +19,7 @@ _CONTROLLER = "raftline.shards.controller"
 _HISTORY = "raftline.shards.history"
 
 _CHECKED = "        elif name != TICK_NAME:\n            self.check_served(args)\n"
-_SETTLED = "        if holdings.is_settled:\n            return await self._take_next("
+_STEP = "            if await self._try(step):\n"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -120,9 +120,9 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Patch(
                 _MOVER,
-                _SETTLED,
-                "        if await self._take_next(holdings.configuration.number + 1):\n            return True\n"
-                + _SETTLED,
+                _STEP,
+                "            number = self._machine.holdings.configuration.number + 1\n"
+                "            await self._try(partial(self._take_next, number))\n" + _STEP,
             ),
         ),
         bench="sharded",
