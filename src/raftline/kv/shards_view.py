@@ -84,6 +84,12 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
         """Return the groups that left and still hold something, with their nodes."""
         return {group.group: group.nodes for group in self.groups if group.leaving}
 
+    def held_by(self, node: NodeId) -> tuple[GroupId, ...]:
+        """Return the groups of which a member of the cluster is to hold a replica, those that are leaving included."""
+        if all(each.node_id != node for each in self.nodes):
+            return ()
+        return tuple(group.group for group in self.groups if node in group.nodes)
+
     def address_of(self, node: NodeId) -> str:
         """Return where a node serves clients, `host:port`; empty for one that is not there."""
         return next((each.address.partition("@")[0] for each in self.nodes if each.node_id == node), "")

@@ -78,7 +78,7 @@ def _who_is_in() -> tuple[Command, ...]:
             "raftline.member|remove",
             3,
             "id",
-            "Remove a voter or a learner.",
+            "Remove a voter or a learner; in a sharded store not one that is to hold replicas of groups.",
             task=cluster.member_remove,
             flags="admin",
         ),

@@ -1,0 +1,40 @@
+"""Where replicas may be asked to go, and which nodes may leave: real nodes, asked by the commands of clients."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.kv.sharded.test_keeper import Sharded, in_a_loop, sharded
+
+from raftline.core.changes import AddLearner
+from raftline.errors import ChangeRefused
+from raftline.kv.commands import cluster as cluster_commands
+from raftline.shards.configuration import Place
+
+
+async def ask(function: Any, cluster: Sharded, name: str, *words: bytes) -> bytes:
+    """Carry out a command about the cluster on a node."""
+    place = cluster.places[name]
+    client = SimpleNamespace(server=SimpleNamespace(shards=place.keeper))
+    reply: bytes = await function(place.node, client, [b"RAFTLINE.X", b"X", *words])
+    return reply
+
+
+@in_a_loop
+async def test_a_member_that_holds_replicas_is_not_removed(tmp_path: Path) -> None:
+    """They would be lost to their groups: nobody could give them up any more (G15)."""
+    async with sharded(tmp_path, 4, first_groups=2) as cluster:
+        await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
+        await cluster.fill()
+        for name in ("n1", "n3"):
+            with pytest.raises(
+                ChangeRefused, match=r"n3 holds replicas of groups 1, 2: .*`raftline shard replace-node n3`"
+            ):
+                await ask(cluster_commands.member_remove, cluster, name, b"n3")
+        await cluster.wait_settled(await cluster.change(Place(1, ("n4", "n1", "n2"))))
+        with pytest.raises(ChangeRefused, match="n3 holds replicas of group 2: "):
+            await ask(cluster_commands.member_remove, cluster, "n1", b"n3")
+        await cluster.wait_settled(await cluster.change(Place(2, ("n4", "n1", "n2"))))
+        assert await ask(cluster_commands.member_remove, cluster, "n1", b"n3") == b"+OK\r\n"
+        assert "n3" not in [member.node_id for member in cluster.places["n1"].node.members()]
