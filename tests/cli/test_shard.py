@@ -182,6 +182,26 @@ def test_a_dry_run_changes_nothing(reports: list[ShardReport], capsys: pytest.Ca
     assert "would be so: 10 slots move; nothing was changed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("nodes", "code", "words"),
+    [
+        ("n9,n1", ExitCode.CONFIG, "'n9' is no node of this cluster; there are n1, n2, n3, n4"),
+        ("n1,,n2", ExitCode.CONFIG, "'' is no node of this cluster"),
+        ("n1,n4", ExitCode.TROUBLE, "n4: down, so group 1 might stop until that is back"),
+    ],
+)
+def test_a_dry_run_of_a_place_refuses_what_the_command_would(
+    reports: list[ShardReport], nodes: str, code: ExitCode, words: str
+) -> None:
+    """Nodes that are not there, and new ones that are down."""
+    told = report()
+    gone = NodeReport(node_id="n4", address="127.0.0.1:7004@1", up=False, replicas=0, first_of=0)
+    reports.append(msgspec.structs.replace(told, nodes=(*told.nodes, gone)))
+    result = CliRunner().invoke(app, ["shard", "place", "1", nodes, "--node", "127.0.0.1:1", "--dry-run"])
+    assert result.exit_code == int(code)
+    assert words in result.output
+
+
 def test_a_change_is_waited_for_until_all_groups_have_it(
     reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
 ) -> None:

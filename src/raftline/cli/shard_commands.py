@@ -173,10 +173,12 @@ def _place(
     from raftline.cli.shard import run_change  # noqa: PLC0415  see the module's docstring
     from raftline.shards.configuration import Place  # noqa: PLC0415
 
-    request = Place(group, tuple(nodes.split(",")))
-    raise typer.Exit(
-        run_change("place", lambda _: request, node, dry_run=dry_run, wait=wait, as_json=as_json, timeout_s=timeout_s)
-    )
+    def make(report: "ShardReport") -> "Request":
+        request = Place(group, tuple(nodes.split(",")))
+        report.check_place(request)
+        return request
+
+    raise typer.Exit(run_change("place", make, node, dry_run=dry_run, wait=wait, as_json=as_json, timeout_s=timeout_s))
 
 
 @shard_app.command("replace-node")

@@ -3,13 +3,15 @@
 A report is what one node knows; of groups that it does not host it knows where they are and no more.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from raftline.core.ids import GroupId, NodeId
+from raftline.errors import ChangeRefused, ConfigError
 from raftline.kv.sharded.requests import Request
-from raftline.shards.configuration import Configuration
+from raftline.shards.configuration import Configuration, Place
 
 __all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report"]
 
@@ -89,6 +91,26 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
         if all(each.node_id != node for each in self.nodes):
             return ()
         return tuple(group.group for group in self.groups if node in group.nodes)
+
+    def check_known(self, names: Sequence[NodeId]) -> None:
+        """Raise `ConfigError` for a name that no node of the cluster has."""
+        known = [node.node_id for node in self.nodes]
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{name[:80]!r} is no node of this cluster; there are {', '.join(known)}")
+
+    def check_place(self, place: Place) -> None:
+        """Raise `ConfigError` for what is no node, `ChangeRefused` for one that is down and is to get a replica.
+
+        One that has a replica of the group already may be down, and stay.
+        """
+        self.check_known(place.nodes)
+        held = next((group.nodes for group in self.groups if group.group == place.group), ())
+        down = [node.node_id for node in self.nodes if not node.up and node.node_id in set(place.nodes) - set(held)]
+        if down:
+            raise ChangeRefused(
+                f"{', '.join(down)}: down, so group {place.group} might stop until that is back; name nodes that are up"
+            )
 
     def address_of(self, node: NodeId) -> str:
         """Return where a node serves clients, `host:port`; empty for one that is not there."""

@@ -10,6 +10,8 @@ from tests.kv.sharded.test_keeper import Sharded, in_a_loop, sharded
 from raftline.core.changes import AddLearner
 from raftline.errors import ChangeRefused
 from raftline.kv.commands import cluster as cluster_commands
+from raftline.kv.commands import shards
+from raftline.kv.commands.command import Refused
 from raftline.shards.configuration import Place
 
 
@@ -38,3 +40,29 @@ async def test_a_member_that_holds_replicas_is_not_removed(tmp_path: Path) -> No
         await cluster.wait_settled(await cluster.change(Place(2, ("n4", "n1", "n2"))))
         assert await ask(cluster_commands.member_remove, cluster, "n1", b"n3") == b"+OK\r\n"
         assert "n3" not in [member.node_id for member in cluster.places["n1"].node.members()]
+
+
+@in_a_loop
+async def test_no_replica_is_placed_where_nobody_is(tmp_path: Path) -> None:
+    """The group would need the votes of those who are gone, and could not be placed anew (G15)."""
+    async with sharded(tmp_path, first_groups=1, replicas=2) as cluster:
+        await cluster.fill()
+        keeper = cluster.places["n1"].keeper
+        assert keeper.meta.nodes_of(1) == ("n1", "n2")
+        await cluster.places.pop("n3").stop()
+        await cluster.wait(lambda: not keeper.is_up("n3"), "n3 is missed")
+        with pytest.raises(Refused, match="n3: down, so group 1 might stop until that is back; name nodes that are up"):
+            await ask(shards.place, cluster, "n1", b"1", b"n3", b"n1")
+        assert keeper.meta.nodes_of(1) == ("n1", "n2")
+
+
+@in_a_loop
+async def test_a_replica_stays_where_it_is_though_its_node_is_down(tmp_path: Path) -> None:
+    """Who leads may change, and others may go."""
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.fill()
+        await cluster.places.pop("n3").stop()
+        keeper = cluster.places["n1"].keeper
+        await cluster.wait(lambda: not keeper.is_up("n3"), "n3 is missed")
+        assert (await ask(shards.place, cluster, "n1", b"1", b"n2", b"n3", b"n1")).startswith(b":")
+        await cluster.wait(lambda: keeper.meta.nodes_of(1) == ("n2", "n3", "n1"), "placed")

@@ -63,7 +63,13 @@ async def move(_node: KvNode, client: Client, args: Arguments) -> bytes:
 
 async def place(_node: KvNode, client: Client, args: Arguments) -> bytes:
     """RAFTLINE.SHARD PLACE group id ...: the group's replicas on these nodes, led by the first if it can."""
-    return await _change(_admin(client), Place(require_integer(args[2]), _known(client, _names(args[3:]))))
+    admin = _admin(client)
+    request = Place(require_integer(args[2]), _names(args[3:]))
+    try:
+        admin.report().check_place(request)
+    except (ConfigError, ChangeRefused) as wrong:
+        raise Refused(error(f"ERR {wrong}")) from None
+    return await _change(admin, request)
 
 
 async def rebalance(_node: KvNode, client: Client, _args: Arguments) -> bytes:
@@ -76,8 +82,13 @@ async def replace_node(_node: KvNode, client: Client, args: Arguments) -> bytes:
 
     If one of the changes was refused, that is the answer; the others are made all the same.
     """
+    admin = _admin(client)
+    (gone,) = _names(args[2:])
     try:
-        replies = await _admin(client).replace_node(_known(client, _names(args[2:]))[0])
+        admin.report().check_known([gone])
+        replies = await admin.replace_node(gone)
+    except ConfigError as wrong:
+        raise Refused(error(f"ERR {wrong}")) from None
     except ProposalError as failure:
         raise Refused(write_refusal(failure)) from failure
     refused = [reply for reply in replies if reply[:1] == b"-"]
@@ -103,12 +114,3 @@ def _admin(client: Client) -> ShardsAdmin:
 
 def _names(words: list[bytes]) -> tuple[NodeId, ...]:
     return tuple(word.decode("ascii", "replace") for word in words)
-
-
-def _known(client: Client, names: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
-    """Return the names of nodes; raises `Refused` if one is not of the cluster."""
-    known = [node.node_id for node in _admin(client).report().nodes]
-    for name in names:
-        if name not in known:
-            raise Refused(error(f"ERR {name[:80]!r} is no node of this cluster; there are {', '.join(known)}"))
-    return names
