@@ -79,9 +79,9 @@ class Cluster:
         await node.start()
         self.nodes[name] = node
 
-    async def join(self, name: str) -> str:
-        """Start a new node that waits to be added; return its address."""
-        (address,) = free_addresses(1)
+    async def join(self, name: str, address: str = "") -> str:
+        """Start a new node that waits to be added, or spoken to; return its address."""
+        address = address or free_addresses(1)[0]
         self.machines[name] = self.make_machine(name)
         config = NodeConfig(
             node_id=name, members={}, address=address, data_dir=str(self.directory / name), **self.settings

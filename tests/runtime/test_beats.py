@@ -3,12 +3,14 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from shutil import rmtree
 from types import SimpleNamespace
 from typing import Any
 from weakref import ref
 
 import pytest
 
+from raftline import AddLearner
 from raftline.core.config import CoreConfig
 from raftline.core.events import Woken
 from raftline.core.messages import Beat
@@ -66,11 +68,15 @@ class Bench:
         self.loop = Loop()
         self.sent: list[tuple[str, Beat]] = []
         self.woken: list[tuple[int, str | None]] = []
+        self.reached: set[str] = set()
         self.beats = Beats(CONFIG, self.loop, self, lambda: 7)  # type: ignore[arg-type]
 
     def send(self, to: str, group: int, message: Any) -> None:
         assert group == -1
         self.sent.append((to, message))
+
+    def reaches(self, to: str) -> bool:
+        return to in self.reached
 
     def flush(self) -> None:
         """Everything has been handed over."""
@@ -191,6 +197,29 @@ def test_a_member_that_did_not_answer_though_its_node_lives_is_tried_again_later
     assert bench.woken == [(1, None)]
 
 
+def test_a_node_that_is_within_reach_again_wakes_who_fell_asleep_without_it(bench: Bench) -> None:
+    """Its disk may be new: it knows nobody whom it could answer, and has to be spoken to first (A30)."""
+    bench.sleep(1, "n2", without=("n3",))
+    bench.sleep(2, "n2")
+    bench.hear("n2", beats=3)
+    bench.reached = {"n2", "n3"}
+    bench.hear("n2")
+    assert bench.woken == [(1, None)]
+
+
+def test_a_member_that_says_nothing_though_it_is_within_reach_is_tried_again_later(bench: Bench) -> None:
+    """It may have come within reach just before the group slept; if it is stuck, the group sleeps meanwhile (A30)."""
+    bench.reached = {"n2", "n3"}
+    bench.sleep(1, "n2", without=("n3",))
+    bench.hear("n2", beats=100)
+    assert not bench.woken
+    bench.hear("n2", beats=20)
+    assert bench.woken == [(1, None)]
+    bench.sleep(1, "n2", without=("n3",))
+    bench.hear("n2", beats=100)
+    assert bench.woken == [(1, None)]
+
+
 def test_nodes_on_which_nothing_relies_are_asked_now_and_then(bench: Bench) -> None:
     """They would have no reason to say anything; who is asked answers at once, and asks nothing back (A30)."""
     bench.sleep(1, "n2", without=("n3",))
@@ -290,6 +319,26 @@ def test_a_leader_that_is_gone_while_all_sleep_is_replaced(make_cluster: Any) ->
             await leader.groups[0].driver.host.transport.stop()
             others = [node for node in cluster.nodes.values() if node is not leader]
             await cluster.until(lambda: any(node.is_leader for node in others))
+
+    asyncio.run(scenario())
+
+
+def test_a_node_with_a_new_disk_catches_up_while_the_others_sleep(make_cluster: Any) -> None:
+    """It knows no member, so that it can ask nobody and answer nobody until a leader speaks to it (A30)."""
+
+    async def scenario() -> None:
+        async with make_cluster(core=SLEEPY) as cluster:
+            address = await cluster.join("n4")
+            leader = await cluster.leader()
+            await leader.change_membership(AddLearner("n4", address))
+            await leader.propose(b"k=1")
+            await asleep(cluster)
+            await cluster.stop("n4")
+            rmtree(cluster.directory / "n4")
+            core = leader.groups[0].driver.replica.core
+            await cluster.until(lambda: core.sleeps_without == ("n4",))
+            await cluster.join("n4", address)
+            await cluster.until(lambda: cluster.machines["n4"].values == {b"k": b"1"})
 
     asyncio.run(scenario())
 

@@ -3,7 +3,8 @@
 A sleeping replica starts nothing by itself: it relies on the node of its leader, or on those of its followers. While
 there is such a group a `Beat` goes each way once per heartbeat interval. Whoever is silent for the longest election
 timeout, whose connection breaks or who begins another life is suspected, and the groups that rely on it are woken; when
-a node comes back, those are woken that fell asleep without it. It refuses to know what a group does once it is awake.
+a node comes back, those are woken that fell asleep without it. A connection to it is sign enough: with an empty disk it
+knows nobody to answer, until a leader speaks to it. It refuses to know what a group does once it is awake.
 """
 
 import asyncio
@@ -72,7 +73,8 @@ class Beats:
 
     Invariants: the timer runs as long as anybody sleeps; `_kinds` counts the sleepers of each kind; `_silent` counts,
     for each node that a sleeper names, the beats since it was heard last: beats and not seconds, because a node that
-    stood still must not blame others.
+    stood still must not blame others; `_unreached` holds who was out of reach since the last beat, of those whom a
+    sleeper sleeps without.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Beats:
         self._life: int | None = None
         self._heard: set[NodeId] = set()
         self._silent: dict[NodeId, int] = {}
+        self._unreached: set[NodeId] = set()
         self._lives: dict[NodeId, int] = {}
         self.sleepers: dict[GroupId, _Sleeper] = {}
         """The groups that sleep on this node."""
@@ -121,6 +124,7 @@ class Beats:
         if self._timer is None and not self._stopped:
             self._heard.clear()
             self._silent.clear()
+            self._unreached.clear()
             self._timer = self._loop.call_later(self._interval_s, self._tick)
 
     def note_awake(self, group: GroupId) -> None:
@@ -145,6 +149,7 @@ class Beats:
 
     def on_lost(self, peer: NodeId) -> None:
         """Suspect a node at once: its connection broke."""
+        self._unreached.add(peer)
         self._silent[peer] = self._silent_max
         self._suspect(peer)
 
@@ -165,11 +170,15 @@ class Beats:
         missed = dict.fromkeys(peer for kind in self._kinds for peer in kind[1])
         self._say(relied_on, missed)
         heard, self._heard = self._heard, set()
+        unreached = self._unreached
+        self._unreached = {peer for peer in missed if not self._transport.reaches(peer)}
         for peer in relied_on | missed:
             before = self._silent.get(peer, 0)
             self._silent[peer] = 0 if peer in heard else before + 1
-            if peer in missed and peer in heard:
-                self._on_heard_again(peer, was_away=before >= self._silent_max)
+            is_reached = peer not in self._unreached
+            if peer in missed and (peer in heard or is_reached):
+                was_silent = peer in heard and before >= self._silent_max
+                self._on_there(peer, was_away=was_silent or (is_reached and peer in unreached))
             if peer in relied_on and self._silent[peer] >= self._silent_max:
                 self._suspect(peer)
 
@@ -188,7 +197,7 @@ class Beats:
     def _suspect(self, peer: NodeId) -> None:
         self._wake([group for group, sleeper in self.sleepers.items() if peer in sleeper.relies_on], peer)
 
-    def _on_heard_again(self, peer: NodeId, *, was_away: bool) -> None:
+    def _on_there(self, peer: NodeId, *, was_away: bool) -> None:
         """Wake who fell asleep without a node that is back; or that was there, but whose replica did not answer."""
         before = self._loop.time() - self._retry_s
         back = [
