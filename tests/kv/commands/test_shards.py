@@ -50,7 +50,8 @@ class Admin:
 def run(function: Callable[..., Any], admin: Admin | None, *words: bytes) -> Any:
     """Carry a command out for a client of a server."""
     client = SimpleNamespace(server=SimpleNamespace(shards=admin))
-    return asyncio.run(function(None, client, [b"RAFTLINE.SHARD", b"X", *words]))
+    node = SimpleNamespace(submit_read=lambda done, *_: done(None))
+    return asyncio.run(function(node, client, [b"RAFTLINE.SHARD", b"X", *words]))
 
 
 @pytest.mark.parametrize(

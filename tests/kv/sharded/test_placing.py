@@ -47,13 +47,13 @@ async def test_no_replica_is_placed_where_nobody_is(tmp_path: Path) -> None:
     """The group would need the votes of those who are gone, and could not be placed anew (G15)."""
     async with sharded(tmp_path, first_groups=1, replicas=2) as cluster:
         await cluster.fill()
-        keeper = cluster.places["n1"].keeper
-        assert keeper.meta.nodes_of(1) == ("n1", "n2")
+        first = cluster.places["n1"].keeper
+        assert first.meta.nodes_of(1) == ("n1", "n2")
         await cluster.places.pop("n3").stop()
-        await cluster.wait(lambda: not keeper.is_up("n3"), "n3 is missed")
+        await cluster.wait(lambda: not first.is_up("n3"), "n3 is missed")
         with pytest.raises(Refused, match="n3: down, so group 1 might stop until that is back; name nodes that are up"):
             await ask(shards.place, cluster, "n1", b"1", b"n3", b"n1")
-        assert keeper.meta.nodes_of(1) == ("n1", "n2")
+        assert first.meta.nodes_of(1) == ("n1", "n2")
 
 
 @in_a_loop
@@ -62,7 +62,23 @@ async def test_a_replica_stays_where_it_is_though_its_node_is_down(tmp_path: Pat
     async with sharded(tmp_path, first_groups=1) as cluster:
         await cluster.fill()
         await cluster.places.pop("n3").stop()
-        keeper = cluster.places["n1"].keeper
-        await cluster.wait(lambda: not keeper.is_up("n3"), "n3 is missed")
+        first = cluster.places["n1"].keeper
+        await cluster.wait(lambda: not first.is_up("n3"), "n3 is missed")
         assert (await ask(shards.place, cluster, "n1", b"1", b"n2", b"n3", b"n1")).startswith(b":")
-        await cluster.wait(lambda: keeper.meta.nodes_of(1) == ("n2", "n3", "n1"), "placed")
+        await cluster.wait(lambda: first.meta.nodes_of(1) == ("n2", "n3", "n1"), "placed")
+
+
+@in_a_loop
+async def test_a_node_can_be_named_as_soon_as_it_is_a_member(tmp_path: Path) -> None:
+    """On whichever node: what was acknowledged before the command counts."""
+    async with sharded(tmp_path, 5, names=("n1", "n2", "n3"), first_groups=1) as cluster:
+        await cluster.fill()
+        await cluster.start("n4", "n5")
+        for added, asked, function, words in (
+            ("n4", "n1", shards.place, (b"1", b"n4", b"n1", b"n2")),
+            ("n5", "n2", shards.add_group, (b"ON", b"n5")),
+        ):
+            node = cluster.places[asked].node
+            await cluster.places["n3"].node.change_membership(AddLearner(added, cluster.addresses[added]))
+            await cluster.wait(lambda node=node, added=added: node.is_up(added), "reached")  # type: ignore[misc]
+            assert (await ask(function, cluster, asked, *words)).startswith(b":")

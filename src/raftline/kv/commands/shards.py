@@ -1,7 +1,8 @@
 """RAFTLINE.SHARD: what a sharded cluster is like, and changes of it.
 
 A change is answered with the number of the configuration in which it stands; slots are on their way from then on, and
-STATUS shows how far they are. A server whose store is in one group refuses all of it.
+STATUS shows how far they are. The names of nodes are looked at when all that was acknowledged before is known here. A
+server whose store is in one group refuses all of it.
 """
 
 import msgspec
@@ -12,6 +13,7 @@ from raftline.kv.client import Client
 from raftline.kv.commands.arguments import require_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.ports import KvNode
+from raftline.kv.proposals import until_readable
 from raftline.kv.refusals import write_refusal
 from raftline.kv.resp.replies import bulk, error
 from raftline.kv.sharded.requests import Request
@@ -30,7 +32,7 @@ def status(client: Client, _args: Arguments) -> bytes:
     return bulk(msgspec.json.encode(_admin(client).report()))
 
 
-async def add_group(_node: KvNode, client: Client, args: Arguments) -> bytes:
+async def add_group(node: KvNode, client: Client, args: Arguments) -> bytes:
     """RAFTLINE.SHARD ADDGROUP [count] [ON id ...]."""
     admin = _admin(client)
     words = args[2:]
@@ -39,6 +41,7 @@ async def add_group(_node: KvNode, client: Client, args: Arguments) -> bytes:
         count = require_integer(words.pop(0))
     if words and (words[0].upper() != b"ON" or len(words) == 1):
         raise Refused(_SYNTAX_ADD)
+    await until_readable(node)
     try:
         request = admin.adding(count, _names(words[1:]))
     except ConfigError as wrong:
@@ -61,10 +64,11 @@ async def move(_node: KvNode, client: Client, args: Arguments) -> bytes:
     return await _change(_admin(client), Move(first, last + 1, group))
 
 
-async def place(_node: KvNode, client: Client, args: Arguments) -> bytes:
+async def place(node: KvNode, client: Client, args: Arguments) -> bytes:
     """RAFTLINE.SHARD PLACE group id ...: the group's replicas on these nodes, led by the first if it can."""
     admin = _admin(client)
     request = Place(require_integer(args[2]), _names(args[3:]))
+    await until_readable(node)
     try:
         admin.report().check_place(request)
     except (ConfigError, ChangeRefused) as wrong:
@@ -77,13 +81,14 @@ async def rebalance(_node: KvNode, client: Client, _args: Arguments) -> bytes:
     return await _change(_admin(client), Rebalance())
 
 
-async def replace_node(_node: KvNode, client: Client, args: Arguments) -> bytes:
+async def replace_node(node: KvNode, client: Client, args: Arguments) -> bytes:
     """RAFTLINE.SHARD REPLACENODE id: the last configuration that it took, after one for each group.
 
     If one of the changes was refused, that is the answer; the others are made all the same.
     """
     admin = _admin(client)
     (gone,) = _names(args[2:])
+    await until_readable(node)
     try:
         admin.report().check_known([gone])
         replies = await admin.replace_node(gone)

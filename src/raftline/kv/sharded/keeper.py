@@ -238,6 +238,7 @@ class Keeper:
 
     def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
         """Return the request for so many groups; raises `ConfigError` for a node that is no member, or is down."""
+        self._note_addresses()
         unknown = [node for node in nodes if node not in self._addresses]
         if unknown:
             raise ConfigError(f"{', '.join(unknown)}: no such node; there are {', '.join(self._addresses)}")
@@ -254,6 +255,7 @@ class Keeper:
 
     def report(self) -> ShardReport:
         """Return what people see of all this."""
+        self._note_addresses()
         return report_of(self)
 
     # Working.
@@ -280,14 +282,19 @@ class Keeper:
 
     def _signs(self) -> object:
         """Return what shows, for little, that there is something to look at."""
+        self._note_addresses()
         drivers = [group.driver for group in self._groups.values()]
         known = [(d.replica.core.leader, d.replica.core.state.membership, d.strangers.role()) for d in drivers]
         leaving = tuple(self._meta.leaving.items())
-        return self.configuration.number, leaving, self._node.is_leader, len(self._tasks), known
+        members = tuple(self._addresses.items())
+        return self.configuration.number, leaving, members, self._node.is_leader, len(self._tasks), known
+
+    def _note_addresses(self) -> None:
+        """Note who the nodes are, as this node's log has it, and where."""
+        self._addresses = {member.node_id: member.address for member in self._node.members()}
 
     def _look(self) -> None:
         """Begin whatever is to be done and is not under way."""
-        self._addresses = {member.node_id: member.address for member in self._node.members()}
         if not self._is_current:
             self._begin("catch up", 0, self._catch_up)
         wanted = self._wanted()
