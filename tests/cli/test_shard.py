@@ -241,8 +241,10 @@ def test_a_node_without_a_place_elsewhere_stays(reports: list[ShardReport], caps
     """Three nodes, three replicas: there is no room, which is said, and nothing is asked for."""
     reports.append(report())
     options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 0.05}
-    assert shard.run_replace_node("n2", "a:1", **options) is ExitCode.OK
-    assert "groups 1, 2 keep their replica on n2: each other node that is up has one already" in capsys.readouterr().out
+    for dry_run in (False, True):
+        assert shard.run_replace_node("n2", "a:1", **{**options, "dry_run": dry_run}) is ExitCode.TROUBLE
+        told = capsys.readouterr().err
+        assert "groups 1, 2 keep their replica on n2: each other node that is up has one already" in told
     assert shard.run_replace_node("n9", "a:1", **options) is ExitCode.CONFIG
     assert Asked.sent == []
 

@@ -123,6 +123,8 @@ def run_replace_node(
         placed = {place.group: place.nodes for place in places if place.group in report.leaving}
         plan = plan_of(report.configuration, after, placed)
         text = _replacing(gone, groups, places, plan)
+        if not places and any(gone in held for _, held in groups):
+            raise ChangeRefused(f"{text}; nothing was changed")
         if dry_run:
             return text, plan
         number = report.configuration.number
