@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kv.sharded.test_machine import restored
 
 from raftline.errors import ConfigError
 from raftline.kv.machine import encode_command
@@ -71,16 +72,6 @@ def open_half(one: ShardMachine, two: ShardMachine, pieces: int = 20) -> None:
     """Carry over chunks until so many pieces of the value are there, and not all."""
     while len(two.holdings.arrivals[1].pieces) < pieces:
         two.apply(arrive(chunk_of(one, two)), 1, 1000)
-
-
-def restored(machine: ShardMachine) -> ShardMachine:
-    """Return a machine that has come from a snapshot."""
-    other = ShardMachine(machine.holdings.group)
-    other.restore_begin()
-    for piece in machine.snapshot():
-        other.restore_chunk(piece)
-    other.restore_end()
-    return other
 
 
 class Work:
