@@ -3,6 +3,8 @@
 By default an example that takes 200 ms fails its test, which on a busy machine says nothing about the code.
 """
 
+import shutil
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +16,20 @@ from raftline.transport.tls import TlsFiles
 
 settings.register_profile("raftline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("raftline")
+
+_DISK_BYTES_MIN = 4 << 30
+"""What the tests of one run hold at once, several times over: the nodes of a test set 64 MiB each aside."""
+
+
+def pytest_configure() -> None:
+    """Refuse to begin on a disk that would be full half-way: what fails then says nothing about the code."""
+    directory = tempfile.gettempdir()
+    free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < _DISK_BYTES_MIN:
+        raise pytest.UsageError(
+            f"{directory} has {free_bytes >> 20} MiB left, and the tests need {_DISK_BYTES_MIN >> 20}: "
+            "free some, or name another directory with TMPDIR"
+        )
 
 
 class Office:
