@@ -52,8 +52,12 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     source: GroupId
     cursor: Cursor
     next: Cursor
-    time_ms: int
-    """The giving group's time: what expired there stays expired."""
+    time_ms: int = 0
+    """What the taking group's time is raised to. Only older versions gave their own, and with it a clock that is ahead.
+
+    It is not needed for what expired to stay so: who was told so was told by the giving group's log, so at the latest
+    at the entry that released the slot, and from there on no chunk has the key.
+    """
     sessions: list[tuple[int, Session]] = []
     records: list[tuple[int, Record]] = []
     finished: list[int] = []
@@ -128,12 +132,12 @@ def next_chunk(giving: Giving, cursor: Cursor) -> Chunk | None:
             items += items_in(record)
             is_full = size + len(record.value) > _CHUNK_BYTES or items > _CHUNK_ITEMS or len(records) == _CHUNK_RECORDS
             if records and is_full:
-                return Chunk(number, source, cursor, place, store.time_ms, [], records, finished, store.last_token)
+                return Chunk(number, source, cursor, place, 0, [], records, finished, store.last_token)
             records.append((slot, record))
             size += len(record.key) + len(record.value)
         finished.append(slot)
     end = Cursor(session=0, slot=slots[-1] + 1)
-    return Chunk(number, source, cursor, end, store.time_ms, [], records, finished, store.last_token)
+    return Chunk(number, source, cursor, end, 0, [], records, finished, store.last_token)
 
 
 def _sessions_chunk(giving: Giving, cursor: Cursor) -> Chunk:
@@ -155,8 +159,7 @@ def _sessions_chunk(giving: Giving, cursor: Cursor) -> Chunk:
         giving.source,
         cursor,
         after,
-        giving.store.time_ms,
-        taken,
+        sessions=taken,
         forgotten=giving.forgotten,
         is_whole=giving.is_whole,
     )
