@@ -22,7 +22,7 @@ from raftline.errors import ProposalError, SessionClosed, Timeout
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE, RemoteGroup, Remotes
 from raftline.runtime.requests import Consistency
 
-ORIGIN = 77
+ORIGIN, HISTORY = 77, 6
 
 
 class _Bench:
@@ -39,8 +39,8 @@ class _Bench:
         world: Any = self
         self.transport = self.turns = self.loop = world
         self.remotes = Remotes(
-            world, lambda: ORIGIN, is_up=lambda node: node not in self.down, request_timeout_s=5.0, pending_max=100,
-            pending_bytes_max=1 << 20,
+            world, lambda: ORIGIN, is_up=lambda node: node not in self.down, history=lambda: HISTORY,
+            request_timeout_s=5.0, pending_max=100, pending_bytes_max=1 << 20,
         )  # fmt: skip
         self.group: RemoteGroup = self.remotes.group(3, lambda: self.hosts)
 
@@ -309,10 +309,10 @@ def test_questions_are_asked_again_wherever_they_may_be() -> None:
         asked = asyncio.ensure_future(bench.group.ask(b"q", "stale"))
         await asyncio.sleep(0)
         bench.run()
-        assert bench.sent == [("n2", RemoteQuery(ORIGIN, 1, b"q", "stale"))]
+        assert bench.sent == [("n2", RemoteQuery(ORIGIN, 1, b"q", "stale", 0.0, HISTORY))]
         bench.remotes.on_lost("n2")
         bench.run()
-        assert bench.sent == [("n3", RemoteQuery(ORIGIN, 2, b"q", "stale"))]
+        assert bench.sent == [("n3", RemoteQuery(ORIGIN, 2, b"q", "stale", 0.0, HISTORY))]
         bench.reply(2, (0, b"answer"))
         assert await asked == b"answer"
         bench.remotes.stop(Stopped("done"))

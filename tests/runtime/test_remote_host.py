@@ -43,7 +43,8 @@ class _Bench:
         )
         world: Any = SimpleNamespace(transport=self, turns=self, config=config, loop=self)
         group: Any = self
-        self.host = RemoteHost(world, lambda number: group if number == 1 else None)
+        self.history = 6
+        self.host = RemoteHost(world, lambda number: group if number == 1 else None, lambda: self.history)
 
     def submit_wrapped(self, command: bytes, done: Any) -> None:
         self.done.append(command)
@@ -117,6 +118,21 @@ def test_a_replica_that_waits_to_be_added_sends_others_elsewhere() -> None:
     bench.has_members = True
     assert bench.take(3, b"a") == [(0, b"did a")]
     assert bench.done == [b"a"]
+
+
+def test_who_is_of_another_history_is_told_that_nothing_is_hosted() -> None:
+    """Its groups are others, though they are called the same (C14); who does not say its own is a node of before."""
+    bench = _Bench()
+    taken: list[bytes] = []
+    for number, (own, other) in enumerate([(6, 7), (6, 6), (6, 0), (0, 7), (6, 7)], 1):
+        bench.history = own
+        command = b"of %d at %d" % (other, own)
+        bench.host.on_request("n3", 1, RemoteCommands(ORIGIN, 2 * number, (command,), other))
+        bench.host.on_request("n3", 1, RemoteQuery(ORIGIN, 2 * number + 1, b"q", "stale", 0.0, other))
+        statuses = {reply.results[0][0] for _, _, reply in bench.replies[-2:]}
+        assert statuses == ({NOT_HOSTED} if own and other == 7 else {0})
+        taken += [command] if statuses == {0} else []
+    assert bench.done == taken
 
 
 def test_the_answer_comes_when_the_last_outcome_is_known_in_pieces_if_it_is_large() -> None:

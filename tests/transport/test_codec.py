@@ -60,9 +60,9 @@ MESSAGES: list[Message] = [
     ForwardRequest(3, 9, 5, (b"SET", b"")),
     ForwardReply(9, 5, ((0, b"OK"), (3, b""))),
     Beat(7, asks=True),
-    RemoteCommands(9, 5, (b"SET", b"")),
+    RemoteCommands(9, 5, (b"SET", b""), 4),
     RemoteQuery(9, 6, b"GET", "linearizable"),
-    RemoteQuery(9, 7, b"GET", "bounded", 1.5),
+    RemoteQuery(9, 7, b"GET", "bounded", 1.5, 4),
     RemoteReply(9, 5, 1, ((0, b"OK"), (3, b""))),
 ]
 
@@ -179,11 +179,13 @@ def test_a_later_version_may_append_fields() -> None:
     assert Codec().decode_accepted(memoryview(payload)) == Hello(9, "c", "n1", "n2", 10)
 
 
-def test_a_question_of_before_bounds_were_passed_on_is_understood() -> None:
-    """It has no bound, so that a bounded read is refused as one that names none."""
+def test_what_older_nodes_pass_on_is_understood() -> None:
+    """A question without a bound, so that a bounded read is refused as one that names none; nor is a history said."""
     payload = msgspec.msgpack.encode(["m", 7, ["Q", 9, 6, b"GET", "bounded"]])
-    question = Envelope(7, RemoteQuery(9, 6, b"GET", "bounded", 0.0))
+    question = Envelope(7, RemoteQuery(9, 6, b"GET", "bounded", 0.0, 0))
     assert Codec().decode_accepted(memoryview(payload)) == question
+    payload = msgspec.msgpack.encode(["m", 7, ["C", 9, 6, [b"SET"]]])
+    assert Codec().decode_accepted(memoryview(payload)) == Envelope(7, RemoteCommands(9, 6, (b"SET",), 0))
 
 
 def test_the_first_versions_handshake_is_understood() -> None:

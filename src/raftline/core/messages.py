@@ -224,6 +224,8 @@ class RemoteCommands(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
     number: int
     """Counts up from 1 per origin, over commands and queries."""
     commands: tuple[bytes, ...]
+    history: int = 0
+    """Of the log of the sender's first group, which tells clusters of one name apart; 0: none is known, or said."""
 
 
 class RemoteQuery(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="Q"):
@@ -235,6 +237,8 @@ class RemoteQuery(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="Q
     consistency: str
     staleness_s_max: float = 0.0
     """The bound of a bounded read; 0: there is none, or the sender is an older node, which passes none on."""
+    history: int = 0
+    """As in `RemoteCommands`."""
 
 
 class RemoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="c"):

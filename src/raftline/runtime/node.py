@@ -326,11 +326,20 @@ class Node(GroupHandle):
             host,
             lambda: 1 + int(host.random.random() * 2**53),
             is_up=lambda node: node != config.node_id and self.is_up(node),
+            history=self._history,
             request_timeout_s=config.request_timeout_s,
             pending_max=config.pending_max,
             pending_bytes_max=config.pending_bytes_max,
         )
-        self._remote_host = RemoteHost(host, lambda group: self._groups[group] if group in self._drivers else None)
+        self._remote_host = RemoteHost(host, self._hosted, self._history)
+
+    def _hosted(self, group: GroupId) -> Group | None:
+        """Return a group that takes requests here."""
+        return self._groups[group] if group in self._drivers else None
+
+    def _history(self) -> int:
+        """Return the history of the first group's log, which tells clusters of one name apart; 0 if none is known."""
+        return 0 if self._group is None else self._group.replica.core.state.history
 
     def _on_message(self, sender: NodeId, group: GroupId, message: Message) -> None:
         driver = self._drivers.get(group)

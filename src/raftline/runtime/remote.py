@@ -94,11 +94,14 @@ class Remotes:
         draw_origin: Callable[[], int],
         *,
         is_up: Callable[[NodeId], bool],
+        history: Callable[[], int],
         request_timeout_s: float,
         pending_max: int,
         pending_bytes_max: int,
     ) -> None:
+        """`history` is that of the cluster: whoever is of another one takes nothing."""
         self._node = node
+        self._history = history
         self._draw_origin = draw_origin
         self._origin = 0
         self.is_up = is_up
@@ -149,14 +152,13 @@ class Remotes:
         self._open[self._number] = _Frame(group, to, requests)
         message: Message
         if isinstance(question := requests[0], Question):
-            message = RemoteQuery(
-                self._origin, self._number, question.query, question.consistency, question.staleness_s_max
-            )
+            promise = question.consistency, question.staleness_s_max
+            message = RemoteQuery(self._origin, self._number, question.query, *promise, self._history())
         else:
             commands = tuple([request.command for request in requests if isinstance(request, Proposal)])
             for request in requests:
                 request.may_take_effect = True
-            message = RemoteCommands(self._origin, self._number, commands)
+            message = RemoteCommands(self._origin, self._number, commands, self._history())
         self._node.transport.send(to, group.group, message)
         return self._number
 

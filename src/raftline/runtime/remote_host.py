@@ -1,10 +1,13 @@
 """The other side of `remote`: what nodes ask that do not host a group, answered by this node, which does.
 
 Each frame is taken once, and none that a newer one of the same node has overtaken: so what is refused can be sent
-again, and nothing takes effect twice or out of order.
+again, and nothing takes effect twice or out of order. What comes from a cluster of another history is refused: that may
+have the same name, and nodes and groups of the same names, of which one has got the address of another (C14).
 """
 
 from collections.abc import Callable
+
+import structlog
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import RemoteCommands, RemoteQuery, RemoteReply
@@ -25,6 +28,8 @@ from raftline.runtime.host import Host
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
 
 __all__ = ["RemoteHost"]
+
+_log = structlog.get_logger("raftline.node")
 
 _REPLY_BYTES_MAX = 1 << 20
 _NUMBERS_MAX = 4096
@@ -59,9 +64,12 @@ class _Seen:
 class RemoteHost:
     """Answers for one node."""
 
-    def __init__(self, host: Host, hosted: Callable[[GroupId], GroupHandle | None]) -> None:
+    def __init__(self, host: Host, hosted: Callable[[GroupId], GroupHandle | None], history: Callable[[], int]) -> None:
         self._host = host
         self._hosted = hosted
+        self._history = history
+        self._strangers: dict[NodeId, int] = {}
+        """The last other history of which a node was that asked."""
         self._result_bytes_max = reply_bytes_max(host.config)
         self._answers = Answers(host)
         self._seen: dict[tuple[NodeId, GroupId], dict[int, _Seen]] = {}
@@ -71,6 +79,8 @@ class RemoteHost:
         handle = self._hosted(group)
         if handle is not None and not handle.has_members:
             handle = None  # whoever asks goes on to a member
+        if self._is_foreign(sender, request.history):
+            handle = None
         reply = _Reply(self._host, self._answers, sender, group, request, self._result_bytes_max)
         if isinstance(request, RemoteQuery):
             if handle is None:
@@ -88,6 +98,21 @@ class RemoteHost:
                 reply.settle(position, (NOT_TAKEN, b"overtaken by a newer command: not taken"))
             else:
                 handle.submit_wrapped(command, reply.slot(position))
+
+    def _is_foreign(self, sender: NodeId, history: int) -> bool:
+        """Say whether a request is of another cluster's node; one whose history nobody knows is taken for ours."""
+        own = self._history()
+        if not own or history in (0, own):
+            return False
+        if self._strangers.get(sender) != history:
+            self._strangers[sender] = history
+            _log.warning(
+                "a node of another cluster of the same name passes requests on to this one, which takes none of them: "
+                "it has an address of this node, or its directory is not of this cluster; give each cluster a "
+                "cluster id of its own",
+                node=self._host.config.node_id, sender=sender, history=f"{own:08x}", other=f"{history:08x}",
+            )  # fmt: skip
+        return True
 
     def _arrival(self, sender: NodeId, group: GroupId, request: RemoteCommands) -> Arrival:
         origins = self._seen.setdefault((sender, group), {})
