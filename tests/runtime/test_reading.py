@@ -119,6 +119,22 @@ def test_a_bounded_read_is_refused_beyond_its_bound() -> None:
     assert bench.applied(5, now=12.0)[2] is None
 
 
+def test_a_bounded_read_does_not_wait_for_a_copy_that_will_be_too_old() -> None:
+    """What it has to see is not applied within the bound: who asks may find a younger copy elsewhere."""
+    bench = _Bench()
+    bench.fresh = (10.0, 5)
+    bench.read("bounded", 2.0)
+    bench.read("bounded", 9.0)
+    bench.read("stale")
+    bench.reading.route(11.0)
+    bench.reading.refuse_too_old(12.0)
+    assert bench.outcomes == []
+    bench.reading.refuse_too_old(12.1)
+    (refused,) = bench.outcomes
+    assert isinstance(refused, TooStale)
+    assert bench.applied(5, now=13.0) == [refused, None, None]
+
+
 def test_a_bounded_read_of_a_sleeping_group_asks_the_leader() -> None:
     """Nobody vouches for the copy while all sleep: the read wakes them, and is refused if it leads to nothing (G3)."""
     bench = _Bench()

@@ -354,6 +354,7 @@ class GroupLoop:
         self.forwarding.give_up_late(now)
         self.forwarding.stop_waiting(now)
         self._proposing.release_held()
+        self._reading.refuse_too_old(now)
         if self._core.leader is None:
             self._proposing.forget_answered()
             self._reading.forget_answered()

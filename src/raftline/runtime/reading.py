@@ -103,6 +103,13 @@ class Reading:
                 else:
                     read.finish(None)
 
+    def refuse_too_old(self, now: float) -> None:
+        """Refuse bounded reads for which the state will be too old when what they have to see is applied."""
+        waiting = [read for _, _, reads in self._confirmed for read in reads]
+        for read in waiting:
+            if read.fresh_at + read.staleness_s_max < now:
+                read.finish(_too_stale(read, now - read.fresh_at))
+
     def _confirm(self, index: Index, reads: list[Read]) -> None:
         heappush(self._confirmed, (index, next(self._ids), reads))
 

@@ -58,7 +58,13 @@ class Member:
     """A node with its keeper."""
 
     def __init__(
-        self, name: str, members: dict[str, str], address: str, directory: Path, settings: KeeperSettings
+        self,
+        name: str,
+        members: dict[str, str],
+        address: str,
+        directory: Path,
+        settings: KeeperSettings,
+        core: CoreConfig,
     ) -> None:
         self.name = name
         self.meta = MetaMachine()
@@ -67,7 +73,7 @@ class Member:
             members=members,
             address=address,
             data_dir=str(directory / name),
-            core=FAST,
+            core=core,
             request_timeout_s=3.0,
             drain_s_max=0.0,
         )
@@ -101,6 +107,7 @@ class Sharded:
 
     def __init__(self, directory: Path, size: int = 3, **settings: int) -> None:
         self.directory = directory
+        self.core = FAST
         self.settings = KeeperSettings(**settings)
         self.addresses = {f"n{n}": address for n, address in enumerate(free_addresses(size), 1)}
         self.first = {name: self.addresses[name] for name in list(self.addresses)[:3]}
@@ -110,7 +117,7 @@ class Sharded:
         """Start nodes, all unless named."""
         for name in names or self.addresses:
             members = self.first if name in self.first else {}
-            place = Member(name, members, self.addresses[name], self.directory, self.settings)
+            place = Member(name, members, self.addresses[name], self.directory, self.settings, self.core)
             self.places[name] = place
             await place.start()
 

@@ -230,8 +230,9 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(
                 _READING,
                 "                if now - read.fresh_at > read.staleness_s_max:\n",
-                "                if read.fresh_at > now:\n",
+                "                if read.staleness_s_max < 0:\n",
             ),
+            Patch(_READING, "if read.fresh_at + read.staleness_s_max < now:\n", "if read.staleness_s_max < 0:\n"),
         ),
         bench="cut_links",
     ),
