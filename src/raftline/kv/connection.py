@@ -7,10 +7,8 @@ order in which they were sent. Every command has a slot for its reply, and repli
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
-from raftline.errors import ConfigError
 from raftline.kv.answers import local_reply, task_reply
 from raftline.kv.blocked import once_waiting
 from raftline.kv.bundles import BUNDLED_BYTES_MAX
@@ -27,7 +25,7 @@ from raftline.kv.commands.command import (
 )
 from raftline.kv.intake import Intake
 from raftline.kv.limits import ARGUMENT_BYTES, Limits
-from raftline.kv.machine import TICK_COMMAND, KvMachine, encode_command
+from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.once import unwrap
 from raftline.kv.plans import (
     PLANS,
@@ -41,8 +39,8 @@ from raftline.kv.plans import (
 )
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry, queue
-from raftline.kv.reading import run_reads
-from raftline.kv.refusals import read_refusal, write_refusal
+from raftline.kv.reading import Reading, Reads
+from raftline.kv.refusals import write_refusal
 from raftline.kv.reply_slots import Executed, Read, SilentWrite, Slot, SlowWatch, Write
 from raftline.kv.resp.downgrade import as_resp3, downgrade
 from raftline.kv.resp.replies import EMPTY_ARRAY, error
@@ -53,7 +51,6 @@ _COMMANDS_PER_TURN = 1024
 _STRANGERS_BYTES_MAX = 16 << 10
 """Half a request of a client that has not logged in may be this long."""
 _HTTP_WORDS = frozenset({b"POST", b"HOST:"})
-_OLDER = frozenset({"bounded", "stale"})
 
 
 class Connection:
@@ -64,9 +61,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_bundles", "_calls", "_commands", "_held_bytes", "_is_current", "_is_free", "_is_ready", "_limits", "_node",
-        "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots", "_slow", "_task", "_writes",
-        "client", "intake", "is_abandoned", "is_output_blocked", "parser",
+        "_answering", "_bundles", "_calls", "_commands", "_held_bytes", "_is_current", "_is_free", "_is_ready",
+        "_limits", "_node", "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots", "_slow",
+        "_task", "_writes", "client", "intake", "is_abandoned", "is_output_blocked", "parser",
     )  # fmt: skip
 
     def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
@@ -87,10 +84,10 @@ class Connection:
         self._slots: deque[Slot] = deque()
         self._reads: list[Read] = []
         self._reading: list[Read] = []
-        self._writes = self._held_bytes = 0
+        self._answering: Reading = Reads(client, node, limits.output_pause_bytes, self._be_ready, self._on_read)
+        self._writes = self._held_bytes = self._out_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
-        self._out_bytes = 0
         self.is_output_blocked = False
         """The owner cannot send more at the moment; nothing further is carried out until it can."""
         self.is_abandoned = False
@@ -113,7 +110,7 @@ class Connection:
             self._carry_out_commands()
         if self._reads and not self._reading and not self._writes and not self.is_output_blocked:
             self._reading, self._reads = self._reads, []
-            self._begin_reads()
+            self._answering.begin(self._reading)
 
     def take_output(self) -> bytes:
         """Return the replies that may be sent now, joined; empty if there are none."""
@@ -131,6 +128,7 @@ class Connection:
         self._slots.clear()
         self._reads, self._reading, self._out = [], [], []
         self.parser = self.intake.parser
+        self._answering.abandon()
         if self._task is not None:
             self._task.cancel()
 
@@ -172,37 +170,20 @@ class Connection:
     def on_write_done(self) -> None:
         """Note that a write is answered."""
         self._writes -= 1
-        self._be_ready()
+        if not self._is_ready:
+            self._be_ready()
 
     def on_failed_write(self, reason: Exception) -> bytes:
         """Return what the client is told."""
         self.client.server.statistics.failed_requests += 1
         return write_refusal(reason)
 
-    def _begin_reads(self) -> None:
-        """Ask for a moment at which the reads that wait can be carried out."""
-        try:
-            self._node.submit_read(self._on_readable, self.client.reads, self.client.staleness_s_max)
-        except ConfigError as error_:
-            self._fail_reads(error_)
-            self._be_ready()
-
-    def _on_readable(self, failure: Exception | None, *, after_tick: bool = False) -> None:
-        """Run the reads that wait: the local store is linearizable right now, or will not be."""
-        if failure is None:
-            # An older state is seen by that state's own time: nobody needs to be asked.
-            is_older = after_tick or self.client.reads in _OLDER
-            self._run_reads(0 if is_older else self.client.server.now_ms())
-        else:
-            self._fail_reads(failure)
+    def _on_read(self, later: Sequence[Read]) -> None:
+        """Go on: what was to be read now is read, but for what comes later."""
+        self._reading = []
+        if later:
+            self._reads = [*later, *self._reads]
         self._be_ready()
-
-    def _on_tick(self, outcome: bytes | Exception) -> None:
-        """The log's time advanced; look again, and this time take its word for what is expired."""
-        if isinstance(outcome, Exception):
-            self._on_readable(outcome)
-        else:
-            self._node.submit_read(partial(self._on_readable, after_tick=True))
 
     def _be_ready(self) -> None:
         if not self._is_ready and not self.is_abandoned:
@@ -225,11 +206,19 @@ class Connection:
             elif count == _COMMANDS_PER_TURN:
                 self._be_ready()
                 break
-            elif self._must_wait() or not self._start(commands[0]):
+            elif self._must_wait():
                 break
             else:
-                commands.popleft()
-                count += 1
+                args = commands[0]
+                plan = PLANS.get(args[0]) or find_plan(args)
+                is_small = self._is_free and plan is not None and len(args) <= plan.shared_args_max
+                if is_small and (started := self._start_shared(_COMMANDS_PER_TURN - count)):
+                    count += started
+                elif self._start(plan, args):
+                    commands.popleft()
+                    count += 1
+                else:
+                    break
         if not client.is_authenticated and self.parser.partial_bytes > _STRANGERS_BYTES_MAX:
             self._on_protocol_error("unauthenticated bulk length")
         client.pending = len(self._slots)
@@ -262,9 +251,38 @@ class Connection:
             return True
         return len(self._slots) >= limits.pipeline_max or self._held_bytes > limits.pipeline_bytes
 
-    def _start(self, args: Arguments) -> bool:
+    def _start_shared(self, count_max: int) -> int:
+        """Start small writes, with one look at all that cannot change between them; return how many."""
+        client, commands, limits = self.client, self._commands, self._limits
+        is_plain = client.transaction is None and not (client.muted or client.skip_reply or self.intake.is_large)
+        if not is_plain or self._reads or self._reading:
+            return 0
+        find, count = PLANS.get, 0
+        count_max = min(count_max, limits.pipeline_max - len(self._slots))
+        while count < count_max and commands and self._held_bytes <= limits.pipeline_bytes:
+            args = commands[0]
+            plan = find(args[0])
+            if plan is None or not plan.args_min <= len(args) <= plan.shared_args_max or not self._share(plan, args):
+                break
+            commands.popleft()
+            count += 1
+            self._calls[plan.name] += 1
+            client.last_command = plan.name
+        return count
+
+    def _share(self, plan: Plan, args: Arguments) -> bool:
+        """Propose a write that may share an entry of the log; return False if it has to go the long way."""
+        args[0] = plan.wire_name
+        command = encode_command(args)
+        if len(command) > BUNDLED_BYTES_MAX:
+            return False
+        slot = Write(self)
+        self._note_write(command, slot, args)
+        self._bundles.add(command, slot.done)
+        return True
+
+    def _start(self, plan: Plan | None, args: Arguments) -> bool:
         """Start a command, or return False if it has to wait for those before it."""
-        plan = PLANS.get(args[0]) or find_plan(args)
         if self.client.transaction is not None:
             known = self._node.command_version
             reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large, known=known)
@@ -440,23 +458,6 @@ class Connection:
         self.client.server.statistics.protocol_errors += 1
         self._reply(error(f"ERR Protocol error: {text}"))
         self.client.closing = True
-
-    def _run_reads(self, now_ms: int) -> None:
-        """Answer the reads in order; stop at a key whose expiry has to go through the log first."""
-        reading, self._reading = self._reading, []
-        count, is_pending = run_reads(reading, self.client.server.store, now_ms, self._limits.output_pause_bytes)
-        if is_pending:
-            self._reading = reading[count:]
-            self._node.submit(TICK_COMMAND, self._on_tick)
-        elif count < len(reading):
-            self._reads = reading[count:] + self._reads
-
-    def _fail_reads(self, reason: Exception) -> None:
-        reply = read_refusal(reason)
-        reading, self._reading = self._reading, []
-        self.client.server.statistics.failed_requests += len(reading)
-        for slot in reading:
-            slot.reply = b"" if slot.is_silent else reply
 
     # Replies.
 

@@ -5,6 +5,7 @@ from raftline.kv.bundles import BUNDLED, BUNDLED_ARGS_MAX
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
 from raftline.kv.commands.glob import PATTERN_BYTES_MAX, TOO_LONG
 from raftline.kv.commands.lookup import find_command
+from raftline.kv.commands.strings import SET_PLAIN
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
 from raftline.kv.reply_slots import Published
@@ -27,8 +28,6 @@ _TOO_NEW = error(
 )
 _EXEC_ALONE = error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
 _SHOWN_BYTES_MAX = 128
-_SET_PLAIN = 3
-"""Arguments of a SET without options."""
 _CONDITIONS_VERSION = 2
 _AFTER_ALL_BEFORE = frozenset({"auth", "hello", "reset", "readonly", "readwrite", "client|reads"})
 
@@ -51,6 +50,7 @@ class Plan:
         "name",
         "patterns",
         "read",
+        "shared_args_max",
         "slot",
         "task",
         "waits",
@@ -79,8 +79,18 @@ class Plan:
         """From which argument on `size_refusal` has to look, however short the request; 0 if it need not."""
         self.is_bundled = command.name in BUNDLED
         """It may share an entry of the log with others; see `may_share`."""
+        self.shared_args_max = _shared_args_max(self)
+        """With up to so many arguments, and `args_min`, it is proposed without a further look; 0 if one is needed."""
         self.after_all = command.name in _AFTER_ALL_BEFORE or self.task is not None
         """It changes how commands are answered, or the cluster, so those before it have to be out first."""
+
+
+def _shared_args_max(plan: Plan) -> int:
+    if not plan.is_bundled or plan.slot is not None or plan.patterns:
+        return 0
+    if plan.name == "set":
+        return SET_PLAIN
+    return 0 if plan.check is not None else min(plan.args_max, BUNDLED_ARGS_MAX)
 
 
 _OF_COMMAND = {row.name: Plan(row) for command in COMMANDS.values() for row in (command, *command.subcommands)}
@@ -106,11 +116,11 @@ def may_share(plan: Plan, args: Arguments) -> bool:
     """Say whether a write may share an entry of the log with others: it is short, and so is its reply."""
     if not plan.is_bundled or len(args) > BUNDLED_ARGS_MAX:
         return False
-    return len(args) <= _SET_PLAIN or plan.name != "set" or not _returns_old(args)
+    return len(args) <= SET_PLAIN or plan.name != "set" or not _returns_old(args)
 
 
 def _returns_old(args: Arguments) -> bool:
-    return any(arg.upper() == b"GET" for arg in args[_SET_PLAIN:])
+    return any(arg.upper() == b"GET" for arg in args[SET_PLAIN:])
 
 
 def unknown_refusal(args: Arguments) -> bytes:

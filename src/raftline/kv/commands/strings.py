@@ -24,6 +24,7 @@ from raftline.kv.store import Store
 __all__ = [
     "CONDITIONS",
     "MGET_REPLY_BYTES_MAX",
+    "SET_PLAIN",
     "STRING_BYTES_MAX",
     "TOO_LARGE",
     "append",
@@ -57,6 +58,8 @@ __all__ = [
 
 STRING_BYTES_MAX = 512 << 20
 """No value grows beyond this; part of the replicated behaviour, so no setting."""
+SET_PLAIN = 3
+"""Arguments of a SET without options."""
 MGET_REPLY_BYTES_MAX = 32 << 20
 
 _OVERFLOW = error("ERR increment or decrement would overflow")
@@ -122,7 +125,7 @@ def strlen(store: Store, args: Arguments, now_ms: int) -> bytes:
 
 def set_(store: Store, args: Arguments, time_ms: int) -> bytes:
     """SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]."""
-    if len(args) == 3:
+    if len(args) == SET_PLAIN:
         store.put(args[1], args[2])
         return OK
     return _set_with_options(store, args, time_ms)
@@ -130,7 +133,7 @@ def set_(store: Store, args: Arguments, time_ms: int) -> bytes:
 
 def check_set(args: Arguments) -> None:
     """Refuse options that contradict each other or cannot be read."""
-    if len(args) > 3:
+    if len(args) > SET_PLAIN:
         options = _parse_options(args, 3, _SET_OPTIONS)
         if options.unit:
             _deadline_ms(options.unit, options.amount, 0, "set")

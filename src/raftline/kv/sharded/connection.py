@@ -19,7 +19,7 @@ from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.plans import PLANS, Plan, may_share, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry
-from raftline.kv.reply_slots import Executed, Read
+from raftline.kv.reply_slots import Executed
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL_ARRAY, array, bulk
 from raftline.kv.sharded.blocked import wait_in_shard
@@ -30,7 +30,6 @@ from raftline.kv.sharded.outgoing import Outgoing
 from raftline.kv.sharded.router import CLUSTER_DOWN, Here, Place, Router
 from raftline.kv.sharded.routes import (
     ALL_GROUPS,
-    ALL_GROUPS_NAMES,
     NOT_HERE,
     NOT_IN_SESSION,
     ONE_KEY,
@@ -54,7 +53,7 @@ _AT_THE_END = array([bulk(b"0"), EMPTY_ARRAY])
 class ShardedConnection(Connection):
     """Invariant: between the look for a command's place and its start, and only then, `_place` is set."""
 
-    __slots__ = ("_hold_s_max", "_incoming", "_outgoing", "_place", "_router", "_slot", "_watched_in")
+    __slots__ = ("_hold_s_max", "_outgoing", "_place", "_router", "_slot", "_watched_in")
 
     def __init__(
         self,
@@ -73,13 +72,12 @@ class ShardedConnection(Connection):
         self._watched_in: set[GroupId] = set()
         super().__init__(client, node, limits, on_ready)
         self._outgoing = Outgoing(router, client, node, self._slots, hold_s_max)
-        self._incoming = Incoming(router, client, node, limits, hold_s_max, self._on_read)
+        self._answering = Incoming(router, client, node, limits, hold_s_max, self._on_read)
 
     def abandon(self) -> None:
         """Forget everything: the socket is gone. Writes under way take their course."""
         super().abandon()
         self._outgoing.abandon()
-        self._incoming.abandon()
 
     # Where to.
 
@@ -100,6 +98,18 @@ class ShardedConnection(Connection):
             if function is not None and not plan.slot:
                 self._reply(_refusal_of_nothing(function, args))
                 return False
+        return True
+
+    def _finds_here(self, plan: Plan, args: Arguments) -> bool:
+        """Find the place of most commands: what `_finds` does, and less; False says nothing."""
+        router = self._router
+        if plan.name not in ONE_KEY or router.is_strict or self.client.finds_slots:
+            return False
+        slot = slot_of(args[1])
+        place = router.find(slot)
+        if not isinstance(place, Here) or not place.is_current:
+            return False
+        self._slot, self._place = slot, place
         return True
 
     def _finds_slot(self, plan: Plan, args: Arguments, slot: int, *, may_be_old: bool = False) -> bool:
@@ -129,10 +139,21 @@ class ShardedConnection(Connection):
 
     # Starting.
 
-    def _start(self, args: Arguments) -> bool:
-        if self._slots and args[0].upper() in ALL_GROUPS_NAMES and self.client.transaction is None:
+    def _start(self, plan: Plan | None, args: Arguments) -> bool:
+        if self._slots and plan is not None and plan.name in ALL_GROUPS and self.client.transaction is None:
             return False
-        return super()._start(args)
+        return super()._start(plan, args)
+
+    def _share(self, plan: Plan, args: Arguments) -> bool:
+        if not self._finds_here(plan, args):
+            return False
+        args[0] = plan.wire_name
+        command = encode_command(args)
+        if len(command) > BUNDLED_BYTES_MAX:
+            self._place = None
+            return False
+        self._send(command, args, None, 0, is_shared=True)
+        return True
 
     def _start_special(self, plan: Plan, args: Arguments) -> bool:
         if plan.name in NOT_HERE:
@@ -161,15 +182,9 @@ class ShardedConnection(Connection):
             self._start_task(wait, args)
 
     def _propose(self, plan: Plan, args: Arguments, session: int | None = None, sequence: int = 0) -> None:
-        if plan.name in ONE_KEY:  # most commands: what `_finds` does, and less
-            router = self._router
-            slot = slot_of(args[1])
-            place = router.find(slot)
-            if isinstance(place, Here) and place.is_current and not (router.is_strict or self.client.finds_slots):
-                self._slot, self._place = slot, place
-                self._send_one(plan, args, session, sequence)
-                return
-        if plan.name in ALL_GROUPS:
+        if self._finds_here(plan, args):
+            self._send_one(plan, args, session, sequence)
+        elif plan.name in ALL_GROUPS:
             if session is not None:
                 self._reply(NOT_IN_SESSION)
             else:
@@ -356,15 +371,6 @@ class ShardedConnection(Connection):
         if slot > after >> 32:
             after = slot << 32 if slot < SLOT_COUNT else 0
         return array([bulk(b"%d" % after), found])
-
-    def _begin_reads(self) -> None:
-        self._incoming.begin(self._reading)
-
-    def _on_read(self, later: list[Read]) -> None:
-        """Go on: what was to be read now is read, but for what comes later."""
-        self._reading = []
-        self._reads = later + self._reads
-        self._be_ready()
 
 
 def _as_it_is(reply: bytes) -> bytes:

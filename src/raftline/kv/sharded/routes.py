@@ -21,7 +21,6 @@ from raftline.kv.slots import SLOT_COUNT, slot_of
 
 __all__ = [
     "ALL_GROUPS",
-    "ALL_GROUPS_NAMES",
     "CROSS_SLOT",
     "NOT_HERE",
     "NOT_IN_SESSION",
@@ -38,7 +37,6 @@ CROSS_SLOT: Final = error("CROSSSLOT Keys in request don't hash to the same slot
 ALL_GROUPS: Final = frozenset({"keys", "dbsize", "randomkey", "flushall", "flushdb"})
 """Commands about all keys, carried out at every group."""
 
-ALL_GROUPS_NAMES: Final = frozenset(name.upper().encode() for name in ALL_GROUPS)
 
 WALKS: Final = frozenset({"scan", "raftline.lock|list"})
 """Walks over all keys, slot by slot."""
