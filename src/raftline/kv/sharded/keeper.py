@@ -16,7 +16,7 @@ from raftline.errors import ConfigError, OperatingError, RaftlineError, TooNew
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.machine import ShardMachine
-from raftline.kv.sharded.membership import is_out, next_change
+from raftline.kv.sharded.membership import has_joined, is_out, next_change
 from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.mover import Mover, Pace
 from raftline.kv.sharded.ports import HostedGroup, RemoteGroup
@@ -112,7 +112,7 @@ class Keeper:
         self._addresses: dict[NodeId, str] = {}
         self._tasks: dict[tuple[str, GroupId], asyncio.Task[None]] = {}
         self._joined: set[GroupId] = set()
-        """Groups of which the replica that runs here has been a member, as far as it knew."""
+        """Groups whose replica here is no newcomer: what it knows of its own part in them counts."""
         self._dropped: set[GroupId] = set()
         """Groups that were hosted since the start: nobody begins one a second time."""
         self._down_since: dict[NodeId, float] = {}
@@ -393,15 +393,18 @@ class Keeper:
         hosted = await self._node.add_group(config, machine)
         self._groups[group] = hosted
         self._hosted[group] = HostedGroup(hosted, machine)
+        if members or goes_on:
+            self._joined.add(group)
         self._note_vote(group)
         _log.info("hosts a group", group=group, begins=bool(members) and begins, recovered=holds_some)
 
     def _note_vote(self, group: GroupId) -> None:
         """Note whether a replica that runs here can be asked: it votes, and was not told that it was removed."""
         driver = self._groups[group].driver
-        if driver.replica.core.state.membership.is_member(self._me):
+        state = driver.replica.core.state
+        if has_joined(state):
             self._joined.add(group)
-        if driver.replica.core.state.membership.is_voter(self._me) and driver.strangers.error() is None:
+        if group in self._joined and state.membership.is_voter(self._me) and driver.strangers.error() is None:
             self._voting[group] = self._hosted[group]
         else:
             self._voting.pop(group, None)
@@ -427,7 +430,7 @@ class Keeper:
 
         It is out of its group, by an entry that is committed or by the word of those who are in it; or the group is
         retired. One that is wanted again begins anew: what it holds may be from before it was removed. But a newcomer
-        goes through all of the group's log, with the changes from before it was added, and is not out by those.
+        is not out by what was decided before it was added.
         """
         if not self._is_current:
             return False

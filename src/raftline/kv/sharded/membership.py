@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from raftline.core.changes import MembershipChange, Move, Remove, Replace, SetPriority
 from raftline.core.ids import NodeId
 from raftline.core.membership import Membership
-from raftline.core.state import RaftState
+from raftline.core.state import RaftState, Role
 
-__all__ = ["is_out", "next_change"]
+__all__ = ["has_joined", "is_out", "next_change"]
 
 
 def next_change(state: RaftState, nodes: Sequence[NodeId], addresses: Mapping[NodeId, str]) -> MembershipChange | None:
@@ -43,6 +43,15 @@ def _detail(
         if membership.priority_of(node) != priority:
             return SetPriority(node, priority)
     return None
+
+
+def has_joined(state: RaftState) -> bool:
+    """Say whether a replica that knew nothing has become a member.
+
+    It goes through all of the group's log, maybe with an earlier part of its node in it: what it reads of itself there
+    counts once a leader has left it nothing to be done.
+    """
+    return state.membership.is_member(state.me) and (state.role is Role.LEADER or state.level_at > float("-inf"))
 
 
 def is_out(state: RaftState, told: str | None) -> bool:
