@@ -302,7 +302,7 @@ class Keeper:
         for group in sorted((wanted | recovered) - self._hosted.keys()):
             if self._is_current and self._meta.is_retired(group):
                 self._begin("host", group, self._drop)
-            elif group in self._meta.founders and (self._is_current or group in recovered):
+            elif group in self._meta.founders and (self._is_current or self._node.has_log(group)):
                 self._begin("host", group, self._host)
         for group in self._groups:
             self._note_vote(group)
@@ -381,6 +381,7 @@ class Keeper:
 
         What the log holds counts from the first members on, so those have to be known even if there were others since.
         A term alone is no log: a founder of a group that was placed elsewhere may have no more, and begins nothing.
+        That it was placed may not be known right after a start: without a log that is waited for.
         """
         founders = self._meta.founders.get(group, {})
         holds_some = group in self._node.recovered_groups

@@ -1,0 +1,45 @@
+"""Who may begin a group: real nodes that start again with little of it, and with an old state of the first group."""
+
+from pathlib import Path
+
+from tests.kv.sharded.test_keeper import KEYS, in_a_loop, sharded
+
+from raftline.core.entries import HardState
+from raftline.kv.sharded.requests import change_command
+from raftline.shards.configuration import Place
+from raftline.wal.files import OsFiles
+from raftline.wal.wal import Wal, Write
+
+
+@in_a_loop
+async def test_nobody_begins_a_group_by_an_old_state_of_the_first_one(tmp_path: Path) -> None:
+    """What it knows right after its start may be from before the group went elsewhere (C14).
+
+    All that n1 has of the group that comes back is its leader's term, as while it is sent a large snapshot.
+    """
+    async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
+        await cluster.fill()
+        first, other = cluster.places["n1"], cluster.places["n2"]
+        (await first.node.open_backup()).close()  # a snapshot of the first group, in which group 1 was never placed
+        await cluster.change(Place(1, ("n2",)))
+        await cluster.wait(lambda: cluster.hosts("n1") == set() and cluster.hosts("n2") == {1, 2}, "moved")
+        running = other.keeper.running(1)
+        assert running is not None
+        term = running.driver.replica.core.term
+        await cluster.places.pop("n1").stop()
+        log = Wal.open(OsFiles(), str(tmp_path / "n1"), cluster_id=first.node.config.cluster_id, node_id="n1")
+        log.append([Write(group=1, hard_state=HardState(term, None, False, 0))])  # noqa: FBT003
+        log.close()
+        await other.rest()  # nobody lets n1 in
+        number = int((await other.node.propose(change_command(Place(1, ("n1",)))))[1:])
+        await cluster.start("n1")
+        place = cluster.places["n1"]
+        await cluster.wait(lambda: cluster.hosts("n1") == {1}, "hosted")
+        replica = place.keeper.running(1)
+        assert replica is not None
+        assert not replica.driver.replica.core.state.membership.voters
+        other.work()
+        await cluster.wait_settled(number)
+        await cluster.wait(lambda: cluster.hosts("n2") == {2}, "moved back")
+        for key in KEYS:
+            assert await cluster.ask(key, b"APPEND", b"!") == b":2\r\n"
