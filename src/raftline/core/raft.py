@@ -65,7 +65,8 @@ class Raft:
     """One replica's consensus; not thread-safe, and never blocks.
 
     `hard_state`, `snapshot` and `entries` are what the disk gave back (C8), all empty for a new directory;
-    `membership` is the first one, used until a snapshot or an entry names another.
+    `membership` is the first one, used until a snapshot or an entry names another. `entries_elsewhere`: somebody's log
+    is known not to be blank, so that this is no first start (C14).
     """
 
     def __init__(
@@ -79,11 +80,13 @@ class Raft:
         hard_state: HardState | None = None,
         snapshot: SnapshotMeta | None = None,
         entries: Sequence[Entry] = (),
+        entries_elsewhere: bool = False,
     ) -> None:
         config = (config or CoreConfig()).check()
         if hard_state is None:
             hard_state = HardState(established=not config.guard_lost_disk)
         state = RaftState(me, config, random, hard_state, snapshot or SnapshotMeta(), list(entries), membership, now)
+        state.entries_elsewhere = entries_elsewhere
         self.state = state
         self._pause_s_max = lease.pause_s_max(state)
         if state.membership.voters == (me,) and not (config.lease_reads and state.term):

@@ -107,6 +107,8 @@ class GroupConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What people call it on this node; empty: the number."""
     prefers: NodeId | None = None
     """Who should lead as long as nobody says otherwise, the same on every node: its first priority is 1."""
+    has_begun: bool = False
+    """Some replica is known to have a log: one that has none waits for that, and begins nothing."""
 
     @property
     def called(self) -> str:

@@ -99,6 +99,7 @@ def _make_driver(
         hard_state=recovered.hard_state if recovered else None,
         snapshot=recovered.snapshot if recovered else None,
         entries=recovered.entries if recovered else (),
+        entries_elsewhere=config.has_begun,
     )
     _log.info(
         "recovered",

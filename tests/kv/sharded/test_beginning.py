@@ -1,10 +1,12 @@
 """Who may begin a group: real nodes that start again with little of it, and with an old state of the first group."""
 
+import shutil
 from pathlib import Path
 
 from tests.kv.sharded.test_keeper import KEYS, in_a_loop, sharded
 
 from raftline.core.entries import HardState
+from raftline.core.state import Role
 from raftline.kv.sharded.requests import change_command
 from raftline.shards.configuration import Place
 from raftline.wal.files import OsFiles
@@ -43,3 +45,22 @@ async def test_nobody_begins_a_group_by_an_old_state_of_the_first_one(tmp_path: 
         await cluster.wait(lambda: cluster.hosts("n2") == {2}, "moved back")
         for key in KEYS:
             assert await cluster.ask(key, b"APPEND", b"!") == b":2\r\n"
+
+
+@in_a_loop
+async def test_nobody_begins_a_group_anew_whose_disks_are_lost(tmp_path: Path) -> None:
+    """The first group remembers that it had begun: who asks for its keys is told that they are not served (C14)."""
+    async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
+        await cluster.fill()
+        home = cluster.places["n1"].meta.configuration.nodes_of(1)
+        assert home == ("n1",)
+        await cluster.places.pop("n1").stop()
+        shutil.rmtree(tmp_path / "n1")
+        await cluster.start("n1")
+        await cluster.wait(lambda: cluster.hosts("n1") == {1}, "hosted")
+        running = cluster.places["n1"].keeper.running(1)
+        assert running is not None
+        core = running.driver.replica.core
+        await cluster.wait(lambda: core.role is not Role.FOLLOWER, "it looks for a leader")
+        assert core.role is Role.PRE_CANDIDATE
+        assert not core.state.established

@@ -328,7 +328,7 @@ class Keeper:
 
     def _lead(self, group: GroupId, hosted: Group, *, is_behind: bool) -> None:
         """Do what the leader of a group does."""
-        if group not in self._meta.begun:
+        if group not in self._meta.begun and hosted.driver.replica.core.has_settled:
             self._begin("tell", group, self._tell_begun)
         if is_behind:
             self._begin("move", group, self._move)
@@ -380,8 +380,7 @@ class Keeper:
         """Host a group: go on with what the log holds of it, begin it with its other founders, or wait to be added.
 
         What the log holds counts from the first members on, so those have to be known even if there were others since.
-        A term alone is no log: a founder of a group that was placed elsewhere may have no more, and begins nothing.
-        That it was placed may not be known right after a start: without a log that is waited for.
+        A term alone is no log: who has no more waits until it is known whether the group was placed, or has begun.
         """
         founders = self._meta.founders.get(group, {})
         holds_some = group in self._node.recovered_groups
@@ -389,7 +388,8 @@ class Keeper:
         begins = may_begin and not holds_some
         goes_on = holds_some and (may_begin or self._node.has_log(group))
         members = dict(founders) if self._me in founders and (goes_on or begins) else {}
-        config = GroupConfig(group=group, members=members, prefers=next(iter(members), None))
+        prefers, has_begun = next(iter(members), None), group in self._meta.begun
+        config = GroupConfig(group=group, members=members, prefers=prefers, has_begun=has_begun)
         machine = self.make_machine(group)
         hosted = await self._node.add_group(config, machine)
         self._groups[group] = hosted
@@ -429,9 +429,9 @@ class Keeper:
     def _is_to_go(self, group: GroupId, hosted: Group, *, is_wanted: bool) -> bool:
         """Say whether nobody needs this replica any more.
 
-        It is out of its group, by an entry that is committed or by the word of those who are in it; or the group is
-        retired. One that is wanted again begins anew: what it holds may be from before it was removed. But a newcomer
-        is not out by what was decided before it was added.
+        It is out of its group, by a committed entry or by the word of those who are in it; or the group is retired. One
+        that is wanted again begins anew: what it holds may be from before it was removed. But a newcomer is not out by
+        what was decided before it was added.
         """
         if not self._is_current:
             return False

@@ -65,7 +65,7 @@ class MetaMachine(KvMachine):
         self.founders: dict[GroupId, dict[NodeId, str]] = {}
         """The first members of a group and their first addresses, from which its log begins."""
         self.begun: set[GroupId] = set()
-        """Groups that have had a leader."""
+        """Groups that have had a leader which committed something: a majority of the founders has a log."""
         self.placed: set[GroupId] = set()
         """Groups that were placed anew: who hosts one now and holds nothing of it waits to be added, founder or not."""
         self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}

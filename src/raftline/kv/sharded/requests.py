@@ -34,7 +34,7 @@ class Retire(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Began(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A group has a leader: from now on it may be placed on other nodes, which its members let in."""
+    """A group has a leader and a log: it may be placed on other nodes, which its members let in, and begins once."""
 
     group: GroupId
 
