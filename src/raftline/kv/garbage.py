@@ -1,42 +1,70 @@
-"""Memory of what was flushed is given back little by little, so that nobody waits for it."""
+"""Memory of what was removed is given back little by little, so that nobody waits for it."""
 
-from typing import Any, TypeGuard
+from typing import Any
 
 from raftline.kv.deadlines import Deadlines
 from raftline.kv.values.container import Container
 
-__all__ = ["is_large", "release_some"]
+__all__ = ["Garbage"]
 
 _RELEASED_KEYS_MIN = 1000
 _LOOKED_AT = 64
 """Slots that are looked at together: most are empty."""
 _LARGE_MEMBERS = 1024
 """A container with more members goes little by little."""
+_AT_ONCE_MEMBERS = 16 << 10
+"""Further containers than those that have so many members together do not go with the entry that removes them all.
+
+It is more than a batch of slots has that were given, so that memory is given back as fast as slots leave.
+"""
 
 
-def is_large(value: object) -> TypeGuard[Container]:
-    """Say whether a value takes long to go."""
-    return isinstance(value, Container) and value.count > _LARGE_MEMBERS
+class Garbage(list[list[Any] | Deadlines]):
+    """What waits: lists of slots, of containers and of their parts, and queues of deadlines."""
 
+    __slots__ = ("_index", "_members")
 
-def release_some(garbage: list[list[Any] | Deadlines]) -> None:
-    """Give back a slice."""
-    released = 0
-    while garbage and released < _RELEASED_KEYS_MIN:
-        tables = garbage[-1]
-        if isinstance(tables, Deadlines):
-            if not (size := tables.release()):
-                garbage.pop()
-            released += size
-        elif not tables:
-            garbage.pop()
-        else:
-            last = tables[-min(_LOOKED_AT, _RELEASED_KEYS_MIN - released) :]
-            if any(last):
-                table = tables.pop()
-                released += len(table) + 1
-                if isinstance(table, dict):
-                    garbage += [value.parts() for value in table.values() if is_large(value)]
+    def __init__(self) -> None:
+        super().__init__()
+        self._index = 0
+        self._members = 0
+        """That the entry at `_index` has let go of at once."""
+
+    def must_wait(self, value: Container, index: int) -> bool:
+        """Say whether a container that the entry at `index` removes would take too long to go with it."""
+        if index != self._index:
+            self._index, self._members = index, 0
+        count = value.count
+        if count > _LARGE_MEMBERS or self._members + count > _AT_ONCE_MEMBERS:
+            return True
+        self._members += count
+        return False
+
+    def release_some(self) -> None:
+        """Give back a slice."""
+        released = 0
+        while self and released < _RELEASED_KEYS_MIN:
+            tables = self[-1]
+            if isinstance(tables, Deadlines):
+                if not (size := tables.release()):
+                    self.pop()
+                released += size
+            elif not tables:
+                self.pop()
             else:
-                del tables[-len(last) :]
-                released += len(last)
+                last = tables[-min(_LOOKED_AT, _RELEASED_KEYS_MIN - released) :]
+                if any(last) or isinstance(last[-1], Container):
+                    released += self._release_last(tables)
+                else:
+                    del tables[-len(last) :]
+                    released += len(last)
+
+    def _release_last(self, tables: list[Any]) -> int:
+        """Give back one table, but for the containers in it, or the shell of one container; return how much it was."""
+        table = tables.pop()
+        if isinstance(table, Container):
+            self.append(table.parts())
+            return 1
+        if isinstance(table, dict) and (containers := [each for each in table.values() if isinstance(each, Container)]):
+            self.append(containers)
+        return len(table) + 1

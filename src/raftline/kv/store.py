@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from raftline.kv.acl.users import Users
 from raftline.kv.cells import CELL_COUNT, WATCH_VERSION, Cells, NoCells
 from raftline.kv.deadlines import NEVER_MS, Deadlines, ExpiryPending
-from raftline.kv.garbage import is_large, release_some
+from raftline.kv.garbage import Garbage
 from raftline.kv.hooks import Listener, Waited
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.snapshot import FORMAT, FORMAT_BEFORE_WATCH, FrozenSlots, Header, Snapshot, parts_of
@@ -80,7 +80,7 @@ class Store:
         self.changes: Cells = NoCells(self)
         """Cell → index at which one of its keys was last given a value or a deadline, or lost one."""
         self._frozen: list[FrozenSlots] = []
-        self._garbage: list[list[Any] | Deadlines] = []
+        self._garbage = Garbage()
         self._epoch = 0
         """Snapshots that were begun."""
         self.index = 0
@@ -354,7 +354,7 @@ class Store:
 
     def release_garbage(self) -> None:
         """Give back a slice of the memory of what was flushed."""
-        release_some(self._garbage)
+        self._garbage.release_some()
 
     # Walking.
 
@@ -426,7 +426,7 @@ class Store:
             self._frozen.remove(frozen)
         else:  # a flush came in between: nobody else holds the slots
             self._garbage.append(frozen.release())
-        self._garbage += [value.parts() for value in frozen.retired if is_large(value)]
+        self._garbage.append(frozen.retired)
         frozen.retired = []
 
     def _keep(self, slot: int) -> None:
@@ -490,9 +490,8 @@ class Store:
         return value
 
     def discard(self, value: Value) -> None:
-        """Let go of a container: a large one little by little, and no part of it before its last snapshot."""
-        if is_large(value):
-            assert not isinstance(value, bytes)
+        """Let go of a container: what is much little by little, and no part of it before its last snapshot."""
+        if isinstance(value, Container) and self._garbage.must_wait(value, self.index):
             if self._frozen:
                 for frozen in self._frozen:
                     frozen.retired.append(value)

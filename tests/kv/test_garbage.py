@@ -1,0 +1,78 @@
+"""Memory of many small containers goes as that of one large one does: no step of the event loop frees all of it."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+from tests.kv.sharded.test_large_values import TAG, groups, let_go
+
+from raftline.kv.machine import KvMachine, encode_command
+from raftline.kv.sharded.machine import drop
+from raftline.kv.slots import SLOT_COUNT
+
+COUNT, MEMBERS = 700, 300
+FREED_MAX = 35_000
+"""Objects that one step may free; the containers here have six times as many members."""
+
+
+def freed_by(step: Callable[[], object]) -> int:
+    """Return how many objects are gone after a step."""
+    before = sys.getallocatedblocks()
+    step()
+    return before - sys.getallocatedblocks()
+
+
+def apply(machine: KvMachine, *words: bytes) -> bytes:
+    """Carry out a command as if it were committed."""
+    return machine.apply(encode_command(list(words)), 1, 1000)
+
+
+def fill(machine: KvMachine) -> list[bytes]:
+    """Fill some keys of one slot with a list or a set each; return them."""
+    keys = [TAG + b"%d" % number for number in range(COUNT)]
+    for number, key in enumerate(keys):
+        members = [b"%d of %d" % (member, number) for member in range(MEMBERS)]
+        apply(machine, (b"RPUSH", b"SADD")[number % 2], key, *members)
+    return keys
+
+
+def check_given_back(machine: KvMachine, step: Callable[[], object]) -> None:
+    """Carry a step out and give back what it left, slice by slice, in the end all of it."""
+    freed = [freed_by(step)]
+    while machine.store.has_garbage:
+        freed.append(freed_by(machine.store.release_garbage))
+    assert max(freed) <= FREED_MAX
+    assert sum(freed) > COUNT * MEMBERS
+
+
+def test_slots_that_were_given_are_dropped_in_slices() -> None:
+    """Thousands of lists and sets that another group has now are removed by one entry (G15)."""
+    one, two = groups()
+    fill(one)
+    let_go(one, two)
+    command = drop(2, 2, SLOT_COUNT - 1, 2000)
+    check_given_back(one, lambda: one.apply(command, 1, 1000))
+    assert one.store.count == 0
+
+
+@pytest.mark.parametrize("removal", [b"DEL", b"MSET", b"FLUSHALL"])
+def test_many_containers_go_in_slices(removal: bytes) -> None:
+    """Whatever one command removes: those it names, or all of one slot."""
+    machine = KvMachine()
+    keys = fill(machine)
+    words = {b"DEL": keys, b"MSET": [word for key in keys for word in (key, b"")], b"FLUSHALL": []}[removal]
+    command = encode_command([removal, *words])
+    check_given_back(machine, lambda: machine.apply(command, 2, 1000))
+
+
+def test_what_a_snapshot_kept_goes_in_slices() -> None:
+    """Containers that changed, and then went, while a snapshot was written are given back after it."""
+    machine = KvMachine()
+    keys = fill(machine)
+    snapshot = machine.snapshot()
+    for index, key in enumerate(keys):
+        apply(machine, (b"LPOP", b"SPOP")[index % 2], key)
+        apply(machine, b"DEL", key)
+        while machine.store.has_garbage:
+            machine.store.release_garbage()
+    check_given_back(machine, lambda: list(snapshot))
