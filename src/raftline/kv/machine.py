@@ -39,10 +39,11 @@ TICK_COMMAND = encode_command([TICK_NAME])
 class KvMachine(StateMachine):
     """The key/value store as a replicated state machine."""
 
-    version = 3
+    version = 5
     """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry.
 
-    4 is group 0's of a sharded server (`MetaMachine`), against which all commands are held there: the next is 5.
+    4: groups that are leaving are placed, by group 0 of a sharded server (`MetaMachine`), which all commands are held
+    against there. 5: a transaction has a budget for commands that look at whole values.
     """
 
     takes_bundles = True

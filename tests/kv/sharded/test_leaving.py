@@ -9,7 +9,7 @@ from tests.kv.sharded.test_keeper import KEYS, Sharded, free_addresses, in_a_loo
 
 from raftline.core.changes import AddLearner
 from raftline.core.changes import Move as MoveMember
-from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.meta import PLACES_LEAVING, MetaMachine
 from raftline.shards.configuration import Leave, Place
 
 
@@ -62,7 +62,7 @@ async def test_the_only_replica_of_a_group_that_is_leaving_goes_elsewhere(tmp_pa
 async def test_it_stays_where_it_is_until_every_node_is_upgraded(tmp_path: Path) -> None:
     """Nothing is proposed that some members would refuse and others not; whoever asks is told why (G17)."""
     with pytest.MonkeyPatch.context() as before:
-        before.setattr(MetaMachine, "version", MetaMachine.version - 1)
+        before.setattr(MetaMachine, "version", PLACES_LEAVING - 1)
         async with with_one_leaving(tmp_path, ("n1",)) as cluster:
             before.undo()
             other = cluster.places["n2"].keeper

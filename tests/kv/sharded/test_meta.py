@@ -4,7 +4,7 @@ import pytest
 
 from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.machine import TICK_COMMAND, encode_command
-from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.meta import PLACES_LEAVING, MetaMachine
 from raftline.kv.sharded.requests import AddGroups, Began, Request, Retire, as_change, change_command
 from raftline.shards.configuration import EMPTY, Leave, Move, Place, Rebalance
 
@@ -87,7 +87,7 @@ def test_a_group_that_has_not_begun_stays_where_it_is(machine: MetaMachine) -> N
 
 def leaving(machine: MetaMachine) -> MetaMachine:
     """Let group 1 begin and leave; every member knows that it can be placed."""
-    machine.use_version(MetaMachine.version)
+    machine.use_version(PLACES_LEAVING)
     change(machine, Began(1))
     change(machine, Leave((1,)))
     return machine
@@ -110,7 +110,7 @@ def test_a_group_that_is_leaving_is_placed_as_well(machine: MetaMachine) -> None
 
 def test_a_group_that_is_leaving_is_placed_somewhere_else_or_not_at_all(machine: MetaMachine) -> None:
     """Nonsense is refused in words, as for a group that serves slots, and changes nothing."""
-    machine.use_version(MetaMachine.version)
+    machine.use_version(PLACES_LEAVING)
     change(machine, Leave((1,)))
     assert change(machine, Place(1, ("n2",))).startswith(b"-ERR group 1 has not begun yet")
     change(machine, Began(1))
@@ -123,7 +123,7 @@ def test_a_group_that_is_leaving_is_placed_somewhere_else_or_not_at_all(machine:
 
 def test_it_is_placed_once_every_member_knows_that_it_can_be(machine: MetaMachine) -> None:
     """A member of before says that there is no such group, and so does everybody until it is upgraded (G17)."""
-    machine.use_version(MetaMachine.version - 1)
+    machine.use_version(PLACES_LEAVING - 1)
     assert not machine.can_place(1)
     change(machine, Began(1))
     assert machine.can_place(1)
@@ -132,7 +132,7 @@ def test_it_is_placed_once_every_member_knows_that_it_can_be(machine: MetaMachin
     assert not machine.can_place(1)
     assert change(machine, Place(1, ("n4",))) == b"-ERR there is no group 1; there are: 2\r\n"
     assert (machine.nodes_of(1), machine.placed) == (held, set())
-    machine.use_version(MetaMachine.version)
+    machine.use_version(PLACES_LEAVING)
     assert machine.can_place(1)
     assert change(machine, Place(1, ("n4",))) == b":2\r\n"
 

@@ -62,6 +62,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         "They would change how the rest is answered, or take their time.",
     ),
     Difference(
+        "budgets",
+        "exec",
+        "Commands that look at whole values (SUNIONSTORE, SORT, LREM and their like) are refused, each by itself, "
+        "behind others of the transaction that looked at 262,144 members.",
+        "All of it is carried out in one go, and holds everybody up.",
+    ),
+    Difference(
         "watched-cells",
         "watch",
         "A change of another key may abort, too: of one in 65,536.",

@@ -12,7 +12,7 @@ from raftline.kv.commands.glob import compile_glob
 from raftline.kv.resp.replies import EMPTY_ARRAY, array, bulk, bulk_array, error
 from raftline.kv.values.table import Table
 
-__all__ = ["ScanOptions", "parse_cursor", "parse_scan_options", "scan_reply"]
+__all__ = ["COUNT_MAX", "ScanOptions", "parse_cursor", "parse_scan_options", "scan_reply"]
 
 V = TypeVar("V")
 
@@ -20,7 +20,7 @@ _INVALID_CURSOR = error("ERR invalid cursor")
 _CURSOR = re.compile(rb"|[+-]?[0-9]{1,20}")
 _CURSOR_MAX = 2**64
 _COUNT = 10
-_COUNT_MAX = 10_000
+COUNT_MAX = 10_000
 _AT_THE_END = bulk(b"0")
 
 
@@ -58,7 +58,7 @@ def parse_scan_options(args: Arguments, start: int, *, has_type: bool) -> ScanOp
                 raise Refused(SYNTAX_ERROR)
         else:
             raise Refused(SYNTAX_ERROR)
-    return ScanOptions(min(count, _COUNT_MAX), pattern, type_name)
+    return ScanOptions(min(count, COUNT_MAX), pattern, type_name)
 
 
 def scan_reply(

@@ -12,6 +12,7 @@ import msgspec
 
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, Command, ReadFunction, Refused, WriteFunction
+from raftline.kv.commands.costs import Budget, looks_at_whole_values
 from raftline.kv.resp.replies import NULL_ARRAY, OK, array, bulk, error, integer
 from raftline.kv.store import Store
 from raftline.kv.transaction import Transaction
@@ -120,8 +121,8 @@ class Transactions:
 
     def __init__(self, table: Mapping[bytes, Command]) -> None:
         self._table = table
-        self._found: dict[bytes, tuple[WriteFunction, bool]] = {}
-        """Upper-case name → function, and whether it only reads."""
+        self._found: dict[bytes, tuple[WriteFunction, bool, Command | None]] = {}
+        """Upper-case name → function, whether it only reads, and its row if it looks at whole values."""
 
     def carry_out(self, store: Store, args: Arguments, time_ms: int) -> bytes:
         """`RAFTLINE.EXEC watched command ...` as it stands in the log: all of it, or nothing if a key has changed."""
@@ -136,11 +137,14 @@ class Transactions:
             return NULL_ARRAY
         replies: list[bytes] = []
         size = 0
+        budget = Budget(store)
         try:
-            for function, is_read, command in steps:
+            for function, is_read, row, command in steps:
                 store.step += 1
                 if is_read and size > REPLIES_BYTES_MAX:
                     reply = _TOO_LARGE
+                elif row is not None and (refusal := budget.refusal(row, command)):
+                    reply = refusal
                 else:
                     try:
                         if store.listener is None:
@@ -149,17 +153,20 @@ class Transactions:
                             reply = store.listener.carry_out(function, command)
                     except Refused as refused:
                         reply = refused.reply
+                    if row is not None:
+                        budget.on_done(row, reply)
                 size += len(reply)
                 replies.append(reply)
         finally:
             store.step = 0
         return array(replies)
 
-    def _find(self) -> dict[bytes, tuple[WriteFunction, bool]]:
+    def _find(self) -> dict[bytes, tuple[WriteFunction, bool, Command | None]]:
         """Look the functions up, once the table is complete."""
         for command in self._table.values():
             for row in (command, *command.subcommands):
                 function = row.write or row.read
                 if function is not None and is_inside(row):
-                    self._found[row.wire_name] = (function, row.write is None)
+                    counted = row if looks_at_whole_values(row) else None
+                    self._found[row.wire_name] = (function, row.write is None, counted)
         return self._found

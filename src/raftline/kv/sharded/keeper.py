@@ -17,7 +17,7 @@ from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.membership import has_joined, is_out, next_change
-from raftline.kv.sharded.meta import MetaMachine
+from raftline.kv.sharded.meta import PLACES_LEAVING, MetaMachine
 from raftline.kv.sharded.mover import Mover, Pace
 from raftline.kv.sharded.ports import HostedGroup, RemoteGroup
 from raftline.kv.sharded.reporting import report_of
@@ -232,7 +232,7 @@ class Keeper:
         """Have the controller make a change; return its RESP3 reply. Raises what a proposal raises."""
         is_newer = isinstance(request, Place) and request.group in self._meta.leaving
         try:
-            return await self._node.propose(change_command(request), version=self._meta.version if is_newer else 1)
+            return await self._node.propose(change_command(request), version=PLACES_LEAVING if is_newer else 1)
         except TooNew as reason:
             return error(f"ERR a group that is leaving cannot be placed yet: {reason}")
 

@@ -19,10 +19,10 @@ from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, 
 from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, placed_leaving
 from raftline.shards.controller import ControllerMachine, encode_change
 
-__all__ = ["MetaMachine"]
+__all__ = ["PLACES_LEAVING", "MetaMachine"]
 
 _FORMAT = 1
-_PLACES_LEAVING = 4
+PLACES_LEAVING = 4
 """The version from which on groups that are leaving are placed; before, there is no such group for a `Place`."""
 _LATER = "ERR no change that this version knows: upgrade every node first"
 _NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
@@ -51,9 +51,6 @@ class MetaMachine(KvMachine):
     Invariants: `last_group` is the highest id that any group ever had; `leaving` are groups that are in no newer
     configuration and may still hold something; every group that is there or leaving has its founders.
     """
-
-    version = _PLACES_LEAVING
-    """Those of `KvMachine`, and 4: groups that are leaving are placed."""
 
     takes_bundles = False
     """Each command is looked at for itself: has it keys?"""
@@ -101,7 +98,7 @@ class MetaMachine(KvMachine):
 
     @property
     def _places_leaving(self) -> bool:
-        return self.store.version >= _PLACES_LEAVING
+        return self.store.version >= PLACES_LEAVING
 
     def is_retired(self, group: GroupId) -> bool:
         """Say whether a group was there once and is not any more."""

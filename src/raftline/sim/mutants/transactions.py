@@ -51,8 +51,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _TRANSACTIONS,
-                "            for function, is_read, command in steps:\n",
-                "            for function, is_read, command in steps[: 1 if store.index % 16 == 0 else None]:\n",
+                "            for function, is_read, row, command in steps:\n",
+                "            for function, is_read, row, command in steps[: 1 if store.index % 16 == 0 else None]:\n",
             ),
         ),
         bench="transactions",
