@@ -33,6 +33,7 @@ class _Bench:
         self.down: set[str] = set()
         self.now = 0.0
         self.sent: list[tuple[str, Message]] = []
+        self.room = 1 << 30
         self.outcomes: dict[str, Any] = {}
         self._due: list[Callable[[], None]] = []
         self._sweep: Callable[[], None] | None = None
@@ -47,6 +48,10 @@ class _Bench:
     def send(self, to: str, group: int, message: Message) -> None:
         assert group == 3
         self.sent.append((to, message))
+        self.room -= sum(map(len, message.commands)) if isinstance(message, RemoteCommands) else 0
+
+    def has_room(self, _to: str, size: int) -> bool:
+        return size <= self.room
 
     def add(self, turn: Callable[[], None]) -> None:
         self._due.append(turn)
@@ -244,6 +249,26 @@ def test_a_lost_connection_leaves_outcomes_unknown() -> None:
     assert bench.run() == [("n3", 2, "b")]
     bench.reply(1, (0, b"late"))
     assert "b" not in bench.outcomes
+
+
+def test_commands_wait_until_there_is_room_on_the_way() -> None:
+    """What a peer's queue drops nobody hears of; they go in their order, and the time of a request counts (G5)."""
+    bench = _Bench(["n2"])
+    bench.room = 0
+    bench.submit("a", "b")
+    assert bench.run() == []
+    bench.submit("c")
+    assert bench.run() == []
+    bench.room = 1000
+    assert bench.pass_time(0.05) == [("n2", 1, "a b c")]
+    bench.room = 0
+    bench.submit("d")
+    assert bench.run() == []
+    bench.reply(1, *[(0, b"done")] * 3)
+    assert bench.run() == []
+    bench.pass_time(5.1)
+    assert isinstance(bench.outcomes["d"], Timeout)
+    assert not bench.outcomes["d"].may_take_effect
 
 
 def test_without_a_host_that_is_up_commands_wait_until_their_time_is_over() -> None:

@@ -18,6 +18,7 @@ from raftline.errors import (
     TooNew,
     TooStale,
 )
+from raftline.runtime.answers import Answers
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
 from raftline.runtime.remote_host import RemoteHost, encode
@@ -41,7 +42,9 @@ class _Bench:
         config = NodeConfig(
             node_id="n1", members={"n1": "127.0.0.1:1@2"}, data_dir="nowhere", pending_bytes_max=4_000_000
         )
-        world: Any = SimpleNamespace(transport=self, turns=self, config=config, loop=self)
+        this: Any = self
+        answers = Answers(config, this, this, this)
+        world: Any = SimpleNamespace(turns=self, config=config, answers=answers)
         group: Any = self
         self.history = 6
         self.host = RemoteHost(world, lambda number: group if number == 1 else None, lambda: self.history)

@@ -39,6 +39,7 @@ __all__ = [
     "encode_outcome",
     "refused",
     "reply_bytes_max",
+    "without_values",
 ]
 
 APPLIED, RAISED, NOT_APPENDED, LOST, OVERLOADED, UNKNOWN, REFUSED, CLOSED, OUTDATED, FORGOTTEN, NOT_SERVED = range(11)
@@ -47,6 +48,9 @@ _FRAME_BYTES_MAX = 1 << 20
 _RESULT_BYTES = 16
 """What a result takes beside its value, at most."""
 _SPARE_BYTES = 1 << 16
+_SMALL_BYTES = 128
+"""A value that is no longer takes about as much room as what is told in its place."""
+_CROWDED = b"the command was carried out, and too many replies wait to be passed on by the leader"
 _TOO_LARGE = b"the command was carried out, and its reply is too large to be passed on by another node than the leader"
 
 _STATUS_OF: dict[type[Exception], int] = {
@@ -317,6 +321,15 @@ def _that_fit(results: Sequence[tuple[int, bytes]], left: int) -> list[tuple[int
         left -= len(value) + _RESULT_BYTES
         fitting.append((status, value))
     return fitting
+
+
+def without_values(reply: ForwardReply) -> ForwardReply:
+    """Return what is told in place of results for which there is no room on the way."""
+    results = [
+        (FORGOTTEN, _CROWDED) if status == APPLIED and len(value) > _SMALL_BYTES else (status, value)
+        for status, value in reply.results
+    ]
+    return ForwardReply(reply.origin, reply.number, tuple(results))
 
 
 def refused(request: ForwardRequest) -> ForwardReply:

@@ -19,7 +19,15 @@ from raftline.runtime.compaction import Compaction
 from raftline.runtime.disk_watch import DiskWatch
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
-from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused, reply_bytes_max
+from raftline.runtime.forwarding import (
+    Arrival,
+    ForwardedBatch,
+    Forwarding,
+    SeenFrames,
+    refused,
+    reply_bytes_max,
+    without_values,
+)
 from raftline.runtime.host import Host
 from raftline.runtime.lost_majority import LostMajority
 from raftline.runtime.peers import Peers
@@ -391,7 +399,7 @@ class GroupLoop:
         """
 
         def reply(message: ForwardReply) -> None:
-            self._transport.send(sender, self._group, message)
+            self.host.answers.send(sender, self._group, message, lambda: without_values(message))
             self._schedule()  # so that it is flushed in this turn or the next
 
         if not self._first_term < request.term <= self._core.term:

@@ -11,6 +11,7 @@ import msgspec
 from raftline.core.ids import GroupId
 from raftline.core.state import RandomSource
 from raftline.replica.sessions import Sessions
+from raftline.runtime.answers import Answers
 from raftline.runtime.beats import Beats
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.log_writer import LogWriter
@@ -33,6 +34,7 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     transport: Transport
     addresses: AddressBook
     beats: Beats
+    answers: Answers
     wal: Wal
     writer: LogWriter
     turns: Turns

@@ -21,6 +21,7 @@ from raftline.core.state import RandomSource
 from raftline.errors import ConfigError, Stopped
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
+from raftline.runtime.answers import Answers
 from raftline.runtime.beats import Beats
 from raftline.runtime.clock import SystemClock
 from raftline.runtime.config import GroupConfig, NodeConfig
@@ -308,6 +309,7 @@ class Node(GroupHandle):
             transport=ports.transport,
             addresses=AddressBook(ports.transport),
             beats=Beats(self.config.core, loop, ports.transport, ports.clock.wall_ms),
+            answers=Answers(self.config, loop, ports.transport, turns),
             wal=wal,
             writer=turns.writer,
             turns=turns,

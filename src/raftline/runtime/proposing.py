@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from raftline.core.events import DiskBehind
+from raftline.core.ids import NodeId
 from raftline.errors import NotLeader
 from raftline.replica.replica import Replica
 from raftline.runtime.controls import Controls
@@ -16,13 +17,17 @@ from raftline.runtime.disk_watch import DiskWatch
 from raftline.runtime.forwarding import Forwarding
 from raftline.runtime.host import Host
 from raftline.runtime.persistence import Persistence
-from raftline.runtime.requests import Proposal
+from raftline.runtime.requests import Proposal, head_of
 from raftline.runtime.stages import Stages
 
 __all__ = ["Proposing"]
 
 _PER_TURN = 8192
 _SHARE_MIN = 256
+_PASSED_ON_BYTES = 1 << 20
+"""So much is passed on at a time where a single command is not more."""
+_ROOM_S = 0.005
+"""How soon it is looked again whether there is room on the way to the leader."""
 _UNCOMMITTED_S_MAX = 0.01
 _COMMITTED_S_MAX = 0.002
 """For how long after a write began proposals are held back, before and after the followers have committed it."""
@@ -135,6 +140,8 @@ class Proposing:
                 return False
         elif not self._transport.reaches(core.leader):
             return False  # what is passed on to a leader whose process is gone would be lost: it waits for the next
+        else:
+            return self._pass_on(core.leader)
         return self._take(now)
 
     def release_held(self) -> None:
@@ -201,11 +208,26 @@ class Proposing:
         if self.is_waiting:
             self._wake()
 
+    def _pass_on(self, leader: NodeId) -> bool:
+        """Send the leader a turn's share, as far as there is room on the way: what a full queue drops is lost."""
+        queue = self._queue
+        count, size_bytes = head_of(queue, self._turns.share_of(_PER_TURN, _SHARE_MIN), _PASSED_ON_BYTES)
+        if not self._transport.has_room(leader, size_bytes):
+            if self._alarm is None:
+                self._alarm = self._loop.call_later(_ROOM_S, self._on_alarm)
+            return False
+        batch = queue[:count]
+        del queue[:count]
+        self._is_crowded = False
+        self._stages.on_taken(count, remaining=len(queue))
+        batch = [proposal for proposal in batch if proposal.done is not None]
+        if batch:
+            self._forwarding.forward(leader, self._core.term, batch)
+        return bool(queue)
+
     def _take(self, now: float) -> bool:
-        """Append a turn's share, or pass it on; during a transfer the leader's proposals wait for its successor."""
+        """Append a turn's share; during a transfer the leader's proposals wait for its successor."""
         core, queue = self._core, self._queue
-        leader = core.leader
-        assert leader is not None, "proposals without a leader go on waiting"
         take = self._turns.share_of(_PER_TURN, _SHARE_MIN)
         batch = queue[:take]
         del queue[:take]
@@ -213,10 +235,6 @@ class Proposing:
         self._is_crowded = False
         taken_at = self._stages.on_taken(len(batch), remaining=len(queue))
         batch = [proposal for proposal in batch if proposal.done is not None]
-        if not core.is_leader:
-            if batch:
-                self._forwarding.forward(leader, core.term, batch)
-            return is_more
         # Lists and not any(): a generator's step costs three times as much, and this is done for every command.
         if [True for proposal in batch if proposal.term is not None]:
             batch = self._of_this_term(batch)

@@ -16,7 +16,7 @@ from raftline.errors import ConfigError, Overloaded, ProposalLost, Stopped, Time
 from raftline.replica.commands import open_session, wrapped
 from raftline.runtime.forwarding import decode_error
 from raftline.runtime.ports import Transport
-from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request
+from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request, head_of
 from raftline.runtime.turns import Turns
 
 __all__ = ["NOT_HOSTED", "NOT_TAKEN", "NO_EFFECT", "REJECTED", "TOO_STALE", "RemoteGroup", "Remotes"]
@@ -161,6 +161,10 @@ class Remotes:
             message = RemoteCommands(self._origin, self._number, commands, self._history())
         self._node.transport.send(to, group.group, message)
         return self._number
+
+    def has_room(self, to: NodeId, size_bytes: int) -> bool:
+        """Say whether a frame of this size would crowd nothing out on the way to a node."""
+        return self._node.transport.has_room(to, size_bytes)
 
     def on_reply(self, reply: RemoteReply) -> None:
         """Finish what the reply decides; what nobody took is sent again."""
@@ -364,16 +368,18 @@ class RemoteGroup:
         self._waiting[:0] = again
 
     def _send_commands(self, to: NodeId) -> None:
-        """Send all commands that wait, in as few frames as their size allows."""
-        start = size = 0
-        waiting, self._waiting = self._waiting, []
-        for position, proposal in enumerate(waiting):
-            size += proposal.size_bytes
-            if size > _FRAME_BYTES_MAX and position > start:
-                self._under_way.add(self._remotes.send(self, to, waiting[start:position]))
-                start, size = position, proposal.size_bytes
-        if waiting:
-            self._under_way.add(self._remotes.send(self, to, waiting[start:]))
+        """Send the commands that wait, in as few frames as their size allows, as far as there is room on the way.
+
+        What a full queue drops is lost: those that are left wait for the next look.
+        """
+        waiting = self._waiting
+        while waiting:
+            count, size_bytes = head_of(waiting, len(waiting), _FRAME_BYTES_MAX)
+            if not self._remotes.has_room(to, size_bytes):
+                return
+            frame = waiting[:count]
+            del waiting[:count]
+            self._under_way.add(self._remotes.send(self, to, frame))
 
     def _choose(self, staleness_s_max: float = float("inf")) -> NodeId | None:
         """Return the host to ask, None if there is none that is up and did not refuse just now.

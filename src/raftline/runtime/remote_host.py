@@ -21,7 +21,6 @@ from raftline.errors import (
     Timeout,
     TooStale,
 )
-from raftline.runtime.answers import Answers
 from raftline.runtime.forwarding import APPLIED, UNKNOWN, Arrival, encode_outcome, reply_bytes_max
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
@@ -71,7 +70,6 @@ class RemoteHost:
         self._strangers: dict[NodeId, int] = {}
         """The last other history of which a node was that asked."""
         self._result_bytes_max = reply_bytes_max(host.config)
-        self._answers = Answers(host)
         self._seen: dict[tuple[NodeId, GroupId], dict[int, _Seen]] = {}
 
     def on_request(self, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
@@ -81,7 +79,7 @@ class RemoteHost:
             handle = None  # whoever asks goes on to a member
         if self._is_foreign(sender, request.history):
             handle = None
-        reply = _Reply(self._host, self._answers, sender, group, request, self._result_bytes_max)
+        reply = _Reply(self._host, sender, group, request, self._result_bytes_max)
         if isinstance(request, RemoteQuery):
             if handle is None:
                 reply.settle(0, (NOT_HOSTED, b""))
@@ -135,7 +133,6 @@ class _Reply:
     """Collects the outcomes of one frame and answers when the last one is in, in pieces if they are large."""
 
     __slots__ = (
-        "_answers",
         "_group",
         "_host",
         "_is_question",
@@ -149,7 +146,6 @@ class _Reply:
     def __init__(
         self,
         host: Host,
-        answers: Answers,
         sender: NodeId,
         group: GroupId,
         request: RemoteCommands | RemoteQuery,
@@ -157,7 +153,6 @@ class _Reply:
     ) -> None:
         """`result_bytes_max` is what one message can carry."""
         self._host = host
-        self._answers = answers
         self._result_bytes_max = result_bytes_max
         self._is_question = isinstance(request, RemoteQuery)
         self._sender = sender
@@ -196,14 +191,13 @@ class _Reply:
 
     def _send_from(self, first: int, stop: int) -> None:
         results = tuple(self._results[first:stop])
-        size_bytes = sum(len(value) for _, value in results)
 
         def crowded() -> RemoteReply:
             left = tuple(self._without_value() if status == APPLIED else (status, value) for status, value in results)
             return RemoteReply(*self._request, first, left)
 
         answer = RemoteReply(*self._request, first, results)
-        self._answers.send(self._sender, self._group, answer, size_bytes, crowded)
+        self._host.answers.send(self._sender, self._group, answer, crowded)
 
     def _without_value(self) -> tuple[int, bytes]:
         """Return what is told in place of a result for which there is no room."""

@@ -6,14 +6,15 @@ the requests came, because all of them wait equally long.
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Literal, TypeAlias, get_args
 
 from raftline.core.ids import Term
 from raftline.errors import ConfigError, Timeout
 from raftline.replica.commands import is_control
 
-__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise"]
+__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise", "head_of"]
 
 
 class Request:
@@ -70,6 +71,17 @@ Consistency: TypeAlias = Literal["linearizable", "lease", "bounded", "stale"]
 more than `clock_drift_max` (no messages, where the leader holds a lease); not older than a bound; anything."""
 
 _CONSISTENCIES: tuple[str, ...] = get_args(Consistency)
+
+
+def head_of(proposals: Sequence[Proposal], count_max: int, bytes_max: int) -> tuple[int, int]:
+    """Return how many of the first proposals go together, and their bytes: one at least, however large it is."""
+    count = size_bytes = 0
+    for proposal in islice(proposals, count_max):
+        if count and size_bytes + proposal.size_bytes > bytes_max:
+            break
+        count += 1
+        size_bytes += proposal.size_bytes
+    return count, size_bytes
 
 
 def check_promise(consistency: str, staleness_s_max: float, *, lease_reads: bool) -> None:

@@ -232,14 +232,13 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(
                 _PROPOSING,
                 "        batch = [proposal for proposal in batch if proposal.done is not None]\n"
-                "        if not core.is_leader:\n",
+                "        # Lists and not any()",
                 "        batch = [proposal for proposal in batch if proposal.done is not None]\n"
-                "        if core.is_leader:\n"
-                "            known = {p.command for p in batch if p.command[:1] == b'\\1'}\n"
-                "            proposed = self.controls.__dict__.setdefault('proposed', set())\n"
-                "            batch = [p for p in batch if p.command not in proposed]\n"
-                "            proposed |= known\n"
-                "        if not core.is_leader:\n",
+                "        known = {p.command for p in batch if p.command[:1] == b'\\1'}\n"
+                "        proposed = self.controls.__dict__.setdefault('proposed', set())\n"
+                "        batch = [p for p in batch if p.command not in proposed]\n"
+                "        proposed |= known\n"
+                "        # Lists and not any()",
             ),
         ),
     ),
@@ -300,8 +299,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _PROPOSING,
-                "            if batch:\n                self._forwarding.forward(leader, core.term, batch)\n",
-                "            self._held.extend(batch)\n",
+                "        if batch:\n            self._forwarding.forward(leader, self._core.term, batch)\n",
+                "        self._held.extend(batch)\n",
             ),
         ),
     ),
