@@ -48,6 +48,15 @@ def test_a_new_node_takes_most_of_what_comes() -> None:
     assert all(after.nodes_of(group)[0] == "n4" for group in (5, 6))
 
 
+def test_groups_that_are_leaving_count_where_they_still_are() -> None:
+    """They take room there until they are empty."""
+    before = grown(1, nodes=("n1", "n2"))
+    alone = join_of(before, 2, 1, ("n1", "n2", "n3", "n4"), 2)
+    assert sorted(alone.groups[2]) == ["n3", "n4"]
+    crowded = join_of(before, 2, 1, ("n1", "n2", "n3", "n4"), 2, leaving=[("n3", "n4")] * 2)
+    assert sorted(crowded.groups[2]) == ["n1", "n2"]
+
+
 def test_nothing_to_place_is_refused_in_words() -> None:
     """No groups, or no nodes."""
     with pytest.raises(ChangeRefused, match="at least one"):

@@ -92,7 +92,7 @@ def run_change(
     def work() -> tuple[str, Plan]:
         report = ask_shards(node)
         request = make(report)
-        plan = _plan_of(report, as_change(request, report.configuration, report.last_group))
+        plan = _plan_of(report, as_change(request, report.configuration, report.last_group, report.leaving.values()))
         if dry_run:
             return plan.summary(), plan
         with Asker(node, timeout_s) as asker:

@@ -43,7 +43,8 @@ class KvMachine(StateMachine):
     """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry.
 
     4: groups that are leaving are placed, by group 0 of a sharded server (`MetaMachine`), which all commands are held
-    against there. 5: a transaction has a budget for commands that look at whole values.
+    against there. 5: a transaction has a budget for commands that look at whole values; new groups go where few
+    replicas are, those of groups that are leaving counted.
     """
 
     takes_bundles = True

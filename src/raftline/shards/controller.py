@@ -88,6 +88,10 @@ class ControllerMachine(StateMachine):
             return _encode(Decision(self.newest.number, str(refused)))
         return _encode(Decision(self.newest.number))
 
+    def enter(self, configuration: Configuration) -> None:
+        """Take over what `changed` made of the newest configuration."""
+        self.kept.append(configuration)
+
     def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002
         """Return a configuration, encoded; the newest for `LATEST` and for numbers that are not there yet.
 

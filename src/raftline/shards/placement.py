@@ -4,6 +4,7 @@ Pure, and the same on every replica: only what is given counts, and ties go to t
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused
@@ -37,10 +38,18 @@ class _Load:
         return tuple(chosen)
 
 
-def join_of(configuration: Configuration, first: GroupId, count: int, nodes: Sequence[NodeId], replicas: int) -> Join:
+def join_of(
+    configuration: Configuration,
+    first: GroupId,
+    count: int,
+    nodes: Sequence[NodeId],
+    replicas: int,
+    leaving: Iterable[Sequence[NodeId]] = (),
+) -> Join:
     """Return `count` new groups, numbered from `first` on, each on `replicas` of `nodes`, or on all if they are fewer.
 
-    Raises `ChangeRefused` if there is nothing to place, or nowhere to place it.
+    `leaving` says where groups are that are in no configuration any more and still hold something. Raises
+    `ChangeRefused` if there is nothing to place, or nowhere to place it.
     """
     if count < 1:
         raise ChangeRefused(f"{count} groups cannot be added: at least one")
@@ -50,7 +59,7 @@ def join_of(configuration: Configuration, first: GroupId, count: int, nodes: Seq
         )
     if not nodes:
         raise ChangeRefused("no node can take a group: name those that are members of the cluster")
-    load = _Load(nodes, (held for _, held in configuration.groups))
+    load = _Load(nodes, chain((held for _, held in configuration.groups), leaving))
     return Join({first + number: load.choose(max(1, replicas)) for number in range(count)})
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.machine import TICK_COMMAND, encode_command
-from raftline.kv.sharded.meta import PLACES_LEAVING, MetaMachine
+from raftline.kv.sharded.meta import COUNTS_LEAVING, PLACES_LEAVING, MetaMachine
 from raftline.kv.sharded.requests import AddGroups, Began, Request, Retire, as_change, change_command
 from raftline.shards.configuration import EMPTY, Leave, Move, Place, Rebalance
 
@@ -135,6 +135,22 @@ def test_it_is_placed_once_every_member_knows_that_it_can_be(machine: MetaMachin
     machine.use_version(PLACES_LEAVING)
     assert machine.can_place(1)
     assert change(machine, Place(1, ("n4",))) == b":2\r\n"
+
+
+def test_new_groups_go_where_those_that_are_leaving_are_not(machine: MetaMachine) -> None:
+    """They hold what they have until it has gone; once every member counts them so (G17)."""
+    machine.use_version(COUNTS_LEAVING - 1)
+    change(machine, Leave((1,)))
+    nodes = NODES | {"n4": "127.0.0.1:7004", "n5": "127.0.0.1:7005"}
+    change(machine, Began(2))
+    change(machine, Place(2, ("n1",)))
+    other = restored(machine)
+    machine.use_version(COUNTS_LEAVING)
+    other.use_version(COUNTS_LEAVING - 1)
+    wanted = AddGroups(1, nodes, replicas=2)
+    assert change(machine, wanted) == change(other, wanted)
+    assert sorted(other.nodes_of(3)) == ["n2", "n3"], "as members of before decide"
+    assert sorted(machine.nodes_of(3)) == ["n4", "n5"]
 
 
 def test_the_first_groups_are_made_once(machine: MetaMachine) -> None:

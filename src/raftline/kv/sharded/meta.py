@@ -17,13 +17,15 @@ from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
 from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, as_change, decode_request
 from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, placed_leaving
-from raftline.shards.controller import ControllerMachine, encode_change
+from raftline.shards.controller import ControllerMachine
 
-__all__ = ["PLACES_LEAVING", "MetaMachine"]
+__all__ = ["COUNTS_LEAVING", "PLACES_LEAVING", "MetaMachine"]
 
 _FORMAT = 1
 PLACES_LEAVING = 4
 """The version from which on groups that are leaving are placed; before, there is no such group for a `Place`."""
+COUNTS_LEAVING = 5
+"""That from which on new groups go where few replicas are, those of groups that are leaving counted."""
 _LATER = "ERR no change that this version knows: upgrade every node first"
 _NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
 
@@ -136,14 +138,15 @@ class MetaMachine(KvMachine):
             if isinstance(request, Place) and request.group in self.leaving and self._places_leaving:
                 self._place_leaving(request)
                 return integer(before.number)
-            change = as_change(request, before, self.last_group)
-            changed(before, change)
+            leaving = self.leaving.values() if self.store.version >= COUNTS_LEAVING else ()
+            change = as_change(request, before, self.last_group, leaving)
+            after = changed(before, change)
             self._check_begun(change)
         except (msgspec.MsgspecError, IndexError):
             return error(_LATER)
         except ChangeRefused as refused:
             return error(f"ERR {refused}")
-        self.controller.apply(encode_change(change), index, time_ms)
+        self.controller.enter(after)
         self._note(change, before, request.nodes if isinstance(request, AddGroups) else {})
         return integer(self.configuration.number)
 

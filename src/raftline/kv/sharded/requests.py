@@ -3,6 +3,8 @@
 `as_change` is pure, so that anybody can try a request out on a copy before it is made.
 """
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from raftline.core.ids import GroupId, NodeId
@@ -52,12 +54,18 @@ def change_command(request: Request) -> bytes:
     return _encode([CHANGE_NAME, _encode(request)])
 
 
-def as_change(request: Request, configuration: Configuration, last_group: GroupId) -> Change:
-    """Return a request as a change of a configuration; raises `ChangeRefused`. So it can be tried out beforehand."""
+def as_change(
+    request: Request, configuration: Configuration, last_group: GroupId, leaving: Iterable[Sequence[NodeId]] = ()
+) -> Change:
+    """Return a request as a change of a configuration; raises `ChangeRefused`. So it can be tried out beforehand.
+
+    `leaving` says where groups are that have left and count as those do that have not.
+    """
     if isinstance(request, AddGroups):
         if request.only_first and last_group:
             raise ChangeRefused("there have been groups already")
-        return join_of(configuration, last_group + 1, request.count, tuple(request.nodes), request.replicas)
+        nodes = tuple(request.nodes)
+        return join_of(configuration, last_group + 1, request.count, nodes, request.replicas, leaving)
     if isinstance(request, Began | Retire):
         raise ChangeRefused("that a group has begun or is retired changes no configuration")
     return request
