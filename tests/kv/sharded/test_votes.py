@@ -87,6 +87,32 @@ def test_a_write_to_another_node_goes_behind_one_that_the_replica_here_was_asked
     run_sharded(scenario)
 
 
+def test_a_write_goes_behind_those_that_wait_to_share_an_entry(run_sharded: Run) -> None:
+    """The replica counts no longer, and again, before its next turn, which waits while it writes (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        view = cluster.view(*OF_1)
+        turns: list[Callable[[], None]] = []
+        view.before_turn = turns.append
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+        writer.write(_pack(("SET", LOW, "1")))
+        await _until(lambda: turns)
+        async with plain(cluster) as client:
+            cluster.voteless = {OF_1}
+            await client.exists(LOW)  # looks for the place
+            cluster.voteless = set()
+            large = b"2" * 3000  # in an entry of its own
+            writer.write(_pack(("SET", LOW, large)))
+            await _until(lambda: cluster.groups[1].submitted)
+            for call in turns:
+                call()
+            assert await asyncio.wait_for(reader.readexactly(10), 5) == b"+OK\r\n+OK\r\n"
+            assert await client.get(LOW) == large
+        writer.close()
+
+    run_sharded(scenario)
+
+
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_what_a_removed_replica_marked_holds_with_its_group(run_sharded: Run, *, is_changed: bool) -> None:
     """A watched transaction goes on to the group, whose marks are the same on every node."""

@@ -144,6 +144,7 @@ class Router:
             if hosted is not None and hosted.machine is known.machine:
                 return known
             del self._here[group]
+            known.bundles.flush()  # the same replica may count again before its turn: nothing newer is to go before it
             self._on_gone(known)
         if hosted is None:
             return None
