@@ -13,6 +13,7 @@ from raftline.kv.resp.replies import error, shown
 
 __all__ = [
     "PLANS",
+    "TOO_NEW",
     "Plan",
     "arity_refusal",
     "find_plan",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 _ANY_NUMBER = 1 << 62
-_TOO_NEW = error(
+TOO_NEW = error(
     "TRYAGAIN not every member knows this command yet, upgrade the others first (the command was not taken)"
 )
 _EXEC_ALONE = error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
@@ -166,4 +167,4 @@ def version_refusal(plan: Plan, args: Arguments, known: int) -> bytes | None:
     needed = command.version
     if command.newer_options and not command.newer_options.isdisjoint([arg.upper() for arg in args[3:]]):
         needed = _CONDITIONS_VERSION
-    return _TOO_NEW if needed > known else None
+    return TOO_NEW if needed > known else None

@@ -4,15 +4,14 @@ from raftline.kv.commands import transactions
 from raftline.kv.commands.command import Command
 from raftline.kv.commands.rows import ALL_KEYS, Rows
 from raftline.kv.commands.transactions import Transactions
+from raftline.kv.store import WATCH_VERSION
 
 __all__ = ["add_transaction_rows"]
-
-_VERSION = 2
 
 
 def add_transaction_rows(table: dict[bytes, Command]) -> None:
     """Add the rows to `table`, whose commands they carry out."""
-    rows = Rows(table, "transactions", version=_VERSION)
+    rows = Rows(table, "transactions", version=WATCH_VERSION)
     here = Rows(table, "transactions")  # they concern no other node: what is queued is, once EXEC is refused, forgotten
     carry_out = Transactions(table).carry_out
     here.add("multi", 1, "", "Queue the commands that follow.", local=transactions.multi, flags="fast", since="1.2.0")
@@ -40,7 +39,7 @@ def add_transaction_rows(table: dict[bytes, Command]) -> None:
         note="If it fails, EXEC is refused.",
     )
     here.add("unwatch", 1, "", "Forget the watched keys.", local=transactions.unwatch, flags="fast", since="2.2.0")
-    ours = Rows(table, "raftline", version=_VERSION)
+    ours = Rows(table, "raftline", version=WATCH_VERSION)
     ours.add(
         "raftline.watch",
         -2,

@@ -14,7 +14,7 @@ from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, Command, ReadFunction, Refused, WriteFunction
 from raftline.kv.commands.costs import Budget, looks_at_whole_values
 from raftline.kv.resp.replies import NULL_ARRAY, OK, array, bulk, error, integer
-from raftline.kv.store import Store
+from raftline.kv.store import WATCH_VERSION, Store
 from raftline.kv.transaction import Transaction
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "is_inside",
     "mark_of",
     "marks",
+    "marks_last",
     "multi",
     "unwatch",
     "watch",
@@ -101,6 +102,11 @@ def mark_of(store: Store, key: bytes, now_ms: int) -> int:
     It is twice the index up to which everything is applied here, and one more if the key is alive.
     """
     return store.index << 1 | (store.read(key, now_ms) is not None)
+
+
+def marks_last(store: Store) -> bool:
+    """Say whether all members note changes; what was noted before is forgotten then, and a mark would outlive it."""
+    return store.version >= WATCH_VERSION
 
 
 def has_changed(store: Store, key: bytes, mark: int) -> bool:

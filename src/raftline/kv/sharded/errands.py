@@ -10,8 +10,8 @@ from typing import Protocol
 from raftline.core.ids import GroupId
 from raftline.errors import NotMember, NotServed, ProposalError, SessionClosed
 from raftline.kv.commands.command import Arguments, ReadFunction, Refused
-from raftline.kv.commands.transactions import mark_of
-from raftline.kv.plans import PLANS, version_refusal
+from raftline.kv.commands.transactions import mark_of, marks_last
+from raftline.kv.plans import TOO_NEW
 from raftline.kv.proposals import encode_command
 from raftline.kv.reply_slots import Read, Write
 from raftline.kv.resp.items import items_of
@@ -212,7 +212,7 @@ class WatchRead(ShardRead):
         self._watched_in = watched_in
 
     def _look(self, store: Store, args: Arguments, now_ms: int) -> bytes:
-        _check_marks_last(store, args)
+        _check_marks_last(store)
         reply = self._mark(store, args, now_ms)
         self._watched_in.add(self.place.id)
         return reply
@@ -241,7 +241,7 @@ class MarksRead(ShardRead):
         self._history = history
 
     def _tell(self, store: Store, args: Arguments, now_ms: int) -> bytes:
-        _check_marks_last(store, args)
+        _check_marks_last(store)
         return self._reply([integer(mark_of(store, key, now_ms)) for key in args[1:]])
 
     def query(self) -> bytes:
@@ -284,11 +284,10 @@ class ScanRead(ShardRead):
         super().take(self._finish(reply) if reply[:1] == b"*" else reply)
 
 
-def _check_marks_last(store: Store, args: Arguments) -> None:
-    """Refuse marks that a new group gives before it notes changes for good: what was held may have come to one."""
-    refusal = version_refusal(PLANS[b"WATCH"], args, store.version)
-    if refusal is not None:
-        raise Refused(refusal)
+def _check_marks_last(store: Store) -> None:
+    """Refuse marks that a new group gives before they last: what was held may have come to one."""
+    if not marks_last(store):
+        raise Refused(TOO_NEW)
 
 
 def _nothing(_store: Store, _args: Arguments, _now_ms: int) -> bytes:

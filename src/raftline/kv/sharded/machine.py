@@ -18,7 +18,7 @@ from raftline.kv.commands.command import Refused
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
 from raftline.kv.commands.slots import read_slot
 from raftline.kv.commands.table import COMMANDS
-from raftline.kv.commands.transactions import decode_watched, mark_of
+from raftline.kv.commands.transactions import decode_watched, mark_of, marks_last
 from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
 from raftline.kv.pieces import Record
 from raftline.kv.resp.replies import array, integer
@@ -27,7 +27,7 @@ from raftline.kv.sharded.arriving import Arriving
 from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, Marks, next_chunk
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.slots import slot_of
-from raftline.kv.store import WATCH_VERSION, ExpiryPending
+from raftline.kv.store import ExpiryPending
 from raftline.kv.values.container import Container
 from raftline.replica.commands import ID_END
 from raftline.replica.sessions import Sessions
@@ -246,7 +246,8 @@ class ShardMachine(KvMachine):
             return scan_served(self.holdings, store, args, now_ms)
         if args[0] == _MARKS:
             self._check_slots(args[1:])
-            self._check_marks_last()
+            if not marks_last(self.store):
+                raise NotServed(f"not every member of group {self.holdings.group} is known to note changes of keys yet")
             return array([integer(mark_of(store, key, now_ms)) for key in args[1:]])
         if args[0].upper() == _CLUSTER:
             return self._read_slot(args)
@@ -302,11 +303,6 @@ class ShardMachine(KvMachine):
         if not self.serves(slot):
             number = self.holdings.configuration.number
             raise NotServed(f"slot {slot} is not served by group {self.holdings.group} (configuration {number})")
-
-    def _check_marks_last(self) -> None:
-        """Raise `NotServed` as long as the changes that are noted will be forgotten: a mark would outlive them."""
-        if self.store.version < WATCH_VERSION:
-            raise NotServed(f"not every member of group {self.holdings.group} is known to note changes of keys yet")
 
     def _arrive(self, encoded: bytes) -> bytes:
         chunk = decode_chunk(encoded)
