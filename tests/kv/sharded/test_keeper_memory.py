@@ -52,6 +52,29 @@ def _keeper(meta: MetaMachine, node: Any) -> Keeper:
     return keeper
 
 
+class _Looking:
+    """A keeper whose node leads, on a clock that is moved by hand; made inside a loop."""
+
+    def __init__(self, meta: MetaMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.node = _Node()
+        self.keeper = _keeper(meta, self.node)
+        self.keeper._is_current = True
+        self._now_s = 1000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self._now_s)
+
+    def look(self, *, later_s: float = 0.0, down: tuple[str, ...] = ()) -> None:
+        """Look once, while some nodes are down."""
+        self._now_s += later_s
+        self.node.down = set(down)
+        self.keeper._look()
+
+
+def _let_begin(meta: MetaMachine) -> None:
+    """Let all groups have had a leader."""
+    for group in (1, 2, 3):
+        meta.apply(change_command(Began(group)), 1, 1000)
+
+
 def test_who_had_a_slot_is_known_however_many_configurations_came_since(meta: MetaMachine) -> None:
     """A move that waits for a group that is down leaves its slots where they were, through any number of changes."""
     first = meta.configuration.owner(0)
@@ -83,50 +106,42 @@ def test_who_had_a_slot_is_asked_as_fast_after_many_configurations(meta: MetaMac
     assert calls() == before
 
 
-def test_nobody_is_given_up_for_what_an_earlier_leadership_saw(meta: MetaMachine, monkeypatch: Any) -> None:
+def test_nobody_is_given_up_for_what_an_earlier_leadership_saw(
+    meta: MetaMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who was down when this node led last may have been up ever since."""
+    _let_begin(meta)
 
     async def scenario() -> int:
-        node = _Node()
-        keeper = _keeper(meta, node)
-        keeper._is_current = True
-        now_s = [1000.0]
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s[0])
-        for group in (1, 2, 3):
-            meta.apply(change_command(Began(group)), 1, 1000)
-        node.down = {"n3"}
-        keeper._look()
-        node.is_leader, node.down = False, set()
-        keeper._look()
-        now_s[0] += 3600
-        node.is_leader, node.down = True, {"n3"}
-        keeper._look()
-        begun = len([what for what, _ in keeper._tasks if what == "replace"])
-        for task in keeper._tasks.values():
+        looking = _Looking(meta, monkeypatch)
+        looking.look(down=("n3",))
+        looking.node.is_leader = False
+        looking.look()
+        looking.node.is_leader = True
+        looking.look(later_s=3600, down=("n3",))
+        tasks = looking.keeper._tasks
+        begun = len([what for what, _ in tasks if what == "replace"])
+        for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*keeper._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
         return begun
 
     assert asyncio.run(scenario()) == 0
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_a_node_is_given_up_only_for_what_can_be_placed(meta: MetaMachine, monkeypatch: Any, *, begun: bool) -> None:
+def test_a_node_is_given_up_only_for_what_can_be_placed(
+    meta: MetaMachine, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
     """A group that never begins is refused a place each time: the next dead node would wait for that for ever."""
-    for group in (1, 2, 3) if begun else ():
-        meta.apply(change_command(Began(group)), 1, 1000)
+    if begun:
+        _let_begin(meta)
 
     async def scenario() -> int:
-        node = _Node()
-        keeper = _keeper(meta, node)
-        keeper._is_current = True
-        now_s = [1000.0]
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s[0])
-        node.down = {"n3"}
-        for _ in range(2):
-            keeper._look()
-            now_s[0] += 3600
-        await asyncio.gather(*keeper._tasks.values())
-        return node.proposed
+        looking = _Looking(meta, monkeypatch)
+        looking.look(down=("n3",))
+        looking.look(later_s=3600, down=("n3",))
+        await asyncio.gather(*looking.keeper._tasks.values())
+        return looking.node.proposed
 
     assert asyncio.run(scenario()) == (3 if begun else 0)

@@ -22,17 +22,26 @@ from raftline.sim.loop import SimLoop
 NODES = ("n1", "n2", "n3")
 
 
+def _machine(group: GroupId, *taken: Configuration) -> ShardMachine:
+    """Return a group that has taken configurations."""
+    machine = ShardMachine(group)
+    machine.use_sessions(Sessions())
+    _take(machine, *taken)
+    return machine
+
+
+def _take(machine: ShardMachine, *configurations: Configuration) -> None:
+    for configuration in configurations:
+        machine.apply(take_configuration(configuration), 1, 1000)
+
+
 class _World:
     """Group 1, which has all slots and is to give half of them to group 2."""
 
     def __init__(self) -> None:
         first = changed(EMPTY, Join({1: NODES}))
         self.configurations = [first, changed(first, Join({2: NODES}))]
-        self.giver, self.taker = ShardMachine(1), ShardMachine(2)
-        for machine in (self.giver, self.taker):
-            machine.use_sessions(Sessions())
-        for configuration in self.configurations:
-            self.giver.apply(take_configuration(configuration), 1, 1000)
+        self.giver, self.taker = _machine(1, *self.configurations), _machine(2)
         self.is_up = False
         self.questions: asyncio.Queue[bytes] = asyncio.Queue()
         self.is_leader = True
@@ -70,9 +79,9 @@ def test_slots_are_served_until_the_group_that_takes_them_is_there() -> None:
         await until_asked(5)
         world.is_up = True  # and knows of no configuration
         await until_asked(5)
-        world.taker.apply(take_configuration(world.configurations[0]), 1, 1000)
+        _take(world.taker, world.configurations[0])
         await until_asked(5)
-        world.taker.apply(take_configuration(world.configurations[1]), 1, 1000)
+        _take(world.taker, world.configurations[1])
         await until_asked(5)
         moving.cancel()
         return seen
@@ -90,14 +99,11 @@ class _Newer(_World):
         super().__init__()
         key = next(b"%d" % number for number in range(99) if self.configurations[1].owner(slot_of(b"%d" % number)) == 2)
         first, second = self.configurations
-        self.giver = ShardMachine(1)
-        self.giver.use_sessions(Sessions())
-        self.giver.apply(take_configuration(first), 1, 1000)
+        self.giver = _machine(1, first)
         self.giver.apply(encode_command([b"SET", key, b"value"]), 1, 1000)
-        self.giver.apply(take_configuration(second), 1, 1000)
+        _take(self.giver, second)
         self.giver.apply(release(2, 2, 1 << 40, 1 << 40), 1, 1000)
-        for configuration in self.configurations:
-            self.taker.apply(take_configuration(configuration), 1, 1000)
+        _take(self.taker, first, second)
         self.refused = 0
 
     async def propose(self, command: bytes) -> bytes:
@@ -116,22 +122,26 @@ class _Newer(_World):
         return msgspec.msgpack.encode(msgspec.structs.replace(chunk, records=records))
 
 
-def test_a_chunk_that_cannot_be_read_is_told_and_not_entered_again_at_once() -> None:
-    """Each attempt stands in the log: it waits for somebody to upgrade the nodes, and then the slots arrive."""
-    world = _Newer()
+def _check_told_until_upgraded(world: _Newer) -> None:
+    """Let the nodes of group 2 be upgraded after a minute, and the slots arrive then."""
     with capture_logs() as lines, SimLoop(1) as loop:
         moving = loop.create_task(Mover(world, world.taker, world).finish())
         loop.run_for(60)
         assert 2 <= world.refused <= 15
         assert not world.taker.holdings.is_settled
+        told = [line for line in lines if line["log_level"] == "warning"]
+        assert len(told) == world.refused
+        assert "upgrade every node" in told[0]["error"]
         world.is_up = True
         loop.run_for(10)
         assert moving.done()
     assert world.taker.holdings.is_settled
     assert world.taker.store.count == 1
-    told = [line for line in lines if line["log_level"] == "warning"]
-    assert len(told) == world.refused
-    assert "upgrade every node" in told[0]["error"]
+
+
+def test_a_chunk_that_cannot_be_read_is_told_and_not_entered_again_at_once() -> None:
+    """Each attempt stands in the log: it waits for somebody to upgrade the nodes, and then the slots arrive."""
+    _check_told_until_upgraded(_Newer())
 
 
 class _Halting(_Newer):
@@ -145,16 +155,7 @@ class _Halting(_Newer):
 
 def test_a_chunk_that_cannot_be_read_is_told_also_if_the_next_one_cannot_be_had() -> None:
     """The giver that does not go on is no reason to enter again what is refused, and to say nothing of it."""
-    world = _Halting()
-    with capture_logs() as lines, SimLoop(1) as loop:
-        moving = loop.create_task(Mover(world, world.taker, world).finish())
-        loop.run_for(60)
-        assert 2 <= world.refused <= 15
-        assert len([line for line in lines if line["log_level"] == "warning"]) == world.refused
-        world.is_up = True
-        loop.run_for(10)
-        assert moving.done()
-    assert world.taker.holdings.is_settled
+    _check_told_until_upgraded(_Halting())
 
 
 class _Node:
@@ -183,17 +184,14 @@ class _Apart:
             EMPTY, Join({1: NODES, 3: NODES} if isinstance(change, Join) else {1: NODES, 2: NODES, 3: NODES})
         )
         self.configurations = [first, changed(first, change)]
-        self.machines = {group: ShardMachine(group) for group in (1, 2)}
-        for machine in self.machines.values():
-            machine.use_sessions(Sessions())
-            machine.apply(take_configuration(first), 1, 1000)
+        self.machines = {group: _machine(group, first) for group in (1, 2)}
         after = self.configurations[1]
         keys = [b"%d" % number for number in range(1000)]
         going = [key for key in keys if (first.owner(slot_of(key)), after.owner(slot_of(key))) == (1, 2)]
         for key in going[:50]:
             self.machines[1].apply(encode_command([b"SET", key, b"x" * 10_000]), 1, 1000)
         for machine in self.machines.values():
-            machine.apply(take_configuration(after), 1, 1000)
+            _take(machine, after)
 
     async def configuration(self, number: int) -> Configuration:
         return self.configurations[min(number, len(self.configurations)) - 1]

@@ -1,7 +1,8 @@
 """What becomes of commands under way when this node's replica of a group begins to count, or does no longer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,27 +42,34 @@ def _held_back(group: Any) -> list[Callable[[], object]]:
     return late
 
 
+@asynccontextmanager
+async def _under_way_elsewhere(
+    cluster: "FakeCluster", *command: str | bytes
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, list[Callable[[], object]]]]:
+    """Give a connection to n1 with a command that another node was asked for, and has not begun; its own counts now."""
+    cluster.voteless = {OF_1}
+    assert cluster.view(*OF_1).submit is not None, "made before: its way is short"
+    late = _held_back(cluster.groups[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
+    writer.write(_pack(command))
+    await _until(lambda: late)
+    cluster.voteless.clear()
+    yield reader, writer, late
+    writer.close()
+
+
 def test_a_write_goes_behind_one_that_another_node_was_asked_for(run_sharded: Run) -> None:
     """This node's replica counts from now on, and could be faster than the way that was taken before (G19)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        cluster.voteless = {OF_1}
-        view = cluster.view(*OF_1)  # its way is short
-        assert view.submit is not None
-        late = _held_back(cluster.groups[1])
-        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
-        writer.write(_pack(("SET", LOW, "1")))
-        await _until(lambda: late)
-        cluster.voteless.clear()
-        writer.write(_pack(("SET", LOW, "2")))
-        async with plain(cluster) as client:
+        async with _under_way_elsewhere(cluster, "SET", LOW, "1") as (reader, writer, late), plain(cluster) as client:
+            writer.write(_pack(("SET", LOW, "2")))
             assert await client.get(LOW) is None
             await asyncio.sleep(0.05)  # long enough for the short way
             assert await client.get(LOW) is None
             late[0]()
             assert await asyncio.wait_for(reader.readexactly(10), 5) == b"+OK\r\n+OK\r\n"
             assert await client.get(LOW) == b"2"
-        writer.close()
 
     run_sharded(scenario)
 
@@ -277,14 +285,6 @@ def test_writes_behind_one_that_is_on_its_way_are_looked_at_now_and_then(run_sha
     """And they have all of their time when it is their turn."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        cluster.voteless = {OF_1}
-        assert cluster.view(*OF_1).submit is not None
-        late = _held_back(cluster.groups[1])
-        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port("n1"))
-        writer.write(_pack(("SET", LOW, "0")))
-        await _until(lambda: late)
-        cluster.voteless.clear()
-        writer.write(b"".join(_pack(("INCR", LOW)) for _ in range(50)))
         looks = 0
         repeat = outgoing.Outgoing._repeat
 
@@ -293,14 +293,15 @@ def test_writes_behind_one_that_is_on_its_way_are_looked_at_now_and_then(run_sha
             looks += 1
             repeat(self)
 
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(outgoing.Outgoing, "_repeat", counted)
-            await asyncio.sleep(HOLD_S + 0.2)
-        assert 2 < looks < 200, "every 20 ms or so"
-        late[0]()
-        replies = await asyncio.wait_for(reader.readexactly(len("+OK\r\n") + 9 * 4 + 41 * 5), 5)
-        assert replies.endswith(b":50\r\n")
-        writer.close()
+        async with _under_way_elsewhere(cluster, "SET", LOW, "0") as (reader, writer, late):
+            writer.write(b"".join(_pack(("INCR", LOW)) for _ in range(50)))
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(outgoing.Outgoing, "_repeat", counted)
+                await asyncio.sleep(HOLD_S + 0.2)
+            assert 2 < looks < 200, "every 20 ms or so"
+            late[0]()
+            replies = await asyncio.wait_for(reader.readexactly(len("+OK\r\n") + 9 * 4 + 41 * 5), 5)
+            assert replies.endswith(b":50\r\n")
 
     run_sharded(scenario)
 
