@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raftline.core.entries import KIND_NOOP, Entry, HardState
-from raftline.core.events import Persisted, Proposed, Received, TimerDue
+from raftline.core.events import ChunkRead, Persisted, Proposed, Received, TimerDue
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest, VoteReply, VoteRequest
 from raftline.core.raft import Raft
@@ -159,6 +159,16 @@ def test_what_was_committed_is_not_given_up_for_another_history(kind: str, term:
     with pytest.raises(SafetyViolation, match="raftline recover"):
         raft.step(Received("n2", append if kind == "append" else snapshot), 0.0)
     assert (raft.state.log.last_index, raft.state.log.last_term, raft.term) == (3, 1, 1)
+
+
+def test_each_chunk_of_a_snapshot_names_its_history(bench: Any) -> None:
+    """It may be a leader's first word to a survivor of lost disks, whose log it would replace (C14, D10)."""
+    one = bench(snapshot=(6, 1), terms=[1])
+    one.lead()
+    one.state.history = 7
+    one.state.progress["n2"].become_snapshot(6)
+    sent = one.step(ChunkRead("n2", one.meta(6, 1), 0, b"x", done=False))
+    assert [message.history for _, message in sent if type(message) is SnapshotRequest] == [7]
 
 
 def test_nobody_of_another_history_is_voted_for() -> None:

@@ -6,6 +6,7 @@ and hears of the outcome as an event. A snapshot moves a replica only forward (D
 
 from raftline.core.entries import SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Compacted, SnapshotTaken
+from raftline.core.history import claimed_history
 from raftline.core.ids import Index, NodeId
 from raftline.core.messages import SnapshotReply, SnapshotRequest
 from raftline.core.progress import Mode
@@ -97,6 +98,7 @@ def on_chunk_read(state: RaftState, event: ChunkRead) -> str | None:
         data=event.data,
         done=event.done,
         round=state.reads.round,
+        history=claimed_history(state),
     )
     state.send(event.to, request)
     return None
