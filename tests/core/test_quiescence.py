@@ -175,6 +175,18 @@ def test_a_leader_sleeps_on_without_a_suspected_follower_as_long_as_a_quorum_is_
     assert not leader.core.is_leader
 
 
+def test_a_leader_that_wakes_for_a_suspected_follower_gives_it_time_to_answer() -> None:
+    """Its connection may have broken for a moment only: without its answer there was no quorum for long (A27, A30)."""
+    cluster, leader, followers = asleep()
+    cluster.now += 100.0
+    for node in followers:
+        leader.step(Woken(node.name))
+    followers[0].crash()
+    leader.step(TimerDue())
+    assert leader.core.is_leader
+    assert not cluster.run(2 * HIGH_S, until=lambda: not leader.core.is_leader), "a quorum answers"
+
+
 def test_who_follows_a_suspected_node_believes_in_it_no_more() -> None:
     """It votes for another at once; whoever was woken for another reason keeps to its leader for a while (K2)."""
     for suspected in (True, False):

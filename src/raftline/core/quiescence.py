@@ -73,10 +73,10 @@ def on_woken(state: RaftState, event: Woken) -> str | None:
     if event.suspected == state.leader and state.now < state.leader_heard_at + state.config.election_timeout_s[1]:
         return "heard it itself"
     if event.suspected is not None and state.role is Role.LEADER:
-        follower = state.progress.get(event.suspected)
-        if follower is not None:
-            follower.asleep = False
-        if has_quorum(state.membership, [*_sleepers(state), state.me]):
+        others = [node for node in _sleepers(state) if node != event.suspected]
+        if has_quorum(state.membership, [*others, state.me]):
+            if event.suspected in state.progress:
+                state.progress[event.suspected].asleep = False
             return "a quorum sleeps on"
     wake(state, event.suspected)
     return None
