@@ -63,10 +63,15 @@ def log_ends_after(writes: Sequence[Write], ends: Mapping[GroupId, Index]) -> di
 
 
 class Replay:
-    """The records of one directory, so far."""
+    """The records of one directory, so far.
 
-    def __init__(self, directory: str) -> None:
+    Invariant: of entries that are covered no data is held: none of them is recovered.
+    """
+
+    def __init__(self, directory: str, covered: Mapping[GroupId, Index] | None = None) -> None:
+        """`covered` says how far the newest snapshots reach; what they cover may be much, and is only compared."""
         self._directory = directory
+        self._covered = covered or {}
         self._groups: dict[GroupId, _Group] = {}
         self.forgotten: set[GroupId] = set()
         """Groups of which the last word is that they are hosted here no more: their snapshots do not count either."""
@@ -109,7 +114,7 @@ class Replay:
             if write.entries:
                 if known.entries:
                     del known.entries[max(0, write.entries[0].index - known.entries[0].index) :]
-                known.entries.extend(write.entries)
+                known.entries.extend(self._held_of(write))
         for group, end in ends.items():
             self._group(group).end = end
         return None
@@ -169,6 +174,13 @@ class Replay:
             if told != known:
                 return f"its header gives other {what} than the segments before it"
         return None
+
+    def _held_of(self, write: Write) -> Sequence[Entry]:
+        """Return the entries of a record, those that are covered without their data."""
+        covered = self._covered.get(write.group, 0)
+        if write.entries[0].index > covered:
+            return write.entries
+        return [Entry(entry.index, entry.term, b"") if entry.index <= covered else entry for entry in write.entries]
 
     def _group(self, group: GroupId) -> _Group:
         self.forgotten.discard(group)

@@ -113,16 +113,18 @@ class SnapshotStore:
 
         Raises `CorruptLog` if one is damaged or misnamed: a snapshot gets its name only when it is whole.
         """
-        groups = {
-            key[0] for name in self._files.list(self._directory) if (key := parse_snapshot_name(name)) is not None
-        }
         found: dict[GroupId, SnapshotMeta] = {}
-        for group in sorted(groups.difference(without)):
+        for group in sorted(self.reach().keys() - set(without)):
             reader = self.latest(group)
             assert reader is not None, "a name of this group was listed"
             found[group] = reader.meta
             reader.close()
         return found
+
+    def reach(self) -> dict[GroupId, Index]:
+        """Return up to where the newest snapshot of each group reaches, by its name; nothing is opened."""
+        keys = [key for name in self._files.list(self._directory) if (key := parse_snapshot_name(name)) is not None]
+        return dict(sorted(keys))
 
     def _names(self, group: GroupId) -> list[tuple[Index, str]]:
         """Return (index, name) of the snapshots of `group`, oldest first."""

@@ -260,7 +260,7 @@ class Wal:
             names = clear_for_restoring(self._files, self._directory, names)
         elif MARK in names:
             raise CorruptLog(unfinished(self._files, self._directory))
-        replay = Replay(self._directory)
+        replay = Replay(self._directory, self.snapshots.reach())
         tail = self._read_segments(names, replay)
         newest = self.snapshots.newest(without=replay.forgotten)
         if tail is None and newest:

@@ -487,11 +487,11 @@ MUTANTS: tuple[Mutant, ...] = (
             Patch(
                 _REPLAY,
                 "                    del known.entries[max(0, write.entries[0].index - known.entries[0].index) :]\n"
-                "                known.entries.extend(write.entries)\n",
+                "                known.entries.extend(self._held_of(write))\n",
                 "                    at = max(0, write.entries[0].index - known.entries[0].index)\n"
-                "                    known.entries[at : at + len(write.entries)] = write.entries\n"
+                "                    known.entries[at : at + len(write.entries)] = self._held_of(write)\n"
                 "                else:\n"
-                "                    known.entries.extend(write.entries)\n",
+                "                    known.entries.extend(self._held_of(write))\n",
             ),
         ),
         bench="log",
