@@ -24,6 +24,9 @@ class _Bench:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.scheduled.append(callback)
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.said.append(str(context["exception"]))
+
     def flush(self) -> None:
         self.said.append("flush")
 
@@ -119,3 +122,17 @@ def test_a_failed_node_says_nothing_more() -> None:
 
     bench.turns.add(fail)
     assert bench.run() == []
+
+
+def test_a_turn_that_raises_holds_nobody_up() -> None:
+    """Whoever asks for a turn may call somebody else's code: the others take theirs, and are written."""
+    bench = _Bench()
+
+    def fail() -> None:
+        raise ValueError("somebody else's fault")
+
+    for turn in (bench.group("a"), fail, bench.group("b")):
+        bench.turns.add(turn)
+    assert bench.run() == ["hold", "a", "somebody else's fault", "b", "let go", "flush"]
+    bench.turns.add(fail)
+    assert bench.run() == ["somebody else's fault", "flush"]

@@ -68,7 +68,7 @@ class Turns:
     def _run(self) -> None:
         due, self._due = self._due, []
         if len(due) == 1:
-            due[0]()
+            self._take(due[0])
         elif due:
             self._run_together(due)
         if not self._stopped:
@@ -81,7 +81,7 @@ class Turns:
         self.apply_s = _APPLY_S_MAX / self.crowd
         until = self._loop.time() + _HELD_S_MAX
         for position, turn in enumerate(due, 1):
-            turn()
+            self._take(turn)
             if position < len(due) and self._loop.time() >= until:
                 left = due[position:]
                 if not self._due:
@@ -91,6 +91,13 @@ class Turns:
         self.crowd = 1
         self.apply_s = _APPLY_S_MAX
         self.writer.let_go()
+
+    def _take(self, turn: Callable[[], None]) -> None:
+        """Let one take its turn; what it raises must not keep the others from theirs, nor from the log."""
+        try:
+            turn()
+        except Exception as error:  # noqa: BLE001  somebody else's code: a group fails by itself
+            self._loop.call_exception_handler({"message": "a turn raised", "exception": error})
 
 
 def _nothing() -> None:
