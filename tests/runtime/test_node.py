@@ -271,3 +271,22 @@ def test_a_bounded_read_needs_a_bound(bound_s: float) -> None:
     node = Node(NodeConfig(node_id="n1", members={"n1": "127.0.0.1:1"}, data_dir="/nowhere"), KvMachine())
     with pytest.raises(ConfigError, match="a bounded read needs staleness_s_max, a number of seconds above 0"):
         node.submit_read(lambda _: None, "bounded", bound_s)
+
+
+def test_a_start_that_is_given_up_gives_the_directory_back(make_cluster: Any) -> None:
+    """Whoever waits for it only so long can try again, in the same process."""
+
+    async def scenario() -> None:
+        async with make_cluster(1) as cluster:
+            await (await cluster.leader()).propose(b"k=1")
+            await cluster.stop()
+            start = asyncio.ensure_future(cluster.start())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            start.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await start
+            await cluster.start()
+            assert await (await cluster.leader()).read(b"k") == b"1"
+
+    asyncio.run(scenario())

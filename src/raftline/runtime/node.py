@@ -114,6 +114,8 @@ class Node(GroupHandle):
         self._remote_host: RemoteHost | None = None
         self._removals: set[asyncio.Task[None]] = set()
         self._disks: list[DiskThread] = []
+        self._wal: Wal | None = None
+        """Belongs to the log's thread: whoever waited for its opening may have given up."""
         self._ended: asyncio.Future[BaseException] | None = None
         self._failed: asyncio.Future[BaseException] | None = None
         self._stopping = False
@@ -159,8 +161,8 @@ class Node(GroupHandle):
         await asyncio.gather(*self._removals, return_exceptions=True)
         await self._ports.transport.stop()
         disks, self._disks = self._disks, []
-        if disks and self._host is not None:
-            await run_on_disk(disks[0], self._host.wal.close)
+        if disks:
+            await run_on_disk(disks[0], self._close_wal)  # behind an opening that nobody waits for any more
         for disk in disks:
             disk.close()
 
@@ -286,13 +288,19 @@ class Node(GroupHandle):
 
     def _open_wal(self) -> Wal:
         config = self.config
-        return Wal.open(
+        self._wal = Wal.open(
             TimedFiles(self._ports.files, self._ports.clock.monotonic_s, self._stages.append, self._stages.fsync),
             config.data_dir,
             cluster_id=config.cluster_id,
             node_id=config.node_id,
             segment_bytes=config.segment_bytes,
         )
+        return self._wal
+
+    def _close_wal(self) -> None:
+        wal, self._wal = self._wal, None
+        if wal is not None:
+            wal.close()
 
     def _make_host(
         self, loop: asyncio.AbstractEventLoop, wal: Wal, log_disk: DiskThread, snapshot_disk: DiskThread
