@@ -203,6 +203,30 @@ def test_a_group_that_nobody_added_again_can_be_removed(make_cluster: Any) -> No
     asyncio.run(scenario())
 
 
+def test_a_group_that_could_not_be_made_keeps_what_the_log_holds(make_cluster: Any) -> None:
+    """Its state machine may fail at the first try: the next one goes on where the group was, not with nothing (C8)."""
+
+    class Broken(Count):
+        def use_sessions(self, sessions: Any) -> None:  # noqa: ARG002
+            raise ValueError("not today")
+
+    async def scenario() -> None:
+        async with make_cluster(1) as cluster:
+            (group,) = await add(cluster, 1)
+            await group.propose(b"one")
+            await cluster.stop()
+            await cluster.start()
+            node = cluster.nodes["n1"]
+            config = GroupConfig(group=1, members=cluster.members)
+            with pytest.raises(ValueError, match="not today"):
+                await node.add_group(config, Broken())
+            assert node.recovered_groups == (1,)
+            group = await node.add_group(config, Count())
+            assert await group.read(b"") == b"1"
+
+    asyncio.run(scenario())
+
+
 def test_a_node_stops_while_groups_come_and_go(make_cluster: Any) -> None:
     """Whoever waits for that is told, and nothing is left hanging."""
 

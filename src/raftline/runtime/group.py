@@ -39,8 +39,9 @@ class Group(GroupHandle):
         self.config = config
         self.machine = machine
         self._lease_reads = host.config.core.lease_reads
-        self._recovered = host.wal.recovered.pop(config.group, None)  # the log holds it now, and lets it go in time
+        self._recovered = host.wal.recovered.get(config.group)
         self.driver = self._group = _make_driver(config, machine, host, stages, self._recovered)
+        host.wal.recovered.pop(config.group, None)  # the log holds it now, and lets it go in time
 
     @property
     def group(self) -> GroupId:
