@@ -156,6 +156,25 @@ def test_a_peer_that_never_reads_costs_bounded_memory_and_nobody_else_anything(r
     run(story)
 
 
+def test_a_long_queue_leaves_in_pieces(run: Run) -> None:
+    """Joined and encrypted at once it would hold the loop: the connection gets no more than it takes in a moment."""
+
+    async def story(world: "World") -> None:
+        b = await world.node("b")
+        a = await world.node("a", peers={"b": b.address})
+        await a.until_link("b", up=True)
+        messages = [ForwardRequest(1, 1, number, (b"x" * 100_000,)) for number in range(200)]
+        backlogs = []
+        a.send("b", *messages)
+        for message in messages:
+            backlogs.append(a.transport._links["b"]._connection.backlog_bytes)  # type: ignore[union-attr]
+            assert (await b.inbox.get())[2] == message
+        assert max(backlogs) < 2_000_000
+        assert a.transport.status()["b"].sent_messages == 200
+
+    run(story)
+
+
 def test_a_peer_that_reads_again_gets_what_was_queued(run: Run) -> None:
     """Whatever was held back goes out once the buffer drains, in order and without another send."""
     settings = TransportSettings(max_frame_bytes=1_000_000, queue_bytes=50_000_000, write_buffer_bytes=1000)

@@ -36,6 +36,8 @@ __all__ = ["LinkContext", "LinkState", "PeerLink"]
 _DIALLER: Final = TlsRole(is_server=False, needs_certificate=True)
 _ATTEMPTS_AFTER_REFUSAL: Final = 16
 """A refusal is a wrong setting, which a quick retry does not cure."""
+_WRITE_BYTES_MAX: Final = 1 << 20
+"""Joined and encrypted at a time, as long as no single frame has more: 32 MiB under TLS held the loop for 70 ms."""
 
 
 class LinkState(enum.Enum):
@@ -142,16 +144,29 @@ class PeerLink:
         self._dropped += 1
 
     def flush(self) -> None:
-        """Hand what is queued to the network in one write, unless the connection asked to hold back."""
+        """Hand what is queued to the network in one write, a long queue in several, until the connection holds back."""
         connection = self._connection
-        if self._state is not LinkState.OPEN or connection is None or connection.paused or not self._queue:
+        if self._state is not LinkState.OPEN or connection is None:
             return
-        queue = self._queue
-        self._sent_messages += len(queue)
-        self._sent_bytes += self._queue_bytes
-        self._queue = []
-        self._queue_bytes = 0
-        connection.write(queue[0] if len(queue) == 1 else b"".join(queue))
+        while self._queue and not connection.paused:
+            frames = self._take_frames()
+            connection.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _take_frames(self) -> list[bytearray]:
+        """Return the frames that leave together, from the first one on: all, unless they are too many bytes."""
+        frames, size = self._queue, self._queue_bytes
+        if size > _WRITE_BYTES_MAX:
+            count = size = 0
+            while size < _WRITE_BYTES_MAX and count < len(frames):
+                size += len(frames[count])
+                count += 1
+            frames, self._queue = frames[:count], frames[count:]
+        else:
+            self._queue = []
+        self._queue_bytes -= size
+        self._sent_messages += len(frames)
+        self._sent_bytes += size
+        return frames
 
     def tick(self) -> None:
         """Give a sign of life and count the peer's silence."""
