@@ -11,8 +11,9 @@ from typing import Any
 from raftline.core.entries import SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Event, SnapshotTaken
 from raftline.core.ids import GroupId, Index, NodeId
+from raftline.core.progress import Mode
 from raftline.core.ready import ChunkReceived, ChunkWanted
-from raftline.core.state import Role
+from raftline.core.state import RaftState, Role
 from raftline.errors import Stopped
 from raftline.replica.replica import Replica
 from raftline.runtime.ports import DiskThread
@@ -28,7 +29,7 @@ class Snapshotting:
     """Everything a group does with snapshot files.
 
     Invariants: at most one snapshot is being taken, one received and one restored; at most one chunk for each follower
-    waits for its turn; `post` hands events to the loop.
+    waits for its turn; `post` hands events to the loop; open files are opened, and closed, on the thread alone.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Snapshotting:
         "_readers",
         "_receiver",
         "_replica",
+        "_restored",
         "_restores",
         "_stopped",
         "_store",
@@ -87,6 +89,7 @@ class Snapshotting:
         self._writer: SnapshotWriter | None = None
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self._readers: dict[NodeId, SnapshotReader] = {}
+        self._restored: list[SnapshotReader] = []  # no set: each empty one takes 200 bytes
         self._stopped = False
         self._restores = 0
         self._wanted: list[tuple[Index, Callable[[Exception | None], None]]] = []
@@ -129,11 +132,14 @@ class Snapshotting:
         assert not self.taking, "one snapshot at a time"
         self.taking = True
         meta, chunks = self._replica.snapshot()
-        self._on_disk(partial(self._store.create, self._group, meta), partial(self._write_next, meta, chunks))
+        self._on_disk(partial(self._create, meta), partial(self._write_next, meta, chunks))
+
+    def _create(self, meta: SnapshotMeta) -> SnapshotWriter:
+        self._writer = self._store.create(self._group, meta)
+        return self._writer
 
     def _write_next(self, meta: SnapshotMeta, chunks: Iterator[bytes], writer: SnapshotWriter) -> None:
         """Fetch one chunk in this turn and write it on the thread; commit behind the last."""
-        self._writer = writer
         if self._replica.restoring is not None:
             # The state it was taken of is being replaced by a newer one.
             self._on_disk(writer.abort, lambda _: self._on_given_up())
@@ -209,13 +215,27 @@ class Snapshotting:
         done = offset + len(data) >= reader.size
         return ChunkRead(wanted.to, reader.meta, offset, data, done)
 
+    def follow(self, state: RaftState) -> None:
+        """Close the files of followers that need no more of them, so that the disk gets their space back in time."""
+        for node in list(self._readers):
+            progress = state.progress.get(node)
+            if progress is None or progress.mode is not Mode.SNAPSHOT:
+                self._on_disk(partial(self._close_reader, node), lambda _: None)
+
     def close_readers(self) -> None:
         """Close every file kept open for a follower, and read no more for any: this node no longer leads."""
         self._next_chunks.clear()
         if self._readers:
-            readers, self._readers = self._readers, {}
-            for reader in readers.values():
-                self._on_disk(reader.close, lambda _: None)
+            self._on_disk(self._close_all_readers, lambda _: None)
+
+    def _close_all_readers(self) -> None:
+        for node in list(self._readers):
+            self._close_reader(node)
+
+    def _close_reader(self, to: NodeId) -> None:
+        reader = self._readers.pop(to, None)
+        if reader is not None:
+            reader.close()
 
     # Receiving one.
 
@@ -260,7 +280,12 @@ class Snapshotting:
         reader = self._store.find(self._group, meta)
         assert reader is not None, "a snapshot is installed only after it was stored"
         assert reader.meta.index >= meta.index, "snapshots only move forward (D9)"
+        self._restored.append(reader)
         return reader, reader.chunks()
+
+    def _close_restored(self, reader: SnapshotReader) -> None:
+        self._restored.remove(reader)
+        reader.close()
 
     def _restore_begin(
         self,
@@ -277,7 +302,7 @@ class Snapshotting:
         def on_chunk(chunk: bytes | None) -> None:
             nonlocal is_header
             if chunk is None or number != self._restores:
-                self._on_disk(reader.close, lambda _: None)
+                self._on_disk(partial(self._close_restored, reader), lambda _: None)
                 if number == self._restores:
                     self._replica.restore_end(self._now())
                     self.installed += 1
@@ -308,14 +333,17 @@ class Snapshotting:
     def close_files(self) -> None:
         """Let go of every file and of what is not finished, once stopped: the group leaves a node that goes on."""
         assert self._stopped, "nothing is begun any more"
-        unfinished = [self._writer, self._receiver[1] if self._receiver is not None else None]
-        for file in unfinished:
-            if file is not None:
-                self._disk.submit(file.abort, lambda _: None)
-        for reader in self._readers.values():
-            self._disk.submit(reader.close, lambda _: None)
-        self._writer = self._receiver = None
-        self._readers = {}
+        self._disk.submit(self._close_all, lambda _: None)
+
+    def _close_all(self) -> None:
+        """Close and remove what is open or not finished; on the thread, behind whatever was just being opened there."""
+        if self._writer is not None:
+            self._writer.abort()
+        if self._receiver is not None:
+            self._receiver[1].abort()
+        for reader in list(self._restored):
+            self._close_restored(reader)
+        self._close_all_readers()
 
     def _paced(self, size_bytes: int, go: Callable[[], None]) -> None:
         """Call `go` now, or as soon as what snapshots did before has had its time: writes need the disk, too."""

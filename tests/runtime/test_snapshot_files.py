@@ -1,0 +1,108 @@
+"""Files of snapshots are closed when nobody needs them any more, whatever was going on just then."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.test_snapshotting import Bench, put
+
+from raftline import CoreConfig
+from raftline.core.events import ChunkRead
+from raftline.core.ready import ChunkWanted
+from raftline.errors import Stopped
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.fixture
+def leader(tmp_path: Path) -> Iterator[Bench]:
+    """Return a leader with a state of several pieces."""
+    bench = Bench("n1", tmp_path / "n1")
+    bench.write(*[put(number, "a") for number in range(100)])
+    yield bench
+    assert bench.failures == []
+
+
+def _open_files(directory: Path) -> list[str]:
+    """Return the files whose path begins with `directory` that are open in this process, removed or not."""
+    links = [_DESCRIPTORS / name for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208  no name outlives its listing
+    paths = [os.readlink(link) for link in links if os.path.lexists(link)]  # noqa: PTH115
+    return [path for path in paths if path.startswith(str(directory))]
+
+
+def _leave(bench: Bench) -> None:
+    """Let the group go from a node that goes on."""
+    bench.snapshots.stop()
+    bench.snapshots.close_files()
+    bench.disk.run()
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_snapshot_that_is_being_taken_goes_with_its_group(leader: Bench, tmp_path: Path, steps: int) -> None:
+    """From the moment at which its file is made on the thread."""
+    leader.snapshots.take()
+    for _ in range(steps):
+        leader.disk.step()
+    _leave(leader)
+    assert _open_files(tmp_path) == []
+    assert list((tmp_path / "n1").iterdir()) == []
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_snapshot_that_is_being_restored_is_closed_with_its_group(leader: Bench, tmp_path: Path, steps: int) -> None:
+    """From the moment at which it is opened on the thread."""
+    leader.snapshots.take()
+    leader.disk.run()
+    leader.snapshots.restore(leader.replica.core.state.snapshot, lambda: None)
+    for _ in range(steps):
+        leader.disk.step()
+    _leave(leader)
+    assert _open_files(tmp_path) == []
+
+
+def test_a_snapshot_that_is_being_sent_is_closed_with_its_group(leader: Bench, tmp_path: Path) -> None:
+    """Its next piece is just being read."""
+    leader.snapshots.take()
+    leader.disk.run()
+    leader.snapshots.move_chunks([ChunkWanted("n2", leader.replica.applied, 0)], [])
+    leader.disk.run()
+    assert isinstance(leader.posted[-1], ChunkRead)
+    assert len(_open_files(tmp_path)) == 1
+    leader.snapshots.move_chunks([ChunkWanted("n3", leader.replica.applied, 0)], [])
+    _leave(leader)
+    assert _open_files(tmp_path) == []
+
+
+def test_whoever_waits_for_a_snapshot_of_a_group_that_leaves_is_told(leader: Bench) -> None:
+    """There will be none."""
+    outcomes: list[Exception | None] = []
+    leader.snapshots.want(outcomes.append)
+    _leave(leader)
+    assert [type(outcome) for outcome in outcomes] == [Stopped]
+
+
+def test_a_snapshot_that_was_sent_is_closed(make_cluster: Any) -> None:
+    """Kept open it would take disk space long after newer ones took its place (D16)."""
+
+    async def scenario() -> None:
+        core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=1000)
+        async with make_cluster(core=core, snapshot_log_entries=100, keep_log_entries=10) as cluster:
+            leader = await cluster.leader()
+            for start in range(0, 1000, 100):
+                await asyncio.gather(*(leader.propose(b"k%d=%d" % (n, n)) for n in range(start, start + 100)))
+            await cluster.until(lambda: leader.status().compacted_index > 500)
+            name = (await cluster.follower()).config.node_id
+            await cluster.stop(name)
+            shutil.rmtree(cluster.directory / name)
+            await cluster.start(name)
+            await cluster.until(lambda: cluster.nodes[name].status().snapshots_installed == 1)
+            await cluster.until(lambda: not leader.status().snapshot_in_progress)
+            assert leader.is_leader
+            files = Path(leader.config.data_dir) / "snapshot"
+            await cluster.until(lambda: not _open_files(files))
+
+    asyncio.run(scenario())
