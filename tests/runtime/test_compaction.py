@@ -37,6 +37,24 @@ def test_the_log_is_bounded_while_a_follower_is_away(make_cluster: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_of_large_entries_fewer_are_kept(make_cluster: Any) -> None:
+    """What is kept for followers that are a little behind is no more than is written between two snapshots (D18)."""
+
+    async def scenario() -> None:
+        bytes_apart = 100_000
+        async with make_cluster(1, snapshot_log_bytes=bytes_apart) as cluster:
+            leader = await cluster.leader()
+            for number in range(200):
+                await leader.propose(b"k%d=%s" % (number % 3, b"x" * 10_000))
+            await cluster.until(lambda: leader.status().log_bytes <= 3 * bytes_apart)
+            assert leader.status().compacted_index < leader.status().snapshot_index, "some are"
+            small = leader.status().compacted_index
+            await _write(leader, 500)
+            assert leader.status().compacted_index <= small + 20, "of small ones as many as are wanted"
+
+    asyncio.run(scenario())
+
+
 def test_the_log_waits_for_a_snapshot_under_way_but_not_for_ever(make_cluster: Any) -> None:
     """A follower that never finishes its snapshot costs a few snapshots' worth of log, no more (D18, §7)."""
 

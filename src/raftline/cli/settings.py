@@ -210,7 +210,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = _NODE.snapshot_bytes_per_second
     keep_log_entries: Annotated[
         int,
-        _about("Keep this many entries before a snapshot, for followers that are a little behind.", "entries", ge=0),
+        _about(
+            "Keep this many entries before a snapshot, for followers that are a little behind; of large ones as many "
+            "bytes as between two snapshots.",
+            "entries",
+            ge=0,
+        ),
     ] = _NODE.keep_log_entries
     segment_bytes: Annotated[int, _about("Size of one file of the log.", "bytes", ge=1 << 16)] = _NODE.segment_bytes
     metrics: Annotated[

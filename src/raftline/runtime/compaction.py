@@ -9,6 +9,7 @@ from functools import partial
 
 from raftline.core.events import Compacted, Event
 from raftline.core.ids import GroupId, Index
+from raftline.core.log import Log
 from raftline.core.snapshots import index_needed
 from raftline.core.state import RaftState
 from raftline.replica.replica import Replica
@@ -95,7 +96,7 @@ class Compaction:
 
     def _compact_some(self, state: RaftState) -> None:
         """Let a piece of the log go that a snapshot covers and no follower needs."""
-        covered = state.snapshot.index - self._config.keep_log_entries
+        covered = state.snapshot.index - self._kept_entries(state.log)
         if self._room_index is not None and state.snapshot.index >= self._room_index:
             self._room_index = None
             self._target = max(self._target, state.snapshot.index)
@@ -105,6 +106,11 @@ class Compaction:
         base = state.log.base_index
         if base < self._target:
             self._post(Compacted(min(self._target, base + _COMPACTED_PER_TURN)))
+
+    def _kept_entries(self, log: Log) -> int:
+        """Return how many entries stay before a snapshot: fewer if they are large, as many bytes as between two."""
+        kept = self._config.keep_log_entries
+        return kept if log.size_bytes <= self._bytes_due else min(kept, self._bytes_due * len(log) // log.size_bytes)
 
     def _is_too_long(self, state: RaftState) -> bool:
         """Say whether the log is so long that it waits for no follower: that one starts with a newer snapshot."""
