@@ -1,15 +1,20 @@
 """Many groups in a node: each has its own log, leader and state, over one directory and one set of connections."""
 
 import asyncio
+import errno
 import gc
 import tracemalloc
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.conftest import free_addresses
 
-from raftline import ConfigError, Group, GroupConfig, Node, StateMachine, Stopped
+from raftline import ConfigError, Group, GroupConfig, Node, NodeConfig, StateMachine, Stopped, StorageError
 from raftline.kv.sharded.machine import ShardMachine
+from raftline.runtime.node import Ports
+from raftline.wal.files import OsFiles
 
 
 class Count(StateMachine):
@@ -179,6 +184,42 @@ def test_a_group_that_was_removed_is_forgotten_for_good(make_cluster: Any) -> No
             assert node.recovered_groups == ()
             (group,) = await add(cluster, 1)
             assert await group.read(b"") == b"0"
+
+    asyncio.run(scenario())
+
+
+class _Failing(OsFiles):
+    """Removes nothing once it is told to fail."""
+
+    fails = False
+
+    def remove(self, path: str) -> None:
+        if self.fails:
+            raise OSError(errno.EIO, "Input/output error")
+        super().remove(path)
+
+
+def test_a_disk_that_fails_while_a_group_is_forgotten_stops_the_node(tmp_path: Path) -> None:
+    """A snapshot that is left over would come back, without the vote, once the log has let go of the removal."""
+
+    async def scenario() -> None:
+        members = {"n1": free_addresses(1)[0]}
+        config = NodeConfig(node_id="n1", members=members, data_dir=str(tmp_path / "n1"), snapshot_log_entries=10)
+        ports = Ports.real(config)
+        ports.files = files = _Failing()
+        async with Node(config, Count(), ports=ports) as node:
+            group = await node.add_group(GroupConfig(group=1, members=members), Count())
+            await asyncio.gather(*(group.propose(b"one") for _ in range(50)))
+            async with asyncio.timeout(10):
+                while not group.status().snapshot_index:
+                    await group.propose(b"one")
+            files.fails = True
+            with pytest.raises(StorageError) as caught:
+                await node.remove_group(1)
+            assert node.failure is caught.value
+        async with Node(config, Count()) as node:
+            assert node.recovered_groups == ()
+            assert not list((tmp_path / "n1").glob("snapshot-1-*"))
 
     asyncio.run(scenario())
 

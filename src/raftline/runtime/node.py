@@ -18,7 +18,7 @@ import structlog
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Beat, Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.core.state import RandomSource
-from raftline.errors import ConfigError, Stopped
+from raftline.errors import ConfigError, Stopped, StorageError
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.answers import Answers
@@ -241,7 +241,7 @@ class Node(GroupHandle):
 
         A group that is added later under this number begins with nothing; it should not be while another node hosts
         the old one, or messages of that are on their way. Nothing happens if nothing is known of the group. Raises
-        `StorageError`; if the node stops before this returns, the group may be there after a restart.
+        `StorageError`, which stops the node; if it stops before this returns, the group may be there after a restart.
         """
         if group == _FIRST:
             raise ConfigError("the first group of a node cannot be removed: stop the node")
@@ -260,7 +260,11 @@ class Node(GroupHandle):
             if hosted is not None:
                 hosted.end(Stopped(f"group {hosted.name} was removed from this node"))
             await run_on_disk(host.snapshot_disk, _nothing)  # what was being written there has ended
-            await run_on_disk(host.log_disk, partial(host.wal.forget, group))
+            try:
+                await run_on_disk(host.log_disk, partial(host.wal.forget, group))
+            except StorageError as error:
+                self._on_failure(error)
+                raise
             host.wal.recovered.pop(group, None)
 
     def remote(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> RemoteGroup:
