@@ -23,6 +23,7 @@ from raftline.replica.commands import plain
 from raftline.replica.replica import Replica
 from raftline.replica.state_machine import StateMachine
 from raftline.runtime.node import Node, Ports
+from raftline.runtime.pace import Pace
 from raftline.runtime.reading import Reading
 from raftline.runtime.requests import Consistency, Read
 from raftline.runtime.snapshotting import Snapshotting
@@ -90,9 +91,8 @@ class Bench:
             post=self.posted.append,
             fail=self.failures.append,
             now=lambda: 0.0,
-            call_at=self.call_at,
+            pace=Pace(lambda: 0.0, self.call_at, 1000 * CHUNK_BYTES),
             chunk_bytes=CHUNK_BYTES,
-            bytes_per_s=1000 * CHUNK_BYTES,
         )
         self.reading = Reading(self.replica, lambda: 0)
         self.step(TimerDue())

@@ -206,7 +206,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, _about("Take a snapshot when the log has grown by this many entries since the last.", "entries", ge=1)
     ] = _NODE.snapshot_log_entries
     snapshot_bytes_per_second: Annotated[
-        int, _about("Write and send snapshots no faster than this, all followers together.", "bytes per second", ge=1)
+        int,
+        _about(
+            "Write and send snapshots no faster than this, all groups and followers together.", "bytes per second", ge=1
+        ),
     ] = _NODE.snapshot_bytes_per_second
     keep_log_entries: Annotated[
         int,

@@ -55,7 +55,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_log_entries: int = 500_000
     """Take a snapshot when the log holds this many entries more than at the last one."""
     snapshot_bytes_per_second: int = 32 << 20
-    """Write and send snapshots no faster than this, all followers together: writes need the disk and the network."""
+    """Write and send snapshots no faster than this, all groups and followers together: writes need the disk and the
+    network."""
     keep_log_entries: int = 10_000
     """Keep so many entries before a snapshot, so that a slightly slow follower needs none; fewer if they are large: no
     more bytes than are written between two snapshots."""

@@ -102,8 +102,8 @@ class GroupLoop:
         )  # fmt: skip
         self.feeding = Feeding(group, wal, host.log_disk, snapshot_disk, post=post, fail=fail)
         self.snapshotting = Snapshotting(
-            group, replica, wal.snapshots, snapshot_disk, post=post, fail=fail, now=loop.time, call_at=loop.call_at,
-            chunk_bytes=config.core.snapshot_chunk_bytes, bytes_per_s=config.snapshot_bytes_per_second,
+            group, replica, wal.snapshots, snapshot_disk, post=post, fail=fail, now=loop.time,
+            pace=host.snapshot_pace, chunk_bytes=config.core.snapshot_chunk_bytes,
         )  # fmt: skip
         self.compaction = Compaction(
             group, host, replica, self.snapshotting, on_released=host.look_for_room, post=post, fail=fail

@@ -15,6 +15,7 @@ from raftline.runtime.answers import Answers
 from raftline.runtime.beats import Beats
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.log_writer import LogWriter
+from raftline.runtime.pace import Pace
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.stages import Stages
@@ -40,6 +41,7 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     turns: Turns
     log_disk: DiskThread
     snapshot_disk: DiskThread
+    snapshot_pace: Pace
     make_sessions: Callable[[], Sessions]
     stages: Stages
     """How long things take, over all groups."""

@@ -32,6 +32,7 @@ from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
 from raftline.runtime.log_writer import LogWriter
+from raftline.runtime.pace import Pace
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.remote import RemoteGroup, Remotes
@@ -327,6 +328,7 @@ class Node(GroupHandle):
             turns=turns,
             log_disk=log_disk,
             snapshot_disk=snapshot_disk,
+            snapshot_pace=Pace(loop.time, loop.call_at, self.config.snapshot_bytes_per_second),
             make_sessions=ports.make_sessions,
             stages=self._stages,
             look_for_room=self._room.look,

@@ -16,6 +16,7 @@ from raftline.core.ready import ChunkReceived, ChunkWanted
 from raftline.core.state import RaftState, Role
 from raftline.errors import Stopped
 from raftline.replica.replica import Replica
+from raftline.runtime.pace import Pace
 from raftline.runtime.ports import DiskThread
 from raftline.wal.snapshot_store import SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter
 
@@ -34,16 +35,14 @@ class Snapshotting:
 
     __slots__ = (
         "__dict__",  # room for what a test puts in the place of a method
-        "_bytes_per_s",
-        "_call_at",
         "_chunk_bytes",
         "_disk",
         "_durable_index",
         "_fail",
-        "_free_at",
         "_group",
         "_next_chunks",
         "_now",
+        "_pace",
         "_post",
         "_readers",
         "_receiver",
@@ -70,10 +69,10 @@ class Snapshotting:
         post: Callable[[Event], None],
         fail: Callable[[BaseException], None],
         now: Callable[[], float],
-        call_at: Callable[[float, Callable[[], None]], object],
+        pace: Pace,
         chunk_bytes: int,
-        bytes_per_s: int,
     ) -> None:
+        """`pace` is how fast chunks are written and sent, those of other groups together with these."""
         self._group = group
         self._replica = replica
         self._store = store
@@ -81,10 +80,8 @@ class Snapshotting:
         self._post = post
         self._fail = fail
         self._now = now
-        self._call_at = call_at
+        self._pace = pace
         self._chunk_bytes = chunk_bytes
-        self._bytes_per_s = bytes_per_s
-        self._free_at = 0.0
         self._next_chunks: dict[NodeId, ChunkWanted] = {}
         self._writer: SnapshotWriter | None = None
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
@@ -149,7 +146,7 @@ class Snapshotting:
             self._on_disk(partial(self._commit, writer, meta), partial(self._on_taken, meta))
         else:
             write = partial(writer.write, chunk)
-            self._paced(len(chunk), partial(self._on_disk, write, lambda _: self._write_next(meta, chunks, writer)))
+            self._pace.move(len(chunk), partial(self._on_disk, write, lambda _: self._write_next(meta, chunks, writer)))
 
     def _commit(self, writer: SnapshotWriter, meta: SnapshotMeta) -> int:
         writer.commit()
@@ -187,7 +184,7 @@ class Snapshotting:
         is_waiting = wanted.to in self._next_chunks
         self._next_chunks[wanted.to] = wanted
         if not is_waiting:
-            self._paced(self._chunk_bytes, partial(self._read_next, wanted.to))
+            self._pace.move(self._chunk_bytes, partial(self._read_next, wanted.to))
 
     def _read_next(self, to: NodeId) -> None:
         wanted = self._next_chunks.pop(to, None)
@@ -317,7 +314,7 @@ class Snapshotting:
             if at_once or self._replica.core.state.role is not Role.FOLLOWER:
                 fetch(on_chunk)
             else:
-                self._paced(len(chunk) // _RESTORED_FASTER, partial(fetch, on_chunk))
+                self._pace.move(len(chunk) // _RESTORED_FASTER, partial(fetch, on_chunk))
 
         if number == self._restores:
             self._replica.restore_begin(reader.meta)
@@ -344,16 +341,6 @@ class Snapshotting:
         for reader in list(self._restored):
             self._close_restored(reader)
         self._close_all_readers()
-
-    def _paced(self, size_bytes: int, go: Callable[[], None]) -> None:
-        """Call `go` now, or as soon as what snapshots did before has had its time: writes need the disk, too."""
-        now = self._now()
-        start = max(now, self._free_at)
-        self._free_at = start + size_bytes / self._bytes_per_s
-        if start <= now:
-            go()
-        else:
-            self._call_at(start, go)
 
     def _on_disk(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run file work on the snapshot thread; an error stops the node."""
