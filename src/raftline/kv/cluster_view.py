@@ -21,7 +21,7 @@ class ClusterView(Protocol):
 
     @property
     def wants_all_nodes_asked(self) -> bool:
-        """Say whether each node tells of the keys that it leads only, so that all have to be asked for all keys."""
+        """Say whether each node counts the keys that it leads only, so that all have to be asked how many there are."""
 
     def slots(self) -> bytes:
         """Return the reply to CLUSTER SLOTS."""

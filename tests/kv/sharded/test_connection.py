@@ -72,9 +72,11 @@ def test_a_cluster_client_finds_its_way(run_sharded: Run, node: str) -> None:
                 assert await client.set(f"key{number}", number)
             assert [await client.get(f"key{number}") for number in range(50)] == [b"%d" % n for n in range(50)]
             assert await client.dbsize(target_nodes=RedisCluster.PRIMARIES) == 50
-            shares = await client.keys(target_nodes=RedisCluster.PRIMARIES)
-            assert shares
-            assert len([key async for key in client.scan_iter(count=7)]) == 50
+            names = {f"key{number}".encode() for number in range(50)}
+            assert set(await client.keys(target_nodes=RedisCluster.PRIMARIES)) == names
+            assert {key async for key in client.scan_iter(count=7)} == names
+            once = [key async for key in client.scan_iter(count=7, target_nodes=RedisCluster.RANDOM)]
+            assert (len(once), set(once)) == (50, names)
             assert await client.flushall()
             assert await client.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
 

@@ -95,10 +95,10 @@ for nobody (`never`). There is no ASK: a command for a slot that is on its way i
 - Keys of one command, of one transaction, and of what it watches are in one slot; `{tags}` see to that.
 - SORT takes no BY with a `*`, and of GET `#` only: what they name may be in any slot.
 - WATCH is of one group: if the slot moves to another before EXEC, the transaction is not carried out.
-- DBSIZE, KEYS, SCAN, RANDOMKEY and RAFTLINE.LOCK LIST are about all groups. For who is redirected they are about the
-  groups that this node leads, so that a cluster client may add up what the nodes say. FLUSHALL and FLUSHDB reach every
-  group; they are not one step: a write of somebody else may come between two groups. None of them, nor PUBLISH, can be
-  in a transaction with keys, and none in RAFTLINE.ONCE.
+- DBSIZE, KEYS, SCAN, RANDOMKEY and RAFTLINE.LOCK LIST are about all groups, at every node. Only DBSIZE counts, for who
+  is redirected, the keys of the groups that this node leads, so that a cluster client may add up what the nodes say.
+  FLUSHALL and FLUSHDB reach every group; they are not one step: a write of somebody else may come between two groups.
+  None of them, nor PUBLISH, can be in a transaction with keys, and none in RAFTLINE.ONCE.
 - INFO counts the keys of the groups that the node leads, and the memory of all groups that it hosts.
 - PUBLISH and SPUBLISH reach the clients of all nodes, whatever the slot of the name. Keyspace events are told of by the
   nodes that host the key's group.

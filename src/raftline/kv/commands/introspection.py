@@ -23,15 +23,12 @@ _TIPS = {
     "flushall": (_ALL_SHARDS, _ALL_WELL),
     "flushdb": (_ALL_SHARDS, _ALL_WELL),
     "info": (_ALL_SHARDS, "response_policy:special"),
-    "keys": (_ALL_SHARDS,),
     "memory|doctor": (_ALL_SHARDS, "response_policy:special"),
     "memory|stats": (_ALL_SHARDS, "response_policy:special"),
     "mget": (_MANY_SHARDS,),
     "mset": (_MANY_SHARDS, _ALL_WELL),
     "msetnx": (_MANY_SHARDS, "response_policy:agg_min"),
     "ping": (_ALL_SHARDS, _ALL_WELL),
-    "randomkey": (_ALL_SHARDS,),
-    "scan": ("request_policy:special",),
     "slowlog|get": (_ALL_NODES,),
     "slowlog|len": (_ALL_NODES, _SUM),
     "slowlog|reset": (_ALL_NODES, _ALL_WELL),
@@ -130,7 +127,7 @@ def help_lines(container: str, subcommands: tuple[Command, ...]) -> bytes:
 
 
 def _has_tips(client: Client) -> bool:
-    """Say whether libraries are told whom to ask, which matters where each node tells of its own keys."""
+    """Say whether libraries are told whom to ask, which matters where each node counts its own keys."""
     return client.server.cluster is not None and client.server.cluster.wants_all_nodes_asked
 
 

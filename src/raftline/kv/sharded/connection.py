@@ -20,7 +20,6 @@ from raftline.kv.plans import PLANS, Plan, may_share, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry
 from raftline.kv.reply_slots import Executed
-from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL_ARRAY, array, bulk
 from raftline.kv.sharded.blocked import wait_in_shard
 from raftline.kv.sharded.errands import Errand, MarksRead, ScanRead, ShardRead, WatchRead
@@ -339,42 +338,25 @@ class ShardedConnection(Connection):
             self._held_bytes += sum(map(len, read.args)) + ARGUMENT_BYTES * len(read.args)
 
     def _start_walk(self, plan: Plan, args: Arguments) -> None:
-        """Begin a step of SCAN; who finds slots himself is told of what this node leads, others of everything."""
+        """Begin a step of SCAN, which goes on in the slot of its cursor, whoever serves that.
+
+        So it does for whoever asks: a client that asks every node that it takes for a primary knows of those that were
+        leaders when it last asked for the slots, and would leave out what others lead.
+        """
         try:
             slot = slot_of_command(plan, args)
         except Refused as refused:
             self._reply(refused.reply)
             return
         assert slot is not None, "it goes on in some slot"
-        own_only = self._router.is_for_finders(finds_slots=self.client.finds_slots)
-        first = self._router.next_led(slot) if own_only else slot
-        if first == SLOT_COUNT:
+        if slot == SLOT_COUNT:
             self._reply(_AT_THE_END)
             return
-        if first > slot:
-            args = [*args]
-            args[1 if plan.name == "scan" else 2] = b"%d" % (first << 32)
-        place = self._router.find(first)
+        place = self._router.find(slot)
         if place is None:
             self._reply(CLUSTER_DOWN)
             return
-        finish = self._led_only if own_only else _as_it_is
-        self._queue_read(ScanRead(args, first, place, finish, is_silent=self._is_silent()))
-
-    def _led_only(self, reply: bytes) -> bytes:
-        """Let a walk go on at the next slot that this node leads."""
-        cursor, found = items_of(reply)
-        after = int(cursor[cursor.index(b"\r\n") + 2 : -2])
-        if not after:
-            return reply
-        slot = self._router.next_led(after >> 32)
-        if slot > after >> 32:
-            after = slot << 32 if slot < SLOT_COUNT else 0
-        return array([bulk(b"%d" % after), found])
-
-
-def _as_it_is(reply: bytes) -> bytes:
-    return reply
+        self._queue_read(ScanRead(args, slot, place, is_silent=self._is_silent()))
 
 
 def _refusal_of_nothing(function: ReadFunction, args: Arguments) -> bytes:

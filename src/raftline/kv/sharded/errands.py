@@ -5,7 +5,8 @@ A write that a group did not serve was not carried out, so it can go on to the n
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from functools import partial
+from typing import ClassVar, Protocol
 
 from raftline.core.ids import GroupId
 from raftline.errors import NotMember, NotServed, ProposalError, SessionClosed
@@ -164,6 +165,9 @@ class ShardRead(Read):
 
     __slots__ = ("deadline_s", "hash_slot", "place", "tries")
 
+    names_slot: ClassVar[bool] = True
+    """Its client knows the slot, so that it can be sent on with it."""
+
     def __init__(
         self, function: ReadFunction, args: Arguments, hash_slot: int, place: Place, *, is_silent: bool
     ) -> None:
@@ -259,29 +263,17 @@ class MarksRead(ShardRead):
 class ScanRead(ShardRead):
     """SCAN: goes on in the slots that the group serves, up to the first that it does not."""
 
-    __slots__ = ("_finish",)
+    __slots__ = ()
 
-    def __init__(
-        self, args: Arguments, hash_slot: int, place: Place, finish: Callable[[bytes], bytes], *, is_silent: bool
-    ) -> None:
-        """Prepare; `finish` makes the client's reply of the group's."""
+    names_slot = False
+
+    def __init__(self, args: Arguments, hash_slot: int, place: Place, *, is_silent: bool) -> None:
         super().__init__(_nothing, args, hash_slot, place, is_silent=is_silent)
-        self._finish = finish
 
     def prepare(self) -> None:
         """Walk this node's copy."""
-        place = self.place
-        assert isinstance(place, Here), "it is carried out here"
-        holdings = place.machine.holdings
-
-        def scan(store: Store, args: Arguments, now_ms: int) -> bytes:
-            return self._finish(scan_served(holdings, store, args, now_ms))
-
-        self.function = scan
-
-    def take(self, reply: bytes) -> None:
-        """Take what another node found."""
-        super().take(self._finish(reply) if reply[:1] == b"*" else reply)
+        assert isinstance(self.place, Here), "it is carried out here"
+        self.function = partial(scan_served, self.place.machine.holdings)
 
 
 def _check_marks_last(store: Store) -> None:

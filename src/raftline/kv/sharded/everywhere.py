@@ -1,7 +1,8 @@
 """Commands about all keys, carried out at every group of a sharded store: counted together, named together, flushed.
 
-Who finds slots himself, as cluster clients do, asks every node: he is told of the groups that this node leads, so that
-what he adds up is right. Others are told of everything. FLUSHALL reaches every group, whoever asks.
+Names are of all groups, whoever asks: no client knows at each moment which nodes lead any, and would leave out what the
+others lead. A number is of the groups that this node leads for who finds slots himself, as cluster clients do: he asks
+every node, and what he adds up is right.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ async def _read(router: Router, name: bytes, node: KvNode, client: Client, args:
     await until_readable(
         node, client.reads, client.staleness_s_max
     )  # what is known here of groups may be old, or nothing: one would be left out
-    groups = _groups(router, client)
+    groups = _counted(router, client) if name == b"DBSIZE" else list(router.groups.group_ids)
     if name == b"RANDOMKEY":
         return await _draw(router, client, args, groups)
     replies = await asyncio.gather(*(_ask(router, client, group, args) for group in groups))
@@ -67,7 +68,8 @@ async def _draw(router: Router, client: Client, args: Arguments, groups: list[Gr
     return NULL
 
 
-def _groups(router: Router, client: Client) -> list[GroupId]:
+def _counted(router: Router, client: Client) -> list[GroupId]:
+    """Return the groups whose keys this client is to be told the number of."""
     groups = list(router.groups.group_ids)
     if not router.is_for_finders(finds_slots=client.finds_slots):
         return groups

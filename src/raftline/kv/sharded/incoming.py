@@ -246,7 +246,8 @@ class Incoming:
                 refusal = CLUSTER_DOWN
             elif now < read.deadline_s:
                 read.place = place
-                refusal = self._router.redirect(slot, place.id, finds_slots=self._client.finds_slots)
+                finds_slots = self._client.finds_slots
+                refusal = self._router.redirect(slot, place.id, finds_slots=finds_slots) if read.names_slot else None
             if refusal is None:
                 again.append(read)
             else:

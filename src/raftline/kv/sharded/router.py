@@ -241,18 +241,10 @@ class Router:
         """Remember who served a slot that was looked for elsewhere first, until somebody else does."""
         self._hints[slot] = group
 
-    def next_led(self, slot: int) -> int:
-        """Return the first slot from this one on whose group this node leads, `SLOT_COUNT` if there is none."""
-        groups = self.groups
-        for piece in self.configuration.ranges:
-            if piece.high > slot and groups.leader_of(piece.group) == groups.node_id:
-                return max(slot, piece.low)
-        return SLOT_COUNT
-
     # Redirects.
 
     def is_for_finders(self, *, finds_slots: bool) -> bool:
-        """Say whether a client is served as one that asks the right node for each key, and every node for all keys."""
+        """Say whether a client is served as one that asks the right node for each key, and each for its number."""
         return self.redirects == "always" or (self.redirects == "auto" and finds_slots)
 
     def redirect(self, slot: int, group: GroupId, *, finds_slots: bool, may_be_old: bool = False) -> bytes | None:
