@@ -4,15 +4,19 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from raftline.cli.local_cluster import LocalCluster, free_port
 from raftline.runtime.stages import STAGES
+
+ALERTS = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 
 
 class _Watched:
@@ -21,10 +25,12 @@ class _Watched:
     def __init__(self, directory: Path) -> None:
         self.cluster = LocalCluster(directory)
         self.ports = {name: free_port() for name in self.cluster.nodes}
+        self.settings: dict[str, object] = {}
 
     def start(self, name: str) -> None:
         """Start one node and wait until it serves."""
-        self.cluster.settings = {"metrics": f"127.0.0.1:{self.ports[name]}", "slowlog_log_slower_than": 0}
+        own = {"metrics": f"127.0.0.1:{self.ports[name]}", "slowlog_log_slower_than": 0}
+        self.cluster.settings = self.settings | own
         self.cluster.start(name)
 
     def page(self, name: str, path: str) -> tuple[int, str]:
@@ -109,3 +115,28 @@ def test_what_a_group_does_is_seen_in_its_metrics(watched: _Watched) -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert f"{leader} leads in term " in shown
     assert "3 of 3 nodes answer" in shown
+
+
+def test_a_group_without_a_leader_raises_an_alarm_though_the_others_are_well(watched: _Watched) -> None:
+    """Group 0 has a leader then; and it is noticed where no node that is up has a replica of the group."""
+    rules = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    (alarm,) = (rule for rule in rules if rule["alert"] == "RaftlineGroupNoLeader")
+    assert alarm["expr"] == "sum by (job, group) (raftline_group_leader) == 0"
+    watched.settings = {"sharded": "on", "groups": 3, "replicas": 1}
+
+    def is_raised_for(names: Iterable[str]) -> set[str]:
+        leaders: Counter[str] = Counter()
+        for name in names:
+            families = text_string_to_metric_families(watched.page(name, "/metrics")[1])
+            samples = (sample for family in families for sample in family.samples)
+            found = {s.labels["group"]: int(s.value) for s in samples if s.name == "raftline_group_leader"}
+            leaders.update(found)
+        assert set(leaders) <= {"1", "2", "3"}
+        return {group for group, count in leaders.items() if count == 0} if len(leaders) == 3 else {"unknown"}
+
+    for name in watched.ports:
+        watched.start(name)
+    watched.cluster.wait_for(lambda: not is_raised_for(watched.ports), "every group has a leader")
+    watched.cluster.kill9("n3")
+    watched.cluster.wait_for(lambda: is_raised_for(("n1", "n2")) == {"3"}, "the alarm for the group of the lost node")
+    watched.cluster.wait_for_leader()

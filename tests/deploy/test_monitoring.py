@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from raftline import Node, NodeConfig
+from raftline.cli.local_cluster import LocalCluster, free_port
 from raftline.core.role_changes import Cause
 from raftline.kv.machine import KvMachine
 from raftline.kv.monitor import Monitor
@@ -57,10 +59,27 @@ def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def names(exposition: str) -> set[str]:
+def sharded_exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return what a real node of a sharded cluster answers to a scrape, once it has told of a group."""
+    address = f"127.0.0.1:{free_port()}"
+
+    def page() -> str:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as reply:
+            text: str = reply.read().decode()
+            return text
+
+    settings = {"sharded": "on", "metrics": address}
+    with LocalCluster(tmp_path_factory.mktemp("sharded"), size=1, settings=settings) as cluster:
+        cluster.start()
+        cluster.wait_for(lambda: 'raftline_group_leader{group="1"} 1.0' in page(), "the node leads its group")
+        return page()
+
+
+@pytest.fixture(scope="module")
+def names(exposition: str, sharded_exposition: str) -> set[str]:
     """Return every name that can be queried."""
     found: set[str] = set()
-    for line in exposition.splitlines():
+    for line in (exposition + sharded_exposition).splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ")
             found |= {f"{name}_bucket", f"{name}_count", f"{name}_sum"} if kind == "histogram" else {name}

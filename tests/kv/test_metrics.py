@@ -149,10 +149,9 @@ def test_names_keep_to_prometheus_s_rules(service: Service) -> None:
 
 
 def test_every_group_that_is_hosted_has_its_own_figures(service: Service) -> None:
-    """The label `group` says which; of groups that are hosted elsewhere nothing is told."""
-    one = GroupReport(
-        group=1, nodes=("n1",), leader="n1", slots=9, hosted=True, configuration=3, arriving=4, giving=5, keys=6, term=7
-    )
+    """The label `group` says which; of groups hosted elsewhere it is told that this node does not lead them."""
+    figures: dict[str, Any] = {"configuration": 3, "arriving": 4, "giving": 5, "keys": 6, "term": 7}
+    one = GroupReport(group=1, nodes=("n1",), members=("n1",), leader="n1", slots=9, hosted=True, **figures)
     two = GroupReport(group=2, nodes=("n2",), leader="n2", slots=8)
     report = ShardReport(
         node_id="n1", configuration=Configuration(3), last_group=2, replicas=1, nodes=(), groups=(one, two)
@@ -163,4 +162,18 @@ def test_every_group_that_is_hosted_has_its_own_figures(service: Service) -> Non
     assert _of(samples, "raftline_group_leader", group="1") == 1
     names = ("slots", "configuration", "slots_arriving", "slots_giving", "keys", "term")
     assert [_of(samples, f"raftline_group_{name}", group="1") for name in names] == [9, 3, 4, 5, 6, 7]
-    assert not [labels for _, labels in samples if ("group", "2") in labels]
+    assert [(name, value) for (name, labels), value in samples.items() if ("group", "2") in labels] == [
+        ("raftline_group_leader", 0)
+    ]
+
+
+def test_a_node_that_is_only_meant_to_lead_a_group_does_not(service: Service) -> None:
+    """It has no vote yet, or no replica: until it has, who leads is what the placement wishes, not what is so."""
+    new = GroupReport(group=1, nodes=("n1", "n2"), members=("n2",), leader="n1", slots=9, hosted=True)
+    none = GroupReport(group=2, nodes=("n1", "n2"), leader="n1", slots=9)
+    report = ShardReport(
+        node_id="n1", configuration=Configuration(3), last_group=2, replicas=1, nodes=(), groups=(new, none)
+    )
+    service.shards = SimpleNamespace(report=lambda: report)
+    samples = _scrape(service)
+    assert [_of(samples, "raftline_group_leader", group=group) for group in ("1", "2")] == [0, 0]

@@ -195,14 +195,22 @@ def _clients(service: Service) -> Iterator[Metric]:
 
 
 def _groups(report: ShardReport) -> Iterator[Metric]:
-    """Yield what is known of each group that is hosted here."""
+    """Yield what is known of each group that is hosted here; of the others, too, that this node does not lead them.
+
+    So it can be seen that nobody leads a group of which no node has a replica that is up.
+    """
     number = report.configuration.number
     yield GaugeMetricFamily("raftline_configuration", "The newest configuration of slots that is known.", value=number)
     hosted = [group for group in report.groups if group.hosted]
     yield _by(GaugeMetricFamily, "raftline_group_leader", "1 if this node leads the group.", "group",
-              {str(group.group): group.leader == report.node_id for group in hosted})  # fmt: skip
+              {str(group.group): _leads(report, group) for group in report.groups})  # fmt: skip
     for name, (text, value) in _GROUP_GAUGES.items():
         yield _by(GaugeMetricFamily, name, text, "group", {str(group.group): value(group) for group in hosted})
+
+
+def _leads(report: ShardReport, group: GroupReport) -> bool:
+    """Say whether the node does; where it has no vote, `leader` is who is meant to."""
+    return group.hosted and group.leader == report.node_id and report.node_id in group.members
 
 
 def _by(
