@@ -9,11 +9,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from raftline.cli import shard
+from raftline.cli.asking import NodeRefusal
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.main import app
 from raftline.cli.shard_view import group_table, merged, plan_of, plan_table, shown_json, state_of
 from raftline.cli.top_view import Look, frame
-from raftline.errors import ConfigError
+from raftline.errors import ChangeRefused, ConfigError
 from raftline.kv.sharded.requests import AddGroups, Request
 from raftline.kv.shards_view import GroupReport, NodeReport, ShardReport
 from raftline.shards.configuration import EMPTY, Configuration, Join, Leave, Move, Place, Rebalance, changed
@@ -77,12 +78,15 @@ def test_what_are_no_slots_is_refused_in_words(written: str) -> None:
         shard.parse_slots(written)
 
 
-def test_new_groups_get_all_their_replicas_even_if_a_node_is_down() -> None:
-    """Nodes that are down are chosen only if a group would have fewer replicas than it should, and survive less."""
+def test_new_groups_get_all_their_replicas_or_are_refused() -> None:
+    """While a node is down without which a group would have fewer and survive less, unless the others are named."""
     nodes = [NodeReport(node_id=f"n{n}", address=f"a:{n}", up=n != 2, replicas=0, first_of=0) for n in range(1, 5)]
     report = ShardReport(node_id="n1", configuration=EMPTY, last_group=0, replicas=3, nodes=tuple(nodes[:3]), groups=())
-    assert report.takers == ("n1", "n3", "n2")
-    assert msgspec.structs.replace(report, nodes=tuple(nodes)).takers == ("n1", "n3", "n4")
+    with pytest.raises(ChangeRefused, match="n2: down, so a new group would have 2 replicas, not 3; start it, or name"):
+        report.founders()
+    assert msgspec.structs.replace(report, nodes=tuple(nodes)).founders() == ("n1", "n3", "n4")
+    few = msgspec.structs.replace(report, nodes=(nodes[0], nodes[2]))
+    assert few.founders() == ("n1", "n3"), "there are no more"
 
 
 def test_a_dry_run_shows_who_gives_what_to_whom() -> None:
@@ -202,6 +206,69 @@ def test_a_dry_run_of_a_place_refuses_what_the_command_would(
     assert words in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--on", "n1,n4"), ExitCode.TROUBLE, "n4: down, so a group there might never begin; name nodes that are up"),
+        (("--on", "n1,n9"), ExitCode.CONFIG, "--on: 'n9': no such node; there are n1, n2, n3, n4"),
+        (
+            ("--count", "2"),
+            ExitCode.TROUBLE,
+            "n4: down, so a new group would have 3 replicas, not 4; start it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_new_groups_are_refused_alike_in_a_dry_run(
+    reports: list[ShardReport], words: tuple[str, ...], code: ExitCode, told: str, more: tuple[str, ...]
+) -> None:
+    """For nodes that are not there or are down, and where one that is down would be needed."""
+    usual = report()
+    gone = NodeReport(node_id="n4", address="127.0.0.1:7004@1", up=False, replicas=0, first_of=0)
+    reports.append(msgspec.structs.replace(usual, nodes=(*usual.nodes, gone), replicas=4))
+    result = CliRunner().invoke(app, ["shard", "add-group", *words, "--node", "127.0.0.1:1", *more])
+    assert (result.exit_code, Asked.sent) == (int(code), [])
+    assert told in result.output
+
+
+@pytest.mark.parametrize("what", [Rebalance(), Move(0, 10, 1), Place(2, NODES)])
+def test_what_is_so_already_is_no_trouble(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: Request
+) -> None:
+    """A script may ask again, also because it was not carried out in time before: so that is waited for."""
+
+    def refuse(_: Asked, *words: object) -> int:
+        Asked.sent.append(words)
+        raise NodeRefusal("127.0.0.1:1 refuses: nothing would change: configuration 1 is like that already")
+
+    monkeypatch.setattr(Asked, "ask", refuse)
+    reports += [report(), report(giving=3), report()]
+    usual: dict[str, Any] = {"wait": True, "as_json": False, "timeout_s": 60.0}
+    assert shard.run_change("x", lambda _: what, "a:1", dry_run=False, **usual) is ExitCode.OK
+    assert (len(Asked.sent), len(reports)) == (1, 1), "the node decides, which may know more; and it is waited for"
+    assert capsys.readouterr().out.strip() == "nothing to do, configuration 1 is like that already; carried out"
+    assert shard.run_change("x", lambda _: what, "a:1", dry_run=True, **usual) is ExitCode.OK
+    told = "would be so: nothing to do, configuration 1 is like that already; nothing was changed"
+    assert capsys.readouterr().out.strip() == told
+    assert len(Asked.sent) == 1
+    reports[:] = [report(giving=3)]
+    usual["timeout_s"] = 0.05
+    assert shard.run_change("x", lambda _: what, "a:1", dry_run=False, **usual) is ExitCode.TROUBLE
+
+
+def test_a_node_that_knows_no_groups_knows_of_nothing_that_is_so_already(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was just started, waits to be added, or was removed: what it would rebalance is nothing."""
+    reports.append(msgspec.structs.replace(report(EMPTY), node_id="n4"))
+    for dry_run in (False, True):
+        usual: dict[str, Any] = {"wait": True, "as_json": False, "timeout_s": 60.0}
+        code = shard.run_change("rebalance", lambda _: Rebalance(), "a:1", dry_run=dry_run, **usual)
+        assert code is ExitCode.TROUBLE
+        assert "n4 has not learned yet which groups there are: ask a member" in capsys.readouterr().err
+    assert Asked.sent == []
+
+
 def test_a_change_is_waited_for_until_all_groups_have_it(
     reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,8 +368,9 @@ def test_a_group_that_is_leaving_is_placed_as_well(
     told = capsys.readouterr().out
     assert all(f"group {group} from now on on " in told for group in (1, 2, 7))
     reports[:] = [with_leaving(TWO, ("n4",))]
-    assert shard.run_change("place", lambda _: Place(7, ("n4",)), "a:1", **options) is ExitCode.TROUBLE
-    assert "nothing would change: group 7 is leaving, and on n4" in capsys.readouterr().err
+    options["dry_run"] = True
+    assert shard.run_change("place", lambda _: Place(7, ("n4",)), "a:1", **options) is ExitCode.OK
+    assert "nothing to do, group 7 is leaving, and on n4" in capsys.readouterr().out
 
 
 def test_each_group_is_told_of_by_who_leads_it() -> None:

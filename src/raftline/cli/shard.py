@@ -16,12 +16,30 @@ from raftline.cli.asking import Asker, NodeRefusal
 from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import Unreachable
 from raftline.cli.output import complain, make_console, say
-from raftline.cli.shard_view import Plan, group_table, merged, numbered, plan_of, plan_table, shown_json
+from raftline.cli.shard_view import (
+    Plan,
+    group_table,
+    merged,
+    no_groups_known,
+    numbered,
+    plan_of,
+    plan_table,
+    shown_json,
+)
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.requests import AddGroups, Request, as_change
 from raftline.kv.shards_view import GroupReport, ShardReport, decode_report
-from raftline.shards.configuration import Change, Leave, Move, Place, Rebalance, changed, placed_leaving
+from raftline.shards.configuration import (
+    NOTHING_WOULD_CHANGE,
+    Change,
+    Leave,
+    Move,
+    Place,
+    Rebalance,
+    changed,
+    placed_leaving,
+)
 from raftline.shards.placement import places_without
 
 __all__ = ["ask_shards", "parse_slots", "run_change", "run_replace_node", "run_status"]
@@ -92,12 +110,12 @@ def run_change(
     def work() -> tuple[str, Plan]:
         report = ask_shards(node)
         request = make(report)
-        plan = _plan_of(report, as_change(request, report.configuration, report.last_group, report.leaving.values()))
+        change = as_change(request, report.configuration, report.last_group, report.leaving.values())
+        plan, text = _plan_of(report, change)
         if dry_run:
-            return plan.summary(), plan
+            return text, plan
         with Asker(node, timeout_s) as asker:
-            number = int(asker.ask("RAFTLINE.SHARD", *_words(request)))
-        done = f"configuration {number}: {plan.summary()}"
+            number, done = _ask_for(asker, request, report.configuration.number, text)
         if wait:
             _wait_carried_out(node, number, plan.slots, timeout_s)
             return f"{done}; carried out", plan
@@ -150,13 +168,40 @@ def _replacing(
     return "; ".join(parts) or f"{gone} holds no replica"
 
 
-def _plan_of(report: ShardReport, change: Change) -> Plan:
-    """Return what a change comes to; raises `ChangeRefused`."""
+def _plan_of(report: ShardReport, change: Change) -> tuple[Plan, str]:
+    """Return what a change comes to, also in words; raises `ChangeRefused`. What is so already comes to nothing."""
     before = report.configuration
-    if isinstance(change, Place) and change.group in report.leaving:
-        placed_leaving(report.leaving, change)
-        return plan_of(before, before, {change.group: change.nodes})
-    return plan_of(before, changed(before, change))
+    try:
+        if isinstance(change, Place) and change.group in report.leaving:
+            placed_leaving(report.leaving, change)
+            plan = plan_of(before, before, {change.group: change.nodes})
+        else:
+            plan = plan_of(before, changed(before, change))
+    except ChangeRefused as refused:
+        if not before.number:
+            raise ChangeRefused(no_groups_known(report.node_id)) from None
+        return plan_of(before, before), _nothing_to_do(refused)
+    return plan, plan.summary()
+
+
+def _ask_for(asker: Asker, request: Request, known: int, text: str) -> tuple[int, str]:
+    """Have a node make a change; return the configuration in which it stands and what was done.
+
+    The node knows the newest configuration: that all is so already is its word, and that of the `known` one at least.
+    """
+    try:
+        number = int(asker.ask("RAFTLINE.SHARD", *_words(request)))
+    except NodeRefusal as refused:
+        return known, _nothing_to_do(refused)
+    return number, f"configuration {number}: {text}"
+
+
+def _nothing_to_do(refused: RaftlineError) -> str:
+    """Return in words that all is so already as a change would have it; raise the refusal if that is not its reason."""
+    _, found, how = str(refused).partition(f"{NOTHING_WOULD_CHANGE}: ")
+    if not found:
+        raise refused
+    return f"nothing to do, {how}"
 
 
 def _words(request: Request) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ def _add_group(
         typer.Option(
             "--on",
             metavar="ID,...",
-            help="Nodes to choose from. (default: those that are up; others if too few)",
+            help="Nodes to choose from, which are up. (default: all that are, if enough for all replicas)",
         ),
     ] = None,
     dry_run: _Dry = False,
@@ -75,11 +75,12 @@ def _add_group(
     from raftline.kv.sharded.requests import AddGroups  # noqa: PLC0415  see the module's docstring
 
     def make(report: "ShardReport") -> "Request":
-        wanted = on.split(",") if on else list(report.takers)
+        wanted = on.split(",") if on else report.founders()
         addresses = {each.node_id: each.address for each in report.nodes}
         unknown = [name for name in wanted if name not in addresses]
         if unknown:
             raise ConfigError(f"--on: {', '.join(map(repr, unknown))}: no such node; there are {', '.join(addresses)}")
+        report.check_founders(wanted)
         return AddGroups(count, {name: addresses[name] for name in wanted}, report.replicas)
 
     from raftline.cli.shard import run_change  # noqa: PLC0415  see the module's docstring

@@ -15,6 +15,7 @@ __all__ = [
     "group_table",
     "groups_only",
     "merged",
+    "no_groups_known",
     "numbered",
     "plan_of",
     "plan_table",
@@ -117,6 +118,11 @@ def _best(group: GroupReport, reports: Mapping[NodeId, ShardReport]) -> GroupRep
     return by_leader or next(iter(told.values()), group)
 
 
+def no_groups_known(node: NodeId) -> str:
+    """Return in words that a node knows of no groups, and what to do."""
+    return f"{node} has not learned yet which groups there are: ask a member that `raftline status` shows"
+
+
 def group_table(report: ShardReport) -> Iterator[Table | str]:
     """Yield the nodes, the groups, and a line about what is under way."""
     nodes = Table("node", "address", "state")
@@ -127,7 +133,7 @@ def group_table(report: ShardReport) -> Iterator[Table | str]:
         style = "" if node.up else "red"
         nodes.add_row(node.node_id, node.address, state, str(node.replicas), str(node.first_of), style=style)
     if not report.configuration.number:
-        yield f"{report.node_id} has not learned yet which groups there are: ask a member that `raftline status` shows"
+        yield no_groups_known(report.node_id)
         return
     yield nodes
     yield groups_only(report)

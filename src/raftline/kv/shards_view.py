@@ -75,13 +75,6 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[GroupReport, ...]
 
     @property
-    def takers(self) -> tuple[NodeId, ...]:
-        """Return the nodes for new groups: those that are up, and others only if a group would get too few replicas."""
-        up = [each.node_id for each in self.nodes if each.up]
-        down = [each.node_id for each in self.nodes if not each.up]
-        return (*up, *down[: max(0, self.replicas - len(up))])
-
-    @property
     def leaving(self) -> dict[GroupId, tuple[NodeId, ...]]:
         """Return the groups that left and still hold something, with their nodes."""
         return {group.group: group.nodes for group in self.groups if group.leaving}
@@ -98,6 +91,24 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
         for name in names:
             if name not in known:
                 raise ConfigError(f"{name[:80]!r} is no node of this cluster; there are {', '.join(known)}")
+
+    def check_founders(self, names: Sequence[NodeId]) -> None:
+        """Raise `ConfigError` for what is no node, `ChangeRefused` for one that is down: new groups begin here."""
+        self.check_known(names)
+        down = [node.node_id for node in self.nodes if not node.up and node.node_id in names]
+        if down:
+            raise ChangeRefused(f"{', '.join(down)}: down, so a group there might never begin; name nodes that are up")
+
+    def founders(self) -> tuple[NodeId, ...]:
+        """Return the nodes for new groups, those that are up; raise `ChangeRefused` if others are needed, and down."""
+        up = [each.node_id for each in self.nodes if each.up]
+        down = [each.node_id for each in self.nodes if not each.up]
+        if down and len(up) < self.replicas:
+            raise ChangeRefused(
+                f"{', '.join(down)}: down, so a new group would have {len(up)} replicas, not {self.replicas}; start "
+                f"it, or name the nodes: --on {','.join(up)}"
+            )
+        return tuple(up)
 
     def check_place(self, place: Place) -> None:
         """Raise `ConfigError` for what is no node, `ChangeRefused` for one that is down and is to get a replica.
@@ -128,7 +139,7 @@ class ShardsAdmin(Protocol):
         """Return what this node knows."""
 
     def adding(self, count: int, nodes: tuple[NodeId, ...] = ()) -> Request:
-        """Return the request for so many new groups, on `nodes` if any are named; raises `ConfigError`."""
+        """Return the request for so many new groups, on `nodes` if any are named, which are founders as reported."""
 
     async def change(self, request: Request) -> bytes:
         """Have the controller make a change; return its RESP3 reply. Raises what a proposal raises."""

@@ -16,6 +16,7 @@ from raftline.shards.ranges import NOBODY, SLOT_COUNT, SlotRange, filled, joined
 
 __all__ = [
     "EMPTY",
+    "NOTHING_WOULD_CHANGE",
     "Change",
     "Configuration",
     "Join",
@@ -33,6 +34,8 @@ __all__ = [
 
 CONTROLLER: GroupId = 0
 """The group of the controller itself, which serves no slots."""
+NOTHING_WOULD_CHANGE = "nothing would change"
+"""How the refusal of a change begins that asks for what is so already; a colon and how it is follow."""
 _SHOWN_MAX = 10
 
 
@@ -152,7 +155,7 @@ def changed(configuration: Configuration, change: Change) -> Configuration:
             ranges = balance(ranges, groups)
     after = Configuration(configuration.number + 1, tuple(sorted(groups.items())), tuple(ranges))
     if (after.groups, after.ranges) == (configuration.groups, configuration.ranges):
-        raise ChangeRefused(f"nothing would change: configuration {configuration.number} is like that already")
+        raise ChangeRefused(f"{NOTHING_WOULD_CHANGE}: configuration {configuration.number} is like that already")
     return after
 
 
@@ -163,7 +166,7 @@ def placed_leaving(leaving: Mapping[GroupId, tuple[NodeId, ...]], place: Place) 
     """
     after = _placed(leaving, place)
     if after == leaving:
-        raise ChangeRefused(f"nothing would change: group {place.group} is leaving, and on {', '.join(place.nodes)}")
+        raise ChangeRefused(f"{NOTHING_WOULD_CHANGE}: group {place.group} is leaving, and on {', '.join(place.nodes)}")
     return after
 
 

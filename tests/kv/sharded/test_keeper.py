@@ -13,7 +13,7 @@ import pytest
 from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
 from raftline.core.entries import HardState
-from raftline.errors import ConfigError, NotServed, RaftlineError
+from raftline.errors import ChangeRefused, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.keeper import Keeper
@@ -406,8 +406,8 @@ async def test_no_group_is_founded_where_nobody_is(tmp_path: Path) -> None:
         await cluster.places.pop("n3").stop()
         keeper = cluster.places["n1"].keeper
         await cluster.wait(lambda: not keeper.is_up("n3"), "n3 is missed")
-        with pytest.raises(ConfigError, match=r"n3: down, so a group there might never begin; name nodes that are up"):
-            keeper.adding(1, ("n1", "n3"))
+        with pytest.raises(ChangeRefused, match=r"n3: down, so a group there might never begin; name nodes"):
+            keeper.report().check_founders(("n1", "n3"))
         assert set(keeper.adding(1).nodes) == {"n1", "n2"}
 
 

@@ -41,12 +41,13 @@ async def add_group(node: KvNode, client: Client, args: Arguments) -> bytes:
         count = require_integer(words.pop(0))
     if words and (words[0].upper() != b"ON" or len(words) == 1):
         raise Refused(_SYNTAX_ADD)
+    names = _names(words[1:])
     await until_readable(node)
     try:
-        request = admin.adding(count, _names(words[1:]))
-    except ConfigError as wrong:
+        admin.report().check_founders(names)
+    except (ConfigError, ChangeRefused) as wrong:
         raise Refused(error(f"ERR {wrong}")) from None
-    return await _change(admin, request)
+    return await _change(admin, admin.adding(count, names))
 
 
 async def remove_group(_node: KvNode, client: Client, args: Arguments) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import ConfigError, OperatingError, RaftlineError, TooNew
+from raftline.errors import OperatingError, RaftlineError, TooNew
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.machine import ShardMachine
@@ -237,13 +237,8 @@ class Keeper:
             return error(f"ERR a group that is leaving cannot be placed yet: {reason}")
 
     def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
-        """Return the request for so many groups; raises `ConfigError` for a node that is no member, or is down."""
+        """Return the request for so many groups, on members that are up; a report tells whether `nodes` are."""
         self._note_addresses()
-        unknown = [node for node in nodes if node not in self._addresses]
-        if unknown:
-            raise ConfigError(f"{', '.join(unknown)}: no such node; there are {', '.join(self._addresses)}")
-        if down := [node for node in nodes if not self.is_up(node)]:
-            raise ConfigError(f"{', '.join(down)}: down, so a group there might never begin; name nodes that are up")
         usual = [node for node in self._addresses if only_first or self.is_up(node)]
         where = {node: self._addresses[node] for node in nodes or usual}
         return AddGroups(count, where, self._settings.replicas, only_first=only_first)
