@@ -17,7 +17,7 @@ from raftline.errors import (
     Stopped,
 )
 from raftline.replica.commands import plain, transfer_leadership
-from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused
+from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused, without_values
 from raftline.runtime.requests import Proposal
 
 
@@ -114,6 +114,18 @@ def test_what_a_session_answers_is_the_same_through_a_follower(kind: type[ApplyE
     ForwardedBatch(ForwardRequest(1, 1, 1, (b"x",)), sent.append, 1 << 20).slot(0)(kind("in words"))
     forwarding.on_reply(sent[0])
     assert [(type(outcome), str(outcome)) for outcome in told] == [(kind, "in words")]
+
+
+def test_results_that_found_no_room_are_told_as_forgotten() -> None:
+    """The commands were carried out, so they are not repeated; what is short, or no result, is told as it is (G5)."""
+    told: list[Any] = []
+    forwarding = Forwarding(9, lambda _to, _frame: None)
+    forwarding.forward("n1", 3, [Proposal(plain(b"%d" % n), told.append, 1.0) for n in range(3)])
+    forwarding.on_reply(without_values(ForwardReply(9, 1, ((0, b"x" * 1000), (0, b"short"), (1, b"why " * 100)))))
+    assert isinstance(told[0], ReplyForgotten)
+    assert "was carried out, and too many replies wait" in str(told[0])
+    assert told[1] == b"short"
+    assert isinstance(told[2], ApplyError)
 
 
 def test_a_large_batch_goes_in_several_frames() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from raftline.errors import Stopped, Timeout
-from raftline.runtime.requests import Deadlines, Proposal, Read
+from raftline.runtime.requests import Deadlines, Proposal, Read, head_of
 
 
 def test_an_outcome_is_told_once() -> None:
@@ -62,3 +62,14 @@ def test_answered_requests_are_forgotten_and_stopping_tells_the_rest() -> None:
     deadlines.fail_all(lambda _: Stopped("stopped"))
     assert isinstance(told[1], Stopped)
     assert len(deadlines) == 0
+
+
+def test_what_goes_together_is_bounded_and_never_nothing() -> None:
+    """A single command goes however large it is."""
+    proposals = [Proposal(bytes(size), lambda _outcome: None, 1.0) for size in (10, 20, 500, 5)]
+    sizes = [proposal.size_bytes for proposal in proposals]
+    assert head_of(proposals, 10, sum(sizes)) == (4, sum(sizes))
+    assert head_of(proposals, 2, sum(sizes)) == (2, sum(sizes[:2]))
+    assert head_of(proposals, 10, sum(sizes[:3]) - 1) == (2, sum(sizes[:2]))
+    assert head_of(proposals[2:], 10, 1) == (1, sizes[2])
+    assert head_of([], 10, 1) == (0, 0)
