@@ -238,7 +238,8 @@ class GroupLoop:
             self._note_leadership()
             self._peers.follow()
             self.compaction.step()
-            self.snapshotting.follow(self._core.state)
+            if self.snapshotting.readers:
+                self.snapshotting.follow(self._core.state)
             self.feeding.bound_memory(self._core.state, self._config.log_memory_bytes)
             self._arm_timer(now)
             if self._core.state.can_sleep and (self._core.is_asleep or self._group in self.host.beats.sleepers):

@@ -44,7 +44,6 @@ class Snapshotting:
         "_now",
         "_pace",
         "_post",
-        "_readers",
         "_receiver",
         "_replica",
         "_restored",
@@ -55,6 +54,7 @@ class Snapshotting:
         "_writer",
         "installed",
         "last_size_bytes",
+        "readers",
         "taken",
         "taking",
     )
@@ -85,7 +85,8 @@ class Snapshotting:
         self._next_chunks: dict[NodeId, ChunkWanted] = {}
         self._writer: SnapshotWriter | None = None
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
-        self._readers: dict[NodeId, SnapshotReader] = {}
+        self.readers: dict[NodeId, SnapshotReader] = {}
+        """Files that are open for followers."""
         self._restored: list[SnapshotReader] = []  # no set: each empty one takes 200 bytes
         self._stopped = False
         self._restores = 0
@@ -196,16 +197,16 @@ class Snapshotting:
             self._post(event)
 
     def _read(self, wanted: ChunkWanted) -> ChunkRead | None:
-        reader = self._readers.get(wanted.to)
+        reader = self.readers.get(wanted.to)
         offset = wanted.offset
         if reader is None or reader.meta.index != wanted.index or offset == 0:
             if reader is not None:
                 reader.close()
-                del self._readers[wanted.to]
+                del self.readers[wanted.to]
             reader = self._store.latest(self._group)
             if reader is None:
                 return None
-            self._readers[wanted.to] = reader
+            self.readers[wanted.to] = reader
             if reader.meta.index != wanted.index:
                 offset = 0
         data = reader.read(offset, self._chunk_bytes)
@@ -214,7 +215,7 @@ class Snapshotting:
 
     def follow(self, state: RaftState) -> None:
         """Close the files of followers that need no more of them, so that the disk gets their space back in time."""
-        for node in list(self._readers):
+        for node in list(self.readers):
             progress = state.progress.get(node)
             if progress is None or progress.mode is not Mode.SNAPSHOT:
                 self._on_disk(partial(self._close_reader, node), lambda _: None)
@@ -222,15 +223,15 @@ class Snapshotting:
     def close_readers(self) -> None:
         """Close every file kept open for a follower, and read no more for any: this node no longer leads."""
         self._next_chunks.clear()
-        if self._readers:
+        if self.readers:
             self._on_disk(self._close_all_readers, lambda _: None)
 
     def _close_all_readers(self) -> None:
-        for node in list(self._readers):
+        for node in list(self.readers):
             self._close_reader(node)
 
     def _close_reader(self, to: NodeId) -> None:
-        reader = self._readers.pop(to, None)
+        reader = self.readers.pop(to, None)
         if reader is not None:
             reader.close()
 
