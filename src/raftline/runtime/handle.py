@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Replace
 from raftline.core.ids import NodeId
-from raftline.errors import ApplyError, ConfigError, TooNew
+from raftline.errors import ApplyError, ConfigError, NotMember, TooNew
 from raftline.replica.commands import (
     ID_END,
     change_membership,
@@ -223,6 +223,10 @@ class GroupHandle:
     def has_members(self) -> bool:
         """Say whether any members are known here; a replica that waits to be added knows nobody, and can do nothing."""
         return bool(self._running().replica.core.state.membership.voters)
+
+    def outside(self) -> NotMember | None:
+        """Return what to tell clients of a node that was removed from the group, or waits to be added, else None."""
+        return self._running().strangers.error()
 
     def status(self) -> Status:
         """Return what this node knows of itself and of the group."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import NotServed, SessionClosed
+from raftline.errors import NotMember, NotServed, SessionClosed
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
 from raftline.kv.sharded.machine import (
@@ -219,6 +219,9 @@ class FakeGroups:
     def is_up(self, node: NodeId) -> bool:
         return node in self._cluster.servers
 
+    def outside(self) -> NotMember | None:
+        return self._cluster.outside.get(self.node_id)
+
     def watch(self, on_change: Callable[[], None]) -> None:
         """Nothing is told: everything is looked at anew."""
 
@@ -233,6 +236,8 @@ class FakeCluster:
         self.leaders: dict[GroupId, NodeId] = {0: "n1"}
         self.known: dict[NodeId, Configuration] = {}
         """What a node knows that has not heard of the newest configuration; the others know that."""
+        self.outside: dict[NodeId, NotMember] = {}
+        """The nodes that were removed, with what they tell."""
         self.voteless: set[tuple[NodeId, GroupId]] = set()
         """Replicas that do not count: not yet, or not any more."""
         self.unled: dict[GroupId, asyncio.Queue[Callable[[Exception | None], None]]] = {}

@@ -19,7 +19,7 @@ from raftline.kv.resp.replies import NULL, NULL_ARRAY, ZERO
 from raftline.kv.sharded.errands import is_elsewhere
 from raftline.kv.sharded.machine import was_done
 from raftline.kv.sharded.outgoing import again_s
-from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
+from raftline.kv.sharded.router import Away, Here, Place, Router
 from raftline.kv.waiting import Waiter, Waiting
 
 __all__ = ["wait_in_shard"]
@@ -103,7 +103,7 @@ class _Wait:
         """Return where to wait; raises `Refused` with where else the client should."""
         place = self._router.place_for(self._slot, tries)
         if place is None:
-            raise Refused(CLUSTER_DOWN)
+            raise Refused(self._router.nobody())
         moved = self._router.redirect(self._slot, place.id, finds_slots=self._client.finds_slots)
         if moved is not None:
             raise Refused(moved)

@@ -26,7 +26,7 @@ from raftline.kv.sharded.errands import Errand, MarksRead, ScanRead, ShardRead, 
 from raftline.kv.sharded.everywhere import everywhere
 from raftline.kv.sharded.incoming import Incoming
 from raftline.kv.sharded.outgoing import Outgoing
-from raftline.kv.sharded.router import CLUSTER_DOWN, Here, Place, Router
+from raftline.kv.sharded.router import Here, Place, Router
 from raftline.kv.sharded.routes import (
     ALL_GROUPS,
     NOT_HERE,
@@ -123,7 +123,7 @@ class ShardedConnection(Connection):
         finds_slots = self.client.finds_slots
         refusal: bytes | None = None
         if place is None:
-            refusal = CLUSTER_DOWN
+            refusal = router.nobody()
         elif finds_slots or router.is_strict:
             refusal = router.redirect(slot, place.id, finds_slots=finds_slots, may_be_old=may_be_old)
         if refusal is None and isinstance(place, Here) and not place.is_current:
@@ -354,7 +354,7 @@ class ShardedConnection(Connection):
             return
         place = self._router.find(slot)
         if place is None:
-            self._reply(CLUSTER_DOWN)
+            self._reply(self._router.nobody())
             return
         self._queue_read(ScanRead(args, slot, place, is_silent=self._is_silent()))
 

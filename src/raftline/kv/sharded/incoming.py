@@ -22,7 +22,7 @@ from raftline.kv.reply_slots import Read
 from raftline.kv.sharded.errands import ShardRead, is_elsewhere
 from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
 from raftline.kv.sharded.outgoing import again_s
-from raftline.kv.sharded.router import CLUSTER_DOWN, Away, Here, Place, Router
+from raftline.kv.sharded.router import Away, Here, Place, Router
 from raftline.runtime.requests import Consistency
 
 __all__ = ["Incoming"]
@@ -243,7 +243,7 @@ class Incoming:
             place = self._router.place_for(slot, read.tries)
             refusal: bytes | None = self._router.not_served(slot)
             if place is None:
-                refusal = CLUSTER_DOWN
+                refusal = self._router.nobody()
             elif now < read.deadline_s:
                 read.place = place
                 finds_slots = self._client.finds_slots

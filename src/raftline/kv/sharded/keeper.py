@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import OperatingError, RaftlineError, TooNew
+from raftline.errors import NotMember, OperatingError, RaftlineError, TooNew
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.machine import ShardMachine
@@ -79,6 +79,9 @@ class KeeperNode(Protocol):
 
     def members(self) -> tuple[MemberStatus, ...]:
         """Return group 0's members."""
+
+    def outside(self) -> NotMember | None:
+        """Return why this node is in no group 0, None if it is in it."""
 
     def status(self) -> Status:
         """Return what is known of group 0."""
@@ -223,6 +226,10 @@ class Keeper:
     def is_up(self, node: NodeId) -> bool:
         """Say whether a node was heard of lately; this node is up."""
         return node == self._me or self._node.is_up(node)
+
+    def outside(self) -> NotMember | None:
+        """Return what to tell clients of a node that is no member of the cluster (any more, or yet)."""
+        return self._node.outside()
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call this after the configuration, who hosts what, or who leads has changed."""

@@ -15,7 +15,7 @@ from raftline.kv.refusals import write_refusal
 from raftline.kv.reply_slots import Slot
 from raftline.kv.sharded.errands import Errand, Stage
 from raftline.kv.sharded.ports import RemoteGroup, ShardGroup
-from raftline.kv.sharded.router import CLUSTER_DOWN, Place, Router
+from raftline.kv.sharded.router import Place, Router
 
 __all__ = ["Outgoing", "again_s"]
 
@@ -165,10 +165,10 @@ class Outgoing:
         if not held:
             return
         place = self._router.place_for(slot, held[0].tries)
-        refusal = CLUSTER_DOWN if place is None else self._redirect(slot, place)
+        refusal = self._router.nobody() if place is None else self._redirect(slot, place)
         for errand in held:
             if place is None or refusal is not None:
-                self._end(errand, refusal or CLUSTER_DOWN)
+                self._end(errand, refusal or self._router.nobody())
             else:
                 self._take_up(errand)
                 self._ways[slot] = place.group

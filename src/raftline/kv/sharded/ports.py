@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from raftline.core.ids import GroupId, NodeId
+from raftline.errors import NotMember
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.runtime.requests import Consistency
 from raftline.runtime.status import SessionStatus, Status
@@ -142,6 +143,9 @@ class Groups(Protocol):
 
     def is_up(self, node: NodeId) -> bool:
         """Say whether a node was heard of lately; this node is up."""
+
+    def outside(self) -> NotMember | None:
+        """Return what to tell clients of a node that is no member of the cluster (any more, or yet), else None."""
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call this in a later turn after the configuration, who hosts what, or who leads here has changed."""

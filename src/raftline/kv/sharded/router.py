@@ -20,12 +20,12 @@ from raftline.runtime.requests import Consistency
 from raftline.shards.configuration import EMPTY, Configuration
 from raftline.shards.ranges import NOBODY, SLOT_COUNT
 
-__all__ = ["CLUSTER_DOWN", "Away", "Here", "Place", "Redirects", "Router"]
+__all__ = ["Away", "Here", "Place", "Redirects", "Router"]
 
 Redirects: TypeAlias = Literal["auto", "always", "never"]
 """Who is told to ask another node: who knows the slots, everybody, or nobody."""
 
-CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
+_CLUSTER_DOWN = error("CLUSTERDOWN Hash slot not served")
 _NOTHING_KNOWN = "this node has not learned yet which groups there are"
 
 
@@ -205,14 +205,20 @@ class Router:
         return self.place_for(slot, 0)
 
     def place_for(self, slot: int, tries: int) -> Place | None:
-        """Return the place of `group_for`; None if the configuration gives the slot to nobody.
+        """Return the place of `group_for`; None if nobody serves the slot: `nobody` says why.
 
-        As long as no configuration is known that is a place where nothing is served yet: who asks is held.
+        As long as no configuration is known that is a place where nothing is served yet: who asks is held. But a node
+        that is no member of the cluster will not hear of any.
         """
         group = self.group_for(slot, tries)
         if group != NOBODY:
             return self.place(group)
-        return None if self.configuration.number else _NOWHERE
+        return None if self.configuration.number or self.groups.outside() is not None else _NOWHERE
+
+    def nobody(self) -> bytes:
+        """Return the reply to a command for which there is no place."""
+        outside = None if self.configuration.number else self.groups.outside()
+        return _CLUSTER_DOWN if outside is None else error(f"CLUSTERDOWN {outside}: the command did not take effect")
 
     def is_moved_on(self, place: Here) -> bool:
         """Say whether the group is no longer hosted here, so that nothing can be expected of this place any more."""
