@@ -14,6 +14,7 @@ WORDS = "n4 was removed from the group: ask n1 at"
 COMMANDS: list[Callable[[Any], object]] = [
     lambda client: client.set("key", 1),
     lambda client: client.get("key"),
+    lambda client: client.hset("hash", "field", 1),
     lambda client: client.scan(0),
     lambda client: client.blpop("list", 0),
     lambda client: client.keys(),
