@@ -21,6 +21,7 @@ from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteR
 from raftline.errors import ProposalError, SessionClosed, Timeout
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE, RemoteGroup, Remotes
 from raftline.runtime.requests import Consistency
+from raftline.transport.peer_link import PeerLink
 
 ORIGIN, HISTORY = 77, 6
 
@@ -459,5 +460,38 @@ def test_a_replica_that_waits_to_be_added_is_passed_over(make_cluster: Any) -> N
             remote = cluster.nodes["n3"].remote(1, lambda: ["n2", "n1"])
             assert await remote.ask(b"all", "stale") == b"all: a"
             assert await remote.ask(b"all") == b"all: a"
+
+    asyncio.run(scenario())
+
+
+def test_who_asks_before_the_host_has_connected_back_is_answered(
+    make_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a host says waits for its connection: nobody is left without an outcome by who connected first (G5)."""
+    held: list[tuple[PeerLink, Any]] = []
+    on_connected = PeerLink.on_connected
+
+    def connect_later(link: PeerLink, connection: Any) -> None:
+        if link.peer_id == "n3":
+            held.append((link, connection))
+        else:
+            on_connected(link, connection)
+
+    monkeypatch.setattr(PeerLink, "on_connected", connect_later)
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            machine = Slots()
+            config = GroupConfig(group=1, members={"n1": cluster.members["n1"]})
+            group = await cluster.nodes["n1"].add_group(config, machine)
+            answers: list[Any] = []
+            cluster.nodes["n3"].remote(1, lambda: ["n1"]).submit(b"a", answers.append)
+            await cluster.until(lambda: machine.done == [b"a"])
+            assert await group.read(b"all") == b"all: a"
+            assert not cluster.nodes["n1"].is_up("n3")
+            for link, connection in held:
+                on_connected(link, connection)
+            await cluster.until(lambda: len(answers) == 1)
+            assert answers == [b"1"]
 
     asyncio.run(scenario())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from raftline.core.membership import Membership
-from raftline.core.messages import ForwardRequest, SnapshotRequest, TimeoutNow
+from raftline.core.messages import Beat, ForwardRequest, Message, RemoteReply, SnapshotRequest, TimeoutNow
 from raftline.transport.address import parse_address
-from raftline.transport.codec import VERSIONS, Codec, Welcome
+from raftline.transport.codec import VERSIONS, Codec, Versions, Welcome
 from raftline.transport.frame import PREFACE
 from raftline.transport.notices import Notices
 from raftline.transport.peer_link import LinkContext, PeerLink
@@ -247,15 +247,32 @@ def test_what_waited_for_an_attempt_that_failed_is_dropped(run: Run) -> None:
     run(story)
 
 
-def test_what_is_sent_while_the_link_is_being_opened_arrives(run: Run) -> None:
-    """The first vote request of a node that has just started is not lost to its own handshake."""
+@pytest.mark.parametrize(
+    ("theirs", "heard"),
+    [
+        (VERSIONS, [TimeoutNow(1), RemoteReply(7, 1, 0, ()), TimeoutNow(2), Beat(7)]),
+        (Versions(1, 3), [TimeoutNow(1), TimeoutNow(2)]),
+        (Versions(1, 1), [TimeoutNow(1), TimeoutNow(2)]),
+    ],
+)
+def test_what_is_sent_while_the_link_is_being_opened_arrives(run: Run, theirs: Versions, heard: list[Message]) -> None:
+    """Neither a new node's first vote request nor a reply to who connected first is lost to its own handshake.
+
+    What the peer turns out to be too old for is dropped and counted.
+    """
+    said = (TimeoutNow(1), RemoteReply(7, 1, 0, ()), TimeoutNow(2), Beat(7))
 
     async def story(world: "World") -> None:
-        b = await world.node("b")
+        b = await world.node("b", versions=theirs)
         a = await world.node("a", peers={"b": b.address})
         assert not a.transport.status()["b"].connected
-        a.send("b", TimeoutNow(1), TimeoutNow(2))
-        assert [(await b.inbox.get())[2] for _ in range(2)] == [TimeoutNow(1), TimeoutNow(2)]
+        a.send("b", *said)
+        await a.until_link("b", up=True)
+        a.send("b", TimeoutNow(3))
+        assert [(await b.inbox.get())[2] for _ in range(len(heard) + 1)] == [*heard, TimeoutNow(3)]
+        status = a.transport.status()["b"]
+        assert (status.queued_bytes, status.dropped_messages) == (0, len(said) - len(heard))
+        assert status.sent_messages == len(heard) + 1
 
     run(story)
 

@@ -1,7 +1,8 @@
 """The way out to one peer: dials, says who it is, queues what is to be sent, and dials again when the link broke.
 
 Messages wait only while the link is open or an attempt to open it runs; between attempts they are dropped, because
-by then Raft has something newer to say. What waits is bounded in bytes. It refuses to know what a message means.
+by then Raft has something newer to say. What waits is bounded in bytes, and leaves unless the peer turns out to be too
+old for it. It refuses to know what a message means.
 """
 
 import asyncio
@@ -76,7 +77,8 @@ class PeerLink:
     """The link to one peer.
 
     Invariants: `queued_bytes` is the sum of what is queued; the queue is empty while WAITING or CLOSED; queue and
-    connection buffer together hold at most `queue_bytes` and one write buffer.
+    connection buffer together hold at most `queue_bytes` and one write buffer; nothing goes out that is of a later
+    version than the one agreed on.
     """
 
     def __init__(self, peer_id: NodeId, address: Address, context: LinkContext) -> None:
@@ -99,6 +101,8 @@ class PeerLink:
         self._trouble = ""
         self._queue: list[bytearray] = []
         self._queue_bytes = 0
+        self._later: dict[int, int] = {}
+        """Until a version is agreed on: where in the queue is what not every peer knows, and the version it needs."""
         self._dropped = 0
         self._opened_times = 0
         self._sent_messages = 0
@@ -109,9 +113,12 @@ class PeerLink:
         """Where the link is on its way."""
         return self._state
 
-    def accepts(self) -> bool:
-        """Say whether a message could be queued now; if not, it counts as dropped."""
-        if self._state is LinkState.OPEN or self._state is LinkState.DIALLING:
+    def accepts(self, version: int) -> bool:
+        """Say whether a message that came with `version` could be queued now; if not, it counts as dropped.
+
+        Until the link is open nobody knows what the peer speaks: whatever it is, it may be queued.
+        """
+        if self._state is LinkState.DIALLING or (self._state is LinkState.OPEN and version <= self.version):
             return True
         self._dropped += 1
         return False
@@ -121,11 +128,13 @@ class PeerLink:
         """Say whether the network takes what is sent more slowly than it comes."""
         return self._connection is not None and self._connection.paused
 
-    def queue(self, frame: bytearray) -> None:
-        """Queue `frame` until the next flush, or drop it if the peer does not keep up; never waits."""
+    def queue(self, frame: bytearray, version: int) -> None:
+        """Queue `frame` of `version` until the next flush, or drop it if the peer does not keep up; never waits."""
         if self._waiting_bytes() + len(frame) > self._settings.queue_bytes:
             self._dropped += 1
             return
+        if version > self.version:
+            self._later[len(self._queue)] = version
         self._queue.append(frame)
         self._queue_bytes += len(frame)
 
@@ -273,6 +282,7 @@ class PeerLink:
             raise PeerError(f"the peer wants protocol version {welcome.version}; this node speaks {spoken}")
         connection.become_identified(HANDSHAKE_BYTES_MAX)
         self.version = welcome.version
+        self._drop_unknown()
         self._state = LinkState.OPEN
         self._opened_s = self._loop.time()
         self._opened_times += 1
@@ -321,10 +331,20 @@ class PeerLink:
         self._attempts = min(self._attempts + 1, _ATTEMPTS_AFTER_REFUSAL)
         return longest * (0.5 + self._context.random_source.random() / 2)
 
+    def _drop_unknown(self) -> None:
+        """Drop what was queued and is of a later version than the one that was just agreed on."""
+        unknown = {position for position, version in self._later.items() if version > self.version}
+        self._later = {}
+        if unknown:
+            self._dropped += len(unknown)
+            self._queue = [frame for position, frame in enumerate(self._queue) if position not in unknown]
+            self._queue_bytes = sum(map(len, self._queue))
+
     def _drop_queue(self) -> None:
         self._dropped += len(self._queue)
         self._queue = []
         self._queue_bytes = 0
+        self._later = {}
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:

@@ -103,12 +103,13 @@ class TcpTransport:
         return {peer: link.status() for peer, link in sorted(self._links.items())}
 
     def send(self, to: NodeId, group: GroupId, message: Message) -> None:
-        """Queue `message` for the next flush; dropped for a stranger, a peer that is away, and a full queue."""
+        """Queue `message` for the next flush.
+
+        It is dropped for a stranger, a peer that is away or too old to know it, and a full queue.
+        """
         link = self._links.get(to)
-        if link is None or not link.accepts():
-            return
-        if link.version < version_of(type(message)):
-            link.drop_one()
+        version = version_of(type(message))
+        if link is None or not link.accepts(version):
             return
         if type(message) is SnapshotRequest and link.is_behind:
             link.drop_one()  # the piece before it, or this one, is still on its way: it will be asked for again
@@ -122,7 +123,7 @@ class TcpTransport:
                 message=type(message).__name__, size=len(frame), size_max=self.settings.max_frame_bytes,
             )  # fmt: skip
             return
-        link.queue(frame)
+        link.queue(frame, version)
         self._unflushed[link] = None
 
     def reaches(self, to: NodeId) -> bool:
