@@ -14,7 +14,7 @@ from raftline.transport.address import parse_address
 from raftline.transport.codec import VERSIONS, Codec, Versions, Welcome
 from raftline.transport.frame import PREFACE
 from raftline.transport.notices import Notices
-from raftline.transport.peer_link import LinkContext, PeerLink
+from raftline.transport.peer_link import LinkContext, LinkState, PeerLink
 from raftline.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
@@ -273,6 +273,41 @@ def test_what_is_sent_while_the_link_is_being_opened_arrives(run: Run, theirs: V
         status = a.transport.status()["b"]
         assert (status.queued_bytes, status.dropped_messages) == (0, len(said) - len(heard))
         assert status.sent_messages == len(heard) + 1
+
+    run(story)
+
+
+def test_an_attempt_that_fails_after_the_peer_dialled_us_is_made_again_at_once(run: Run) -> None:
+    """It began when the peer was not there yet: what waits for the peer, as a reply to it, is kept for the next one.
+
+    Once: one that fails again waits as any other does.
+    """
+    patient = TransportSettings(backoff_s_min=3600.0, backoff_s_max=3600.0)
+
+    async def story(world: "World") -> None:
+        calls = asyncio.Queue[asyncio.Future[bytes]]()
+
+        async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            calls.put_nowait(answer := asyncio.get_running_loop().create_future())
+            writer.write(await answer)
+
+        a = await world.node("a", peers={"b": await world.server(talk)}, settings=patient)
+        first = await calls.get()
+        client = await world.client(a)
+        client.greet("b", "a")
+        assert isinstance(await client.frame(), Welcome)
+        a.send("b", RemoteReply(7, 1, 0, ()))
+        first.set_result(b"")
+        second = await calls.get()
+        status = a.transport.status()["b"]
+        assert status.queued_bytes > 0
+        assert status.dropped_messages == 0
+        second.set_result(welcome_of("c"))
+        while "is 'c', not 'b'" not in (await a.log.line("peer not reached"))["reason"]:
+            pass
+        status = a.transport.status()["b"]
+        assert (status.queued_bytes, status.dropped_messages) == (0, 1)
+        assert a.transport._links["b"].state is LinkState.WAITING
 
     run(story)
 

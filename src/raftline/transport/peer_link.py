@@ -97,6 +97,8 @@ class PeerLink:
         self._retry: asyncio.TimerHandle | None = None
         self._layer: TlsLayer | None = None
         self._attempts = 0
+        self._is_back = False
+        """The peer has dialled us since the attempt began that runs."""
         self._opened_s = 0.0
         self._trouble = ""
         self._queue: list[bytearray] = []
@@ -190,6 +192,11 @@ class PeerLink:
         self._state = LinkState.DIALLING
         self._dialling = self._loop.create_task(self._connect(), name=f"raftline dial {self.peer_id}")
 
+    def on_peer_back(self) -> None:
+        """The peer has just dialled us: try to connect now, or again if the attempt that runs began too early."""
+        self._is_back = self._state is LinkState.DIALLING
+        self.dial()
+
     async def close(self) -> None:
         """Send what is queued as far as the network takes it, then close for good."""
         self.flush()
@@ -233,7 +240,8 @@ class PeerLink:
         except TimeoutError:
             if self._connection is not None:  # made at the very moment when its time was up
                 self._connection.give_up()
-            self._on_no_connection(f"no connection within {seconds:g} s")
+            else:
+                self._on_no_connection(f"no connection within {seconds:g} s")
         except (OSError, UnicodeError) as error:
             self._on_no_connection(f"cannot connect: {error}")
 
@@ -283,6 +291,7 @@ class PeerLink:
         connection.become_identified(HANDSHAKE_BYTES_MAX)
         self.version = welcome.version
         self._drop_unknown()
+        self._is_back = False
         self._state = LinkState.OPEN
         self._opened_s = self._loop.time()
         self._opened_times += 1
@@ -305,8 +314,9 @@ class PeerLink:
             self._on_down(connection, reason)
 
     def _on_down(self, connection: "_Dialled | None", reason: str) -> None:
-        """Drop what waited and try again later."""
+        """Drop what waited and try again later; keep it and try at once if the peer came back meanwhile."""
         was_open = self._state is LinkState.OPEN
+        is_back, self._is_back = self._is_back, False
         if connection is self._connection:
             self._connection = None
         if self._state is LinkState.CLOSED:
@@ -314,10 +324,14 @@ class PeerLink:
         self._state = LinkState.WAITING
         self._trouble = reason
         self.version = self._context.versions.oldest
-        self._drop_queue()
+        if not is_back:
+            self._drop_queue()
         if was_open and self._loop.time() - self._opened_s > 2 * self._settings.backoff_s_max:
             self._attempts = 0
-        self._retry = self._loop.call_later(self._backoff_s(), self.dial)
+        if is_back:
+            self.dial()
+        else:
+            self._retry = self._loop.call_later(self._backoff_s(), self.dial)
         self._context.notices.warn(
             ("link", self.peer_id, reason), "peer lost" if was_open else "peer not reached",
             peer=self.peer_id, address=self.address.bus, reason=reason,

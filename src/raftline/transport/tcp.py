@@ -240,7 +240,7 @@ class TcpTransport:
         """Dial a peer at once that has just dialled us: it is back."""
         link = self._links.get(node)
         if link is not None:
-            link.dial()
+            link.on_peer_back()
 
     def _traffic_of(self, node: NodeId) -> Traffic:
         """Return the counters of a peer; a node that is no peer is counted nowhere."""
