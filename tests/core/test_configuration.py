@@ -36,6 +36,14 @@ def test_a_snapshot_carries_the_membership_of_its_index() -> None:
     assert [configuration.at(index) for index in (1, 2, 4, 5, 9)] == [ONE, TWO, TWO, THREE, THREE]
 
 
+def test_what_is_not_committed_may_be_taken_back() -> None:
+    """Then one before it holds: any from the last that is committed on."""
+    configuration = Configuration(0, ONE, [_entry(2, TWO), _entry(5, THREE)])
+    assert configuration.possible(1) == [ONE, TWO, THREE]
+    assert configuration.possible(2) == configuration.possible(4) == [TWO, THREE]
+    assert configuration.possible(5) == [THREE]
+
+
 def test_compaction_keeps_the_last_one_swallowed() -> None:
     """It is in force until the next, and stays known behind the base."""
     configuration = Configuration(0, ONE, [_entry(2, TWO), _entry(5, THREE)])

@@ -73,6 +73,10 @@ class Configuration:
                 found = membership
         return found
 
+    def possible(self, commit: Index) -> list[Membership]:
+        """Return those that may turn out to hold: the one at `commit`, and each behind it, which may be taken back."""
+        return [self.at(commit), *(membership for position, membership in self._history if position > commit)]
+
     def on_appended(self, entries: Iterable[Entry]) -> bool:
         """Let every membership among `entries` take effect; say whether there was one."""
         changed = False

@@ -234,16 +234,28 @@ class RaftState:
 
     @property
     def may_campaign(self) -> bool:
-        """Say whether this replica may run: it votes, or did in the last membership it knows to be committed.
+        """Say whether this replica may run: it votes, or does if what it does not know to be committed is taken back.
 
         Else an uncommitted removal of whoever holds the longest log could keep everybody from being elected.
         """
-        return self.membership.is_voter(self.me) or self.configuration.at(self.commit).is_voter(self.me)
+        me = self.me
+        if self.membership.is_voter(me):
+            return True
+        return any(membership.is_voter(me) for membership in self.configuration.possible(self.commit))
 
     @property
     def is_removed(self) -> bool:
         """Say whether this replica belongs to no group (any more), as far as it knows: removed, or never added."""
         return not self.membership.is_member(self.me) and not self.may_campaign
+
+    @property
+    def is_out(self) -> bool:
+        """Say whether this replica is no member by what is committed, and by all that it holds behind that.
+
+        Nothing of its log can be needed any more: whoever adds it again begins with it anew (thesis 4.1).
+        """
+        possible = self.configuration.possible(self.commit)
+        return bool(possible[0].voters) and not any(membership.is_member(self.me) for membership in possible)
 
     @property
     def is_blank(self) -> bool:

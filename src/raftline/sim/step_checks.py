@@ -137,7 +137,7 @@ class StepChecks:
             check_leader_sleeps(state, now)
         if type(event) is TimerDue and before.role is not Role.LEADER:
             started = state.role is not Role.FOLLOWER and (state.role is not before.role or state.term != before.term)
-            votes = state.membership.is_voter(state.me) or state.configuration.at(state.commit).is_voter(state.me)
+            votes = any(membership.is_voter(state.me) for membership in state.configuration.possible(state.commit))
             if started and not votes:
                 self._violated("starts an election, and is no voter of any membership it knows (K1)")
             if started and now < before.deadline:

@@ -74,3 +74,31 @@ async def test_a_newcomer_is_not_out_by_what_was_decided_before_it_was_added(tmp
             assert newcomer.is_to_go(), "now it was removed"
         finally:
             keeper._groups[1] = replica
+
+
+@in_a_loop
+async def test_who_was_removed_is_out_whatever_comes_behind_its_removal(tmp_path: Path) -> None:
+    """The leader tells it of the next change, and lets it go, or hands over, before that is committed (G15).
+
+    Nobody speaks to it any more then. But if it is in one of the memberships that may be taken back to, it is not out.
+    """
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.wait_settled(1)
+        keeper: Any = cluster.places["n1"].keeper
+        replica = keeper.running(1)
+        await cluster.places["n1"].rest()
+        removed, added_again = Newcomer(keeper), Newcomer(keeper)
+        try:
+            for newcomer in (removed, added_again):
+                keeper._joined.clear()
+                keeper._groups[1] = newcomer.group
+                newcomer.hear(members("n1", "n2", "n3"), commit=1)
+                newcomer.hear(members("n2", "n3"), commit=1)
+                assert not newcomer.is_to_go(is_wanted=False), "its removal is not committed"
+            removed.hear(members("n2", "n3", learners=("n4",)), commit=2)
+            assert removed.is_to_go(is_wanted=False)
+            added_again.hear(members("n2", "n3", learners=("n1",)), commit=2)
+            added_again.hear(members("n2", "n3"), commit=2)
+            assert not added_again.is_to_go(is_wanted=False)
+        finally:
+            keeper._groups[1] = replica

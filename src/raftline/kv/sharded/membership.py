@@ -59,7 +59,4 @@ def is_out(state: RaftState, told: str | None) -> bool:
 
     That it was removed is certain by a committed entry, or by the word of a member (`told`), which is of one.
     """
-    membership = state.membership
-    if not membership.voters or told:
-        return True
-    return not membership.is_member(state.me) and state.configuration.index <= state.commit
+    return bool(told) or not state.membership.voters or state.is_out

@@ -187,7 +187,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _STATE,
-                "self.membership.is_voter(self.me) or self.configuration.at(self.commit).is_voter(self.me)\n",
+                "any(membership.is_voter(me) for membership in self.configuration.possible(self.commit))\n",
                 "True\n",
             ),
         ),
