@@ -231,6 +231,27 @@ def test_a_node_that_was_removed_while_it_was_down_is_told(start_cluster: "Start
         assert client.get("key") == b"value"
 
 
+def test_a_learner_that_was_removed_while_it_was_down_is_told(start_cluster: "StartCluster") -> None:
+    """It asks for no votes, and for a word: its clients and its status say where it belongs (K1)."""
+    cluster = start_cluster(settings={"request_timeout_s": 30})
+    node = cluster.grow("n4", joins="n1")
+    cluster.start("n4")
+    member(cluster, "n1", "add", f"n4={node.address}", "--learner")
+    cluster.wait_until_level()
+    cluster.kill9("n4")
+    member(cluster, "n1", "remove", "n4")
+    leader = cluster.nodes[cluster.wait_for_leader()]
+    cluster.wait_for(lambda: "'n4'" not in peers_of(leader), "the leader lets n4 go")
+    cluster.start("n4")
+    with cluster.client("n4") as client, pytest.raises(Exception, match="n4 was removed from the group: ask n1 at"):
+        client.get("key")
+    info = cluster.info("n4")
+    assert info is not None
+    assert (info.role, info.leader_id, cluster.wait_for_leader()) == ("removed", None, leader.name)
+    member(cluster, "n1", "add", f"n4={node.address}", "--learner")
+    cluster.wait_until_level()
+
+
 def test_a_node_with_a_wrong_list_of_nodes_is_told(start_cluster: "StartCluster") -> None:
     """It never was a member: it says so instead of waiting for votes that nobody gives it."""
     cluster = start_cluster(settings={"request_timeout_s": 30})

@@ -262,12 +262,13 @@ def test_each_deadline_lies_ahead_once_it_was_served(bench: Any) -> None:
     assert one.core.role.value == "pre-candidate", "nobody answered: it stepped down and asks again"
 
 
-def test_who_has_no_vote_needs_no_timer(bench: Any) -> None:
-    """A learner, or a node that is no member, never runs (A22)."""
+def test_who_has_no_vote_never_runs(bench: Any) -> None:
+    """A learner asks only whether it is a member still; a node that knows it is none needs no timer (A22, K1)."""
     one = bench()
-    for membership in (Membership(voters=("n2",), learners=("n1",)), Membership(voters=("n2",))):
+    learner = Membership(voters=("n2",), learners=("n1",))
+    for membership, deadline in ((learner, 0.6), (Membership(voters=("n2",)), float("inf"))):
         raft = Raft("n1", membership, random=_Half(), now=0.0, config=one.cluster.config)
-        assert raft.next_deadline == float("inf")
+        assert raft.next_deadline == pytest.approx(deadline)
         raft.step(TimerDue(), 100.0)
         assert raft.role.value == "follower"
         raft.step(Received("n2", AppendRequest(1, 0, 0, (), 0)), 100.0)

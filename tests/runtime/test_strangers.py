@@ -144,3 +144,15 @@ def test_a_node_that_knows_of_its_removal_needs_no_word() -> None:
     bench = _Bench("n3", {4: ("n1", "n2")}, last_index=9, commit=9)
     assert not bench.strangers.on_word("n1", Stranger(0, 9, OTHERS))
     assert "n3 was removed from the group: ask n1 at" in str(bench.strangers.error())
+
+
+def test_a_removal_that_may_be_taken_back_is_no_such_knowledge() -> None:
+    """The leader changed before a learner heard that its removal is committed: then it takes a member's word for it."""
+    learner = Membership(voters=("n1", "n2"), learners=("n3",), addresses=tuple(MEMBERS.items()))
+    bench = _Bench("n3", {9: ("n1", "n2")}, last_index=9, commit=8)
+    bench.state.configuration.restart_at(0, learner)
+    bench.state.configuration.on_appended(bench.state.log.slice(9, 10))
+    assert not bench.strangers.on_word("n1", Stranger(0, 8, OTHERS)), "older than what it holds"
+    assert bench.strangers.on_word("n2", Stranger(0, 10, OTHERS))
+    assert bench.strangers.role() == "removed"
+    assert str(bench.strangers.error()).startswith("n3 was removed from the group: ask n1 at")

@@ -119,7 +119,8 @@ class Raft:
         """Return when `TimerDue` is needed next, in the caller's monotonic seconds; infinity for never."""
         state = self.state
         if state.role is not Role.LEADER:
-            deadline = state.election_deadline if state.may_campaign or state.leader is not None else _INFINITY
+            waits = state.leader is not None or state.may_campaign or state.must_ask
+            deadline = state.election_deadline if waits else _INFINITY
             return min(deadline, read_deadline(state))
         if state.asleep:
             return _INFINITY

@@ -12,7 +12,13 @@ from raftline.core.reasons import no_quorum, silence, votes
 from raftline.core.role_changes import Why
 from raftline.core.state import RaftState, Role
 from raftline.core.transfer import conclude_transfer, on_transfer_timer, transfer_by_priority
-from raftline.core.transitions import become_candidate, become_follower, become_leader, become_pre_candidate
+from raftline.core.transitions import (
+    ask_for_word,
+    become_candidate,
+    become_follower,
+    become_leader,
+    become_pre_candidate,
+)
 
 __all__ = ["conclude", "on_timer"]
 
@@ -27,8 +33,11 @@ def on_timer(state: RaftState) -> None:
     elif state.now >= state.election_deadline and state.may_campaign:
         if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state) and _is_granted(state)):
             _start_election(state, silence(state))  # else the round is over, and `_count_votes` concludes
-    elif state.leader is not None and state.now >= state.election_deadline:
-        become_follower(state, state.term, None, silence(state))  # a learner waits for the next one to speak (A28)
+    elif state.now >= state.election_deadline:
+        if state.leader is not None:
+            become_follower(state, state.term, None, silence(state))  # a learner waits for the next one to speak (A28)
+        if state.must_ask:
+            ask_for_word(state)
 
 
 def conclude(state: RaftState) -> None:

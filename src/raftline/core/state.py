@@ -258,6 +258,14 @@ class RaftState:
         return bool(possible[0].voters) and not any(membership.is_member(self.me) for membership in possible)
 
     @property
+    def must_ask(self) -> bool:
+        """Say whether this replica, when no leader speaks to it, asks if it is a member still: it may not run.
+
+        Its removal may have been committed without its hearing so, and who runs learns that by asking for votes.
+        """
+        return bool(self.membership.voters) and not self.may_campaign and not self.is_out
+
+    @property
     def is_blank(self) -> bool:
         """Say whether this log never held anything, so that nothing acknowledged can be missing from it."""
         return self.log.last_index == 0

@@ -17,6 +17,7 @@ from raftline.errors import SafetyViolation
 
 __all__ = [
     "append_entries",
+    "ask_for_word",
     "become_candidate",
     "become_follower",
     "become_leader",
@@ -87,6 +88,16 @@ def become_pre_candidate(state: RaftState, why: Why) -> None:
         history=state.history,
     )
     _ask_voters(state, request)
+
+
+def ask_for_word(state: RaftState) -> None:
+    """Ask the voters as a candidate would, so that they tell a stranger that it is one, and again after a timeout.
+
+    It is a pre-vote for the term that is, not the next: no answer to it is ever counted, here or there.
+    """
+    state.restart_election_timer()
+    last_index, last_term = state.log.last_index, state.log.last_term
+    _ask_voters(state, VoteRequest(state.term, last_index, last_term, pre_vote=True, history=state.history))
 
 
 def become_candidate(state: RaftState, why: Why, *, transfer: bool = False, bootstrap: bool = False) -> None:

@@ -1,9 +1,10 @@
 """A candidate that is no member is told so, and what a node makes of being told (§6, last paragraph).
 
-Who was removed while it was down never hears of it from a leader: it asks for votes for ever, and its clients wait.
-Members therefore answer a stranger's question with a word of their own beside the vote, which goes back the way the
-question came and which the core never sees: it changes no term, no vote, no log and no membership, and who hears it
-goes on asking for votes. Only clients, the log and the status learn of it, until a leader is heard.
+Who was removed while it was down, or while the leader changed, may never hear of it from a leader: it asks for votes
+for ever, a learner without wanting any, and its clients wait. Members therefore answer a stranger's question with a
+word of their own beside the vote, which goes back the way the question came and which the core never sees: it changes
+no term, no vote, no log and no membership, and who hears it goes on asking. Only clients, the log and the status learn
+of it, until a leader is heard; and of a sharded store's replica its keeper, which gives it up.
 
 Why a node with an outdated view cannot make a member believe this: the word is about an index. It is said only by a
 member whose membership in force is committed, and holds as of that member's commit index. A node that was just added
@@ -108,4 +109,4 @@ class Strangers:
     def _can_be_true(self, index: Index) -> bool:
         """Say whether nothing newer than `index` is known here: no leader, and no membership behind it."""
         state = self._state
-        return state.leader is None and not state.is_removed and state.configuration.index <= index
+        return state.leader is None and not state.is_out and state.configuration.index <= index

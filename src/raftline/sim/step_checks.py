@@ -164,7 +164,8 @@ class StepChecks:
         if not low - _SLACK_S <= timeout_s <= high + _SLACK_S:
             self._violated(f"waits {timeout_s:.6f} s for a leader, [{low}, {high}) was asked for (A7)")
         self._timeouts.note(state.me, timeout_s)
-        if before.role is Role.LEADER or state.role in _RUNNING or before.asleep:
+        asks = type(event) is TimerDue and now >= before.deadline and state.must_ask
+        if before.role is Role.LEADER or state.role in _RUNNING or before.asleep or asks:
             return
         if type(event) is Received:
             message = event.message
