@@ -72,10 +72,10 @@ class Reads:
 
     def _on_moment(self, failure: Exception | None) -> None:
         """Run them: the copy is what is promised right now, or will not be."""
-        reads = self._reads
+        reads, self._reads = self._reads, ()
         server = self._client.server
         if failure is not None:
-            self._fail(failure)
+            self._fail(reads, failure)
             self._on_over(())
             return
         count, is_pending = run_reads(reads, server.store, 0 if self._is_older else server.now_ms(), self._bytes_max)
@@ -94,10 +94,10 @@ class Reads:
             self._is_older = True
             self._node.submit_read(self._on_moment)
 
-    def _fail(self, reason: Exception) -> None:
+    def _fail(self, reads: Sequence[Read], reason: Exception) -> None:
         reply = read_refusal(reason)
-        self._client.server.statistics.failed_requests += len(self._reads)
-        for read in self._reads:
+        self._client.server.statistics.failed_requests += len(reads)
+        for read in reads:
             read.reply = b"" if read.is_silent else reply
 
 
