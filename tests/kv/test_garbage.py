@@ -76,3 +76,19 @@ def test_what_a_snapshot_kept_goes_in_slices() -> None:
         while machine.store.has_garbage:
             machine.store.release_garbage()
     check_given_back(machine, lambda: list(snapshot))
+
+
+def test_lists_that_transactions_replace_do_not_pile_up() -> None:
+    """What one entry removes goes as fast as such entries can fill it again, or memory would grow without end."""
+    machine = KvMachine()
+    values = [b"%d" % number for number in range(1000)]
+    commands: list[bytes] = []
+    for number in range(60):
+        key = b"%d" % number
+        commands += [encode_command([b"DEL", key]), encode_command([b"RPUSH", key, *values])]
+    transaction = encode_command([b"RAFTLINE.EXEC", b"\x90", *commands])
+    blocks: list[int] = []
+    for index in range(1, 9):
+        machine.apply(transaction, index, 1000)
+        blocks.append(sys.getallocatedblocks())
+    assert blocks[-1] - blocks[2] < len(values) * 60

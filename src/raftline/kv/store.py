@@ -353,8 +353,12 @@ class Store:
         return bool(self._garbage)
 
     def release_garbage(self) -> None:
-        """Give back a slice of the memory of what was flushed."""
+        """Give back a slice of the memory of what was removed."""
         self._garbage.release_some()
+
+    def release_garbage_of(self, members: int) -> None:
+        """Give back as much as so many members take, for an entry that may have put as many in their place."""
+        self._garbage.release_some(members)
 
     # Walking.
 

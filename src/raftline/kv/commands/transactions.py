@@ -165,6 +165,8 @@ class Transactions:
                 replies.append(reply)
         finally:
             store.step = 0
+        if store.has_garbage:
+            store.release_garbage_of(sum(map(len, commands)))
         return array(replies)
 
     def _find(self) -> dict[bytes, tuple[WriteFunction, bool, Command | None]]:
