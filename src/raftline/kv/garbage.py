@@ -40,10 +40,10 @@ class Garbage(list[list[Any] | Deadlines]):
         self._members += count
         return False
 
-    def release_some(self, members_min: int = _RELEASED_KEYS_MIN) -> None:
-        """Give back a slice, or so many members."""
-        released = 0
-        while self and released < members_min:
+    def release_some(self, members: int = 0) -> None:
+        """Give back a slice, or so many members, if that is more."""
+        released, enough = 0, max(members, _RELEASED_KEYS_MIN)
+        while self and released < enough:
             tables = self[-1]
             if isinstance(tables, Deadlines):
                 if not (size := tables.release()):
@@ -52,7 +52,7 @@ class Garbage(list[list[Any] | Deadlines]):
             elif not tables:
                 self.pop()
             else:
-                last = tables[-min(_LOOKED_AT, members_min - released) :]
+                last = tables[-min(_LOOKED_AT, enough - released) :]
                 if any(last) or isinstance(last[-1], Container):
                     released += self._release_last(tables)
                 else:

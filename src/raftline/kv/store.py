@@ -352,12 +352,8 @@ class Store:
         """Say whether memory of what was flushed is still held."""
         return bool(self._garbage)
 
-    def release_garbage(self) -> None:
-        """Give back a slice of the memory of what was removed."""
-        self._garbage.release_some()
-
-    def release_garbage_of(self, members: int) -> None:
-        """Give back as much as so many members take, for an entry that may have put as many in their place."""
+    def release_garbage(self, members: int = 0) -> None:
+        """Give back a slice of the memory of what was removed, or of so many members, if that is more."""
         self._garbage.release_some(members)
 
     # Walking.
@@ -496,8 +492,8 @@ class Store:
     def discard(self, value: Value) -> None:
         """Let go of a container: what is much little by little, and no part of it before its last snapshot."""
         if isinstance(value, Container) and self._garbage.must_wait(value, self.index):
-            if self._frozen:
-                for frozen in self._frozen:
-                    frozen.retired.append(value)
-            else:
+            if value.epoch == self._epoch or not self._frozen:  # no snapshot under way has it
                 self._garbage.append(value.parts())
+                return
+            for frozen in self._frozen:
+                frozen.retired.append(value)

@@ -166,7 +166,7 @@ class Transactions:
         finally:
             store.step = 0
         if store.has_garbage:
-            store.release_garbage_of(sum(map(len, commands)))
+            store.release_garbage(sum(map(len, commands)))  # as much as it may have added
         return array(replies)
 
     def _find(self) -> dict[bytes, tuple[WriteFunction, bool, Command | None]]:
