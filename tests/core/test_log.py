@@ -142,3 +142,17 @@ def test_logs_share_what_is_equal_and_stay_as_they_were() -> None:
     assert [log.entry(1), log.entry(2)] == before
     assert log.entry(1) is before[0]
     assert (log.size_bytes, log.memory_bytes) == (45, 36)
+
+
+def test_where_the_last_entries_before_an_index_begin() -> None:
+    """As many as fit both limits, wherever their data is (D18)."""
+    log = Log(10, 1, [Entry(10 + n, 1, bytes(n)) for n in range(1, 7)])
+    for _ in range(2):
+        assert log.start_before(15, bytes_max=21, entries_max=3) == 12, "all of the log fits"
+        assert log.start_before(15, bytes_max=21, entries_max=9) == 10
+        assert log.start_before(15, bytes_max=9, entries_max=9) == 13
+        assert log.start_before(15, bytes_max=8, entries_max=9) == 14
+        assert log.start_before(15, bytes_max=9, entries_max=1) == 14
+        assert log.start_before(15, bytes_max=0, entries_max=9) == 15
+        assert log.start_before(10, bytes_max=9, entries_max=9) == 10
+        log.unload(14, bytes_max=0, count_max=10)

@@ -55,6 +55,22 @@ def test_of_large_entries_fewer_are_kept(make_cluster: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_snapshots_go_on_while_entries_become_larger(make_cluster: Any) -> None:
+    """Large entries behind many small ones are in a snapshot as soon as they are many bytes (D18)."""
+
+    async def scenario() -> None:
+        bytes_apart = 100_000
+        async with make_cluster(1, snapshot_log_bytes=bytes_apart, keep_log_entries=1_000) as cluster:
+            leader = await cluster.leader()
+            for number in range(4_000):
+                await leader.propose(b"k%d=%s" % (number % 3, b"x" * 50))
+            for number in range(100):
+                await leader.propose(b"k%d=%s" % (number % 3, b"x" * 10_000))
+                assert leader.status().log_bytes <= 4 * bytes_apart, number
+
+    asyncio.run(scenario())
+
+
 def test_the_log_waits_for_a_snapshot_under_way_but_not_for_ever(make_cluster: Any) -> None:
     """A follower that never finishes its snapshot costs a few snapshots' worth of log, no more (D18, §7)."""
 

@@ -95,6 +95,20 @@ class Log:
         """Return entries from `low` on: at least one if there is any, else as many as fit both limits."""
         return fitting(self.slice(low, min(low + entries_max, self.last_index + 1)), bytes_max)
 
+    def start_before(self, stop: Index, bytes_max: int, entries_max: int) -> Index:
+        """Return the index behind which the entries up to `stop` are as many as fit both limits, at most all."""
+        count = min(stop - self.base_index, entries_max)
+        if self.size_bytes <= bytes_max:
+            return stop - count
+        sizes = self._sizes_on_disk
+        first = position = stop - self.base_index
+        while first - position < count:
+            bytes_max -= len(self._entries[position - 1].data) + (sizes[position - 1] if position <= len(sizes) else 0)
+            if bytes_max < 0:
+                break
+            position -= 1
+        return self.base_index + position
+
     def cut_from(self, index: Index, committed: Index) -> None:
         """Drop `index` and everything behind it (B7); cutting what is committed is a broken promise (B17)."""
         if index <= committed:

@@ -54,6 +54,10 @@ class Compaction:
         self._fail = fail
         self._bytes_at_snapshot = 0
         self._index_at_snapshot: Index = replica.core.state.snapshot.index
+        self._snapshot_index: Index = 0
+        self._covered: Index = 0
+        """Of the log before that snapshot nothing is kept up to here; it does not move while the log grows, because
+        what is released counts as growth no more."""
         self._released: Index = 0
         self._target: Index = 0
         self._room_index: Index | None = None
@@ -96,21 +100,22 @@ class Compaction:
 
     def _compact_some(self, state: RaftState) -> None:
         """Let a piece of the log go that a snapshot covers and no follower needs."""
-        covered = state.snapshot.index - self._kept_entries(state.log)
+        if state.snapshot.index > self._snapshot_index:
+            self._snapshot_index = state.snapshot.index
+            self._covered = self._start_of_kept(state.log)
         if self._room_index is not None and state.snapshot.index >= self._room_index:
             self._room_index = None
             self._target = max(self._target, state.snapshot.index)
-        if self._target < covered and not self._snapshotting.taking:
-            needed = covered if self._is_too_long(state) else index_needed(state)
-            self._target = max(self._target, min(covered, needed))
+        if self._target < self._covered and not self._snapshotting.taking:
+            needed = self._covered if self._is_too_long(state) else index_needed(state)
+            self._target = max(self._target, min(self._covered, needed))
         base = state.log.base_index
         if base < self._target:
             self._post(Compacted(min(self._target, base + _COMPACTED_PER_TURN)))
 
-    def _kept_entries(self, log: Log) -> int:
-        """Return how many entries stay before a snapshot: fewer if they are large, as many bytes as between two."""
-        kept = self._config.keep_log_entries
-        return kept if log.size_bytes <= self._bytes_due else min(kept, self._bytes_due * len(log) // log.size_bytes)
+    def _start_of_kept(self, log: Log) -> Index:
+        """Return the index behind which the log stays before a snapshot: no more bytes than between two snapshots."""
+        return log.start_before(self._snapshot_index, self._bytes_due, self._config.keep_log_entries)
 
     def _is_too_long(self, state: RaftState) -> bool:
         """Say whether the log is so long that it waits for no follower: that one starts with a newer snapshot."""
