@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.test_group import Count, add
 from tests.runtime.test_snapshotting import Bench, put
 
-from raftline import CoreConfig
+from raftline import CoreConfig, GroupConfig
 from raftline.core.events import ChunkRead
 from raftline.core.ready import ChunkWanted
 from raftline.errors import Stopped
@@ -104,5 +105,50 @@ def test_a_snapshot_that_was_sent_is_closed(make_cluster: Any) -> None:
             assert leader.is_leader
             files = Path(leader.config.data_dir) / "snapshot"
             await cluster.until(lambda: not _open_files(files))
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_of_a_group_that_could_not_be_added_is_closed(make_cluster: Any) -> None:
+    """Whoever adds it again, and gives up again, opens it again."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_entries=10) as cluster:
+            (group,) = await add(cluster, 1)
+            for number in range(20):
+                await group.propose(b"%d" % number)
+            await cluster.until(lambda: group.status().snapshots_taken)
+            await cluster.stop()
+            await cluster.start()
+            node = cluster.nodes["n1"]
+            files = Path(node.config.data_dir) / "snapshot"
+            before = len(_open_files(files))
+            config = GroupConfig(group=1, members=cluster.members)
+            for _ in range(2):
+                adding = asyncio.ensure_future(node.add_group(config, Count()))
+                while True:
+                    await asyncio.sleep(0)
+                    if adding.done() or len(_open_files(files)) > before:
+                        break
+                adding.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await adding
+                await cluster.until(lambda: len(_open_files(files)) == before)
+            assert node.recovered_groups == (1,)
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_stops_closes_what_it_was_just_writing(make_cluster: Any) -> None:
+    """The process may go on, and begin the node again."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_entries=100, snapshot_bytes_per_second=1) as cluster:
+            leader = await cluster.leader()
+            await asyncio.gather(*(leader.propose(b"k%d=%d" % (number, number)) for number in range(200)))
+            files = Path(leader.config.data_dir) / "snapshot"
+            await cluster.until(lambda: _open_files(files))
+            await cluster.stop()
+            assert _open_files(files) == []
 
     asyncio.run(scenario())

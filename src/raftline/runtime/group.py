@@ -74,6 +74,7 @@ class Group(GroupHandle):
     def give_back(self) -> None:
         """Give up before the first turn: what the log held is there for another try."""
         self.driver.stop(Stopped("the group was not added"))
+        self.driver.snapshotting.close_files()
         if self._recovered is not None:
             self.driver.host.wal.recovered[self.group] = self._recovered
 

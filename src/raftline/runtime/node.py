@@ -163,6 +163,8 @@ class Node(GroupHandle):
         await self._ports.transport.stop()
         disks, self._disks = self._disks, []
         if disks:
+            for group in self._groups.values():
+                group.driver.snapshotting.close_files()
             await run_on_disk(disks[0], self._close_wal)  # behind an opening that nobody waits for any more
         for disk in disks:
             disk.close()
@@ -218,6 +220,8 @@ class Node(GroupHandle):
         """
         config.check(self.config.node_id)
         async with self._alone(config.group) as host:
+            if self._stopping:
+                raise Stopped("this node stops")
             known = self._groups.get(config.group)
             if known is not None:
                 return known

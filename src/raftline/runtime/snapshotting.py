@@ -329,7 +329,7 @@ class Snapshotting:
             done(Stopped("this node stopped"))
 
     def close_files(self) -> None:
-        """Let go of every file and of what is not finished, once stopped: the group leaves a node that goes on."""
+        """Let go of every file and of what is not finished, once stopped: the process goes on."""
         assert self._stopped, "nothing is begun any more"
         self._disk.submit(self._close_all, lambda _: None)
 
