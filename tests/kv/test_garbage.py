@@ -106,3 +106,21 @@ def test_what_came_after_a_snapshot_had_begun_does_not_wait_for_it(times: int) -
         machine.store.release_garbage()
     assert before - sys.getallocatedblocks() > COUNT * MEMBERS
     assert all(len(list(snapshot)) == 1 for snapshot in snapshots)
+
+
+@pytest.mark.parametrize("filling", [b"RPUSH", b"ZADD", b"ZUNIONSTORE"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_large_values_that_are_replaced_do_not_pile_up(filling: bytes, sharded: bool) -> None:  # noqa: FBT001
+    """Whoever makes one by one command, with many arguments or few, gives back as much of those before it."""
+    machine = groups()[0] if sharded else KvMachine()
+    source, key = TAG + b"source", TAG + b"key"
+    members = [b"%d" % number for number in range(10_000)]
+    scored = [word for member in members for word in (b"1.5", member)]
+    apply(machine, b"ZADD", source, *scored)
+    words = {b"RPUSH": (key, *members), b"ZADD": (key, *scored), b"ZUNIONSTORE": (key, b"1", source, b"WEIGHTS", b"3")}
+    blocks: list[int] = []
+    for _ in range(12):
+        assert apply(machine, filling, *words[filling]) == b":10000\r\n"
+        apply(machine, b"DEL", key)
+        blocks.append(sys.getallocatedblocks())
+    assert blocks[-1] - blocks[4] < 2 * len(members)

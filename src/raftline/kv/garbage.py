@@ -40,6 +40,14 @@ class Garbage(list[list[Any] | Deadlines]):
         self._members += count
         return False
 
+    def on_made(self, members: int) -> None:
+        """Give back what a command made that made much, or large values that are replaced would pile up.
+
+        A sorted set holds each of its members twice.
+        """
+        if members > _RELEASED_KEYS_MIN and self:
+            self.release_some(2 * members)
+
     def release_some(self, members: int = 0) -> None:
         """Give back a slice, or so many members, if that is more."""
         released, enough = 0, max(members, _RELEASED_KEYS_MIN)

@@ -20,13 +20,15 @@ from raftline.kv.restore import Restorer
 from raftline.kv.store import Store
 from raftline.replica.state_machine import StateMachine
 
-__all__ = ["NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
+__all__ = ["MANY_ARGS", "NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
 
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 _log = structlog.get_logger("raftline.kv")
 
 NOT_READABLE = error("ERR this is no command that reads, or it has the wrong number of arguments")
+MANY_ARGS = 1000
+"""A command with more gives back what was removed as fast as it may add."""
 _SET = b"SET"
 _MALFORMED = error("ERR malformed command in the log")
 _FAULTY = error("ERR internal error: the nodes' logs say more")
@@ -70,6 +72,8 @@ class KvMachine(StateMachine):
             write = WRITES[args[0]]
         except (msgspec.MsgspecError, IndexError, KeyError):
             return refuse(command)
+        if len(args) > MANY_ARGS and store.has_garbage:
+            store.release_garbage(len(args))  # as much as it may add
         try:
             if store.listener is not None:
                 return store.listener.carry_out(write, args)

@@ -192,6 +192,7 @@ class Store:
             return
         value.counted_bytes = value.size_bytes
         value.epoch = self._epoch
+        self._garbage.on_made(value.count)
         self.put(key, value)
         if self.waited is not None:
             self.waited.on_filled(key)

@@ -19,7 +19,7 @@ from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
 from raftline.kv.commands.slots import read_slot
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, mark_of, marks_last
-from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
+from raftline.kv.machine import MANY_ARGS, NOT_READABLE, KvMachine, readable, refuse
 from raftline.kv.pieces import Record
 from raftline.kv.resp.replies import array, integer
 from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
@@ -199,6 +199,8 @@ class ShardMachine(KvMachine):
         write = WRITES.get(args[0])
         if write is None:
             return refuse(command)
+        if len(args) > MANY_ARGS and store.has_garbage:
+            store.release_garbage(len(args))
         try:
             if store.listener is not None:
                 return store.listener.carry_out(write, args)
