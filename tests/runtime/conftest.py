@@ -1,6 +1,7 @@
 """Three real nodes in one event loop: real files, real TCP on loopback, real disk threads."""
 
 import asyncio
+import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -94,6 +95,18 @@ class Cluster:
     async def stop(self, *names: str) -> None:
         """Stop the named nodes, all if none is named."""
         await asyncio.gather(*(self.nodes.pop(name).stop() for name in names or list(self.nodes)))
+
+    async def wiped(self) -> Node:
+        """Return a follower that has started again without its directory, behind the leader's log; keys k0 to k999."""
+        leader = await self.leader()
+        for start in range(0, 1000, 100):
+            await asyncio.gather(*(leader.propose(b"k%d=%d" % (n, n)) for n in range(start, start + 100)))
+        await self.until(lambda: leader.status().compacted_index > 500)
+        name = (await self.follower()).config.node_id
+        await self.stop(name)
+        shutil.rmtree(self.directory / name)
+        await self.start(name)
+        return self.nodes[name]
 
     async def leader(self) -> Node:
         """Wait until some running node leads, and return it."""

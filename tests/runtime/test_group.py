@@ -224,16 +224,21 @@ def test_a_disk_that_fails_while_a_group_is_forgotten_stops_the_node(tmp_path: P
     asyncio.run(scenario())
 
 
+async def _not_added_again(cluster: Any) -> Any:
+    """Return a node that has started again on the log of a group that it does not host yet."""
+    (group,) = await add(cluster, 1)
+    await group.propose(b"one")
+    await cluster.stop()
+    await cluster.start()
+    return cluster.nodes["n1"]
+
+
 def test_a_group_that_nobody_added_again_can_be_removed(make_cluster: Any) -> None:
     """What the log still holds of it goes, and the group comes back no more."""
 
     async def scenario() -> None:
         async with make_cluster(1) as cluster:
-            (group,) = await add(cluster, 1)
-            await group.propose(b"one")
-            await cluster.stop()
-            await cluster.start()
-            node = cluster.nodes["n1"]
+            node = await _not_added_again(cluster)
             assert node.recovered_groups == (1,)
             await node.remove_group(1)
             assert node.recovered_groups == ()
@@ -253,11 +258,7 @@ def test_a_group_that_could_not_be_made_keeps_what_the_log_holds(make_cluster: A
 
     async def scenario() -> None:
         async with make_cluster(1) as cluster:
-            (group,) = await add(cluster, 1)
-            await group.propose(b"one")
-            await cluster.stop()
-            await cluster.start()
-            node = cluster.nodes["n1"]
+            node = await _not_added_again(cluster)
             config = GroupConfig(group=1, members=cluster.members)
             with pytest.raises(ValueError, match="not today"):
                 await node.add_group(config, Broken())

@@ -1,7 +1,6 @@
 """Promises of the library: propose, read and status over real files, threads and sockets."""
 
 import asyncio
-import shutil
 from typing import Any
 
 import pytest
@@ -110,15 +109,7 @@ def test_a_wiped_node_catches_up_by_snapshot_and_votes_again(make_cluster: Any) 
     async def scenario() -> None:
         core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=1000)
         async with make_cluster(core=core, snapshot_log_entries=100, keep_log_entries=10) as cluster:
-            leader = await cluster.leader()
-            for start in range(0, 1000, 100):
-                await asyncio.gather(*(leader.propose(b"k%d=%d" % (n, n)) for n in range(start, start + 100)))
-            await cluster.until(lambda: leader.status().compacted_index > 500)
-            name = (await cluster.follower()).config.node_id
-            await cluster.stop(name)
-            shutil.rmtree(cluster.directory / name)
-            await cluster.start(name)
-            node = cluster.nodes[name]
+            node = await cluster.wiped()
             assert await node.read(b"k999") == b"999"
             assert await node.read(b"k0") == b"0"
             assert node.status().snapshots_installed == 1

@@ -31,11 +31,7 @@ async def test_a_node_that_is_behind_is_passed_over(tmp_path: Path) -> None:
         copy.restoring = copy.core.state.snapshot  # from here on it applies nothing
         number = await cluster.change(AddGroups(1, {"n4": cluster.addresses["n4"]}, replicas=1))
         await cluster.wait(lambda: place.keeper.leader_of(2) == "n4", "the new group is on the fourth node alone")
-        given = cluster.places["n2"].keeper.hosted_groups()[1].machine.holdings
-        taken = place.keeper.hosted_groups()[2].machine
-        await cluster.wait(lambda: taken.holdings.configuration.number == number, "it knows what it gets")
-        await cluster.wait(lambda: taken.holdings.is_settled and given.is_settled, "all slots are there")
-        assert taken.store.count
+        await cluster.wait_given(number, "n2", "n4")
         assert copy.machine.holdings.configuration.number < number  # type: ignore[attr-defined]
     finally:
         await cluster.stop()

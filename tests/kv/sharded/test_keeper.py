@@ -12,7 +12,6 @@ import pytest
 
 from raftline import CoreConfig, Node, NodeConfig
 from raftline.core.changes import AddLearner
-from raftline.core.entries import HardState
 from raftline.errors import ChangeRefused, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.directory import LocalDirectory
@@ -24,8 +23,6 @@ from raftline.kv.sharded.router import Away, Here, Router
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Leave, Place
-from raftline.wal.files import OsFiles
-from raftline.wal.wal import Wal, Write
 
 FAST = CoreConfig(heartbeat_interval_s=0.05, election_timeout_s=(0.25, 0.5), priority_handover_s=0.1)
 KEYS = [b"key%d" % number for number in range(60)]
@@ -148,6 +145,14 @@ class Sharded:
             )
 
         await self.wait(is_settled, f"configuration {number}")
+
+    async def wait_given(self, number: int, giver: str, taker: str) -> None:
+        """Wait until group 2 has at `taker` what the configuration says, and group 1 has it no more at `giver`."""
+        given = self.places[giver].keeper.hosted_groups()[1].machine.holdings
+        taken = self.places[taker].keeper.hosted_groups()[2].machine
+        await self.wait(lambda: taken.holdings.configuration.number == number, "it knows what it gets")
+        await self.wait(lambda: taken.holdings.is_settled and given.is_settled, "all slots are there")
+        assert taken.store.count
 
     async def fill(self) -> None:
         """Wait until the first groups have begun, and write every key."""
@@ -286,46 +291,8 @@ async def test_slots_arrive_though_the_copy_beside_their_leader_is_behind(tmp_pa
         copy.restoring = copy.core.state.snapshot  # from here on it applies nothing
         number = await cluster.change(AddGroups(1, cluster.first))
         await cluster.wait(lambda: place.keeper.leader_of(2) == "n2", "the new group is led from the second node")
-        given = cluster.places["n1"].keeper.hosted_groups()[1].machine.holdings
-        taken = place.keeper.hosted_groups()[2].machine
-        await cluster.wait(lambda: taken.holdings.configuration.number == number, "it knows what it gets")
-        await cluster.wait(lambda: taken.holdings.is_settled and given.is_settled, "all slots are there")
-        assert taken.store.count
+        await cluster.wait_given(number, "n1", "n2")
         assert copy.machine.holdings.configuration.number < number  # type: ignore[attr-defined]
-
-
-@in_a_loop
-async def test_a_founder_that_comes_back_begins_nothing(tmp_path: Path) -> None:
-    """It stops after the first word of the group's leader, before it has an entry: it waits for the group's log (C14).
-
-    The group is on another node by then, with everything that was written; all that n1 has is that leader's term.
-    """
-    async with sharded(tmp_path, first_groups=3, replicas=1) as cluster:
-        await cluster.fill()
-        other = cluster.places["n2"]
-        await cluster.change(Place(1, ("n2",)))
-        await cluster.wait(lambda: cluster.hosts("n1") == set() and cluster.hosts("n2") == {1, 2}, "moved")
-        running = other.keeper.running(1)
-        assert running is not None
-        term = running.driver.replica.core.term
-        first = cluster.places.pop("n1")
-        await first.stop()
-        log = Wal.open(OsFiles(), str(tmp_path / "n1"), cluster_id=first.node.config.cluster_id, node_id="n1")
-        log.append([Write(group=1, hard_state=HardState(term, None, False, 0))])  # noqa: FBT003
-        log.close()
-        await other.rest()  # nobody lets n1 in
-        number = int((await other.node.propose(change_command(Place(1, ("n1",)))))[1:])
-        await cluster.start("n1")
-        place = cluster.places["n1"]
-        await cluster.wait(lambda: cluster.hosts("n1") == {1}, "hosted")
-        replica = place.keeper.running(1)
-        assert replica is not None
-        assert not replica.driver.replica.core.state.membership.voters
-        other.work()
-        await cluster.wait_settled(number)
-        await cluster.wait(lambda: cluster.hosts("n2") == {2}, "moved back")
-        for key in KEYS:
-            assert await cluster.ask(key, b"APPEND", b"!") == b":2\r\n"
 
 
 @in_a_loop
