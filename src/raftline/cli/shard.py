@@ -21,7 +21,6 @@ from raftline.cli.shard_view import (
     group_table,
     merged,
     no_groups_known,
-    numbered,
     plan_of,
     plan_table,
     shown_json,
@@ -29,7 +28,7 @@ from raftline.cli.shard_view import (
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.requests import AddGroups, Request, as_change
-from raftline.kv.shards_view import GroupReport, ShardReport, decode_report
+from raftline.kv.shards_view import GroupReport, ShardReport, decode_report, numbered
 from raftline.shards.configuration import (
     NOTHING_WOULD_CHANGE,
     Change,

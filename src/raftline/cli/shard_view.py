@@ -16,7 +16,6 @@ __all__ = [
     "groups_only",
     "merged",
     "no_groups_known",
-    "numbered",
     "plan_of",
     "plan_table",
     "ranges_text",
@@ -81,11 +80,6 @@ def plan_of(
         placed_groups={group: nodes for group, nodes in new.items() if old.get(group, nodes) != nodes}
         | dict(leaving or {}),
     )
-
-
-def numbered(groups: Sequence[GroupId]) -> str:
-    """Return groups by their numbers, as in `groups 1, 2`."""
-    return f"group{'s' if len(groups) > 1 else ''} {', '.join(map(str, groups))}"
 
 
 def plan_table(plan: Plan) -> Table:

@@ -11,7 +11,7 @@ import structlog
 
 from raftline.errors import NotServed
 from raftline.kv.bundles import BUNDLE, NOT_SERVED, decode_bundle, encode_replies
-from raftline.kv.commands.command import Command, ReadFunction, Refused
+from raftline.kv.commands.command import Command, ReadFunction, Refused, WriteFunction
 from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_command
 from raftline.kv.commands.strings import SET_PLAIN
 from raftline.kv.proposals import encode_command
@@ -20,14 +20,14 @@ from raftline.kv.restore import Restorer
 from raftline.kv.store import Store
 from raftline.replica.state_machine import StateMachine
 
-__all__ = ["MANY_ARGS", "NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
+__all__ = ["NOT_READABLE", "TICK_COMMAND", "KvMachine", "encode_command", "readable", "refuse"]
 
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 _log = structlog.get_logger("raftline.kv")
 
 NOT_READABLE = error("ERR this is no command that reads, or it has the wrong number of arguments")
-MANY_ARGS = 1000
+_MANY_ARGS = 1000
 """A command with more gives back what was removed as fast as it may add."""
 _SET = b"SET"
 _MALFORMED = error("ERR malformed command in the log")
@@ -72,7 +72,12 @@ class KvMachine(StateMachine):
             write = WRITES[args[0]]
         except (msgspec.MsgspecError, IndexError, KeyError):
             return refuse(command)
-        if len(args) > MANY_ARGS and store.has_garbage:
+        return self.carry_out(write, args)
+
+    def carry_out(self, write: WriteFunction, args: list[bytes]) -> bytes:
+        """Carry out the one command of an entry, whose time has begun; return its RESP3 reply."""
+        store = self.store
+        if len(args) > _MANY_ARGS and store.has_garbage:
             store.release_garbage(len(args))  # as much as it may add
         try:
             if store.listener is not None:

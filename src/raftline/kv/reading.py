@@ -1,7 +1,7 @@
 """The reads of a connection that wait for one moment, carried out at that moment."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -14,10 +14,12 @@ from raftline.kv.ports import KvNode
 from raftline.kv.refusals import read_refusal
 from raftline.kv.reply_slots import Read
 from raftline.kv.store import ExpiryPending, Store
+from raftline.runtime.requests import Consistency
 
-__all__ = ["Reading", "Reads", "run_reads"]
+__all__ = ["OLDER", "Reading", "Reads", "fail_reads", "run_reads"]
 
-_OLDER = frozenset({"bounded", "stale"})
+OLDER: Final[frozenset[Consistency]] = frozenset({"bounded", "stale"})
+"""Promises that an older state keeps, too."""
 _log = structlog.get_logger("raftline.kv")
 
 
@@ -64,7 +66,7 @@ class Reads:
     def begin(self, reads: Sequence[Read]) -> None:
         """Ask for a moment at which they can be carried out; none are under way."""
         client = self._client
-        self._reads, self._is_older = reads, client.reads in _OLDER
+        self._reads, self._is_older = reads, client.reads in OLDER
         try:
             self._node.submit_read(self._on_moment, client.reads, client.staleness_s_max)
         except ConfigError as wrong:
@@ -75,7 +77,7 @@ class Reads:
         reads, self._reads = self._reads, ()
         server = self._client.server
         if failure is not None:
-            self._fail(reads, failure)
+            fail_reads(self._client, reads, failure)
             self._on_over(())
             return
         count, is_pending = run_reads(reads, server.store, 0 if self._is_older else server.now_ms(), self._bytes_max)
@@ -94,11 +96,13 @@ class Reads:
             self._is_older = True
             self._node.submit_read(self._on_moment)
 
-    def _fail(self, reads: Sequence[Read], reason: Exception) -> None:
-        reply = read_refusal(reason)
-        self._client.server.statistics.failed_requests += len(reads)
-        for read in reads:
-            read.reply = b"" if read.is_silent else reply
+
+def fail_reads(client: Client, reads: Sequence[Read], reason: Exception) -> None:
+    """Answer reads that cannot be carried out."""
+    reply = read_refusal(reason)
+    client.server.statistics.failed_requests += len(reads)
+    for read in reads:
+        read.reply = b"" if read.is_silent else reply
 
 
 def run_reads(reads: Sequence[Read], store: Store, now_ms: int, bytes_max: int) -> tuple[int, bool]:

@@ -13,7 +13,7 @@ from raftline.errors import ChangeRefused, ConfigError
 from raftline.kv.sharded.requests import Request
 from raftline.shards.configuration import Configuration, Place
 
-__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report"]
+__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report", "numbered"]
 
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,3 +146,8 @@ class ShardsAdmin(Protocol):
 
     async def replace_node(self, gone: NodeId) -> list[bytes]:
         """Have a node's replicas made anew elsewhere; return the reply for each group that it held."""
+
+
+def numbered(groups: Sequence[GroupId]) -> str:
+    """Return groups by their numbers, as in `groups 1, 2`."""
+    return f"group{'s' if len(groups) > 1 else ''} {', '.join(map(str, groups))}"

@@ -17,12 +17,12 @@ from raftline.runtime.config import NodeConfig
 from raftline.runtime.ports import Transport
 from raftline.runtime.turns import Turns
 
-__all__ = ["Answers"]
+__all__ = ["SMALL_BYTES", "Answers"]
 
 A = TypeVar("A", ForwardReply, RemoteReply)
 
 _LOOK_S: Final = 0.005
-_SMALL_BYTES: Final = 128
+SMALL_BYTES: Final = 128
 """A result that is no longer takes no more room than what would be told in its place."""
 
 
@@ -57,7 +57,7 @@ class Answers:
         """
         transport = self._transport
         size_bytes = sum([len(value) for _, value in answer.results])
-        is_small = size_bytes <= _SMALL_BYTES * len(answer.results)
+        is_small = size_bytes <= SMALL_BYTES * len(answer.results)
         if is_small or (to not in self._waiting and transport.has_room(to, size_bytes)):
             transport.send(to, group, answer)
             return

@@ -24,6 +24,7 @@ from raftline.errors import (
     SessionClosed,
     Stopped,
 )
+from raftline.runtime.answers import SMALL_BYTES
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.requests import Proposal
 from raftline.transport.settings import TransportSettings
@@ -48,8 +49,6 @@ _FRAME_BYTES_MAX = 1 << 20
 _RESULT_BYTES = 16
 """What a result takes beside its value, at most."""
 _SPARE_BYTES = 1 << 16
-_SMALL_BYTES = 128
-"""A value that is no longer takes about as much room as what is told in its place."""
 _CROWDED = b"the command was carried out, and too many replies wait to be passed on by the leader"
 _TOO_LARGE = b"the command was carried out, and its reply is too large to be passed on by another node than the leader"
 
@@ -326,7 +325,7 @@ def _that_fit(results: Sequence[tuple[int, bytes]], left: int) -> list[tuple[int
 def without_values(reply: ForwardReply) -> ForwardReply:
     """Return what is told in place of results for which there is no room on the way."""
     results = [
-        (FORGOTTEN, _CROWDED) if status == APPLIED and len(value) > _SMALL_BYTES else (status, value)
+        (FORGOTTEN, _CROWDED) if status == APPLIED and len(value) > SMALL_BYTES else (status, value)
         for status, value in reply.results
     ]
     return ForwardReply(reply.origin, reply.number, tuple(results))

@@ -14,7 +14,7 @@ from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.ports import KvNode
 from raftline.kv.proposals import when_readable
 from raftline.kv.resp.replies import NULL, OK, array, bulk, bulk_or_null, error, integer, mapping
-from raftline.kv.shards_view import ShardsAdmin
+from raftline.kv.shards_view import ShardsAdmin, numbered
 from raftline.runtime.backup import Backup
 from raftline.runtime.status import MemberStatus
 from raftline.transport.address import parse_address
@@ -122,10 +122,9 @@ async def _check_holds_nothing(node: KvNode, shards: ShardsAdmin, name: NodeId) 
         raise failure
     held = shards.report().held_by(name)
     if held:
-        groups = f"group{'s' if len(held) > 1 else ''} {', '.join(map(str, held))}"
         raise ChangeRefused(
-            f"{name} holds replicas of {groups}: first have them elsewhere by `raftline shard replace-node {name}`, "
-            "or by `raftline shard place` with fewer nodes where no other one has room"
+            f"{name} holds replicas of {numbered(held)}: first have them elsewhere by `raftline shard replace-node "
+            f"{name}`, or by `raftline shard place` with fewer nodes where no other one has room"
         )
 
 

@@ -19,6 +19,7 @@ from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.plans import PLANS, Plan, may_share, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry
+from raftline.kv.reading import OLDER
 from raftline.kv.reply_slots import Executed
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL_ARRAY, array, bulk
 from raftline.kv.sharded.blocked import wait_in_shard
@@ -40,12 +41,10 @@ from raftline.kv.sharded.routes import (
 from raftline.kv.sharded.sessions import session_task
 from raftline.kv.slots import SLOT_COUNT, slot_of
 from raftline.kv.store import Store
-from raftline.runtime.requests import Consistency
 from raftline.shards.ranges import NOBODY
 
 __all__ = ["ShardedConnection"]
 
-_OLDER: frozenset[Consistency] = frozenset({"bounded", "stale"})
 _AT_THE_END = array([bulk(b"0"), EMPTY_ARRAY])
 
 
@@ -311,7 +310,7 @@ class ShardedConnection(Connection):
             self._start_task(everywhere(self._router, plan.wire_name, self._hold_s_max), args)
         elif plan.name in WALKS:
             self._start_walk(plan, args)
-        elif plan.bound is not None or self._finds(plan, args, may_be_old=self.client.reads in _OLDER):
+        elif plan.bound is not None or self._finds(plan, args, may_be_old=self.client.reads in OLDER):
             place, self._place = self._place, None
             if place is None:
                 super()._start_read(plan, function, args)

@@ -16,8 +16,7 @@ from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND
 from raftline.kv.ports import KvNode
 from raftline.kv.proposals import settle
-from raftline.kv.reading import run_reads
-from raftline.kv.refusals import read_refusal
+from raftline.kv.reading import OLDER, fail_reads, run_reads
 from raftline.kv.reply_slots import Read
 from raftline.kv.sharded.errands import ShardRead, is_elsewhere
 from raftline.kv.sharded.machine import EXPIRY_PENDING, asked_now
@@ -27,7 +26,6 @@ from raftline.runtime.requests import Consistency
 
 __all__ = ["Incoming"]
 
-_OLDER: Final = frozenset({"bounded", "stale"})
 _FIRST: Final[GroupId] = 0
 
 
@@ -127,7 +125,7 @@ class Incoming:
         self, place: Here | None, part: Sequence[Read], promise: Consistency, *, after_tick: bool = False
     ) -> None:
         node = self._node if place is None else place.group
-        done = partial(self._on_moment, place, part, is_older=after_tick or promise in _OLDER)
+        done = partial(self._on_moment, place, part, is_older=after_tick or promise in OLDER)
         try:
             node.submit_read(done, promise, self._client.staleness_s_max)
         except ConfigError as wrong:
@@ -143,7 +141,7 @@ class Incoming:
             if place is not None and (is_elsewhere(failure) or self._router.is_moved_on(place)):
                 self._hold_all(part)  # the group was given up here while they waited for it
             else:
-                self._fail(part, failure)
+                fail_reads(self._client, part, failure)
             self._end_part()
             return
         now_ms = 0 if is_older else self._client.server.now_ms()
@@ -183,7 +181,7 @@ class Incoming:
 
     async def _ask(self, place: Away, part: list[ShardRead], promise: Consistency) -> None:
         queries = [read.query() for read in part]
-        if promise not in _OLDER:
+        if promise not in OLDER:
             queries = [asked_now(query) for query in queries]
         bound_s = self._client.staleness_s_max
         replies = await _all(place, queries, promise, bound_s)
@@ -196,7 +194,7 @@ class Incoming:
             elif isinstance(reply, BaseException):
                 if not isinstance(reply, Exception):
                     raise reply
-                self._fail([read], reply)
+                fail_reads(self._client, [read], reply)
             else:
                 if read.tries:
                     self._router.note_served(read.hash_slot, place.id)
@@ -204,12 +202,6 @@ class Incoming:
         self._end_part()
 
     # Both.
-
-    def _fail(self, reads: Sequence[Read], reason: Exception) -> None:
-        self._client.server.statistics.failed_requests += len(reads)
-        reply = read_refusal(reason)
-        for read in reads:
-            read.reply = b"" if read.is_silent else reply
 
     def _hold_all(self, reads: Sequence[Read]) -> None:
         for read in reads:

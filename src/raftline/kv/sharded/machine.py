@@ -19,7 +19,7 @@ from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
 from raftline.kv.commands.slots import read_slot
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, mark_of, marks_last
-from raftline.kv.machine import MANY_ARGS, NOT_READABLE, KvMachine, readable, refuse
+from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
 from raftline.kv.pieces import Record
 from raftline.kv.resp.replies import array, integer
 from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
@@ -194,19 +194,9 @@ class ShardMachine(KvMachine):
             del args[:2]
         elif name != TICK_NAME:
             self.check_served(args)
-        store = self.store  # from here on as `KvMachine.apply`, with a command that is decoded already
-        store.begin(index, time_ms)
+        self.store.begin(index, time_ms)
         write = WRITES.get(args[0])
-        if write is None:
-            return refuse(command)
-        if len(args) > MANY_ARGS and store.has_garbage:
-            store.release_garbage(len(args))
-        try:
-            if store.listener is not None:
-                return store.listener.carry_out(write, args)
-            return write(store, args, store.time_ms)
-        except Refused as refused:
-            return refused.reply
+        return refuse(command) if write is None else self.carry_out(write, args)
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:

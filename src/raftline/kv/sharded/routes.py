@@ -37,7 +37,6 @@ CROSS_SLOT: Final = error("CROSSSLOT Keys in request don't hash to the same slot
 ALL_GROUPS: Final = frozenset({"keys", "dbsize", "randomkey", "flushall", "flushdb"})
 """Commands about all keys, carried out at every group."""
 
-
 WALKS: Final = frozenset({"scan", "raftline.lock|list"})
 """Walks over all keys, slot by slot."""
 
