@@ -41,12 +41,13 @@ TICK_COMMAND = encode_command([TICK_NAME])
 class KvMachine(StateMachine):
     """The key/value store as a replicated state machine."""
 
-    version = 5
+    version = 6
     """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry.
 
     4: groups that are leaving are placed, by group 0 of a sharded server (`MetaMachine`), which all commands are held
     against there. 5: a transaction has a budget for commands that look at whole values; new groups go where few
-    replicas are, those of groups that are leaving counted.
+    replicas are, those of groups that are leaving counted. 6: a group remembers when a slot left it, so that a watched
+    key which was not there has changed if its slot was elsewhere.
     """
 
     takes_bundles = True

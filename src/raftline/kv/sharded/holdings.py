@@ -58,6 +58,8 @@ class Holdings(msgspec.Struct):
     """By the group that has them."""
     given: dict[GroupId, Departure] = {}
     """By the group that gets them."""
+    left: dict[int, int] = {}
+    """Slot → index at which its last key was dropped here, because it was given."""
 
     @property
     def is_settled(self) -> bool:
@@ -120,6 +122,10 @@ class Holdings(msgspec.Struct):
         departure = self.given[target]
         departure.released, departure.waiting = departure.waiting[:count], departure.waiting[count:]
         departure.since_ms, departure.released_ms = departure.released_ms, time_ms
+
+    def note_left(self, slots: Sequence[int], index: int) -> None:
+        """Remember since when slots are not here, for when they come back."""
+        self.left.update(dict.fromkeys(slots, index))
 
     def on_dropped(self, target: GroupId, slots: Sequence[int]) -> None:
         """Note that slots which were given are empty."""

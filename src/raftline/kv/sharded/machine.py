@@ -15,13 +15,13 @@ import msgspec
 from raftline.core.ids import GroupId
 from raftline.errors import ConfigError, NotServed, StorageError
 from raftline.kv.commands.command import Refused
-from raftline.kv.commands.lookup import TICK_NAME, WRITES, find_logged
+from raftline.kv.commands.lookup import EXEC_NAME, TICK_NAME, WRITES, find_logged
 from raftline.kv.commands.slots import read_slot
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, mark_of, marks_last
 from raftline.kv.machine import NOT_READABLE, KvMachine, readable, refuse
 from raftline.kv.pieces import Record
-from raftline.kv.resp.replies import array, integer
+from raftline.kv.resp.replies import NULL_ARRAY, array, integer
 from raftline.kv.sharded.all_keys import ALL_KEYS_READS, scan_served
 from raftline.kv.sharded.arriving import Arriving
 from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, Marks, next_chunk
@@ -36,6 +36,7 @@ from raftline.shards.ranges import NOBODY
 
 __all__ = [
     "EXPIRY_PENDING",
+    "LEFT_VERSION",
     "ShardMachine",
     "arrive",
     "asked_now",
@@ -51,6 +52,8 @@ __all__ = [
     "watch_query",
 ]
 
+LEFT_VERSION = 6
+"""The `KvMachine.version` that every member must know before it is noted which slots left."""
 _FORMAT = 1
 _TAKE = b"RAFTLINE.SHARD.TAKE"
 _ARRIVE = b"RAFTLINE.SHARD.ARRIVE"
@@ -195,8 +198,15 @@ class ShardMachine(KvMachine):
         elif name != TICK_NAME:
             self.check_served(args)
         self.store.begin(index, time_ms)
+        if name == EXEC_NAME and self._was_elsewhere(args):
+            return NULL_ARRAY
         write = WRITES.get(args[0])
         return refuse(command) if write is None else self.carry_out(write, args)
+
+    def _was_elsewhere(self, args: list[bytes]) -> bool:
+        """Say whether the slot of a watched key left after its mark: what was done elsewhere is not noted here."""
+        left = self.holdings.left
+        return bool(left) and any(left.get(slot_of(key), 0) > mark >> 1 for key, mark in decode_watched(args[1]))
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
@@ -377,7 +387,10 @@ class ShardMachine(KvMachine):
             if not keys_max:
                 break
         left = set(store.filled(departure.released))
-        self.holdings.on_dropped(target, [slot for slot in departure.released if slot not in left])
+        dropped = [slot for slot in departure.released if slot not in left]
+        if store.version >= LEFT_VERSION:
+            self.holdings.note_left(dropped, store.index)
+        self.holdings.on_dropped(target, dropped)
         return _DONE
 
     def _next_chunk(self, number: int, target: GroupId, cursor: Cursor) -> Chunk | None:
