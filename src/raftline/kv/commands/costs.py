@@ -25,8 +25,8 @@ _BYTES = 4096
 """Bytes that are copied in that time."""
 
 _SPENT = error(
-    f"ERR the commands of the transaction before this one looked at more than {MEMBERS_MAX} members of large values: "
-    "it was not carried out"
+    "ERR this command was not carried out, the transaction goes on behind it: the commands before it looked at more "
+    f"than {MEMBERS_MAX} members of large values"
 )
 
 
