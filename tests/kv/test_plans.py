@@ -71,3 +71,14 @@ def test_long_patterns_are_refused_before_anything_is_made_of_them(conversation:
     assert b"a pattern of 1025 bytes is above the limit of 1024" in long
     assert conversation.node.log == []
     assert not conversation.ask(*text.format("*" * 1024).encode().split()).startswith(b"-")
+
+
+@pytest.mark.parametrize("form", ["ZUNION {}", "ZUNIONSTORE d {}", "ZINTER {}", "ZINTERSTORE d {}"])
+def test_a_key_whose_scores_count_each_time_is_named_so_often(form: str) -> None:
+    """One value is not looked at 65,000 times by one short request; different keys may be as many as there are."""
+    for keys, is_taken in ((["a"] * 64, True), (["a"] * 65, False), ([f"k{number}" for number in range(9999)], True)):
+        args = form.format(" ".join([str(len(keys)), *keys])).encode().split()
+        plan = PLANS[args[0]]
+        assert plan.is_looked_at
+        refusal = size_refusal(plan, args, Limits())
+        assert refusal is None if is_taken else b"a key is named 65 times" in (refusal or b"")

@@ -295,7 +295,7 @@ class Connection:
             self._reply(refusal)
         elif (plan.write and (self._reads or self._reading)) or (plan.after_all and self._slots):
             return False
-        elif (self.intake.is_large or plan.patterns) and (refusal := size_refusal(plan, args, self._limits)):
+        elif (self.intake.is_large or plan.is_looked_at) and (refusal := size_refusal(plan, args, self._limits)):
             self._reply(refusal)
         else:
             self.client.last_command = plan.name

@@ -45,7 +45,7 @@ def unwrap(args: Arguments, limits: Limits, *, is_large: bool) -> Once:
         raise Refused(arity_refusal(plan))
     if plan.command.write is None and plan.read is None and (not plan.executes or plan.name == "exec"):
         raise Refused(error(f"ERR '{plan.name}' cannot be in RAFTLINE.ONCE, which takes commands that write or read"))
-    if (is_large or plan.patterns) and (refusal := size_refusal(plan, inner, limits)):
+    if (is_large or plan.is_looked_at) and (refusal := size_refusal(plan, inner, limits)):
         raise Refused(refusal)
     if plan.check is not None:
         plan.check(inner)

@@ -1,8 +1,11 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
+from collections import Counter
+
 from raftline.kv.blocked import waiting_task
 from raftline.kv.bundles import BUNDLED, BUNDLED_ARGS_MAX
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
+from raftline.kv.commands.costs import ADDED_MAX, ADDS_UP
 from raftline.kv.commands.glob import PATTERN_BYTES_MAX, TOO_LONG
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.strings import SET_PLAIN
@@ -47,7 +50,9 @@ class Plan:
         "command",
         "executes",
         "is_bundled",
+        "is_looked_at",
         "local",
+        "may_repeat",
         "name",
         "patterns",
         "read",
@@ -77,7 +82,11 @@ class Plan:
         self.task: TaskFunction | None = waiting_task(command) if self.waits else command.task
         self.check: Check | None = command.check
         self.patterns = command.patterns
-        """From which argument on `size_refusal` has to look, however short the request; 0 if it need not."""
+        """Which arguments, from this one on, are patterns; 0 if there are none."""
+        self.may_repeat = command.name in ADDS_UP
+        """A key that it names more than once costs as often."""
+        self.is_looked_at = bool(self.patterns) or self.may_repeat
+        """`size_refusal` has to look, however short the request."""
         self.is_bundled = command.name in BUNDLED
         """It may share an entry of the log with others; see `may_share`."""
         self.shared_args_max = _shared_args_max(self)
@@ -87,7 +96,7 @@ class Plan:
 
 
 def _shared_args_max(plan: Plan) -> int:
-    if not plan.is_bundled or plan.slot is not None or plan.patterns:
+    if not plan.is_bundled or plan.slot is not None or plan.is_looked_at:
         return 0
     if plan.name == "set":
         return SET_PLAIN
@@ -146,8 +155,12 @@ def arity_refusal(plan: Plan) -> bytes:
 
 
 def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
-    """Return the reply to keys, values or patterns that are too large, None if all are within the limits."""
+    """Return the reply to keys, values or patterns that are too large, or too often there; None if there are none."""
     keys = plan.command.keys_in(args)
+    if plan.may_repeat and len(keys) > ADDED_MAX:
+        ((_, count),) = Counter(args[place] for place in keys).most_common(1)
+        if count > ADDED_MAX:
+            return error(f"ERR a key is named {count} times, and may be {ADDED_MAX} times: its scores count each time")
     first_pattern = plan.patterns or len(args)
     for position, arg in enumerate(args):
         if position in keys:

@@ -176,7 +176,7 @@ def _refusal(client: Client, plan: Plan | None, args: Arguments, limits: Limits,
     if not plan.args_min <= len(args) <= plan.args_max:
         return arity_refusal(plan)
     refusal = client.server.guard.refusal(client, plan.command, args)
-    if refusal is None and (is_large or plan.patterns):
+    if refusal is None and (is_large or plan.is_looked_at):
         refusal = size_refusal(plan, args, limits)
     return refusal
 

@@ -419,6 +419,7 @@ def not_drawn(_args: Args, reply: bytes) -> Any:
 RULES: dict[str, Callable[[Args, bytes], Any]] = {
     "conditions": not_drawn,
     "transactions": not_drawn,
+    "repeated-keys": not_drawn,
     "budgets": not_drawn,
     "watched-cells": not_drawn,
     "order": without_order,

@@ -58,6 +58,8 @@ def zdiff(store: Store, args: Arguments, now_ms: int) -> bytes:
 def zintercard(store: Store, args: Arguments, now_ms: int) -> bytes:
     """ZINTERCARD numkeys key [key ...] [LIMIT limit]."""
     request = _parse(args, 1, lambda key: store.read(key, now_ms), "zintercard", b"LIMIT")
+    sources = _once(request.sources)
+    request = msgspec.structs.replace(request, sources=sources, weights=[1.0] * len(sources))
     return integer(sum(1 for _ in islice(_intersection(request), request.limit or None)))
 
 
@@ -138,6 +140,11 @@ def _score(source: Source, member: bytes) -> float | None:
     return 1.0 if member in source else None
 
 
+def _once(sources: list[Source | None]) -> list[Source | None]:
+    """Return each source once, where it changes nothing that one is named again."""
+    return list({id(source): source for source in sources}.values())
+
+
 def _smallest_first(request: _Request) -> list[tuple[Source | None, float]]:
     """Return the sources with their weights in the order in which Redis adds scores."""
     sources = zip(request.sources, request.weights, strict=True)
@@ -185,8 +192,14 @@ def _intersection(request: _Request) -> Iterator[tuple[bytes, float]]:
 
 def _difference(request: _Request) -> Iterator[tuple[bytes, float]]:
     first, *others = request.sources
-    there = [source for source in others if source is not None]
-    for member, score in () if first is None else _scored(first):
+    if first is None:
+        return
+    there = [source for source in _once(others) if source is not None]
+    if len(there) * first.count > sum(source.count for source in there):
+        gone = {member for source in there for member, _ in _scored(source)}
+        yield from ((member, score) for member, score in _scored(first) if member not in gone)
+        return
+    for member, score in _scored(first):
         if not any(_score(source, member) is not None for source in there):
             yield member, score
 

@@ -13,7 +13,12 @@ from raftline.kv.resp.replies import error
 from raftline.kv.store import Store
 from raftline.kv.values.container import PART_MEMBERS_MAX
 
-__all__ = ["BUDGETS_VERSION", "Budget", "looks_at_whole_values"]
+__all__ = ["ADDED_MAX", "ADDS_UP", "BUDGETS_VERSION", "Budget", "looks_at_whole_values"]
+
+ADDS_UP = frozenset({"zunion", "zunionstore", "zinter", "zinterstore"})
+"""Commands that look at a value as often as they name it: its scores count each time."""
+ADDED_MAX = 64
+"""How often they may name one key: what they cost is bounded by the values that there are."""
 
 BUDGETS_VERSION = 5
 """The `KvMachine.version` that every member must know before a command is refused for what those before it cost."""

@@ -62,6 +62,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "They would change how the rest is answered, or take their time.",
     ),
     Difference(
+        "repeated-keys",
+        "zunionstore",
+        "ZUNION, ZINTER, ZUNIONSTORE and ZINTERSTORE take one key at most 64 times.",
+        "It is looked at each time; a value of a million members named 65,000 times would hold everybody up for hours.",
+    ),
+    Difference(
         "budgets",
         "exec",
         "Commands that look at whole values (SUNIONSTORE, SORT, LREM and their like) are refused, each by itself, "

@@ -1,5 +1,6 @@
 """The set commands; replies and refusals are those of Redis 7.0, members come in the order in which they were added."""
 
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from raftline.kv.commands.arguments import SYNTAX_ERROR, require_draws, require_positive
@@ -151,43 +152,49 @@ def sscan(store: Store, args: Arguments, now_ms: int) -> bytes:
 
 def sinter(store: Store, args: Arguments, now_ms: int) -> bytes:
     """SINTER key [key ...]."""
-    return _reply(_intersection([viewed(store, key, now_ms, Set) for key in args[1:]]))
+    return _reply(_intersection([viewed(store, key, now_ms, Set) for key in _once(args[1:])]))
 
 
 def sunion(store: Store, args: Arguments, now_ms: int) -> bytes:
     """SUNION key [key ...]."""
-    return _reply(_union([viewed(store, key, now_ms, Set) for key in args[1:]]))
+    return _reply(_union([viewed(store, key, now_ms, Set) for key in _once(args[1:])]))
 
 
 def sdiff(store: Store, args: Arguments, now_ms: int) -> bytes:
     """SDIFF key [key ...]."""
-    return _reply(_difference([viewed(store, key, now_ms, Set) for key in args[1:]]))
+    return _reply(_difference([viewed(store, key, now_ms, Set) for key in (args[1], *_once(args[2:]))]))
 
 
 def sinterstore(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """SINTERSTORE destination key [key ...]."""
-    return _store(store, args[1], _intersection([existing(store, key, Set) for key in args[2:]]))
+    return _store(store, args[1], _intersection([existing(store, key, Set) for key in _once(args[2:])]))
 
 
 def sunionstore(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """SUNIONSTORE destination key [key ...]."""
-    return _store(store, args[1], _union([existing(store, key, Set) for key in args[2:]]))
+    return _store(store, args[1], _union([existing(store, key, Set) for key in _once(args[2:])]))
 
 
 def sdiffstore(store: Store, args: Arguments, _time_ms: int) -> bytes:
     """SDIFFSTORE destination key [key ...]."""
-    return _store(store, args[1], _difference([existing(store, key, Set) for key in args[2:]]))
+    sets = [existing(store, key, Set) for key in (args[2], *_once(args[3:]))]
+    return _store(store, args[1], _difference(sets))
 
 
 def sintercard(store: Store, args: Arguments, now_ms: int) -> bytes:
     """SINTERCARD numkeys key [key ...] [LIMIT limit]."""
     keys, limit = keys_of_card(args)
-    sets = [viewed(store, key, now_ms, Set) for key in keys]
+    sets = [viewed(store, key, now_ms, Set) for key in _once(keys)]
     if any(set_ is None for set_ in sets):
         return ZERO
     smallest, others = _by_size(sets)
     common = (member for member in smallest if all(member in other for other in others))
     return integer(sum(1 for _ in islice(common, limit or None)))
+
+
+def _once(keys: Sequence[bytes]) -> Iterable[bytes]:
+    """Return each key once: naming a set again changes nothing, but would cost its size again."""
+    return dict.fromkeys(keys)
 
 
 def _by_size(sets: list[Set | None]) -> tuple[Set, list[Set]]:
@@ -212,6 +219,9 @@ def _difference(sets: list[Set | None]) -> Set:
     if first is None:
         return Set()
     there = [other for other in others if other is not None]
+    if len(there) * first.count > sum(other.count for other in there):
+        gone = {member for other in there for member in other}
+        return Set(member for member in first if member not in gone)
     return Set(member for member in first if not any(member in other for other in there))
 
 
