@@ -7,7 +7,7 @@ decides is an entry of some group's log, so it may stop anywhere, and whoever le
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -15,6 +15,7 @@ from raftline.core.ids import GroupId, NodeId
 from raftline.errors import NotMember, OperatingError, RaftlineError, TooNew
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
+from raftline.kv.sharded.keeper_ports import KeeperNode
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.membership import has_joined, is_out, next_change
 from raftline.kv.sharded.meta import PLACES_LEAVING, MetaMachine
@@ -24,15 +25,13 @@ from raftline.kv.sharded.reporting import report_of
 from raftline.kv.sharded.requests import AddGroups, Began, Request, Retire, change_command
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.kv.shards_view import ShardReport
-from raftline.replica.state_machine import StateMachine
 from raftline.runtime.config import GroupConfig
 from raftline.runtime.group import Group
-from raftline.runtime.status import MemberStatus, Status
 from raftline.shards.configuration import Configuration, Place
 from raftline.shards.placement import places_without
 from raftline.transport.address import Address, parse_address
 
-__all__ = ["Keeper", "KeeperNode"]
+__all__ = ["Keeper"]
 
 _log = structlog.get_logger("raftline.shards")
 
@@ -45,52 +44,6 @@ _PAUSE_S = 0.5
 """What failed is tried again after this long."""
 _LEVEL_S = 2.0
 """A copy for which no leader has vouched for so long may be behind."""
-
-
-class KeeperNode(Protocol):
-    """The part of `raftline.Node` that is needed here."""
-
-    @property
-    def groups(self) -> Mapping[GroupId, Group]:
-        """Return the groups that are hosted."""
-
-    @property
-    def recovered_groups(self) -> tuple[GroupId, ...]:
-        """Return what the log holds and nobody added."""
-
-    @property
-    def is_leader(self) -> bool:
-        """Say whether this node leads group 0."""
-
-    def has_log(self, group: GroupId) -> bool:
-        """Say whether the log holds anything of such a group, or only a term."""
-
-    async def add_group(self, config: GroupConfig, machine: StateMachine) -> Group:
-        """Host a group."""
-
-    async def remove_group(self, group: GroupId) -> None:
-        """Host a group no longer."""
-
-    async def propose(self, command: bytes, *, version: int = 1) -> bytes:
-        """Replicate a command in group 0; raises `TooNew` if not every member knows commands of this version."""
-
-    def submit_read(self, done: Callable[[Exception | None], None]) -> None:
-        """Call `done` when group 0's machine is linearizable here."""
-
-    def members(self) -> tuple[MemberStatus, ...]:
-        """Return group 0's members."""
-
-    def outside(self) -> NotMember | None:
-        """Return why this node is in no group 0, None if it is in it."""
-
-    def status(self) -> Status:
-        """Return what is known of group 0."""
-
-    def remote(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> RemoteGroup:
-        """Return a way to a group that others host."""
-
-    def is_up(self, node: NodeId) -> bool:
-        """Say whether a node was heard of lately."""
 
 
 class Keeper:
