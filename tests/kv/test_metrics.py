@@ -105,6 +105,15 @@ def test_what_waits_for_the_disk_is_told_with_its_limit(
     assert _of(samples, "raftline_unwritten_bytes_limit") == 4000
 
 
+def test_groups_that_nobody_hosts_are_told(
+    service: Service, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They keep the log from being compacted, and nothing else shows it (K2)."""
+    measured = msgspec.structs.replace(held_node.measure(), unhosted_groups=2)
+    monkeypatch.setattr(held_node, "measure", lambda: measured)
+    assert _of(_scrape(service), "raftline_unhosted_groups") == 2
+
+
 def test_peers_are_told_by_name(service: Service, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch) -> None:
     """Lag where this node knows it, links wherever there are any, never this node itself."""
     status = msgspec.structs.replace(

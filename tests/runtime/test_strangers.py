@@ -8,6 +8,7 @@ import pytest
 from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry
 from raftline.core.membership import Membership
+from raftline.core.messages import Message, VoteRequest
 from raftline.core.raft import Raft
 from raftline.core.state import RaftState
 from raftline.runtime.strangers import Strangers
@@ -29,6 +30,7 @@ class _Bench:
         self.state: RaftState = core.state
         self.state.commit = commit
         self.told: list[tuple[str, Stranger]] = []
+        self.sent: list[tuple[str, int, Message]] = []
         transport: Any = self
         self.strangers = Strangers(0, core.state, transport)
 
@@ -38,6 +40,9 @@ class _Bench:
     def reaches(self, to: str) -> bool:
         """Say that nobody is gone."""
         return bool(to)
+
+    def send(self, to: str, group: int, message: Message) -> None:
+        self.sent.append((to, group, message))
 
     def tell_stranger(self, to: str, word: Stranger) -> None:
         self.told.append((to, word))
@@ -156,3 +161,18 @@ def test_a_removal_that_may_be_taken_back_is_no_such_knowledge() -> None:
     assert bench.strangers.on_word("n2", Stranger(0, 10, OTHERS))
     assert bench.strangers.role() == "removed"
     assert str(bench.strangers.error()).startswith("n3 was removed from the group: ask n1 at")
+
+
+def test_who_knows_no_member_any_more_asks_others() -> None:
+    """Those that it does not know, as an election would; not if it was told already, or hears a leader (K1)."""
+    bench = _Bench("n3", {}, last_index=2, commit=2)
+    assert bench.strangers.ask(("n4", "n1", "n5"))
+    question = VoteRequest(bench.state.term, 2, 1, pre_vote=True)
+    assert bench.sent == [("n4", 0, question), ("n5", 0, question)]
+    assert not bench.strangers.ask(("n1", "n2"))
+    bench.state.leader = "n1"
+    assert not bench.strangers.ask(("n4",))
+    bench.state.leader = None
+    assert bench.strangers.on_word("n4", Stranger(0, 8, OTHERS))
+    assert not bench.strangers.ask(("n4",))
+    assert len(bench.sent) == 2

@@ -36,6 +36,10 @@ _GAUGES: dict[str, tuple[str, Callable[[Measurements], float]]] = {
         "Where this node refuses writes as a leader: pending_bytes_max.",
         lambda m: m.unwritten_bytes_max,
     ),
+    "raftline_unhosted_groups": (
+        "Groups that the log holds and this node does not host: their part of the log stays.",
+        lambda m: m.unhosted_groups,
+    ),
     "raftline_sessions": ("Open sessions.", lambda m: m.status.sessions),
     "raftline_session_reply_bytes": ("Replies remembered for retries.", lambda m: m.status.session_reply_bytes),
     "raftline_snapshot_size_bytes": ("Size of the last snapshot taken by this process.", lambda m: m.snapshot_bytes),

@@ -5,7 +5,7 @@ between turns waits in the inbox; a hundred proposals that arrive together leave
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from raftline.core.events import DiskBehind, Event, Persisted, Received, TimerDue, Woken
 from raftline.core.ids import GroupId, NodeId, Term
@@ -127,6 +127,11 @@ class GroupLoop:
         """Take in that a peer does not hold this node for a member; whoever waits here for a leader is told."""
         if self.strangers.on_word(sender, word):
             self._schedule()
+
+    def ask_others(self, nodes: Sequence[NodeId]) -> None:
+        """Ask nodes that may hold the group whether this replica is a member still, as it knows none of them itself."""
+        if not self._stopped and self.strangers.ask(nodes):
+            self._turns.flush_soon()
 
     def post(self, event: Event) -> None:
         """Take in that some work is finished."""

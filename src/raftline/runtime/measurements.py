@@ -50,6 +50,8 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     """The state machine is being replaced by a snapshot."""
     peers: dict[NodeId, PeerStatus]
     """Links to the others, empty if the transport does not count."""
+    unhosted_groups: int = 0
+    """Groups that the log holds and nobody added: what is theirs of the log stays."""
 
 
 def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], now: float) -> Measurements:
@@ -72,6 +74,7 @@ def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], n
         snapshot_bytes=group.snapshotting.last_size_bytes,
         restoring=replica.restoring is not None,
         peers=peers,
+        unhosted_groups=len(group.host.wal.recovered),
     )
 
 

@@ -14,9 +14,12 @@ new as what the node knows of itself, both come from the same committed log, and
 believed only by a node that knows nothing newer and hears no leader, and forgotten with the first word of one.
 """
 
+from collections.abc import Sequence
+
 import structlog
 
 from raftline.core.ids import GroupId, Index, NodeId
+from raftline.core.messages import VoteRequest
 from raftline.core.state import RaftState
 from raftline.errors import NotMember
 from raftline.runtime.members import ask_members, not_member
@@ -49,6 +52,22 @@ class Strangers:
         if word is None or not self._can_be_true(word.index):
             return None
         return word
+
+    def ask(self, nodes: Sequence[NodeId]) -> bool:
+        """Ask nodes that may hold the group, though this replica knows of none of them, for their word; say if so.
+
+        As `ask_for_word` of the core asks those that it knows, which may all have been let go: its members may be
+        entirely other nodes by now. Who hears a leader has no need to ask.
+        """
+        state = self._state
+        if state.leader is not None or state.is_out or self.word is not None:
+            return False
+        last_index, last_term = state.log.last_index, state.log.last_term
+        question = VoteRequest(state.term, last_index, last_term, pre_vote=True, history=state.history)
+        strangers = [node for node in nodes if not state.membership.is_member(node)]
+        for node in strangers:
+            self._transport.send(node, self._group, question)
+        return bool(strangers)
 
     def answer(self, candidate: NodeId) -> None:
         """Tell whoever asks for a vote if it is no member, as far as is committed here and no change is under way."""

@@ -16,6 +16,7 @@ from raftline.errors import NotMember, OperatingError, RaftlineError, TooNew
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.keeper_ports import KeeperNode
+from raftline.kv.sharded.leftovers import Leftovers
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.membership import has_joined, is_out, next_change
 from raftline.kv.sharded.meta import PLACES_LEAVING, MetaMachine
@@ -71,6 +72,7 @@ class Keeper:
         """Groups whose replica here is no newcomer: what it knows of its own part in them counts."""
         self._dropped: set[GroupId] = set()
         """Groups that were hosted since the start: nobody begins one a second time."""
+        self._leftovers = Leftovers()
         self._down_since: dict[NodeId, float] = {}
         self._watchers: list[Callable[[], None]] = []
         self._seen: object = None
@@ -253,12 +255,8 @@ class Keeper:
         if not self._is_current:
             self._begin("catch up", 0, self._catch_up)
         wanted = self._wanted()
-        recovered = set(self._node.recovered_groups)
-        for group in sorted((wanted | recovered) - self._hosted.keys()):
-            if self._is_current and self._meta.is_retired(group):
-                self._begin("host", group, self._drop)
-            elif group in self._meta.founders and (self._is_current or self._node.has_log(group)):
-                self._begin("host", group, self._host)
+        for group in sorted((wanted | set(self._node.recovered_groups)) - self._hosted.keys()):
+            self._look_for(group)
         for group in self._groups:
             self._note_vote(group)
         newest = self.configuration.number
@@ -269,13 +267,28 @@ class Keeper:
             self.is_moving = self.is_moving or is_behind
             if hosted.is_leader:
                 self._lead(group, hosted, is_behind=is_behind)
-            if self._is_to_go(group, hosted, is_wanted=group in wanted):
-                self._begin("host", group, self._drop)
+            self._let_go(group, hosted, is_wanted=group in wanted)
         if self._node.is_leader:
             self._decide()
         else:
             self._down_since.clear()  # nobody is given up for what was seen in an earlier leadership
         self._tell()
+
+    def _look_for(self, group: GroupId) -> None:
+        """Host a group that is wanted here, or that the log holds; forget one that is not there any more."""
+        if self._is_current and self._meta.is_retired(group):
+            self._begin("host", group, self._drop)
+        elif group in self._meta.founders and (self._is_current or self._node.has_log(group)):
+            self._begin("host", group, self._host)
+        elif self._is_current:
+            self._leftovers.note_unknown(group)
+
+    def _let_go(self, group: GroupId, hosted: Group, *, is_wanted: bool) -> None:
+        """Give up a replica that nobody needs any more, or find out whether somebody does."""
+        if self._is_to_go(group, hosted, is_wanted=is_wanted):
+            self._begin("host", group, self._drop)
+        elif self._is_current and not is_wanted:
+            self._leftovers.ask(group, hosted, self._others_of(group), asyncio.get_running_loop().time())
 
     def _wanted(self) -> set[GroupId]:
         """Return the groups that this node is to host."""
@@ -375,6 +388,7 @@ class Keeper:
         self._hosted.pop(group, None)
         self._voting.pop(group, None)
         self._joined.discard(group)
+        self._leftovers.forget(group)
         move = self._tasks.get(("move", group))
         if move is not None:
             move.cancel()
