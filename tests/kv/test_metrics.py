@@ -176,6 +176,25 @@ def test_every_group_that_is_hosted_has_its_own_figures(service: Service) -> Non
     ]
 
 
+@pytest.mark.parametrize("role", ["removed", "stranger"])
+def test_a_node_that_was_removed_tells_only_of_groups_that_it_leads(
+    service: Service, held_node: "HeldNode", monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """Of the others it hears nothing any more: one that is gone since would stay without a leader for ever (K2)."""
+    led = GroupReport(group=1, nodes=("n1",), members=("n1",), leader="n1", slots=9, hosted=True)
+    gone = GroupReport(group=2, nodes=("n2",), leader="n2", slots=8)
+    old = GroupReport(group=3, nodes=("n1", "n2"), members=("n1", "n2"), leader=None, slots=8, hosted=True)
+    report = ShardReport(
+        node_id="n1", configuration=Configuration(3), last_group=3, replicas=1, nodes=(), groups=(led, gone, old)
+    )
+    service.shards = SimpleNamespace(report=lambda: report)
+    status = msgspec.structs.replace(held_node.status(), role=role)
+    measured = msgspec.structs.replace(held_node.measure(), status=status)
+    monkeypatch.setattr(held_node, "measure", lambda: measured)
+    told = {labels: value for (name, labels), value in _scrape(service).items() if name == "raftline_group_leader"}
+    assert told == {(("group", "1"),): 1}
+
+
 def test_a_node_that_is_only_meant_to_lead_a_group_does_not(service: Service) -> None:
     """It has no vote yet, or no replica: until it has, who leads is what the placement wishes, not what is so."""
     new = GroupReport(group=1, nodes=("n1", "n2"), members=("n2",), leader="n1", slots=9, hosted=True)

@@ -20,6 +20,8 @@ from raftline.runtime.stages import STAGES
 __all__ = ["NodeCollector"]
 
 _ROLES = ("leader", "follower", "candidate", "learner", "removed", "waiting", "stranger")
+_OUTSIDE = frozenset({"removed", "waiting", "stranger"})
+"""Roles of nodes that are no members."""
 _POSITIONS = ("compacted", "snapshot", "applied", "commit", "last", "persisted")
 
 _GAUGES: dict[str, tuple[str, Callable[[Measurements], float]]] = {
@@ -118,7 +120,7 @@ class NodeCollector(Collector):
         yield _stages({**measured.stages, "reply": service.reply_latency})
         yield from _clients(service)
         if service.shards is not None:
-            yield from _groups(service.shards.report())
+            yield from _groups(service.shards.report(), is_outside=measured.status.role in _OUTSIDE)
 
 
 def _raft(measured: Measurements) -> Iterator[Metric]:
@@ -198,16 +200,18 @@ def _clients(service: Service) -> Iterator[Metric]:
     yield _by(CounterMetricFamily, "raftline_commands", "Commands begun, by name.", "command", statistics.calls)
 
 
-def _groups(report: ShardReport) -> Iterator[Metric]:
+def _groups(report: ShardReport, *, is_outside: bool) -> Iterator[Metric]:
     """Yield what is known of each group that is hosted here; of the others, too, that this node does not lead them.
 
-    So it can be seen that nobody leads a group of which no node has a replica that is up.
+    So it can be seen that nobody leads a group of which no node has a replica that is up. A node that is no member of
+    the cluster does not hear which groups there are: it tells of those that it leads.
     """
     number = report.configuration.number
     yield GaugeMetricFamily("raftline_configuration", "The newest configuration of slots that is known.", value=number)
     hosted = [group for group in report.groups if group.hosted]
     yield _by(GaugeMetricFamily, "raftline_group_leader", "1 if this node leads the group.", "group",
-              {str(group.group): _leads(report, group) for group in report.groups})  # fmt: skip
+              {str(each.group): leads for each in report.groups
+               if (leads := _leads(report, each)) or not is_outside})  # fmt: skip
     for name, (text, value) in _GROUP_GAUGES.items():
         yield _by(GaugeMetricFamily, name, text, "group", {str(group.group): value(group) for group in hosted})
 
