@@ -282,6 +282,21 @@ def test_a_change_is_waited_for_until_all_groups_have_it(
     assert len(reports) == 1
 
 
+@pytest.mark.parametrize(("wait", "told"), [(True, "carried out"), (False, "not waited for (`raftline shard status`")])
+def test_what_is_not_waited_for_is_not_said_to_be_done_or_under_way(
+    reports: list[ShardReport], capsys: pytest.CaptureFixture[str], *, wait: bool, told: str
+) -> None:
+    """It may be either; a node whose replicas are still to go elsewhere must not be taken away (K2)."""
+    options: dict[str, Any] = {"dry_run": False, "wait": wait, "as_json": False, "timeout_s": 60.0}
+    spare = NodeReport(node_id="n4", address="127.0.0.1:7004@1", up=True, replicas=0, first_of=0)
+    reports[:] = [msgspec.structs.replace(report(), nodes=(*report().nodes, spare))] * 2
+    assert shard.run_replace_node("n4", "a:1", **options) is ExitCode.OK
+    assert capsys.readouterr().out.startswith(f"configuration 1: n4 holds no replica; {told}")
+    reports[:] = [report(), report(changed(TWO, Move(0, 10, 2)))]
+    assert change(wait=wait) is ExitCode.OK
+    assert f"configuration 2: 10 slots move; {told}" in capsys.readouterr().out
+
+
 def test_what_takes_too_long_goes_on_without_the_command(
     reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
 ) -> None:

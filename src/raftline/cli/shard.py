@@ -43,6 +43,8 @@ from raftline.shards.placement import places_without
 
 __all__ = ["ask_shards", "parse_slots", "run_change", "run_replace_node", "run_status"]
 
+_CARRIED_OUT = "carried out"
+_NOT_WAITED_FOR = "not waited for (`raftline shard status` shows what is still under way)"
 _POLL_S = 0.2
 _LOOK_S = 2.0
 
@@ -117,8 +119,7 @@ def run_change(
             number, done = _ask_for(asker, request, report.configuration.number, text)
         if wait:
             _wait_carried_out(node, number, plan.slots, timeout_s)
-            return f"{done}; carried out", plan
-        return f"{done}; under way (`raftline shard status` shows how far)", plan
+        return f"{done}; {_CARRIED_OUT if wait else _NOT_WAITED_FOR}", plan
 
     return _run(what, work, dry_run=dry_run, as_json=as_json)
 
@@ -150,7 +151,7 @@ def run_replace_node(
                 number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
         if wait:
             _wait_carried_out(node, number, 0, timeout_s)
-        return f"configuration {number}: {text}", plan
+        return f"configuration {number}: {text}; {_CARRIED_OUT if wait else _NOT_WAITED_FOR}", plan
 
     return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
 

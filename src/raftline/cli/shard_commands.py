@@ -25,7 +25,13 @@ shard_app = typer.Typer(help="See and change which group of a sharded cluster se
 _Node = Annotated[str, typer.Option("--node", metavar="HOST:PORT", help="Client address of any node of the cluster.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 _Dry = Annotated[bool, typer.Option("--dry-run", help="Show what would move, and change nothing.")]
-_Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every group has carried it out.")]
+_Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Wait until every group has carried it out, or end once the change is made, which then goes on by itself.",
+    ),
+]
 _Timeout = Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait this long for the outcome.")]
 _Groups = Annotated[list[int], typer.Argument(metavar="GROUP...", help="Numbers of groups.")]
 _Group = Annotated[int, typer.Argument(metavar="GROUP", help="The group's number.")]

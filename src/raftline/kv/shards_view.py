@@ -106,7 +106,7 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
         if down and len(up) < self.replicas:
             raise ChangeRefused(
                 f"{', '.join(down)}: down, so a new group would have {len(up)} replicas, not {self.replicas}; start "
-                f"it, or name the nodes: --on {','.join(up)}"
+                f"it, or name the nodes: ON {' '.join(up)} (--on {','.join(up)})"
             )
         return tuple(up)
 

@@ -19,7 +19,8 @@ from raftline.shards.configuration import EMPTY, Leave, Move, Place, Rebalance
 class Admin:
     """Remembers what it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int = 2) -> None:
+        self.replicas = replicas
         self.asked: list[Any] = []
         self.held = [b":3\r\n", b":4\r\n"]
 
@@ -29,7 +30,14 @@ class Admin:
             NodeReport(node_id=name, address="a:1", up=name != "n3", replicas=0, first_of=0)
             for name in ("n1", "n2", "n3")
         ]
-        return ShardReport(node_id="n1", configuration=EMPTY, last_group=0, replicas=3, nodes=tuple(nodes), groups=())
+        return ShardReport(
+            node_id="n1",
+            configuration=EMPTY,
+            last_group=0,
+            replicas=self.replicas,
+            nodes=tuple(nodes),
+            groups=(),
+        )
 
     def adding(self, count: int, nodes: tuple[str, ...] = ()) -> Request:
         """Take any."""
@@ -97,6 +105,15 @@ def test_what_cannot_be_is_refused_in_words(function: Any, words: list[bytes], w
     with pytest.raises(Refused) as refused:
         run(function, Admin(), *words)
     assert words_of_refusal in refused.value.reply.decode()
+
+
+def test_groups_with_fewer_replicas_are_made_only_on_nodes_that_are_named() -> None:
+    """Nobody adds replicas later: while a node is down without which there are too few, the operator decides."""
+    with pytest.raises(Refused) as refused:
+        run(shards.add_group, admin := Admin(replicas=3), b"2")
+    words = "n3: down, so a new group would have 2 replicas, not 3; start it, or name the nodes: ON n1 n2 (--on n1,n2)"
+    assert (refused.value.reply.decode(), admin.asked) == (f"-ERR {words}\r\n", [])
+    assert run(shards.add_group, admin, b"2", b"ON", b"n1", b"n2") == b":2\r\n"
 
 
 def test_a_node_is_replaced_group_by_group() -> None:

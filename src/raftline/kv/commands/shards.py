@@ -44,7 +44,8 @@ async def add_group(node: KvNode, client: Client, args: Arguments) -> bytes:
     names = _names(words[1:])
     await until_readable(node)
     try:
-        admin.report().check_founders(names)
+        report = admin.report()
+        report.check_founders(names or report.founders())
     except (ConfigError, ChangeRefused) as wrong:
         raise Refused(error(f"ERR {wrong}")) from None
     return await _change(admin, admin.adding(count, names))
