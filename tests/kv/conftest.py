@@ -12,7 +12,7 @@ import uvloop
 
 from raftline.core.changes import MembershipChange
 from raftline.core.ids import NodeId
-from raftline.errors import StorageError
+from raftline.errors import NotMember, StorageError
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
@@ -109,6 +109,11 @@ class HeldNode:
         self.once: list[tuple[int | None, int]] = []
         self.sessions: dict[int, SessionStatus] = {}
         self.failure: Exception | None = None
+        self.removed: NotMember | None = None
+        """What it was told, once it is no member any more."""
+
+    def outside(self) -> NotMember | None:
+        return self.removed
 
     def submit(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from raftline.errors import Timeout
+from raftline.errors import NotMember, Timeout
 from raftline.kv.limits import Limits
 from raftline.kv.machine import encode_command
 from raftline.kv.service import Service
@@ -233,6 +233,22 @@ def test_older_members_are_not_sent_what_they_do_not_know(
     assert lines(talk, "SET k v")[0] == b"+OK\r\n"
     held_node.command_version = 2
     assert lines(talk, "MULTI|EXEC") == [b"+OK\r\n", b"*0\r\n"]
+
+
+def test_who_was_removed_says_so_and_not_that_members_are_too_old(
+    held_node: "HeldNode", service: Service, new_client: "Connect"
+) -> None:
+    """After its start it does not hear what the members know by now: nobody is to upgrade anything (K2)."""
+    held_node.command_version = 1
+    held_node.removed = NotMember("n1 was removed from the group: ask n2 at 127.0.0.1:7002")
+    talk = new_client(service)
+    words = b"CLUSTERDOWN n1 was removed from the group: ask n2 at 127.0.0.1:7002: the command did not take effect\r\n"
+    for text in ("WATCH k", "EXEC", "SET k v IFEQ o", "RAFTLINE.WATCH k"):
+        assert lines(talk, text) == [b"-" + words], text
+    replies = lines(talk, "MULTI|SET k v IFEQ o|SET k v|EXEC")
+    assert replies[1] == b"-" + words
+    replies = lines(talk, "MULTI|SET k v|EXEC")
+    assert replies[2] == b"-EXECABORT Transaction discarded because of: " + words
 
 
 def test_commands_of_a_transaction_that_is_not_known_yet_are_not_carried_out(

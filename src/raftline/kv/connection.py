@@ -284,8 +284,7 @@ class Connection:
     def _start(self, plan: Plan | None, args: Arguments) -> bool:
         """Start a command, or return False if it has to wait for those before it."""
         if self.client.transaction is not None:
-            known = self._node.command_version
-            reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large, known=known)
+            reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large, node=self._node)
             if reply is not None:
                 self._reply(reply)
                 return True
@@ -330,7 +329,7 @@ class Connection:
     def _refusal(self, plan: Plan, args: Arguments) -> bytes | None:
         """Return the reply to what the client may not use, or a member does not know."""
         refusal = self.client.server.guard.refusal(self.client, plan.command, args)
-        return refusal or version_refusal(plan, args, self._node.command_version)
+        return refusal or version_refusal(plan, args, self._node)
 
     def _start_transaction(self, args: Arguments, session: int | None = None, sequence: int = 0) -> bool:
         """Propose what EXEC or RAFTLINE.EXEC brings, in one entry; return False if it has to wait."""

@@ -1,7 +1,9 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
 from collections import Counter
+from typing import Protocol
 
+from raftline.errors import NotMember
 from raftline.kv.blocked import waiting_task
 from raftline.kv.bundles import BUNDLED, BUNDLED_ARGS_MAX
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
@@ -11,6 +13,7 @@ from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.strings import SET_PLAIN
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.limits import Limits
+from raftline.kv.refusals import write_refusal
 from raftline.kv.reply_slots import Published
 from raftline.kv.resp.replies import error, shown
 
@@ -18,6 +21,7 @@ __all__ = [
     "PLANS",
     "TOO_NEW",
     "Plan",
+    "Versioned",
     "arity_refusal",
     "find_plan",
     "may_share",
@@ -174,10 +178,27 @@ def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
     return None
 
 
-def version_refusal(plan: Plan, args: Arguments, known: int) -> bytes | None:
-    """Return the reply to what a member that knows commands up to version `known` could not carry out, or None."""
+class Versioned(Protocol):
+    """A node that knows which commands the members of its group know, if it is one of them."""
+
+    @property
+    def command_version(self) -> int:
+        """Return the newest version of commands that every member knows."""
+
+    def outside(self) -> NotMember | None:
+        """Return what to tell clients of a node that is no member, None of one that is."""
+
+
+def version_refusal(plan: Plan, args: Arguments, node: Versioned) -> bytes | None:
+    """Return the reply to what a member could not carry out, as far as this node knows, or None.
+
+    Who was removed does not hear what the members know by now: that is what its clients are told.
+    """
     command = plan.command
     needed = command.version
     if command.newer_options and not command.newer_options.isdisjoint([arg.upper() for arg in args[3:]]):
         needed = _CONDITIONS_VERSION
-    return TOO_NEW if needed > known else None
+    if needed <= node.command_version:
+        return None
+    outside = node.outside()
+    return TOO_NEW if outside is None else write_refusal(outside)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from raftline.core.changes import MembershipChange
 from raftline.core.ids import NodeId
+from raftline.errors import NotMember
 from raftline.runtime.backup import Backup
 from raftline.runtime.measurements import Measurements
 from raftline.runtime.requests import Consistency
@@ -83,6 +84,9 @@ class KvNode(Protocol):
     @property
     def command_version(self) -> int:
         """Return the newest version of commands that every member knows; it never falls."""
+
+    def outside(self) -> NotMember | None:
+        """Return what to tell clients of a node that was removed from the group, or waits to be added, else None."""
 
     @property
     def is_leader(self) -> bool:

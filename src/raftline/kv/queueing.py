@@ -17,7 +17,16 @@ from raftline.kv.commands.lookup import EXEC_NAME
 from raftline.kv.commands.transactions import decode_watched, encode_watched, is_inside
 from raftline.kv.limits import Limits
 from raftline.kv.machine import encode_command
-from raftline.kv.plans import PLANS, Plan, arity_refusal, find_plan, size_refusal, unknown_refusal, version_refusal
+from raftline.kv.plans import (
+    PLANS,
+    Plan,
+    Versioned,
+    arity_refusal,
+    find_plan,
+    size_refusal,
+    unknown_refusal,
+    version_refusal,
+)
 from raftline.kv.reply_slots import published_reply
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import EMPTY_ARRAY, NULL_ARRAY, array, error, simple
@@ -69,18 +78,18 @@ class Entry(NamedTuple):
 
 
 def queue(
-    client: Client, plan: Plan | None, args: Arguments, limits: Limits, *, is_large: bool, known: int
+    client: Client, plan: Plan | None, args: Arguments, limits: Limits, *, is_large: bool, node: Versioned
 ) -> bytes | None:
     """Return the reply to a command that comes behind MULTI; None for those that are carried out at once.
 
-    `known` is the version of commands that every member knows.
+    `node` tells which commands every member knows.
     """
     transaction = client.transaction
     if transaction is None or not transaction.is_open:
         return None
     refusal = _refusal(client, plan, args, limits, is_large=is_large)
     if refusal is None and plan is not None:
-        refusal = version_refusal(plan, args, known)
+        refusal = version_refusal(plan, args, node)
     if refusal is None:
         assert plan is not None, "it was found"
         if plan.name in _AT_ONCE:

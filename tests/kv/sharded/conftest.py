@@ -134,6 +134,9 @@ class FakeNode:
         self.find_session = group.find_session
         self.command_version = KvMachine.version
 
+    def outside(self) -> NotMember | None:
+        return self._cluster.outside.get(self._name) if self._group.group == 0 else None
+
     def before_turn(self, call: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(call)
 

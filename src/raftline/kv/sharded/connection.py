@@ -126,9 +126,8 @@ class ShardedConnection(Connection):
         elif finds_slots or router.is_strict:
             refusal = router.redirect(slot, place.id, finds_slots=finds_slots, may_be_old=may_be_old)
         if refusal is None and isinstance(place, Here) and not place.is_current:
-            known = place.group.command_version
-            place.is_current = known >= KvMachine.version
-            refusal = version_refusal(plan, args, known)
+            place.is_current = place.group.command_version >= KvMachine.version
+            refusal = version_refusal(plan, args, place.group)
         if refusal is not None:
             self._reply(refusal)
             return False

@@ -61,6 +61,9 @@ class ShardGroup(Protocol):
     def command_version(self) -> int:
         """Return the newest version of commands that every member knows."""
 
+    def outside(self) -> NotMember | None:
+        """Return what to tell clients of a node that was removed from the group, or waits to be added, else None."""
+
     @property
     def is_leader(self) -> bool:
         """Say whether this node leads the group, as far as it knows."""
