@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from raftline.core.ready import Ready
 from raftline.errors import StorageError
 from raftline.runtime.log_writer import LogWriter
@@ -26,11 +28,15 @@ class _Source:
         return [Write(group=self._group)]
 
     def settle(self) -> list[Ready]:
+        if "settle" in self._bench.faults.get(self._group, ""):
+            raise ValueError(f"{self._group} cannot settle")
         if self.waiting:
             self._bench.writer.want(self)
         return []
 
     def on_durable(self, durable: list[Ready]) -> None:  # noqa: ARG002
+        if "durable" in self._bench.faults.get(self._group, ""):
+            raise ValueError(f"{self._group} cannot go on")
         self._bench.said.append(f"{self._group} is durable")
         if self._bench.goes_on:
             self.want()
@@ -46,6 +52,8 @@ class _Bench:
         self.under_way: list[tuple[Any, Any]] = []
         self.said: list[str] = []
         self.goes_on = False
+        self.faults: dict[int, str] = {}
+        """What raises, by group."""
         self.now = 0.0
         wal: Any = self
         disk: Any = self
@@ -124,3 +132,26 @@ def test_a_failed_write_is_told_to_every_group_in_it() -> None:
     bench.writer.let_go()
     bench.finish(StorageError("no space"))
     assert bench.said == ["write 0 2", "0: no space", "2: no space"]
+
+
+@pytest.mark.parametrize(("fault", "words"), [("settle", "0: 0 cannot settle"), ("durable", "0: 0 cannot go on")])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_group_that_raises_fails_by_itself(*, fault: str, words: str, together: bool) -> None:
+    """As by a turn that raises: the others hear of what is on disk, and what waits is written (F19)."""
+    bench = _Bench()
+    bench.writer.hold()
+    bench.groups[0].want()
+    if together:
+        bench.groups[2].want()
+    bench.writer.let_go()
+    bench.groups[1].want()
+    bench.faults = {0: fault}
+    bench.finish()
+    written, told = ("write 0 2", ["2 is durable"]) if together else ("write 0", [])
+    assert bench.said == [written, words, *told, "flush"]
+    assert not bench.writer.is_held
+    bench.finish()
+    assert bench.said[-3:] == ["write 1", "1 is durable", "flush"]
+    bench.groups[3].want()
+    bench.finish()
+    assert bench.said[-3:] == ["write 3", "3 is durable", "flush"]

@@ -103,10 +103,10 @@ class LogWriter:
                 source.fail(result)
             return
         if len(written) == 1:
-            durable = written[0].settle()
+            durable = self._settled(written[0])
             if self._wanting and not self._under_way:  # the disk goes on before anybody is told
                 self._write()
-            written[0].on_durable(durable)
+            self._tell(written[0], durable)
         else:
             self._settle_together(written)
         self._flush()
@@ -114,9 +114,29 @@ class LogWriter:
     def _settle_together(self, written: list[Source]) -> None:
         """Begin the next write with what waits in any group, tell all groups, and let them write together."""
         self.is_held = True
-        durable = [source.settle() for source in written]
+        durable = [self._settled(source) for source in written]
         self.let_go()
         self.is_held = True
         for source, batch in zip(written, durable, strict=True):
-            source.on_durable(batch)
+            self._tell(source, batch)
         self.let_go()
+
+    def _settled(self, source: Source) -> list[Ready] | None:
+        """Return what is durable of a group; None of one that fails at that, as by a turn that raises.
+
+        The others hear of the write that was theirs, too, and the disk goes on.
+        """
+        try:
+            return source.settle()
+        except Exception as error:  # noqa: BLE001  a broken promise must not be carried on, by this group
+            source.fail(error)
+            return None
+
+    def _tell(self, source: Source, durable: list[Ready] | None) -> None:
+        """Let a group go on; if that raises, it fails."""
+        if durable is None:
+            return
+        try:
+            source.on_durable(durable)
+        except Exception as error:  # noqa: BLE001  as above
+            source.fail(error)
