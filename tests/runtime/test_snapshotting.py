@@ -309,6 +309,25 @@ def test_pieces_go_no_faster_than_was_asked_for(leader: Bench) -> None:
     assert others == [pytest.approx(first + 0.001), pytest.approx(first + 0.002)]
 
 
+def test_what_is_less_than_a_chunk_takes_less_time(leader: Bench, tmp_path: Path) -> None:
+    """A thousand tiny groups of a node that comes back do not wait for a thousand chunks (E7)."""
+    meta = leader.take()
+    size = (tmp_path / "n1" / file_of(meta)).stat().st_size
+    piece_bytes = 500
+    last = size - piece_bytes
+    follower, installed = follower_of(leader, tmp_path / "n2")
+    follower.snapshots.restore(installed, lambda: None)
+    follower.disk.run()
+    for bench in (leader, follower):
+        bench.moments.clear()
+        bench.snapshots.move_chunks([ChunkWanted("n2", meta.index, last), ChunkWanted("n3", meta.index, last)], [])
+        bench.snapshots.move_chunks([ChunkWanted("n4", meta.index, 0), ChunkWanted("n5", meta.index, 0)], [])
+        bench.disk.run()
+        first, *others = bench.moments[-3:]
+        piece_s = piece_bytes / (1000 * CHUNK_BYTES)
+        assert others == [pytest.approx(first + piece_s), pytest.approx(first + piece_s + 0.001)]
+
+
 def test_a_follower_restores_at_a_pace_and_whoever_is_needed_at_once(leader: Bench, tmp_path: Path) -> None:
     """Twice as fast as a snapshot is sent, so as to take no whole core; a start or an election does not wait (D11)."""
     follower, meta = follower_of(leader, tmp_path / "n2")

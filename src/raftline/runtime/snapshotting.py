@@ -40,6 +40,7 @@ class Snapshotting:
         "_durable_index",
         "_fail",
         "_group",
+        "_newest",
         "_next_chunks",
         "_now",
         "_pace",
@@ -96,6 +97,8 @@ class Snapshotting:
         self.taken = 0
         self.installed = 0
         self.last_size_bytes = 0
+        self._newest: tuple[Index, int] = (0, 0)
+        """Up to where the newest snapshot goes whose size is known, and that size."""
 
     # Taking one.
 
@@ -158,6 +161,10 @@ class Snapshotting:
         reader.close()
         return size
 
+    def _note_size(self, index: Index, size_bytes: int) -> None:
+        if index >= self._newest[0]:
+            self._newest = (index, size_bytes)
+
     def _on_given_up(self) -> None:
         self.taking = False
         self._writer = None
@@ -167,6 +174,7 @@ class Snapshotting:
         self._writer = None
         self.taken += 1
         self.last_size_bytes = size
+        self._note_size(meta.index, size)
         # The log behind it goes piece by piece, see GroupLoop.
         self._post(SnapshotTaken(meta, self._replica.core.state.log.base_index))
         self._settle_wanted(meta.index)
@@ -185,7 +193,14 @@ class Snapshotting:
         is_waiting = wanted.to in self._next_chunks
         self._next_chunks[wanted.to] = wanted
         if not is_waiting:
-            self._pace.move(self._chunk_bytes, partial(self._read_next, wanted.to))
+            self._pace.move(self._size_of(wanted), partial(self._read_next, wanted.to))
+
+    def _size_of(self, wanted: ChunkWanted) -> int:
+        """Return how much a chunk holds: a whole one, unless it is known to be the last."""
+        index, size_bytes = self._newest
+        return (
+            max(min(self._chunk_bytes, size_bytes - wanted.offset), 0) if wanted.index == index else self._chunk_bytes
+        )
 
     def _read_next(self, to: NodeId) -> None:
         wanted = self._next_chunks.pop(to, None)
@@ -294,6 +309,7 @@ class Snapshotting:
         at_once: bool,
     ) -> None:
         reader, chunks = opened
+        self._note_size(reader.meta.index, reader.size)
         is_header = True
         fetch = partial(self._on_disk, partial(next, chunks, None))
 
