@@ -82,3 +82,14 @@ def test_a_key_whose_scores_count_each_time_is_named_so_often(form: str) -> None
         assert plan.is_looked_at
         refusal = size_refusal(plan, args, Limits())
         assert refusal is None if is_taken else b"a key is named 65 times" in (refusal or b"")
+
+
+@pytest.mark.parametrize("form", ["SORT l {}", "SORT_RO l LIMIT 0 1 {}", "SORT l {} STORE d"])
+def test_what_is_returned_of_each_member_is_asked_for_so_often(form: str) -> None:
+    """A short request does not make of one list what fits into no memory."""
+    for count, is_taken in ((64, True), (65, False)):
+        args = form.format(" ".join(["get #"] * count)).encode().split()
+        plan = PLANS[args[0]]
+        assert plan.is_looked_at
+        refusal = size_refusal(plan, args, Limits())
+        assert refusal is None if is_taken else b"GET stands there 65 times, and may 64 times" in (refusal or b"")

@@ -1,13 +1,12 @@
 """What a connection needs to know of a command, laid out for speed and found by its first arguments."""
 
-from collections import Counter
 from typing import Protocol
 
 from raftline.errors import NotMember
 from raftline.kv.blocked import waiting_task
 from raftline.kv.bundles import BUNDLED, BUNDLED_ARGS_MAX
 from raftline.kv.commands.command import Arguments, Check, Command, LocalFunction, ReadFunction, TaskFunction
-from raftline.kv.commands.costs import ADDED_MAX, ADDS_UP
+from raftline.kv.commands.costs import REPEATS, repeats_refusal
 from raftline.kv.commands.glob import PATTERN_BYTES_MAX, TOO_LONG
 from raftline.kv.commands.lookup import find_command
 from raftline.kv.commands.strings import SET_PLAIN
@@ -37,6 +36,7 @@ TOO_NEW = error(
 _EXEC_ALONE = error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
 _SHOWN_BYTES_MAX = 128
 _CONDITIONS_VERSION = 2
+_FEW = 64  # arguments, among which nothing is repeated often
 _AFTER_ALL_BEFORE = frozenset({"auth", "hello", "reset", "readonly", "readwrite", "client|reads"})
 
 _SLOTS = {"publish": Published, "spublish": Published}
@@ -87,8 +87,8 @@ class Plan:
         self.check: Check | None = command.check
         self.patterns = command.patterns
         """Which arguments, from this one on, are patterns; 0 if there are none."""
-        self.may_repeat = command.name in ADDS_UP
-        """A key that it names more than once costs as often."""
+        self.may_repeat = command.name in REPEATS
+        """It may look at one value many times."""
         self.is_looked_at = bool(self.patterns) or self.may_repeat
         """`size_refusal` has to look, however short the request."""
         self.is_bundled = command.name in BUNDLED
@@ -161,10 +161,8 @@ def arity_refusal(plan: Plan) -> bytes:
 def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:
     """Return the reply to keys, values or patterns that are too large, or too often there; None if there are none."""
     keys = plan.command.keys_in(args)
-    if plan.may_repeat and len(keys) > ADDED_MAX:
-        ((_, count),) = Counter(args[place] for place in keys).most_common(1)
-        if count > ADDED_MAX:
-            return error(f"ERR a key is named {count} times, and may be {ADDED_MAX} times: its scores count each time")
+    if plan.may_repeat and len(args) > _FEW and (refusal := repeats_refusal(plan.command, args)):
+        return refusal
     first_pattern = plan.patterns or len(args)
     for position, arg in enumerate(args):
         if position in keys:

@@ -420,6 +420,7 @@ RULES: dict[str, Callable[[Args, bytes], Any]] = {
     "conditions": not_drawn,
     "transactions": not_drawn,
     "repeated-keys": not_drawn,
+    "repeated-gets": not_drawn,
     "budgets": not_drawn,
     "watched-cells": not_drawn,
     "order": without_order,

@@ -5,6 +5,7 @@ seconds on a value of millions, so a transaction is carried out with a budget fo
 so that all replicas refuse the same.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from raftline.kv.commands.command import Arguments, Command
@@ -13,12 +14,13 @@ from raftline.kv.resp.replies import error
 from raftline.kv.store import Store
 from raftline.kv.values.container import PART_MEMBERS_MAX
 
-__all__ = ["ADDED_MAX", "ADDS_UP", "BUDGETS_VERSION", "Budget", "looks_at_whole_values"]
+__all__ = ["BUDGETS_VERSION", "REPEATS", "Budget", "looks_at_whole_values", "repeats_refusal"]
 
-ADDS_UP = frozenset({"zunion", "zunionstore", "zinter", "zinterstore"})
+_ADD_UP = frozenset({"zunion", "zunionstore", "zinter", "zinterstore"})
 """Commands that look at a value as often as they name it: its scores count each time."""
-ADDED_MAX = 64
-"""How often they may name one key: what they cost is bounded by the values that there are."""
+REPEATS = _ADD_UP | {"sort", "sort_ro"}
+"""Those, and what returns each member as often as it is told to: `repeats_refusal` bounds them."""
+_REPEATS_MAX = 64
 
 BUDGETS_VERSION = 5
 """The `KvMachine.version` that every member must know before a command is refused for what those before it cost."""
@@ -77,6 +79,19 @@ _COSTS: Mapping[str, _Cost] = {
     "zrangestore": _nothing,
 }
 """By the sizes of a command's sources and its arguments; what it stores comes on top."""
+
+
+def repeats_refusal(row: Command, args: Arguments) -> bytes | None:
+    """Return the reply to a command that looks at one value too often: it would cost many times what is stored."""
+    if row.name not in _ADD_UP:
+        count = sum(arg.upper() == b"GET" for arg in args[2:])
+        return (
+            error(f"ERR GET stands there {count} times, and may {_REPEATS_MAX} times") if count > _REPEATS_MAX else None
+        )
+    ((_, count),) = Counter(args[place] for place in row.keys_in(args)).most_common(1) or [(b"", 0)]
+    if count <= _REPEATS_MAX:
+        return None
+    return error(f"ERR a key is named {count} times, and may be {_REPEATS_MAX} times: its scores count each time")
 
 
 def looks_at_whole_values(row: Command) -> bool:

@@ -68,6 +68,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "It is looked at each time; a value of a million members named 65,000 times would hold everybody up for hours.",
     ),
     Difference(
+        "repeated-gets",
+        "sort sort_ro",
+        "At most 64 GET.",
+        "Each of them returns, or stores, as much as the value holds: thousands would not fit into any memory.",
+    ),
+    Difference(
         "budgets",
         "exec",
         "Commands that look at whole values (SUNIONSTORE, SORT, LREM and their like) are refused, each by itself, "
