@@ -1,4 +1,4 @@
-"""A node of a sharded cluster that was removed while it was down: its clients hear of it as soon as it does."""
+"""A node of a sharded cluster that was removed, running or down: its clients hear of it as soon as it does."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,15 @@ from redis.exceptions import ClusterDownError
 from tests.cluster.test_membership import add, member, peers_of
 from tests.cluster.test_sharded_clients import report, wait_until_settled
 
+from raftline.cli.local_cluster import LocalCluster
+
 WORDS = "n4 was removed from the group: ask n1 at"
+
+
+def role_of(cluster: LocalCluster, node: str) -> str:
+    """Return what a node says that it is."""
+    told = cluster.info(node)
+    return "" if told is None else told.role
 
 
 COMMANDS: list[Callable[[Any], object]] = [
@@ -40,3 +48,19 @@ def test_a_sharded_node_that_was_removed_while_it_was_down_says_so_of_keys(start
     cluster.wait_for(lambda: report(cluster, "n4").configuration.number == 1, "n4 knows the groups again")
     with cluster.client("n4") as client:
         assert client.set("key", 2)
+
+
+def test_a_sharded_node_that_is_removed_while_it_runs_says_so_of_keys(start_cluster: Any) -> None:
+    """It knows the groups still, and passes nothing on to them: members would take nothing, and say nothing (K2)."""
+    cluster = start_cluster(settings={"sharded": "on"})
+    wait_until_settled(cluster)
+    add(cluster, "n4", "n1")
+    cluster.wait_for(lambda: report(cluster, "n4").configuration.number == 1, "n4 knows the groups")
+    with cluster.client("n4") as client:
+        assert client.set("key", 1)
+    member(cluster, "n1", "remove", "n4")
+    cluster.wait_for(lambda: role_of(cluster, "n4") == "removed", "n4 knows that it was removed")
+    for command in COMMANDS:
+        with cluster.client("n4", timeout_s=3) as client, pytest.raises(ClusterDownError, match=WORDS):
+            command(client)
+    assert report(cluster, "n4").configuration.number == 1

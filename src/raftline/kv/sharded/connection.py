@@ -122,7 +122,7 @@ class ShardedConnection(Connection):
         finds_slots = self.client.finds_slots
         refusal: bytes | None = None
         if place is None:
-            refusal = router.nobody()
+            refusal = router.redirect(slot, router.owner(slot), finds_slots=finds_slots) or router.nobody()
         elif finds_slots or router.is_strict:
             refusal = router.redirect(slot, place.id, finds_slots=finds_slots, may_be_old=may_be_old)
         if refusal is None and isinstance(place, Here) and not place.is_current:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import NotServed
+from raftline.errors import NotMember, NotServed
 from raftline.kv.bundles import Bundles
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.machine import ShardMachine
@@ -106,6 +106,36 @@ class _Nowhere:
 _NOWHERE = Away(NOBODY, _Nowhere())
 
 
+class _Outside:
+    """Any group, to a node that is no member of the cluster: members take nothing of what it passes on."""
+
+    def __init__(self, reason: NotMember) -> None:
+        self._reason = reason
+
+    def submit(
+        self,
+        command: bytes,  # noqa: ARG002  whatever it is
+        done: Callable[[bytes | Exception], None],
+        session: int | None = None,  # noqa: ARG002
+        sequence: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Carry nothing out."""
+        done(self._reason)
+
+    async def ask(
+        self,
+        query: bytes,  # noqa: ARG002
+        consistency: Consistency = "linearizable",  # noqa: ARG002
+        staleness_s_max: float = 0.0,  # noqa: ARG002
+    ) -> bytes:
+        """Answer nothing; raises `NotMember`."""
+        raise self._reason
+
+    async def open_session(self, session: int, born: int | None = None) -> int:  # noqa: ARG002
+        """Open nothing; raises `NotMember`."""
+        raise self._reason
+
+
 class Router:
     """One per server. Invariant: `_owners` is that of `_configuration`; places are of groups that are hosted."""
 
@@ -133,8 +163,12 @@ class Router:
     # Places.
 
     def place(self, group: GroupId) -> Place:
-        """Return where a group is reached from here."""
-        return self.here(group) or Away(group, self.groups.remote(group))
+        """Return where a group is reached from here, or where it is said why it is not."""
+        here = self.here(group)
+        if here is not None:
+            return here
+        outside = self.groups.outside()
+        return Away(group, self.groups.remote(group) if outside is None else _Outside(outside))
 
     def here(self, group: GroupId) -> Here | None:
         """Return a group of which this node holds a replica."""
@@ -208,16 +242,21 @@ class Router:
         """Return the place of `group_for`; None if nobody serves the slot: `nobody` says why.
 
         As long as no configuration is known that is a place where nothing is served yet: who asks is held. But a node
-        that is no member of the cluster will not hear of any.
+        that is no member of the cluster will not hear of any, and of what it passes on nobody takes anything.
         """
         group = self.group_for(slot, tries)
+        here = self.here(group)
+        if here is not None:
+            return here
+        if self.groups.outside() is not None:
+            return None
         if group != NOBODY:
-            return self.place(group)
-        return None if self.configuration.number or self.groups.outside() is not None else _NOWHERE
+            return Away(group, self.groups.remote(group))
+        return None if self.configuration.number else _NOWHERE
 
     def nobody(self) -> bytes:
         """Return the reply to a command for which there is no place."""
-        outside = None if self.configuration.number else self.groups.outside()
+        outside = self.groups.outside()
         return _CLUSTER_DOWN if outside is None else error(f"CLUSTERDOWN {outside}: the command did not take effect")
 
     def is_moved_on(self, place: Here) -> bool:
