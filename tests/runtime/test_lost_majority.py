@@ -2,6 +2,8 @@
 
 import random
 
+from structlog.testing import capture_logs
+
 from raftline.core.entries import Entry, HardState
 from raftline.core.membership import Membership
 from raftline.core.messages import VoteRequest
@@ -13,13 +15,13 @@ BLANK = VoteRequest(1, 0, 0, pre_vote=True)
 FULL = VoteRequest(1, 5, 1, pre_vote=True)
 
 
-def watcher(size: int = 3, *, history: int = 7, entries: int = 5) -> tuple[RaftState, LostMajority]:
+def watcher(size: int = 3, *, history: int = 7, entries: int = 5, group: int = 0) -> tuple[RaftState, LostMajority]:
     """Return the state of n1, in a group of so many, and what watches it."""
     members = Membership.of({f"n{number}": f"h:{number}" for number in range(1, size + 1)})
     log = [Entry(index, 1, b"") for index in range(1, entries + 1)]
     hard_state = HardState(1, None, history=history)
     core = Raft("n1", members, random=random.Random(1), now=0.0, entries=log, hard_state=hard_state)
-    return core.state, LostMajority(core.state)
+    return core.state, LostMajority(group, core.state)
 
 
 def test_a_survivor_names_the_way_out() -> None:
@@ -32,6 +34,18 @@ def test_a_survivor_names_the_way_out() -> None:
     assert words is not None
     assert words.startswith("no leader can be elected: n2 and n3 came with empty disks, and n1 alone is no majority")
     assert "`raftline recover`" in words
+
+
+def test_of_one_group_of_many_no_cluster_is_made() -> None:
+    """`recover` makes a cluster of a node's first group, and would leave the others: it is not named (C14)."""
+    _, watch = watcher(group=5)
+    with capture_logs() as lines:
+        watch.note("n2", BLANK)
+        watch.note("n3", BLANK)
+    (line,) = lines
+    assert (line["event"], line["group"], line["trouble"]) == ("majority lost", 5, watch.words())
+    assert "Start them with their own disks" in line["trouble"]
+    assert "recover" not in line["trouble"]
 
 
 def test_a_majority_that_is_left_needs_no_way_out() -> None:

@@ -25,13 +25,13 @@ def _raft() -> Raft:
 def test_a_line_says_why_and_a_repeated_candidacy_is_only_counted() -> None:
     """Somebody cut off does not fill the log with attempts, and they are seen in the counters."""
     core = _raft()
-    roles = RoleLog(core)
+    roles = RoleLog(3, core)
     with capture_logs() as lines:
         for second in range(1, 6):
             core.step(TimerDue(), float(second))
             roles.follow()
     (line,) = lines
-    assert (line["event"], line["role"], line["was"]) == ("role", "pre-candidate", "follower")
+    assert (line["event"], line["group"], line["role"], line["was"]) == ("role", 3, "pre-candidate", "follower")
     assert (line["cause"], line["why"]) == ("election-timeout", "no leader was heard since the start")
     assert (roles.pre_votes, roles.elections, roles.leader_changes) == (5, 0, 0)
     assert roles.changes == {("pre-candidate", "election-timeout"): 1}
@@ -40,7 +40,7 @@ def test_a_line_says_why_and_a_repeated_candidacy_is_only_counted() -> None:
 def test_every_role_on_the_way_is_told_even_within_one_turn() -> None:
     """A lone voter stands and wins in one step: both are told."""
     core = Raft("n1", Membership.of({"n1": "a:1@2"}), random=_Half(), now=0.0)
-    roles = RoleLog(core)
+    roles = RoleLog(3, core)
     with capture_logs() as lines:
         core.step(TimerDue(), 1.0)
         roles.follow()

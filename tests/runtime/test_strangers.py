@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry
@@ -21,7 +22,9 @@ OTHERS = tuple((name, MEMBERS[name]) for name in ("n1", "n2"))
 class _Bench:
     """One node of a group whose log names members at some indices."""
 
-    def __init__(self, me: str, memberships: dict[int, tuple[str, ...]], last_index: int, commit: int) -> None:
+    def __init__(
+        self, me: str, memberships: dict[int, tuple[str, ...]], last_index: int, commit: int, group: int = 0
+    ) -> None:
         entries = [Entry(index, 1, b"", 0) for index in range(1, last_index + 1)]
         for index, names in memberships.items():
             membership = Membership.of({name: MEMBERS[name] for name in names})
@@ -32,7 +35,7 @@ class _Bench:
         self.told: list[tuple[str, Stranger]] = []
         self.sent: list[tuple[str, int, Message]] = []
         transport: Any = self
-        self.strangers = Strangers(0, core.state, transport)
+        self.strangers = Strangers(group, core.state, transport)
 
     def trouble(self) -> None:
         """Say that all is well."""
@@ -176,3 +179,14 @@ def test_who_knows_no_member_any_more_asks_others() -> None:
     assert bench.strangers.on_word("n4", Stranger(0, 8, OTHERS))
     assert not bench.strangers.ask(("n4",))
     assert len(bench.sent) == 2
+
+
+@pytest.mark.parametrize(("group", "advises_to_stop"), [(0, True), (5, False)])
+def test_only_who_is_out_of_the_first_group_is_advised_to_stop(group: int, advises_to_stop: bool) -> None:  # noqa: FBT001
+    """A node whose replica of another group went elsewhere holds those of others: nobody should empty its directory."""
+    bench = _Bench("n3", {}, last_index=2, commit=2, group=group)
+    with capture_logs() as lines:
+        assert bench.strangers.on_word("n1", Stranger(group, 8, OTHERS))
+    (line,) = lines
+    assert (line["group"], line["node"], line["told_by"]) == (group, "n3", "n1")
+    assert ("stop it" in line["event"]) == ("emptied" in line["event"]) == advises_to_stop

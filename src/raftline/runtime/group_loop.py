@@ -79,7 +79,7 @@ class GroupLoop:
         self._reading = Reading(replica, host.clock.wall_ms)
         self._peers = Peers(group, replica.core.state, host.addresses)
         self.strangers = Strangers(group, replica.core.state, host.transport)
-        self.lost_majority = LostMajority(replica.core.state)
+        self.lost_majority = LostMajority(group, replica.core.state)
         self._applying = Applying(replica, loop.time, config.apply_slice)
         self._deadlines = Deadlines(config.pending_max, config.pending_bytes_max)
         self._leaving = Drain(replica.core, config.core)
@@ -90,7 +90,7 @@ class GroupLoop:
         self._sweeper: asyncio.TimerHandle | None = None
         self._seen: tuple[Term, NodeId | None, Role | None] = (0, None, None)
         self._first_term: Term = replica.core.term
-        self.roles = RoleLog(replica.core)
+        self.roles = RoleLog(group, replica.core)
         self.stages = stages
         self.forwarding = Forwarding(origin, self._send_forward, config.core)
         self._seen_frames = SeenFrames()

@@ -7,7 +7,7 @@ elects does not depend on it.
 
 import structlog
 
-from raftline.core.ids import NodeId
+from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import VoteRequest
 from raftline.core.quorum import has_quorum
 from raftline.core.state import NOBODY, RaftState
@@ -15,14 +15,17 @@ from raftline.core.state import NOBODY, RaftState
 __all__ = ["LostMajority"]
 
 _log = structlog.get_logger("raftline.group")
+_WAY_OUT = "stop all nodes and make a cluster of this node's directory with `raftline recover`"
+_NO_WAY_OUT = "so is what this group held there, and nobody serves it again"
 
 
 class LostMajority:
     """Which voters asked with an empty log since a leader was last heard."""
 
-    __slots__ = ("_emptied", "_state")
+    __slots__ = ("_emptied", "_group", "_state")
 
-    def __init__(self, state: RaftState) -> None:
+    def __init__(self, group: GroupId, state: RaftState) -> None:
+        self._group = group
         self._state = state
         self._emptied = NOBODY
 
@@ -35,7 +38,7 @@ class LostMajority:
             self._emptied |= {candidate}
         words = self.words()
         if words is not None and was is None:
-            _log.error("majority lost", node=self._state.me, trouble=words)
+            _log.error("majority lost", node=self._state.me, group=self._group, trouble=words)
 
     def forget(self) -> None:
         """A leader was heard, or this node leads: there is a majority."""
@@ -51,8 +54,8 @@ class LostMajority:
         others = [node for node in membership.everyone() if node not in self._emptied]
         if has_quorum(membership, others):
             return None
+        way_out = _NO_WAY_OUT if self._group else _WAY_OUT
         return (
             f"no leader can be elected: {' and '.join(emptied)} came with empty disks, and {' and '.join(others)} "
-            "alone is no majority. Start them with their own disks; if those are lost for good, stop all nodes and "
-            "make a cluster of this node's directory with `raftline recover`"
+            f"alone is no majority. Start them with their own disks; if those are lost for good, {way_out}"
         )

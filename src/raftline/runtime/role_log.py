@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import structlog
 
+from raftline.core.ids import GroupId
 from raftline.core.raft import Raft
 from raftline.core.role_changes import RoleChange
 from raftline.core.state import Role
@@ -21,9 +22,10 @@ _RUNNING = frozenset({Role.PRE_CANDIDATE.value, Role.CANDIDATE.value})
 class RoleLog:
     """What is told of a replica's roles; counters run since the node started."""
 
-    __slots__ = ("_core", "_last_leader", "changes", "elections", "leader_changes", "pre_votes")
+    __slots__ = ("_core", "_group", "_last_leader", "changes", "elections", "leader_changes", "pre_votes")
 
-    def __init__(self, core: Raft) -> None:
+    def __init__(self, group: GroupId, core: Raft) -> None:
+        self._group = group
         self._core = core
         self.changes: Counter[tuple[str, str]] = Counter()
         """Role and cause → how often the replica came to that role, or to another leader in it, by that cause."""
@@ -52,8 +54,9 @@ class RoleLog:
         self.changes[_key(change.role, change.why.cause.value)] += 1
         state = self._core.state
         _log.info(
-            "role", node=state.me, role=change.role, was=change.was, term=change.term, leader=change.leader,
-            cause=change.why.cause.value, why=change.why.words, last_index=state.log.last_index, commit=state.commit,
+            "role", node=state.me, group=self._group, role=change.role, was=change.was, term=change.term,
+            leader=change.leader, cause=change.why.cause.value, why=change.why.words,
+            last_index=state.log.last_index, commit=state.commit,
         )  # fmt: skip
 
 

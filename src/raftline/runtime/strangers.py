@@ -29,6 +29,8 @@ from raftline.transport.codec import Stranger
 __all__ = ["Strangers"]
 
 _log = structlog.get_logger("raftline.group")
+_NODE_IS_OUT = "this node is no member of the group: stop it; with an emptied directory it can be added again"
+_REPLICA_IS_OUT = "this node is no member of a group that it hosts: remove the replica, as a sharded server does"
 
 
 class Strangers:
@@ -91,8 +93,8 @@ class Strangers:
         self._word = word
         if was_told is None:
             _log.warning(
-                "this node is no member of the group: stop it; with an emptied directory it can be added again",
-                node=state.me, told_by=sender, as_of_index=word.index, members=dict(word.addresses),
+                _REPLICA_IS_OUT if self._group else _NODE_IS_OUT,
+                node=state.me, group=self._group, told_by=sender, as_of_index=word.index, members=dict(word.addresses),
             )  # fmt: skip
         return True
 
