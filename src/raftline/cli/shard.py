@@ -84,8 +84,16 @@ def run_status(node: str, *, as_json: bool, timeout_s: float) -> ExitCode:
         console = make_console()
         for table in group_table(report):
             console.print(table)
-    is_well = all(group.leader is not None for group in report.groups) and all(node.up for node in report.nodes)
-    return ExitCode.OK if is_well else ExitCode.TROUBLE
+    is_led = report.configuration.number > 0 and all(group.leader is not None for group in report.groups)
+    return ExitCode.OK if is_led and all(node.up for node in report.nodes) else ExitCode.TROUBLE
+
+
+def _groups_known(node: str) -> ShardReport:
+    """Return what `ask_shards` does; raises `ChangeRefused` if nobody who was asked knows any groups."""
+    report = ask_shards(node)
+    if not report.configuration.number:
+        raise ChangeRefused(no_groups_known(report.node_id))
+    return report
 
 
 def parse_slots(written: str) -> tuple[int, int]:
@@ -109,7 +117,7 @@ def run_change(
     """Make a change, or show what it would do; wait until it is carried out."""
 
     def work() -> tuple[str, Plan]:
-        report = ask_shards(node)
+        report = _groups_known(node)
         request = make(report)
         change = as_change(request, report.configuration, report.last_group, report.leaving.values())
         plan, text = _plan_of(report, change)
@@ -117,9 +125,7 @@ def run_change(
             return text, plan
         with Asker(node, timeout_s) as asker:
             number, done = _ask_for(asker, request, report.configuration.number, text)
-        if wait:
-            _wait_carried_out(node, number, plan.slots, timeout_s)
-        return f"{done}; {_CARRIED_OUT if wait else _NOT_WAITED_FOR}", plan
+        return _ended(done, node, number, plan, timeout_s if wait else None), plan
 
     return _run(what, work, dry_run=dry_run, as_json=as_json)
 
@@ -130,7 +136,7 @@ def run_replace_node(
     """Have a node's replicas made anew elsewhere."""
 
     def work() -> tuple[str, Plan]:
-        report = ask_shards(node)
+        report = _groups_known(node)
         if gone not in [each.node_id for each in report.nodes]:
             raise ConfigError(f"{gone!r} is no node; there are {', '.join(each.node_id for each in report.nodes)}")
         groups = (*report.configuration.groups, *sorted(report.leaving.items()))
@@ -149,11 +155,17 @@ def run_replace_node(
         if places:
             with Asker(node, timeout_s) as asker:
                 number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
-        if wait:
-            _wait_carried_out(node, number, 0, timeout_s)
-        return f"configuration {number}: {text}; {_CARRIED_OUT if wait else _NOT_WAITED_FOR}", plan
+        return _ended(f"configuration {number}: {text}", node, number, plan, timeout_s if wait else None), plan
 
     return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
+
+
+def _ended(done: str, node: str, number: int, plan: Plan, timeout_s: float | None) -> str:
+    """Return what was done and how far it is; with a time, wait until configuration `number` is carried out."""
+    if timeout_s is None:
+        return f"{done}; {_NOT_WAITED_FOR}"
+    _wait_carried_out(node, number, plan.slots, timeout_s)
+    return f"{done}; {_CARRIED_OUT}"
 
 
 def _replacing(
@@ -178,8 +190,6 @@ def _plan_of(report: ShardReport, change: Change) -> tuple[Plan, str]:
         else:
             plan = plan_of(before, changed(before, change))
     except ChangeRefused as refused:
-        if not before.number:
-            raise ChangeRefused(no_groups_known(report.node_id)) from None
         return plan_of(before, before), _nothing_to_do(refused)
     return plan, plan.summary()
 

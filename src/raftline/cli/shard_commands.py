@@ -47,8 +47,8 @@ def register(app: typer.Typer) -> None:
 def _status(*, node: _Node, as_json: _Json = False, timeout_s: _Timeout = 2.0) -> None:
     """Show nodes and groups: who leads, which slots, how many keys, and what is on its way.
 
-    Exit code 0: in order; 1: a node is down or a group has no leader, or the server is not sharded; 2: cannot be used;
-    69: no answer.
+    Exit code 0: in order; 1: a node is down or a group has no leader, the node asked knows no groups, or the server is
+    not sharded; 2: cannot be used; 69: no answer.
     """
     from raftline.cli.shard import run_status  # noqa: PLC0415  see the module's docstring
 

@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Return it in one line."""
         parts = [f"group {group} on {', '.join(nodes)}" for group, nodes in self.new_groups.items()]
         parts += [f"group {group} goes" for group in self.gone_groups]
-        parts += [f"group {group} from now on on {', '.join(nodes)}" for group, nodes in self.placed_groups.items()]
+        parts += [f"group {group} on {', '.join(nodes)} from now on" for group, nodes in self.placed_groups.items()]
         parts.append(f"{self.slots} slots move" if self.slots else "no slot moves")
         return "; ".join(parts)
 
@@ -168,6 +168,8 @@ def state_of(report: ShardReport, group: GroupReport) -> str:
         parts.append("leaving")
     if not group.hosted:
         return ", ".join([*parts, "not asked"])
+    if not group.members:
+        parts.append("its nodes wait for those that had it before")
     if group.arriving:
         parts.append(f"{group.arriving} slots to come")
     if group.giving:
