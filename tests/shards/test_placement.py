@@ -82,6 +82,14 @@ def test_a_dead_nodes_replicas_go_to_those_that_hold_least() -> None:
     assert max(replicas.values()) - min(replicas.values()) <= 1
 
 
+def test_what_a_lost_node_led_is_led_by_those_that_lead_fewest() -> None:
+    """So leaders stay spread; who led a group before and is still there leads it on (G17)."""
+    before = grown(9, nodes=("n1", "n2", "n3")).groups
+    after = dict(before) | {place.group: place.nodes for place in places_without(before, "n1", ("n2", "n3", "n4"))}
+    assert Counter(nodes[0] for nodes in after.values()) == {"n2": 3, "n3": 3, "n4": 3}
+    assert all(after[group][0] == nodes[0] for group, nodes in before if nodes[0] != "n1")
+
+
 def test_without_room_a_group_stays_where_it_is() -> None:
     """Three nodes, one dead: nowhere to go."""
     assert places_without(grown(3, nodes=("n1", "n2", "n3")).groups, "n2", ("n1", "n2", "n3")) == ()

@@ -33,9 +33,15 @@ class _Load:
     def choose(self, count: int) -> tuple[NodeId, ...]:
         """Return the `count` least loaded nodes, the one that leads least first; and count them as loaded."""
         by_load = sorted(self.replicas, key=lambda node: (self.replicas[node], self.leads[node], node))
-        chosen = sorted(by_load[:count], key=lambda node: (self.leads[node], self.replicas[node], node))
+        chosen = self.led_first(by_load[:count])
         self.add(chosen)
-        return tuple(chosen)
+        return chosen
+
+    def led_first(self, nodes: Iterable[NodeId]) -> tuple[NodeId, ...]:
+        """Return nodes with the one that leads least first; last those that may take none."""
+        usable = [node for node in nodes if node in self.leads]
+        unusable = [node for node in nodes if node not in self.leads]
+        return (*sorted(usable, key=lambda node: (self.leads[node], self.replicas[node], node)), *unusable)
 
 
 def join_of(
@@ -69,7 +75,7 @@ def places_without(
     """Return where replicas go that were on `gone`, a place for each group; `nodes` are those that may take some.
 
     `groups` are all that nodes hold, those that are leaving included. One whose other nodes are all of `nodes` already
-    has no room for another replica, and stays as it is.
+    has no room for another replica, and stays as it is. What was to be led from `gone` is led from where fewest are.
     """
     left = [node for node in nodes if node != gone]
     load = _Load(left, (held for _, held in groups))
@@ -81,6 +87,7 @@ def places_without(
         load.add(held, -1)
         taker = min(free, key=lambda node: (load.replicas[node], load.leads[node], node))
         kept = [node for node in held if node != gone]
-        load.add((*kept, taker))
-        places.append(Place(group, (*kept, taker)))
+        chosen = (*kept, taker) if gone != held[0] else load.led_first((*kept, taker))
+        load.add(chosen)
+        places.append(Place(group, chosen))
     return tuple(places)
