@@ -88,6 +88,20 @@ def test_commands_log_in_with_the_variable(guarded: "LocalCluster", monkeypatch:
     assert "RAFTLINE_PASSWORD" in raftline("transfer", "--node", target).stderr
 
 
+def test_commands_log_in_as_who_they_are_told_to(guarded: "LocalCluster", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without a password in the variable: not as `default`, which may do more than the user that was named."""
+    monkeypatch.delenv("RAFTLINE_PASSWORD", raising=False)
+    guarded.client("n1").acl_setuser("alice", enabled=True, nopass=True, commands=["+get"])
+    asked = ["transfer", "--node", f"127.0.0.1:{guarded.nodes['n1'].port}", "--user"]
+    done = raftline(*asked, "alice")
+    assert done.returncode == 1
+    assert "this user has no permissions" in done.stderr
+    guarded.client("n1").acl_setuser("alice", enabled=True, reset_passwords=True, passwords=["+" + MARKER])
+    done = raftline(*asked, "alice")
+    assert done.returncode == 1
+    assert "put the password into the variable RAFTLINE_PASSWORD" in done.stderr
+
+
 def test_our_client_works_as_a_restricted_user(guarded: "LocalCluster") -> None:
     """raftline.Client logs in on every node, and needs the few rights that docs/security.md names."""
     needed = ["+command", "+raftline.session", "+raftline.once", "+raftline.member|list"]

@@ -39,7 +39,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     def connection_options(self) -> dict[str, Any]:
         """Return the keywords for `redis.Connection`, or `redis.SSLConnection` if `tls`."""
         options: dict[str, Any] = {}
-        if self.password:
+        if self.user or self.password:
             options |= {"username": self.user or None, "password": self.password}
         if self.tls:
             options |= {
