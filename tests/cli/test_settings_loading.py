@@ -152,6 +152,7 @@ def test_a_missing_setting_is_named_with_all_the_ways_to_give_it(missing: str) -
         ("segment_bytes", "100", "it must be >= 65536 bytes"),
         ("clients_max", "many", "'many' is no whole number"),
         ("clients_max", "0", "it must be >= 1 connections"),
+        ("groups", "16385", "it must be <= 16384 groups"),
         ("clients_max", "-4", "it must be >= 1"),
         ("request_timeout_s", "soon", "'soon' is no number"),
         ("request_timeout_s", "0", "it must be > 0"),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from raftline.cli.main import _spelled_out
@@ -35,6 +36,18 @@ def test_a_new_cluster_is_what_it_is_told(tmp_path: Path) -> None:
     assert not is_sharded(settings(tmp_path / "d"), nobody)
     assert not is_sharded(settings(tmp_path / "d", "off"), nobody)
     assert is_sharded(settings(tmp_path / "d", "on"), nobody)
+
+
+@pytest.mark.parametrize("sharded", ["auto", "off"])
+def test_groups_are_of_a_sharded_cluster(tmp_path: Path, sharded: str) -> None:
+    """Who counts them and forgets to say `--sharded` would find out when all keys are in one group, for good."""
+    asked = msgspec.structs.replace(settings(tmp_path / "d", sharded), groups=8)
+    with pytest.raises(ConfigError, match="groups: 8 groups are of a sharded cluster: say so, with --sharded"):
+        is_sharded(asked, nobody)
+    assert is_sharded(msgspec.structs.replace(asked, sharded="on"), nobody)
+    Wal.open(OsFiles(), str(tmp_path), cluster_id="c", node_id="n1").close()
+    later = msgspec.structs.replace(asked, data_dir=str(tmp_path), sharded="auto")
+    assert not is_sharded(later, nobody), "it counts at the first start only"
 
 
 def test_a_directory_remembers(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from raftline.kv.limits import Limits
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.replica.sessions import ONE_REPLY_BYTES_MAX
 from raftline.runtime.config import NodeConfig
+from raftline.shards.ranges import SLOT_COUNT
 from raftline.transport.address import Address, parse_address
 from raftline.transport.tls import TlsFiles
 
@@ -88,7 +89,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = "auto"
     groups: Annotated[
-        int, _about("How many groups a new sharded cluster begins with; 0: one for each node.", "groups", ge=0)
+        int,
+        _about(
+            "How many groups a new sharded cluster begins with; 0: one for each node.", "groups", ge=0, le=SLOT_COUNT
+        ),
     ] = 0
     replicas: Annotated[
         int, _about("On how many nodes each new group of a sharded cluster is, if there are so many.", "nodes", ge=1)

@@ -29,7 +29,8 @@ _TEXT = "This is the data directory of a node of a sharded raftline cluster.\n"
 def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool:
     """Say whether the node is one of a sharded cluster; `ask_joined` asks the one that it joins.
 
-    Raises `ConfigError` if it was told otherwise than the directory, or that cluster, is.
+    Raises `ConfigError` if it was told otherwise than the directory, or that cluster, is; or to begin with groups and
+    not to be sharded, which could not be mended later.
     """
     directory = settings.data_dir
     if is_marked(directory):
@@ -40,7 +41,10 @@ def is_sharded(settings: ServerSettings, ask_joined: Callable[[], bool]) -> bool
         found = ask_joined()
         where = f"the cluster of {settings.join} is {'' if found else 'not '}sharded"
     else:
-        return settings.sharded == "on"
+        found = settings.sharded == "on"
+        if settings.groups and not found:
+            raise ConfigError(f"groups: {settings.groups} groups are of a sharded cluster: say so, with --sharded")
+        return found
     if settings.sharded != "auto" and found != (settings.sharded == "on"):
         raise ConfigError(
             f"sharded: {where}, and stays so: leave out `sharded`. Keys come to another cluster by its clients, as "
