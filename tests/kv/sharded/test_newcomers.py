@@ -5,14 +5,20 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from tests.kv.sharded.test_keeper import in_a_loop, sharded
+from tests.kv.sharded.test_keeper import KEYS, in_a_loop, sharded
 
+from raftline.core.changes import AddLearner
 from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry
 from raftline.core.events import Received
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest
 from raftline.core.raft import Raft
+from raftline.kv.machine import encode_command
+from raftline.kv.sharded.requests import change_command
+from raftline.kv.sharded.router import Away, Router
+from raftline.kv.slots import slot_of
+from raftline.shards.configuration import Place
 
 
 def members(*voters: str, learners: tuple[str, ...] = ()) -> Membership:
@@ -102,3 +108,32 @@ async def test_who_was_removed_is_out_whatever_comes_behind_its_removal(tmp_path
             assert not added_again.is_to_go(is_wanted=False)
         finally:
             keeper._groups[1] = replica
+
+
+@in_a_loop
+async def test_newcomers_send_nobody_to_each_other(tmp_path: Path) -> None:
+    """They wait to be let in, and none of them leads: a cluster client would go to and fro between them (G18)."""
+    async with sharded(tmp_path, 4, first_groups=1, replicas=1) as cluster:
+        await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
+        await cluster.fill()
+        (home,) = cluster.places["n4"].meta.configuration.nodes_of(1)
+        first, second, other = (name for name in cluster.places if name != home)
+        await cluster.places[home].rest()  # nobody lets the new ones in
+        number = int((await cluster.places[first].node.propose(change_command(Place(1, (first, second)))))[1:])
+        keepers = {name: cluster.places[name].keeper for name in (first, second, other)}
+        await cluster.wait(lambda: cluster.hosts(first) == cluster.hosts(second) == {1}, "replicas nobody has added")
+        await cluster.wait(lambda: keepers[other].configuration.number == number, "known everywhere")
+        slot = slot_of(KEYS[0])
+        for asked in keepers:
+            way = [asked]
+            while (leader := keepers[way[-1]].leader_of(1)) in keepers and leader != way[-1]:
+                assert leader not in way, f"in a circle: {way}"
+                way.append(leader)
+        for name in (first, second):
+            router = Router(keepers[name], "always", 1, lambda _place: None, lambda _place: None)
+            assert router.redirect(slot, 1, finds_slots=True) is None
+            place = router.find(slot)
+            assert isinstance(place, Away)
+            assert await place.group.ask(encode_command([b"GET", KEYS[0]])) == b"$1\r\nv\r\n"
+        cluster.places[home].work()
+        await cluster.wait(lambda: [keepers[name].leader_of(1) for name in (first, second)] == [first] * 2, "led there")

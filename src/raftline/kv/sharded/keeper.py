@@ -159,10 +159,10 @@ class Keeper:
         return self._meta.formers(slot)
 
     def leader_of(self, group: GroupId) -> NodeId | None:
-        """Return who leads a group as far as is known here; of one that has no vote here, who should."""
-        hosted = self._groups.get(group)
-        if hosted is not None and group in self._voting:
-            return hosted.driver.replica.core.leader
+        """Return who leads a group as far as is known here; of one that is not to be here, who should."""
+        if group in self._voting or self._me in self._meta.nodes_of(group):  # newcomers do not point at each other
+            hosted = self._groups.get(group)
+            return None if hosted is None else hosted.driver.replica.core.leader
         return next((node for node in self._wished_of(group) if self.is_up(node)), None)
 
     def is_level(self, group: GroupId) -> bool:

@@ -139,7 +139,7 @@ class Groups(Protocol):
         """Return who had a slot before its owner in the newest configuration, the latest first; nobody, if so."""
 
     def leader_of(self, group: GroupId) -> NodeId | None:
-        """Return who leads a group as far as is known here; of one that is not hosted, who should."""
+        """Return who leads a group as far as is known here; of one that is not to be hosted, who should."""
 
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node serves clients and peers."""
