@@ -47,7 +47,8 @@ class KvMachine(StateMachine):
     4: groups that are leaving are placed, by group 0 of a sharded server (`MetaMachine`), which all commands are held
     against there. 5: a transaction has a budget for commands that look at whole values; new groups go where few
     replicas are, those of groups that are leaving counted. 6: a group remembers when a slot left it, so that a watched
-    key which was not there has changed if its slot was elsewhere.
+    key which was not there has changed if its slot was elsewhere; group 0 carries out SPUBLISH, and transactions of
+    messages.
     """
 
     takes_bundles = True

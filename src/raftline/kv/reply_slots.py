@@ -70,9 +70,9 @@ class Published(Write):
         self._args = args[:2]
 
     def done(self, outcome: bytes | Exception) -> None:
-        """Take the outcome, and count."""
+        """Take the outcome, and count unless it is a refusal."""
         super().done(outcome)
-        if not isinstance(outcome, Exception):
+        if not isinstance(outcome, Exception) and outcome[:1] != b"-":
             self.reply = published_reply(self._client, self._args)
 
 

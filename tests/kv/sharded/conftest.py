@@ -23,6 +23,7 @@ from raftline.kv.sharded.machine import (
     release,
     take_configuration,
 )
+from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.ports import HostedGroup
 from raftline.kv.sharded.router import Redirects
 from raftline.replica.sessions import Sessions
@@ -235,7 +236,7 @@ class FakeCluster:
     def __init__(self, status: Callable[[], Status], measure: Callable[[], Measurements]) -> None:
         self.status = status
         self.measure = measure
-        self.groups: dict[GroupId, FakeGroup] = {0: FakeGroup(0, {node: KvMachine() for node in NODES})}
+        self.groups: dict[GroupId, FakeGroup] = {0: FakeGroup(0, {node: MetaMachine() for node in NODES})}
         self.leaders: dict[GroupId, NodeId] = {0: "n1"}
         self.known: dict[NodeId, Configuration] = {}
         """What a node knows that has not heard of the newest configuration; the others know that."""

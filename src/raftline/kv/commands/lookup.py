@@ -4,13 +4,16 @@ from raftline.kv.commands import keys, server
 from raftline.kv.commands.command import Arguments, Command, WriteFunction
 from raftline.kv.commands.table import COMMANDS
 
-__all__ = ["EXEC_NAME", "TICK_NAME", "WRITES", "find_command", "find_logged"]
+__all__ = ["EXEC_NAME", "MESSAGE_NAMES", "TICK_NAME", "WRITES", "find_command", "find_logged"]
 
 TICK_NAME = b"RAFTLINE.TICK"
 """Lets the log's time advance and removes expired keys; proposed by servers, never taken from a client."""
 
 EXEC_NAME = b"RAFTLINE.EXEC"
 """Carries out a transaction: marks of watched keys, and commands as they stand in the log, each in one argument."""
+
+MESSAGE_NAMES = frozenset({b"PUBLISH", b"SPUBLISH"})
+"""They send a message and change nothing; the channel that SPUBLISH names stands where a key would."""
 
 _execute = COMMANDS[EXEC_NAME].execute
 assert _execute is not None, "its row says so"

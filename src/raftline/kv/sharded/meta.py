@@ -12,20 +12,23 @@ import msgspec
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, StorageError
-from raftline.kv.commands.lookup import TICK_NAME, find_logged
+from raftline.kv.commands.lookup import EXEC_NAME, MESSAGE_NAMES, TICK_NAME, find_logged
+from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
 from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, as_change, decode_request
 from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, placed_leaving
 from raftline.shards.controller import ControllerMachine
 
-__all__ = ["COUNTS_LEAVING", "PLACES_LEAVING", "MetaMachine"]
+__all__ = ["CARRIES_MESSAGES", "COUNTS_LEAVING", "PLACES_LEAVING", "MetaMachine"]
 
 _FORMAT = 1
 PLACES_LEAVING = 4
 """The version from which on groups that are leaving are placed; before, there is no such group for a `Place`."""
 COUNTS_LEAVING = 5
 """That from which on new groups go where few replicas are, those of groups that are leaving counted."""
+CARRIES_MESSAGES = 6
+"""That from which on SPUBLISH is no command with a key, and messages may be sent by a transaction."""
 _LATER = "ERR no change that this version knows: upgrade every node first"
 _NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
 
@@ -117,9 +120,21 @@ class MetaMachine(KvMachine):
             return self._change(args, index, time_ms)
         if name != TICK_NAME:
             row = find_logged(args)
-            if row is not None and (row.execute is not None or row.keys_in(args)):
+            if row is not None and (row.execute is not None or row.keys_in(args)) and not self._is_of_messages(args):
                 return _NO_KEYS
         return super().apply(command, index, time_ms)
+
+    def _is_of_messages(self, args: Sequence[bytes]) -> bool:
+        """Say whether a command sends messages and nothing else, alone or as a transaction: channels are no keys."""
+        if self.store.version < CARRIES_MESSAGES:
+            return False
+        if args[0] != EXEC_NAME:
+            return args[0] in MESSAGE_NAMES
+        try:
+            names = {_decode_args(command)[0] for command in args[2:]}
+            return bool(names) and names <= MESSAGE_NAMES and not decode_watched(args[1])
+        except (msgspec.MsgspecError, IndexError):
+            return False
 
     def _change(self, args: Sequence[bytes], index: int, time_ms: int) -> bytes:
         self.store.begin(index, time_ms)

@@ -10,6 +10,7 @@ import msgspec
 
 from raftline.kv.commands.arguments import parse_integer
 from raftline.kv.commands.command import Arguments, Refused
+from raftline.kv.commands.lookup import MESSAGE_NAMES
 from raftline.kv.commands.table import COMMANDS
 from raftline.kv.commands.transactions import decode_watched, encode_watched
 from raftline.kv.plans import Plan
@@ -72,8 +73,7 @@ _SORT_OPTIONS: Final = {b"BY": 2, b"GET": 2, b"STORE": 2, b"LIMIT": 3, b"ASC": 1
 """How many words each takes."""
 _BY_ELSEWHERE: Final = error("ERR BY option of SORT denied in Cluster mode.")
 _GET_ELSEWHERE: Final = error("ERR GET option of SORT denied in Cluster mode.")
-_CHANNELS: Final = frozenset({b"PUBLISH", b"SPUBLISH"})
-_NOT_TOGETHER: Final = _CHANNELS | {name.upper().encode() for name in ALL_GROUPS | WALKS}
+_NOT_TOGETHER: Final = MESSAGE_NAMES | {name.upper().encode() for name in ALL_GROUPS | WALKS}
 """Commands that cannot be part of what one group carries out."""
 _UNMARKED: Final = encode_watched([])
 
@@ -101,7 +101,7 @@ class Bundle(NamedTuple):
     """Where a transaction goes."""
 
     slot: int | None
-    """That of all its keys; None if there are none."""
+    """That of all its keys; None if there are none, but messages or nothing."""
     is_marked: bool
     """It watches keys."""
 
@@ -109,17 +109,19 @@ class Bundle(NamedTuple):
 def bundle_of(command: bytes) -> Bundle:
     """Look into a transaction as it stands in the log; raises `Refused` for several slots, and for what has no slot."""
     args = _decode_command(command)
-    slot = _one_slot(keys_of(args))
+    is_marked = args[1] != _UNMARKED
     inner = [_decode_command(command) for command in args[2:]]
     names = {words[0] for words in inner}
+    if names and names <= MESSAGE_NAMES and not is_marked:
+        return Bundle(None, is_marked)
+    if outside := names & _NOT_TOGETHER:
+        name = min(outside).decode().replace("|", " ")
+        raise Refused(error(f"ERR {name} cannot be in a transaction of a sharded store: it concerns all nodes"))
+    slot = _one_slot(keys_of(args))
     for words in inner if not names.isdisjoint(_LOGGED_SORTS) else ():
         if words[0] in _LOGGED_SORTS:
             _check_sort(words)
-    if outside := names & _NOT_TOGETHER:
-        name = min(outside).decode().replace("|", " ")
-        if slot is not None or not names <= _CHANNELS:
-            raise Refused(error(f"ERR {name} cannot be in a transaction of a sharded store: it concerns all nodes"))
-    return Bundle(None if names <= _CHANNELS else slot, args[1] != _UNMARKED)
+    return Bundle(slot, is_marked)
 
 
 def out_of_date(command: bytes) -> bytes:
