@@ -17,7 +17,8 @@ from raftline.errors import (
     Stopped,
 )
 from raftline.replica.commands import plain, transfer_leadership
-from raftline.runtime.forwarding import Arrival, ForwardedBatch, Forwarding, SeenFrames, refused, without_values
+from raftline.runtime.arrivals import Arrival
+from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames, refused, without_values
 from raftline.runtime.requests import Proposal
 
 
@@ -43,14 +44,6 @@ def test_a_frame_that_was_overtaken_is_refused_and_never_taken() -> None:
     assert seen.arrive("n2", _request(1, 1)) is Arrival.OVERTAKEN
     assert seen.arrive("n2", _request(1, 1)) is Arrival.REPEATED
     assert refused(_request(1, 1)) == ForwardReply(9, 1, ((2, b""),))
-
-
-def test_what_is_remembered_is_bounded_and_still_exact() -> None:
-    """What is too late to be told apart is not taken."""
-    seen = SeenFrames(kept_max=10)
-    for number in range(1, 100):
-        assert seen.arrive("n2", _request(1, number)) is Arrival.NEW
-    assert {seen.arrive("n2", _request(1, number)) for number in range(1, 100)} == {Arrival.REPEATED}
 
 
 def test_outcomes_travel_there_and_back() -> None:

@@ -7,7 +7,6 @@ in the order in which they came: what came back goes before everything newer, or
 """
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 from raftline.core.config import CoreConfig
 from raftline.core.ids import NodeId, Term
@@ -25,6 +24,7 @@ from raftline.errors import (
     Stopped,
 )
 from raftline.runtime.answers import SMALL_BYTES
+from raftline.runtime.arrivals import Arrival, Arrivals
 from raftline.runtime.config import NodeConfig
 from raftline.runtime.requests import Proposal
 from raftline.transport.settings import TransportSettings
@@ -32,7 +32,6 @@ from raftline.transport.settings import TransportSettings
 __all__ = [
     "APPLIED",
     "UNKNOWN",
-    "Arrival",
     "ForwardedBatch",
     "Forwarding",
     "SeenFrames",
@@ -230,28 +229,14 @@ class Forwarding:
         self._send(leader, ForwardRequest(term, self._origin, self._number, commands))
 
 
-class Arrival(Enum):
-    """What a frame is to the leader that it reached."""
-
-    NEW = "new"
-    OVERTAKEN = "overtaken"
-    """Never seen, but a newer frame of the same node came first: taking it would turn their order round."""
-    REPEATED = "repeated"
-    """Seen before, or too old to be told apart."""
-
-
 class SeenFrames:
-    """Which frames of the present term came already, so that none is taken twice, or late, or taken and refused.
+    """Which frames of the present term came already, so that none is taken twice, or late, or taken and refused."""
 
-    Invariant: of each origin every number up to `floor`, and those in the set, were seen or are too old.
-    """
+    __slots__ = ("_seen", "_term")
 
-    __slots__ = ("_kept_max", "_seen", "_term")
-
-    def __init__(self, kept_max: int = 4096) -> None:
-        self._kept_max = kept_max
+    def __init__(self) -> None:
         self._term: Term = 0
-        self._seen: dict[tuple[NodeId, int], tuple[int, int, set[int]]] = {}
+        self._seen: dict[tuple[NodeId, int], Arrivals] = {}
 
     def arrive(self, sender: NodeId, request: ForwardRequest) -> Arrival:
         """Say what the frame is, and remember it."""
@@ -260,17 +245,10 @@ class SeenFrames:
         if request.term > self._term:
             self._term = request.term
             self._seen = {}
-        floor, newest, numbers = self._seen.get((sender, request.origin), (0, 0, set()))
-        if request.number <= floor or request.number in numbers:
-            return Arrival.REPEATED
-        numbers.add(request.number)
-        arrival = Arrival.NEW if request.number > newest else Arrival.OVERTAKEN
-        newest = max(newest, request.number)
-        if len(numbers) > 2 * self._kept_max:
-            floor = newest - self._kept_max
-            numbers = {number for number in numbers if number > floor}
-        self._seen[sender, request.origin] = (floor, newest, numbers)
-        return arrival
+        seen = self._seen.get((sender, request.origin))
+        if seen is None:
+            seen = self._seen[sender, request.origin] = Arrivals()
+        return seen.arrive(request.number)
 
 
 class ForwardedBatch:

@@ -15,12 +15,12 @@ from raftline.core.state import Role
 from raftline.errors import Overloaded, Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.applying import Applying
+from raftline.runtime.arrivals import Arrival
 from raftline.runtime.compaction import Compaction
 from raftline.runtime.disk_watch import DiskWatch
 from raftline.runtime.draining import Drain
 from raftline.runtime.feeding import Feeding
 from raftline.runtime.forwarding import (
-    Arrival,
     ForwardedBatch,
     Forwarding,
     SeenFrames,

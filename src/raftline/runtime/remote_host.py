@@ -21,7 +21,8 @@ from raftline.errors import (
     Timeout,
     TooStale,
 )
-from raftline.runtime.forwarding import APPLIED, UNKNOWN, Arrival, encode_outcome, reply_bytes_max
+from raftline.runtime.arrivals import Arrival, Arrivals
+from raftline.runtime.forwarding import APPLIED, UNKNOWN, encode_outcome, reply_bytes_max
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE
@@ -31,33 +32,29 @@ __all__ = ["RemoteHost"]
 _log = structlog.get_logger("raftline.node")
 
 _REPLY_BYTES_MAX = 1 << 20
-_NUMBERS_MAX = 4096
 _ORIGINS_MAX = 8
 
 
 class _Seen:
-    """The numbers that came from one life of a node.
+    """The frames that came from one life of a node; it numbers them for all groups together.
 
-    Invariant: every number up to `floor`, and those in `numbers`, were seen or are too old to be told apart.
+    Invariant: `_newest` is the highest number that was taken or refused for each group.
     """
 
-    __slots__ = ("floor", "newest", "numbers")
+    __slots__ = ("_arrivals", "_newest")
 
     def __init__(self) -> None:
-        self.floor = self.newest = 0
-        self.numbers: set[int] = set()
+        self._arrivals = Arrivals()
+        self._newest: dict[GroupId, int] = {}
 
-    def arrive(self, number: int) -> Arrival:
-        """Say what a frame is, and remember it."""
-        if number <= self.floor or number in self.numbers:
+    def arrive(self, group: GroupId, number: int) -> Arrival:
+        """Say what a frame is to its group, and remember it."""
+        if self._arrivals.arrive(number) is Arrival.REPEATED:
             return Arrival.REPEATED
-        self.numbers.add(number)
-        arrival = Arrival.NEW if number > self.newest else Arrival.OVERTAKEN
-        self.newest = max(self.newest, number)
-        if len(self.numbers) > 2 * _NUMBERS_MAX:
-            self.floor = self.newest - _NUMBERS_MAX
-            self.numbers = {number for number in self.numbers if number > self.floor}
-        return arrival
+        if number < self._newest.get(group, 0):
+            return Arrival.OVERTAKEN
+        self._newest[group] = number
+        return Arrival.NEW
 
 
 class RemoteHost:
@@ -70,7 +67,8 @@ class RemoteHost:
         self._strangers: dict[NodeId, int] = {}
         """The last other history of which a node was that asked."""
         self._result_bytes_max = reply_bytes_max(host.config)
-        self._seen: dict[tuple[NodeId, GroupId], dict[int, _Seen]] = {}
+        self._seen: dict[NodeId, dict[int, _Seen]] = {}
+        """By sender and life."""
 
     def on_request(self, sender: NodeId, group: GroupId, request: RemoteCommands | RemoteQuery) -> None:
         """Take a frame, or refuse it for good; the answer comes in a later turn."""
@@ -113,11 +111,11 @@ class RemoteHost:
         return True
 
     def _arrival(self, sender: NodeId, group: GroupId, request: RemoteCommands) -> Arrival:
-        origins = self._seen.setdefault((sender, group), {})
+        origins = self._seen.setdefault(sender, {})
         seen = origins.setdefault(request.origin, _Seen())
         while len(origins) > _ORIGINS_MAX:
             del origins[next(iter(origins))]
-        return seen.arrive(request.number)
+        return seen.arrive(group, request.number)
 
     def _read(self, handle: GroupHandle, request: RemoteQuery, reply: "_Reply") -> None:
         def done(outcome: bytes | Exception) -> None:

@@ -417,9 +417,9 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _FORWARDING,
-                "        if request.number <= floor or request.number in numbers:\n"
-                "            return Arrival.REPEATED\n",
-                "        if request.number <= floor or request.number in numbers:\n            return Arrival.NEW\n",
+                "        return seen.arrive(request.number)\n",
+                "        arrival = seen.arrive(request.number)\n"
+                "        return Arrival.NEW if arrival is Arrival.REPEATED else arrival\n",
             ),
         ),
         bench="elections",
