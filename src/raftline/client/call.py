@@ -49,6 +49,7 @@ _BY_CODE = {
     "CLUSTERDOWN": Outcome.REFUSED,
     "TRYAGAIN": Outcome.REFUSED,
     "LOADING": Outcome.REFUSED,
+    "MOVED": Outcome.REFUSED,
     "NOTMEMBER": Outcome.REFUSED,
     "NOSESSION": Outcome.SESSION_CLOSED,
     "OUTDATED": Outcome.OUTDATED,

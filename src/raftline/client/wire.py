@@ -49,6 +49,7 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (redis.exceptions.ClusterDownError, "CLUSTERDOWN"),
     (redis.exceptions.TryAgainError, "TRYAGAIN"),
     (redis.exceptions.BusyLoadingError, "LOADING"),
+    (redis.exceptions.MovedError, "MOVED"),
 )
 
 
@@ -129,7 +130,7 @@ def is_own_reply(error: BaseException) -> bool:
     What a node refuses at its door says nothing of an earlier attempt, which another node may have carried out.
     """
     theirs = redis.exceptions
-    if isinstance(error, theirs.NoPermissionError | theirs.OutOfMemoryError):
+    if isinstance(error, theirs.NoPermissionError | theirs.OutOfMemoryError | theirs.MovedError):
         return False
     return isinstance(error, theirs.ResponseError) and not str(error).startswith(_AT_THE_DOOR)
 
