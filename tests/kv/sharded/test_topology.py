@@ -148,6 +148,19 @@ def test_the_names_in_cluster_info_are_those_of_redis(run_sharded: Run, redis_cl
     run_sharded(scenario)
 
 
+def test_slots_of_a_group_without_a_leader_are_not_ok(run_sharded: Run) -> None:
+    """A replica here knows that nobody leads; who has none takes the first node for the leader as long as it is up."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        del cluster.leaders[1]
+        told = [(await talk(cluster.port(node), 2, ("CLUSTER INFO",)))[0] for node in ("n1", "n3")]
+        assert b"cluster_state:fail\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:8192\r\n" in told[0]
+        assert b"cluster_slots_fail:8192\r\n" in told[0]
+        assert b"cluster_state:ok\r\n" in told[1]
+
+    run_sharded(scenario)
+
+
 def test_nodes_and_replicas(run_sharded: Run) -> None:
     """A node that leads is a master with the slots of all its groups, one that leads nothing is a replica."""
 
