@@ -400,7 +400,7 @@ def test_a_group_that_is_leaving_is_placed_as_well(
     assert told.strip().endswith("; carried out")
     reports[:] = [with_leaving(TWO, ("n1",))]
     assert shard.run_replace_node("n1", "a:1", **{**options, "wait": False}) is ExitCode.OK
-    assert "; under way (`raftline shard status` shows how far)" in capsys.readouterr().out
+    assert "; not waited for (`raftline shard status` shows what is still under way)" in capsys.readouterr().out
     reports[:] = [with_leaving(TWO, ("n4",))]
     options["dry_run"] = True
     assert shard.run_change("place", lambda _: Place(7, ("n4",)), "a:1", **options) is ExitCode.OK

@@ -98,7 +98,7 @@ for nobody (`never`). There is no ASK: a command for a slot that is on its way i
 - DBSIZE, KEYS, SCAN, RANDOMKEY and RAFTLINE.LOCK LIST are about all groups, at every node. Only DBSIZE counts, for who
   is redirected, the keys of the groups that this node leads, so that a cluster client may add up what the nodes say.
   FLUSHALL and FLUSHDB reach every group; they are not one step: a write of somebody else may come between two groups.
-  None of them, nor PUBLISH or SPUBLISH, can be in a transaction with keys; FLUSHALL and FLUSHDB not in RAFTLINE.ONCE either.
+  None of them, nor PUBLISH or SPUBLISH, can be in a transaction with keys; nor FLUSHALL and FLUSHDB in RAFTLINE.ONCE.
 - INFO counts the keys of the groups that the node leads, and the memory of all groups that it hosts.
 - PUBLISH and SPUBLISH reach the clients of all nodes, whatever the slot of the name. Keyspace events are told of by the
   nodes that host the key's group.
