@@ -349,7 +349,7 @@ async def test_groups_are_reached_from_nodes_that_host_none_of_them(tmp_path: Pa
     async with sharded(tmp_path, 4, first_groups=1, replicas=1) as cluster:
         await cluster.places["n1"].node.change_membership(AddLearner("n4", cluster.addresses["n4"]))
         await cluster.wait(lambda: cluster.places["n4"].meta.last_group == 1, "the first group")
-        home = cluster.places["n1"].meta.configuration.nodes_of(1)[0]
+        home = cluster.places["n4"].meta.configuration.nodes_of(1)[0]
         other = next(name for name in ("n2", "n3", "n4") if name != home)
         for key in KEYS:
             await cluster.ask(key, b"APPEND", b"a")

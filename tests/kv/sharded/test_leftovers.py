@@ -73,5 +73,5 @@ async def test_a_group_that_this_cluster_never_had_is_told_of_and_kept(tmp_path:
             place.keeper._look()
         (line,) = (line for line in logs if "never had" in line["event"])
         assert (line["group"], line["log_level"]) == (9, "warning")
-        assert place.node.recovered_groups == (9,)
+        await cluster.wait(lambda: place.node.recovered_groups == (9,), "the other one is hosted")
         assert place.node.measure().unhosted_groups == 1
