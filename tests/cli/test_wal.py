@@ -64,6 +64,19 @@ def test_positions_members_and_snapshots_are_shown(tmp_path: Path) -> None:
     assert "in use" not in run("inspect", str(tmp_path))[1]
 
 
+def test_a_log_that_names_no_members_is_said_to_be_of_those_it_began_with(tmp_path: Path) -> None:
+    """Those of --cluster are the members of the node's first group; who founded another stands in that one's log."""
+    wal = Wal.open(OsFiles(), str(tmp_path), cluster_id="c", node_id="n1")
+    wal.append([Write(group=group, entries=(Entry(1, 1, b""),)) for group in (0, 7)])
+    wal.close()
+    _, out, _ = run("inspect", str(tmp_path))
+    told = [line for line in out.splitlines() if line.startswith("  members: ")]
+    assert told == [
+        "  members: those of --cluster; the log names none",
+        "  members: those that the group began with; the log names none",
+    ]
+
+
 def test_records_are_shown_on_request(tmp_path: Path) -> None:
     """One line for each."""
     filled(tmp_path).close()

@@ -216,7 +216,8 @@ def _show_group(group: GroupReport) -> None:
         if nodes:
             say(f"  {what}: " + ", ".join(f"{node}={members.address_of(node)}" for node in nodes))
     if not members.everyone():
-        say("  members: those of --cluster; the log names none")
+        first = "that the group began with" if group.group else "of --cluster"
+        say(f"  members: those {first}; the log names none")
 
 
 def _where(line: Line) -> str:
