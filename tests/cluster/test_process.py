@@ -129,6 +129,25 @@ def test_the_directory_of_another_node_or_cluster_is_refused(tmp_path: Path, cha
         assert re.search(r"raftline n1 stops: ConfigError: .*('other'|'n2')", log)
 
 
+def test_a_log_that_names_no_members_needs_the_list_again(start_cluster: Callable[..., LocalCluster]) -> None:
+    """Without it the node would wait to be added to a cluster that it is a member of, and say so to its clients."""
+    cluster = start_cluster(size=1)
+    with cluster.client("n1") as client:
+        client.set("key", "value")
+    cluster.terminate("n1")
+    node = cluster.nodes["n1"]
+    command = cluster.command("n1")
+    at = command.index("--cluster")
+    command[at : at + 2] = ["--listen", node.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"the log in {node.data_dir} names no members yet: start the node with the --cluster" in done.stderr
+    cluster.start("n1")
+    cluster.wait_for_leader()
+    with cluster.client("n1") as client:
+        assert client.get("key") == b"value"
+
+
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path, below: str) -> None:
     """A mistake in the settings: the path and the reason, in one sentence, and no traceback."""

@@ -180,7 +180,7 @@ async def _serve(settings: ServerSettings, *, sharded: bool) -> ExitCode:
     )
     running = contextlib.AsyncExitStack()
     monitor = _monitor(settings, node, server)
-    started: asyncio.Future[Any] = loop.create_task(_start(node, keeper, server, monitor, running))
+    started: asyncio.Future[Any] = loop.create_task(_start(settings, node, keeper, server, monitor, running))
     await asyncio.wait([started, signalled], return_when=asyncio.FIRST_COMPLETED)
     error: BaseException | None = None
     try:
@@ -206,7 +206,12 @@ def _monitor(settings: ServerSettings, node: Node, server: KvServer) -> Monitor 
 
 
 async def _start(
-    node: Node, keeper: Keeper | None, server: KvServer, monitor: Monitor | None, running: contextlib.AsyncExitStack
+    settings: ServerSettings,
+    node: Node,
+    keeper: Keeper | None,
+    server: KvServer,
+    monitor: Monitor | None,
+    running: contextlib.AsyncExitStack,
 ) -> None:
     """Start the monitoring port, the node, its groups, then its Redis port; `running` stops them in reverse."""
     began = time.monotonic()
@@ -215,12 +220,23 @@ async def _start(
         running.push_async_callback(monitor.stop)
     await node.start()
     running.push_async_callback(node.stop)
+    _check_members_named(settings, node)
     if keeper is not None:
         await running_keeper(keeper, running)
     await server.start()
     server.service.shards = keeper
     running.push_async_callback(server.stop)
     _log.info("serving", start_s=round(time.monotonic() - began, 3))
+
+
+def _check_members_named(settings: ServerSettings, node: Node) -> None:
+    """Raise `ConfigError` if there have been members, and neither the log nor the settings say who: it would wait."""
+    is_told = settings.cluster or settings.join
+    if not is_told and node.status().last_index and not node.members():
+        raise ConfigError(
+            f"cluster: the log in {settings.data_dir} names no members yet: start the node with the --cluster, or "
+            "--join, of its first start"
+        )
 
 
 async def _stop(running: contextlib.AsyncExitStack, started: asyncio.Future[Any]) -> None:
