@@ -12,6 +12,7 @@ from raftline.cli import shard
 from raftline.cli.asking import NodeRefusal
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.main import app
+from raftline.cli.node_info import Unreachable
 from raftline.cli.shard_view import group_table, merged, plan_of, plan_table, shown_json, state_of
 from raftline.cli.top_view import Look, frame
 from raftline.errors import ChangeRefused, ConfigError
@@ -312,6 +313,36 @@ def test_what_is_not_waited_for_is_not_said_to_be_done_or_under_way(
     assert f"configuration 2: 10 slots move; {told}" in capsys.readouterr().out
 
 
+def test_a_change_is_waited_for_at_another_node_if_the_one_that_was_asked_dies(
+    reports: list[ShardReport], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes on whichever node fails; the others are known by the report before the change."""
+    reports.append(report())
+    asked: list[str] = []
+
+    def look(node: str) -> ShardReport:
+        asked.append(node)
+        if len(asked) == 1:
+            return reports[0]
+        if node != "127.0.0.1:7003":
+            raise Unreachable(f"{node} is gone")
+        return report(changed(TWO, Move(0, 10, 2)))
+
+    monkeypatch.setattr(shard, "ask_shards", look)
+    assert change(timeout_s=0.5) is ExitCode.OK
+    assert "carried out" in capsys.readouterr().out
+    first = "127.0.0.1:1"
+    assert asked == [first, first, "127.0.0.1:7002", "127.0.0.1:7003"]
+
+
+def test_who_does_not_know_of_the_change_does_not_say_that_it_is_carried_out(reports: list[ShardReport]) -> None:
+    """As a node that has just started: it knows no groups, or those of before."""
+    moved = changed(TWO, Move(0, 10, 2))
+    reports += [report(), report(EMPTY), report(TWO, configuration=2), report(moved)]
+    assert change() is ExitCode.OK
+    assert len(reports) == 1
+
+
 def test_what_takes_too_long_goes_on_without_the_command(
     reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -388,12 +419,13 @@ def test_a_group_that_is_leaving_is_placed_as_well(
     reports: list[ShardReport], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By hand and with all that a node holds; it is waited for until it is gone."""
-    reports += [with_leaving(TWO, ("n1",)), with_leaving(TWO, ("n4",)), report(configuration=2)]
+    later = msgspec.structs.replace(TWO, number=2)
+    reports += [with_leaving(TWO, ("n1",)), with_leaving(TWO, ("n4",)), report(later)]
     options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 60.0}
     assert shard.run_change("place", lambda _: Place(7, ("n4",)), "a:1", **options) is ExitCode.OK
     assert "configuration 2: group 7 on n4 from now on; no slot moves; carried out" in capsys.readouterr().out
     assert Asked.sent == [("RAFTLINE.SHARD", "PLACE", 7, "n4")]
-    reports[:] = [with_leaving(TWO, ("n1",)), report(configuration=2)]
+    reports[:] = [with_leaving(TWO, ("n1",)), report(later)]
     assert shard.run_replace_node("n1", "a:1", **options) is ExitCode.OK
     told = capsys.readouterr().out
     assert all(f"group {group} on n" in told for group in (1, 2, 7))

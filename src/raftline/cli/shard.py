@@ -125,7 +125,7 @@ def run_change(
             return text, plan
         with Asker(node, timeout_s) as asker:
             number, done = _ask_for(asker, request, report.configuration.number, text)
-        return _ended(done, node, number, plan, timeout_s if wait else None), plan
+        return _ended(done, _ways(node, report), number, plan, timeout_s if wait else None), plan
 
     return _run(what, work, dry_run=dry_run, as_json=as_json)
 
@@ -155,16 +155,18 @@ def run_replace_node(
         if places:
             with Asker(node, timeout_s) as asker:
                 number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
-        return _ended(f"configuration {number}: {text}", node, number, plan, timeout_s if wait else None), plan
+        return _ended(
+            f"configuration {number}: {text}", _ways(node, report), number, plan, timeout_s if wait else None
+        ), plan
 
     return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
 
 
-def _ended(done: str, node: str, number: int, plan: Plan, timeout_s: float | None) -> str:
+def _ended(done: str, ways: list[str], number: int, plan: Plan, timeout_s: float | None) -> str:
     """Return what was done and how far it is; with a time, wait until configuration `number` is carried out."""
     if timeout_s is None:
         return f"{done}; {_NOT_WAITED_FOR}"
-    _wait_carried_out(node, number, plan.slots, timeout_s)
+    _wait_carried_out(ways, number, plan.slots, timeout_s)
     return f"{done}; {_CARRIED_OUT}"
 
 
@@ -265,17 +267,26 @@ def _run(what: str, work: Callable[[], tuple[str, Plan]], *, dry_run: bool, as_j
     return code
 
 
-def _wait_carried_out(node: str, number: int, slots: int, timeout_s: float) -> None:
+def _ways(node: str, report: ShardReport) -> list[str]:
+    """Return where to look: at the node that was named, or, if that is gone, at the others."""
+    others = [report.address_of(each.node_id) for each in report.nodes if each.node_id != report.node_id]
+    return [node, *filter(None, others)]
+
+
+def _wait_carried_out(ways: list[str], number: int, slots: int, timeout_s: float) -> None:
     """Look again until every group has carried out configuration `number`; raise `_Unfinished` if it takes too long."""
     deadline = time.monotonic() + timeout_s
     left: list[GroupId] = []
     with _bar(slots) as show:
         while True:
-            with contextlib.suppress(Unreachable, NodeRefusal):
-                report = ask_shards(node)
+            try:
+                report = ask_shards(ways[0])
+            except (Unreachable, NodeRefusal):
+                ways.append(ways.pop(0))
+            else:
                 show(slots - min(slots, sum(group.arriving for group in report.groups) + _not_begun(report, number)))
                 left = [group.group for group in report.groups if not _is_done(report, group, number)]
-                if not left:
+                if not left and report.configuration.number >= number:
                     return
             if time.monotonic() >= deadline:
                 names = numbered(left) if left else "the groups, which nobody tells of,"
