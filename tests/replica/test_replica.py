@@ -88,6 +88,7 @@ def test_an_older_number_or_an_unknown_session_is_refused_with_words(driver: Any
     assert "session 999 is not open" in str(unknown)
     assert "not answered took effect is unknown" in str(unknown)
     assert [command for _, command, _ in driver.machine.commands] == [b"x"]
+    assert driver.replica.apply_errors == 0, "nothing was carried out that could have failed"
 
 
 def test_a_session_has_the_number_that_its_entry_brings(driver: Any) -> None:

@@ -235,7 +235,7 @@ class Replica:
                 self.digest.on_applied(index, data, result)
             else:
                 # Texts may carry addresses of objects; that it failed, and how, must be the same everywhere.
-                self.apply_errors += 1
+                self.apply_errors += type(result) is ApplyError  # its kinds are refusals: nothing was carried out
                 self.digest.on_applied(index, data, type(result).__name__.encode())
         else:
             self.digest.on_applied(index, b"", b"")
