@@ -159,7 +159,7 @@ def test_names_keep_to_prometheus_s_rules(service: Service) -> None:
 
 def test_every_group_that_is_hosted_has_its_own_figures(service: Service) -> None:
     """The label `group` says which; of groups hosted elsewhere it is told that this node does not lead them."""
-    figures: dict[str, Any] = {"configuration": 3, "arriving": 4, "giving": 5, "keys": 6, "term": 7}
+    figures: dict[str, Any] = {"configuration": 3, "arriving": 4, "giving": 5, "keys": 6, "term": 7, "apply_errors": 8}
     one = GroupReport(group=1, nodes=("n1",), members=("n1",), leader="n1", slots=9, hosted=True, **figures)
     two = GroupReport(group=2, nodes=("n2",), leader="n2", slots=8)
     report = ShardReport(
@@ -169,8 +169,8 @@ def test_every_group_that_is_hosted_has_its_own_figures(service: Service) -> Non
     samples = _scrape(service)
     assert _of(samples, "raftline_configuration") == 3
     assert _of(samples, "raftline_group_leader", group="1") == 1
-    names = ("slots", "configuration", "slots_arriving", "slots_giving", "keys", "term")
-    assert [_of(samples, f"raftline_group_{name}", group="1") for name in names] == [9, 3, 4, 5, 6, 7]
+    names = ("slots", "configuration", "slots_arriving", "slots_giving", "keys", "term", "apply_errors_total")
+    assert [_of(samples, f"raftline_group_{name}", group="1") for name in names] == [9, 3, 4, 5, 6, 7, 8]
     assert [(name, value) for (name, labels), value in samples.items() if ("group", "2") in labels] == [
         ("raftline_group_leader", 0)
     ]

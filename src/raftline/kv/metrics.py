@@ -101,6 +101,9 @@ _GROUP_GAUGES: dict[str, tuple[str, Callable[[GroupReport], float]]] = {
     "raftline_group_slots_giving": ("Slots that are still to go.", lambda g: g.giving),
     "raftline_group_configuration": ("The configuration that the group has come to.", lambda g: g.configuration),
 }
+_GROUP_COUNTERS: dict[str, tuple[str, Callable[[GroupReport], float]]] = {
+    "raftline_group_apply_errors": ("Commands of the group whose execution raised here.", lambda g: g.apply_errors),
+}
 
 
 class NodeCollector(Collector):
@@ -214,6 +217,8 @@ def _groups(report: ShardReport, *, is_outside: bool) -> Iterator[Metric]:
                if (leads := _leads(report, each)) or not is_outside})  # fmt: skip
     for name, (text, value) in _GROUP_GAUGES.items():
         yield _by(GaugeMetricFamily, name, text, "group", {str(group.group): value(group) for group in hosted})
+    for name, (text, value) in _GROUP_COUNTERS.items():
+        yield _by(CounterMetricFamily, name, text, "group", {str(group.group): value(group) for group in hosted})
 
 
 def _leads(report: ShardReport, group: GroupReport) -> bool:

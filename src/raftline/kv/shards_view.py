@@ -54,6 +54,8 @@ class GroupReport(msgspec.Struct, frozen=True, kw_only=True):
     commit_index: int = 0
     applied_index: int = 0
     """As far as the replica has come."""
+    apply_errors: int = 0
+    """Commands whose execution raised, since the node hosts it."""
     change: str | None = None
     """The change of its members under way, in words."""
 

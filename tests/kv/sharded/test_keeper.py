@@ -237,6 +237,20 @@ async def test_leaders_are_where_the_configuration_wants_them(tmp_path: Path) ->
 
 
 @in_a_loop
+async def test_a_report_tells_of_commands_that_raised(tmp_path: Path) -> None:
+    """In an entry of their own or of several, in each group that is hosted; what is not served there is no fault."""
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.fill()
+        place = cluster.places["n1"]
+        group = place.node.groups[1]
+        with pytest.raises(NotServed):
+            await group.propose(encode_command([b"PING"]))
+        group.driver.replica.apply_errors += 1
+        place.keeper.hosted_groups()[1].machine.faults += 2
+        assert [told.apply_errors for told in place.keeper.report().groups] == [3]
+
+
+@in_a_loop
 async def test_a_group_moves_to_other_nodes(tmp_path: Path) -> None:
     """A new node catches up and votes before the old one goes, which then holds nothing of the group any more."""
     async with sharded(tmp_path, 4, first_groups=1) as cluster:

@@ -62,5 +62,6 @@ def _group(keeper: "Keeper", group: GroupId, nodes: tuple[NodeId, ...], *, leavi
         term=state.term,
         commit_index=state.commit,
         applied_index=running.driver.replica.applied,
+        apply_errors=running.driver.replica.apply_errors + hosted.machine.faults,
         change=describe_progress(state),
     )
