@@ -7,9 +7,9 @@ import pytest
 
 from raftline.core.config import CoreConfig
 from raftline.core.entries import Entry, SnapshotMeta
-from raftline.core.events import Received
+from raftline.core.events import ChunkStored, Received
 from raftline.core.membership import Membership
-from raftline.core.messages import AppendRequest
+from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest
 from raftline.core.raft import Raft
 from raftline.errors import ApplyError, Diverged, OutdatedSequence, ReplyForgotten, SessionClosed
 from raftline.replica.commands import close_session, history_lost, in_session, open_session, plain
@@ -186,10 +186,44 @@ def test_what_a_restored_snapshot_holds_is_not_applied_again(driver: Any) -> Non
     assert [entry.index for entry in other.replica._to_apply] == [last + 1]
 
 
-def _follower() -> Replica:
+def test_the_leader_hears_that_a_snapshot_is_being_restored(driver: Any) -> None:
+    """From when it is installed until its last chunk is in the state machine, with whatever is answered (D21)."""
+    driver.propose(plain(b"a"), plain(b"b"))
+    taken, chunks = driver.replica.snapshot()
+    header, *rest = chunks
+    replica = _follower(type(driver.machine)())
+    meta = SnapshotMeta(taken.index, taken.term, replica.core.state.membership)
+    request = SnapshotRequest(meta.term, meta.index, meta.term, meta.membership, 0, b"", done=True)
+    replica.step(Received("n1", request), 0.0)
+    replica.take_ready()
+    assert not _says_that_it_restores(replica)
+    replica.step(ChunkStored(meta, 0, complete=True), 0.0)
+    assert _says_that_it_restores(replica)
+    replica.restore_begin(meta)
+    replica.restore_header(header)
+    for chunk in rest:
+        replica.machine.restore_chunk(chunk)
+    assert _says_that_it_restores(replica)
+    replica.restore_end(0.0)
+    assert not _says_that_it_restores(replica)
+
+
+def _says_that_it_restores(replica: Replica) -> bool:
+    """Let the leader ask for what fits and for what does not, and return what it is told."""
+    told = set()
+    for prev_index in (0, 9):
+        replica.step(Received("n1", AppendRequest(replica.core.term, prev_index, 0, (), 0)), 0.0)
+        ready = replica.take_ready()
+        assert ready is not None
+        told |= {out.message.restoring for out in ready.messages_after_persist if type(out.message) is AppendReply}
+    (restores,) = told
+    return restores
+
+
+def _follower(machine: StateMachine | None = None) -> Replica:
     config = CoreConfig(guard_lost_disk=False)
     members = Membership.of({"n1": "127.0.0.1:1", "n2": "127.0.0.1:2", "n3": "127.0.0.1:3"})
-    return Replica(Raft("n2", members, random=random.Random(1), now=0.0, config=config), _machine())
+    return Replica(Raft("n2", members, random=random.Random(1), now=0.0, config=config), machine or _machine())
 
 
 def _machine() -> Any:

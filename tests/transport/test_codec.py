@@ -51,6 +51,7 @@ MESSAGES: list[Message] = [
     AppendRequest(3, 9, 2, (Entry(10, 3, b"\x00\xff", time_ms=5), Entry(11, 3, b"", KIND_MEMBERSHIP)), 9, 4, 8, 2**63),
     AppendRequest(3, 9, 2, (), 9),
     AppendReply(3, 3, success=False, prev_index=9, match_index=0, conflict_index=4, conflict_term=2, round=4),
+    AppendReply(3, 3, success=True, prev_index=9, match_index=9, restoring=True),
     SnapshotRequest(3, 9, 2, Membership.of({"n1": "h:1@2", "n2": "h:3@4"}), 0, b"bytes", done=True),
     SnapshotReply(3, 3, 9, 5, installed=False),
     ReadIndexRequest(3, 77),
@@ -180,12 +181,18 @@ def test_a_later_version_may_append_fields() -> None:
 
 
 def test_what_older_nodes_pass_on_is_understood() -> None:
-    """A question without a bound, so that a bounded read is refused as one that names none; nor is a history said."""
+    """A question without a bound, so that a bounded read is refused as one that names none; nor is a history said.
+
+    A follower that does not say whether it restores a snapshot is taken for one that does not.
+    """
     payload = msgspec.msgpack.encode(["m", 7, ["Q", 9, 6, b"GET", "bounded"]])
     question = Envelope(7, RemoteQuery(9, 6, b"GET", "bounded", 0.0, 0))
     assert Codec().decode_accepted(memoryview(payload)) == question
     payload = msgspec.msgpack.encode(["m", 7, ["C", 9, 6, [b"SET"]]])
     assert Codec().decode_accepted(memoryview(payload)) == Envelope(7, RemoteCommands(9, 6, (b"SET",), 0))
+    payload = msgspec.msgpack.encode(["m", 7, ["a", 3, 3, True, 9, 9, 0, 0, 0, False, 1, False, 0, 0, True]])
+    answer = AppendReply(3, 3, success=True, prev_index=9, match_index=9, asleep=True, restoring=False)
+    assert Codec().decode_accepted(memoryview(payload)) == Envelope(7, answer)
 
 
 def test_the_first_versions_handshake_is_understood() -> None:

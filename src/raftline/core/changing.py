@@ -103,6 +103,8 @@ def why_not_ready(state: RaftState, node: NodeId) -> str | None:
         return f"{node} does not answer"
     if progress.mode is Mode.SNAPSHOT:
         return f"{node} is not caught up: it is being sent a snapshot"
+    if progress.is_restoring:
+        return f"{node} is not caught up: it restores a snapshot"
     if not progress.catch_up.is_caught_up or not progress.is_trusted:
         return f"{node} is not caught up: it holds {progress.match_index} of {state.log.last_index} entries"
     return None

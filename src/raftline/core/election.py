@@ -74,6 +74,8 @@ def on_timeout_now(state: RaftState, sender: NodeId, request: TimeoutNow) -> str
         return "not from the leader of this term"
     if state.me not in state.membership.voters or not state.established:
         return "cannot lead"
+    if state.is_restoring:
+        return "could answer nobody: it restores a snapshot"
     state.slow_disks.on_told([slow for slow in request.slow if slow[0] != state.me], state.now)
     become_candidate(state, Why(Cause.TRANSFER, f"{sender} hands over the leadership"), transfer=True)
     return None

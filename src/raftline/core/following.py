@@ -98,6 +98,7 @@ def _accept(state: RaftState, sender: NodeId, request: AppendRequest, match_inde
         early=early,
         echo=request.stamp,
         stamp=state.stamps.use(state.now),
+        restoring=state.is_restoring,
     )
     if early:
         state.early.append(Outgoing(sender, reply))
@@ -181,5 +182,6 @@ def _refuse_conflict(state: RaftState, sender: NodeId, request: AppendRequest) -
             unestablished=not state.established,
             echo=request.stamp,
             stamp=state.stamps.use(state.now),
+            restoring=state.is_restoring,
         ),
     )

@@ -120,6 +120,8 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="a
     """The follower's number for what it sends about now."""
     asleep: bool = False
     """The follower sleeps, as it was asked to, and runs no election timer."""
+    restoring: bool = False
+    """The follower's state machine restores a snapshot, and could answer nobody; older nodes do not say."""
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="S"):

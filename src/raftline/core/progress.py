@@ -47,6 +47,7 @@ class PeerProgress:
         "followed_at",
         "heard_at",
         "inflight_bytes",
+        "is_restoring",
         "is_trusted",
         "match_index",
         "mode",
@@ -79,6 +80,8 @@ class PeerProgress:
         self.stamp = 0
         """The number of the follower's that came last; 0 if none."""
         self.is_trusted = False
+        self.is_restoring = False
+        """Its state machine restores a snapshot, as far as is known: it could answer nobody."""
         self.catch_up: CatchUp | None = None
         self.command_version = 0
         """The newest version of commands that its state machine knows; 0 until it told."""
@@ -154,6 +157,11 @@ class PeerProgress:
         ):
             self._become_replicate()
 
+    def on_installed(self, match_index: Index, base_index: Index) -> None:
+        """Note that the follower has stored a snapshot, or needs none; its next answer says whether it restores one."""
+        self.is_restoring = True
+        self.on_accepted(match_index, base_index)
+
     def on_stored(self, match_index: Index) -> None:
         """Note that the follower has on disk what this leader has up to `match_index`, and nothing else."""
         self.match_index = max(self.match_index, match_index)
@@ -194,6 +202,10 @@ class PeerProgress:
     def on_trust(self, trusted: bool) -> None:  # noqa: FBT001  a fact, passed on
         """Note whether the follower's disk may be relied on for a vote (C14)."""
         self.is_trusted = trusted
+
+    def on_restoring(self, restoring: bool) -> None:  # noqa: FBT001  a fact, passed on
+        """Note whether the follower's state machine restores a snapshot."""
+        self.is_restoring = restoring
 
     def on_log_lost(self) -> None:
         """Note that the follower lost its disk: nothing it acknowledged counts from here on (C14)."""

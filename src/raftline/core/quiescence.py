@@ -108,6 +108,7 @@ def may_sleep(state: RaftState, request: AppendRequest, match_index: Index) -> b
     return (
         state.can_sleep
         and state.established
+        and not state.is_restoring
         and request.commit == match_index == state.log.last_index == state.commit
         and (state.storing is None or state.storing[0] <= state.commit)
         and not (reads.asked or reads.waiting)

@@ -33,6 +33,7 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
     progress.on_echo(state.stamps.used_at(reply.echo), reply.stamp)
     state.must_recount = True
     progress.on_trust(not reply.unestablished)
+    progress.on_restoring(reply.restoring)
     if reply.early:
         progress.on_stored(reply.match_index)
         return None

@@ -3,6 +3,8 @@
 Handlers never commit, elect or step down by themselves; each rule below is one sentence of Figure 2 or of the thesis.
 """
 
+from typing import Final
+
 from raftline.core.changing import conclude_membership
 from raftline.core.history import adopt_history, claimed_history
 from raftline.core.quiescence import consider_sleep
@@ -11,7 +13,7 @@ from raftline.core.read_index import conclude_reads, start_round_if_due
 from raftline.core.reasons import no_quorum, silence, votes
 from raftline.core.role_changes import Why
 from raftline.core.state import RaftState, Role
-from raftline.core.transfer import conclude_transfer, on_transfer_timer, transfer_by_priority
+from raftline.core.transfer import conclude_transfer, look_for_successor, on_transfer_timer
 from raftline.core.transitions import (
     ask_for_word,
     become_candidate,
@@ -22,16 +24,22 @@ from raftline.core.transitions import (
 
 __all__ = ["conclude", "on_timer"]
 
+_STANDS_BACK: Final = 5
+"""So many of the longest election timeouts others have, from when a leader was heard last, to elect the next one."""
+
 
 def on_timer(state: RaftState) -> None:
     """Rules that follow from time alone; the deadline is checked again (A24)."""
     if state.role is Role.LEADER:
         on_transfer_timer(state)
-        transfer_by_priority(state)
+        look_for_successor(state)
         _step_down_without_quorum(state)
         consider_sleep(state)
     elif state.now >= state.election_deadline and state.may_campaign:
-        if not (state.role is Role.PRE_CANDIDATE and _is_first_start(state) and _is_granted(state)):
+        if _stands_back(state):
+            become_follower(state, state.term, None, silence(state))
+            state.restart_election_timer()
+        elif not (state.role is Role.PRE_CANDIDATE and _is_first_start(state) and _is_granted(state)):
             _start_election(state, silence(state))  # else the round is over, and `_count_votes` concludes
     elif state.now >= state.election_deadline:
         if state.leader is not None:
@@ -56,7 +64,7 @@ def conclude(state: RaftState) -> None:
             conclude_membership(state)
             conclude_transfer(state)
         if state.now >= state.sought_after and state.role is Role.LEADER and not state.asleep:
-            transfer_by_priority(state)
+            look_for_successor(state)
 
 
 def _start_election(state: RaftState, why: Why) -> None:
@@ -65,6 +73,14 @@ def _start_election(state: RaftState, why: Why) -> None:
         become_pre_candidate(state, why)
     else:
         become_candidate(state, why)
+
+
+def _stands_back(state: RaftState) -> bool:
+    """Say whether the others may elect one of them first: this replica restores a snapshot, and could answer nobody.
+
+    Not for ever: where its log alone is up to date, nobody else can be elected before it has led (§5.4.1).
+    """
+    return state.is_restoring and state.now < state.leader_heard_at + _STANDS_BACK * state.config.election_timeout_s[1]
 
 
 def _count_votes(state: RaftState) -> None:

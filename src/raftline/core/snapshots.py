@@ -155,7 +155,7 @@ def on_snapshot_reply(state: RaftState, sender: NodeId, reply: SnapshotReply) ->
     progress.on_heard(state.now, reply.round)
     state.must_recount = True
     if reply.installed:
-        progress.on_accepted(reply.index, state.log.base_index)
+        progress.on_installed(reply.index, state.log.base_index)
         return None
     if progress.mode is not Mode.SNAPSHOT or reply.index != progress.snapshot_index:
         return "of another snapshot"

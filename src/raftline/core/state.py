@@ -276,6 +276,11 @@ class RaftState:
         return self.log.last_index == 0 and not self.entries_elsewhere
 
     @property
+    def is_restoring(self) -> bool:
+        """Say whether the state machine still restores the snapshot that was installed, and can answer nobody."""
+        return self.applied < self.snapshot.index
+
+    @property
     def unloadable(self) -> Index:
         """Return up to where entries may leave memory: on disk, and handed out to be applied."""
         return min(self.persisted, self.handed_out)

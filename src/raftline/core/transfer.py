@@ -18,12 +18,12 @@ from raftline.core.transitions import append_entries, become_follower
 
 __all__ = [
     "conclude_transfer",
+    "look_for_successor",
     "on_disk_behind",
     "on_transfer_requested",
     "on_transfer_timer",
     "retire",
     "tell_successor",
-    "transfer_by_priority",
 ]
 
 
@@ -87,16 +87,26 @@ def tell_successor(state: RaftState) -> None:
         state.early.append(Outgoing(transfer.to, TimeoutNow(state.term, slow)))
 
 
-def transfer_by_priority(state: RaftState) -> None:
+def look_for_successor(state: RaftState) -> None:
     """Hand over to a caught-up voter of higher priority after a while in which nothing else changed.
 
+    Who leads and restores a snapshot does not wait so long, and takes anybody who is caught up: it can answer nobody.
     A busy leader, whose followers are sent something before a heartbeat is due, looks for one as often as an idle one.
     """
     state.sought_after = state.now + state.config.heartbeat_interval_s
-    membership = state.membership
-    if not membership.priorities or state.now < state.handover_after or state.transfer is not None:
+    if state.now < state.handover_after or state.transfer is not None:
         return
-    if membership.is_joint or state.configuration.index > state.commit:
+    if state.membership.is_joint or state.configuration.index > state.commit:
+        return
+    if not state.is_restoring:
+        _transfer_by_priority(state)
+    elif (best := _best_successor(state, state.commit)) is not None:
+        _begin(state, best, None)
+
+
+def _transfer_by_priority(state: RaftState) -> None:
+    membership = state.membership
+    if not membership.priorities:
         return
     best = _best_successor(state)
     if best is None or membership.priority_of(best) <= membership.priority_of(state.me):
@@ -197,4 +207,6 @@ def _why_unfit(state: RaftState, node: NodeId) -> str | None:
         return f"{node} lags behind: its log is not known to match this leader's"
     if not progress.is_trusted:
         return f"{node} cannot lead: its disk may have been lost, and it has not caught up yet"
+    if progress.is_restoring:
+        return f"{node} could answer nobody yet: it restores a snapshot"
     return None

@@ -147,7 +147,9 @@ def become_leader(state: RaftState) -> None:
     state.drowsy_since = float("inf")
     state.stirred_at = state.now
     state.reads.forget_rounds()
-    state.handover_after = state.sought_after = state.now + state.config.priority_handover_s
+    # Who restores a snapshot leads because nobody else could, and looks for somebody else at once.
+    patience_s = 0.0 if state.is_restoring else state.config.priority_handover_s
+    state.handover_after = state.sought_after = state.now + patience_s
     if state.predecessor is not None:
         # It led until just now: requests that wait there have to find the way here.
         state.departing[state.predecessor] = Departure("", state.configuration.index)

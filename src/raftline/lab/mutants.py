@@ -49,6 +49,8 @@ UNSEEN = {
     "log_is_always_cleared": "harm needs a snapshot for a server whose log goes beyond it, uncommitted; no leader sends"
     " one here to a server that may hold its entries",
     "acceptance_waits_for_the_state_machine": "a server here counts a snapshot as applied as soon as it is queued",
+    "who_restores_runs_like_anybody": "a server here counts a snapshot as applied as soon as it is queued",
+    "who_restores_takes_over": "the labs ask nobody to hand the leadership over",
     "finished_write_of_a_cut_tail_counts": "a save is finished before anything else happens",
     "last_reply_wins": "the commit index only rises, and the next acceptance makes up for it",
     "log_is_shared_with_messages": "messages are bytes here, and share nothing",

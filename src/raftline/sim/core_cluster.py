@@ -134,6 +134,8 @@ class CoreNode:
         self.has_lost = False
         """Its disk was lost at some time."""
         self.held = False
+        self.slow_machine = False
+        """Its state machine is told of snapshots and entries, and is not done with them."""
         self.raft: Raft | None = None
         self.lives = 0
         self.started_at = 0.0
@@ -326,11 +328,16 @@ class CoreNode:
             content = _from_file(self.disk.snapshot_bytes)
             assert content is not None, "what is stored was checked"
             self.applied = [item for item in content if item[0] <= ready.install.index]
-            self.step(Applied(ready.install.index))
         if ready.committed:
             assert not self.applied or self.applied[-1][0] + 1 == ready.committed[0].index, "in order, each once (F8)"
             self.applied += [(entry.index, entry.data) for entry in ready.committed]
-            self.step(Applied(ready.committed[-1].index))
+        if (ready.install is not None or ready.committed) and not self.slow_machine:
+            self.step(Applied(self.applied[-1][0]))
+
+    def finish_applying(self) -> None:
+        """Let the state machine be as far as it was told."""
+        self.slow_machine = False
+        self.step(Applied(self.applied[-1][0]))
 
     def _on_outcome(self, read_id: int, index: Index | None) -> None:
         if read_id in self.outcomes:

@@ -25,6 +25,7 @@ from raftline.core.state import RaftState, Role
 from raftline.errors import SafetyViolation
 from raftline.sim.log_rules import agrees, conflict_at, conflicts, describe_append, is_stale, next_after
 from raftline.sim.majorities import can_decide
+from raftline.sim.restore_checks import check_leaves_it_to_others, may_stand_back
 from raftline.sim.sleep_checks import check_follower_sleeps, check_leader_sleeps
 
 __all__ = ["StepChecks", "Timeouts"]
@@ -142,6 +143,8 @@ class StepChecks:
                 self._violated("starts an election, and is no voter of any membership it knows (K1)")
             if started and now < before.deadline:
                 self._violated(f"starts an election {before.deadline - now:.6f} s before its time (A24)")
+        begins = state.role in _RUNNING and (state.term != before.term or before.role is Role.FOLLOWER)
+        check_leaves_it_to_others(state, event, begins=begins)
         if state.vote != before.vote:
             self._check_vote(before)
         if state.membership is not self._membership or state.configuration.index != self._membership_index:
@@ -164,8 +167,9 @@ class StepChecks:
         if not low - _SLACK_S <= timeout_s <= high + _SLACK_S:
             self._violated(f"waits {timeout_s:.6f} s for a leader, [{low}, {high}) was asked for (A7)")
         self._timeouts.note(state.me, timeout_s)
-        asks = type(event) is TimerDue and now >= before.deadline and state.must_ask
-        if before.role is Role.LEADER or state.role in _RUNNING or before.asleep or asks:
+        is_over = type(event) is TimerDue and now >= before.deadline
+        waits = is_over and (state.must_ask or may_stand_back(state))
+        if before.role is Role.LEADER or state.role in _RUNNING or before.asleep or waits:
             return
         if type(event) is Received:
             message = event.message

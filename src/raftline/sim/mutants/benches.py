@@ -136,6 +136,16 @@ _SCENARIOS: dict[str, Scenario] = {
         snapshot_entries=8,
         chunk_bytes=1 << 16,
     ),
+    # The same, and leaders hand over.
+    "slow_successors": Scenario(
+        size=3,
+        safety_s=12.0,
+        heal_s=8.0,
+        plan=NemesisPlan(lag=100, transfer=100, down_s_max=1.0, cut_s_max=2.0, slow_read=0.8),
+        workload=WorkloadPlan(clients=16, think_s_max=0.1, read_share=0.1),
+        snapshot_entries=8,
+        chunk_bytes=1 << 16,
+    ),
     # Snapshots are taken all the time while clients write.
     "busy_snapshots": Scenario(
         safety_s=5.0,

@@ -4,6 +4,7 @@ from raftline.sim.mutants.mutant import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
+_ELECTION = "raftline.core.election"
 _FOLLOWING = "raftline.core.following"
 _COMPACTION = "raftline.runtime.compaction"
 _LOG = "raftline.core.log"
@@ -12,10 +13,12 @@ _PROGRESS = "raftline.core.progress"
 _RAFT = "raftline.core.raft"
 _REPLICA = "raftline.replica.replica"
 _REPLICATION = "raftline.core.replication"
+_RULES = "raftline.core.rules"
 _SNAPSHOTS = "raftline.core.snapshots"
 _SNAPSHOTTING = "raftline.runtime.snapshotting"
 _STATE = "raftline.core.state"
 _STORE = "raftline.kv.store"
+_TRANSFER = "raftline.core.transfer"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -350,8 +353,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _SNAPSHOTS,
-                "        progress.on_accepted(reply.index, state.log.base_index)\n",
-                "        progress.on_accepted(state.snapshot.index, state.log.base_index)\n",
+                "        progress.on_installed(reply.index, state.log.base_index)\n",
+                "        progress.on_installed(state.snapshot.index, state.log.base_index)\n",
             ),
         ),
         bench="late_snapshots",
@@ -455,5 +458,22 @@ MUTANTS: tuple[Mutant, ...] = (
         rules=("D17", "C12"),
         does="A node that starts hands everything in its log out to be applied, what its snapshot covers included.",
         patches=(Patch(_STATE, "self.handed_out: Index = snapshot.index", "self.handed_out: Index = 0"),),
+    ),
+    Mutant(
+        name="who_restores_runs_like_anybody",
+        rules=("D21",),
+        does="A replica whose timer runs out stands for election, whether its state machine is there or not.",
+        patches=(Patch(_RULES, "    return state.is_restoring and state.now", "    return False and state.now"),),
+        bench="slow_restores",
+    ),
+    Mutant(
+        name="who_restores_takes_over",
+        rules=("D21", "K2"),
+        does="The leadership goes to a log that is long enough, whether a state machine stands behind it or not.",
+        patches=(
+            Patch(_TRANSFER, "    if progress.is_restoring:\n", "    if False:\n"),
+            Patch(_ELECTION, "    if state.is_restoring:\n", "    if False:\n"),
+        ),
+        bench="slow_successors",
     ),
 )
