@@ -16,7 +16,6 @@ from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest, SnapshotRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import ChunkReceived, ChunkWanted
-from raftline.core.state import Role
 from raftline.errors import Stopped, StorageError
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.replica.commands import plain
@@ -340,7 +339,7 @@ def test_a_follower_restores_at_a_pace_and_whoever_is_needed_at_once(leader: Ben
     follower.moments.clear()
     follower.snapshots.restore_at_once(meta, lambda: restored.append(True))
     follower.disk.run()
-    follower.replica.core.state.role = Role.CANDIDATE
+    follower.replica.core.state.leader = None  # it stands for election, or leaves that to others for a while
     follower.snapshots.restore(meta, lambda: restored.append(True))
     follower.disk.run()
     assert (restored, follower.moments) == ([True] * 3, [])

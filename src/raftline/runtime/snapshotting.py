@@ -13,7 +13,7 @@ from raftline.core.events import ChunkRead, ChunkStored, Event, SnapshotTaken
 from raftline.core.ids import GroupId, Index, NodeId
 from raftline.core.progress import Mode
 from raftline.core.ready import ChunkReceived, ChunkWanted
-from raftline.core.state import RaftState, Role
+from raftline.core.state import RaftState
 from raftline.errors import Stopped
 from raftline.replica.replica import Replica
 from raftline.runtime.pace import Pace
@@ -23,7 +23,7 @@ from raftline.wal.snapshot_store import SnapshotReader, SnapshotReceiver, Snapsh
 __all__ = ["Snapshotting"]
 
 _RESTORED_FASTER = 2
-"""A follower restores what it was sent so many times as fast as snapshots may be sent: CPU is scarce, too."""
+"""Whoever follows a leader restores so many times as fast as snapshots may be sent: CPU is scarce, too."""
 
 
 class Snapshotting:
@@ -310,6 +310,7 @@ class Snapshotting:
     ) -> None:
         reader, chunks = opened
         self._note_size(reader.meta.index, reader.size)
+        core = self._replica.core
         is_header = True
         fetch = partial(self._on_disk, partial(next, chunks, None))
 
@@ -328,7 +329,7 @@ class Snapshotting:
                 self._replica.restore_header(chunk)
             else:
                 self._replica.machine.restore_chunk(chunk)
-            if at_once or self._replica.core.state.role is not Role.FOLLOWER:
+            if at_once or core.leader is None or core.is_leader:
                 fetch(on_chunk)
             else:
                 self._pace.move(len(chunk) // _RESTORED_FASTER, partial(fetch, on_chunk))
