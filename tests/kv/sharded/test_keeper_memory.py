@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.requests import AddGroups, Began, change_command
 from raftline.kv.sharded.settings import KeeperSettings
+from raftline.kv.sharded.topology import Topology
 from raftline.shards.configuration import Move
 
 ADDRESSES = {f"n{number}": f"127.0.0.1:{number}@1{number}" for number in (1, 2, 3, 4)}
@@ -104,6 +106,40 @@ def test_who_had_a_slot_is_asked_as_fast_after_many_configurations(meta: MetaMac
         assert meta.apply(change_command(Move(16000, 16001, 1 + number % 3)), 1, 1000)[:1] in b":-"
     assert meta.configuration.number > 250
     assert calls() == before
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Keeper.report,
+        lambda keeper: Topology(keeper, "auto").slots(),
+        lambda keeper: [keeper.leader_of(group) for group in keeper.group_ids],
+    ],
+    ids=["report", "slots", "leaders"],
+)
+def test_what_is_told_of_all_groups_costs_no_more_for_each_if_there_are_more(told: Callable[[Keeper], object]) -> None:
+    """Each scrape of the metrics, and each client that learns the slots, held a node with thousands of groups up."""
+
+    def steps(groups: int) -> int:
+        counted = 0
+        meta = MetaMachine()
+
+        def count(_frame: object, _event: str, _what: object) -> Any:
+            nonlocal counted
+            counted += 1
+            return count
+
+        assert meta.apply(change_command(AddGroups(groups, ADDRESSES, 3)), 1, 1000)[:1] == b":"
+        keeper = _keeper(meta, _Node())
+        before = sys.gettrace()
+        sys.settrace(count)
+        try:
+            told(keeper)
+        finally:
+            sys.settrace(before)
+        return counted
+
+    assert steps(400) < 5 * steps(100)
 
 
 def test_nobody_is_given_up_for_what_an_earlier_leadership_saw(

@@ -71,6 +71,9 @@ class MetaMachine(KvMachine):
         self.placed: set[GroupId] = set()
         """Groups that were placed anew: who hosts one now and holds nothing of it waits to be added, founder or not."""
         self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}
+        self._nodes_in: Configuration | None = None
+        self._nodes: dict[GroupId, tuple[NodeId, ...]] = {}
+        """Of each group in that configuration."""
         self._restored: _Header | None = None
         self._chunks_left = 0
         """How many of those of the history are still to come."""
@@ -90,7 +93,10 @@ class MetaMachine(KvMachine):
 
     def nodes_of(self, group: GroupId) -> tuple[NodeId, ...]:
         """Return the nodes that are to host a group, leaving ones included; none for one that is not there."""
-        return self.configuration.nodes_of(group) or self.leaving.get(group, ())
+        newest = self.configuration
+        if newest is not self._nodes_in:
+            self._nodes_in, self._nodes = newest, dict(newest.groups)
+        return self._nodes.get(group) or self.leaving.get(group, ())
 
     @property
     def groups(self) -> tuple[tuple[GroupId, tuple[NodeId, ...]], ...]:

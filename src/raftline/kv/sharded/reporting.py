@@ -1,5 +1,6 @@
 """What a keeper knows, as a report for people."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from raftline.core.changing import describe_progress
@@ -15,6 +16,9 @@ __all__ = ["report_of"]
 def report_of(keeper: "Keeper") -> ShardReport:
     """Return what a node knows of the sharded cluster."""
     configuration = keeper.configuration
+    slots = Counter[GroupId]()
+    for piece in configuration.ranges:
+        slots[piece.group] += piece.size
     told = [(group, nodes, group in keeper.meta.leaving) for group, nodes in keeper.meta.groups]
     return ShardReport(
         node_id=keeper.node_id,
@@ -22,7 +26,9 @@ def report_of(keeper: "Keeper") -> ShardReport:
         last_group=keeper.meta.last_group,
         replicas=keeper.settings.replicas,
         nodes=tuple(_node(keeper, node) for node in keeper.node_ids),
-        groups=tuple(_group(keeper, group, nodes, leaving=leaving) for group, nodes, leaving in sorted(told)),
+        groups=tuple(
+            _group(keeper, group, nodes, slots[group], leaving=leaving) for group, nodes, leaving in sorted(told)
+        ),
     )
 
 
@@ -37,8 +43,7 @@ def _node(keeper: "Keeper", node: NodeId) -> NodeReport:
     )
 
 
-def _group(keeper: "Keeper", group: GroupId, nodes: tuple[NodeId, ...], *, leaving: bool) -> GroupReport:
-    slots = sum(piece.size for piece in keeper.configuration.ranges_of(group))
+def _group(keeper: "Keeper", group: GroupId, nodes: tuple[NodeId, ...], slots: int, *, leaving: bool) -> GroupReport:
     leader = keeper.leader_of(group)
     hosted = keeper.hosted_groups().get(group)
     running = keeper.running(group)

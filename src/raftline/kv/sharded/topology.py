@@ -44,10 +44,11 @@ class Topology:
         """Return the reply to CLUSTER SLOTS."""
         leaders = self._leaders()
         idle = self._idle(leaders)
+        groups = dict(self._groups.configuration.groups)
         rows: list[bytes] = []
         for piece in _joined(self._groups.configuration.ranges, leaders):
             low, high, leader, group = piece
-            nodes = [leader, *(node for node in self._nodes_of(group) if node in idle)]
+            nodes = [leader, *(node for node in groups[group] if node in idle)]
             rows.append(array([integer(low), integer(high - 1), *map(self._endpoint, nodes)]))
         return array(rows)
 
@@ -105,15 +106,13 @@ class Topology:
     def _all_nodes(self) -> list[NodeId]:
         return sorted(self._groups.node_ids)
 
-    def _nodes_of(self, group: GroupId) -> tuple[NodeId, ...]:
-        return self._groups.configuration.nodes_of(group)
-
     def _leaders(self) -> dict[GroupId, NodeId]:
         """Return who leads each group, or should, of those that serve slots."""
         found: dict[GroupId, NodeId] = {}
-        for group in {piece.group: None for piece in self._groups.configuration.ranges}:
-            leader = self._groups.leader_of(group)
-            nodes = self._nodes_of(group)
+        configuration = self._groups.configuration
+        groups = dict(configuration.groups)
+        for group in {piece.group: None for piece in configuration.ranges}:
+            leader, nodes = self._groups.leader_of(group), groups[group]
             if leader is not None or nodes:
                 found[group] = leader if leader is not None else nodes[0]
         return found
