@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import ClusterDownError
 from tests.kv.sharded.test_connection import plain
 
+from raftline.errors import Stopped, Timeout
 from raftline.shards.configuration import Move
 
 if TYPE_CHECKING:
@@ -69,3 +71,34 @@ def test_a_walk_through_a_slot_that_moves_to_another_node_is_never_sent_there(ru
             assert await walk == (0, [])
 
     run_sharded(scenario, "always")
+
+
+@pytest.mark.parametrize(("command", "found"), [("DBSIZE", 1), ("KEYS *", [b"{a}k"])])
+def test_a_group_that_goes_meanwhile_takes_no_answer_along(run_sharded: Run, command: str, found: object) -> None:
+    """What it held is with the others, which are asked again (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as client, asyncio.timeout(5):
+            await client.set("{a}k", 1)
+            waiting = cluster.unled[1] = asyncio.Queue()
+            answer = asyncio.ensure_future(client.execute_command(*command.split()))
+            done = await waiting.get()
+            del cluster.groups[1], cluster.unled[1]
+            done(Stopped("group 1 was removed from this node"))
+            assert await answer == found
+
+    run_sharded(scenario)
+
+
+def test_a_group_that_cannot_be_asked_is_not_left_out(run_sharded: Run) -> None:
+    """As long as it is there nobody is told of the others alone (G13)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as client, asyncio.timeout(5):
+            waiting = cluster.unled[1] = asyncio.Queue()
+            answer = asyncio.ensure_future(client.keys("*"))
+            (await waiting.get())(Timeout("no leader"))
+            with pytest.raises(ClusterDownError):
+                await answer
+
+    run_sharded(scenario)

@@ -45,7 +45,21 @@ async def _read(router: Router, name: bytes, node: KvNode, client: Client, args:
     await until_readable(
         node, client.reads, client.staleness_s_max
     )  # what is known here of groups may be old, or nothing: one would be left out
-    groups = _counted(router, client) if name == b"DBSIZE" else list(router.groups.group_ids)
+    while True:
+        groups = _counted(router, client) if name == b"DBSIZE" else list(router.groups.group_ids)
+        here = [router.here(group) for group in groups]
+        try:
+            return await _read_at(router, client, groups, args)
+        except Refused:
+            known = router.groups.group_ids
+            is_as_before = all(group in known for group in groups) and here == [router.here(group) for group in groups]
+            if is_as_before:
+                raise  # else a group is gone, or its replica here: what it held is to be found elsewhere
+
+
+async def _read_at(router: Router, client: Client, groups: list[GroupId], args: Arguments) -> bytes:
+    """Carry a read out at some groups; raises `Refused`."""
+    name = args[0]
     if name == b"RANDOMKEY":
         return await _draw(router, client, args, groups)
     replies = await asyncio.gather(*(_ask(router, client, group, args) for group in groups))
