@@ -19,6 +19,7 @@ from raftline import (
 )
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
 from raftline.errors import ProposalError, SessionClosed, Timeout
+from raftline.runtime.admission import Admission
 from raftline.runtime.remote import NO_EFFECT, NOT_HOSTED, NOT_TAKEN, REJECTED, TOO_STALE, RemoteGroup, Remotes
 from raftline.runtime.requests import Consistency
 from raftline.transport.peer_link import PeerLink
@@ -40,9 +41,10 @@ class _Bench:
         self._sweep: Callable[[], None] | None = None
         world: Any = self
         self.transport = self.turns = self.loop = world
+        self.admission = Admission(100, 1 << 20)
         self.remotes = Remotes(
             world, lambda: ORIGIN, is_up=lambda node: node not in self.down, history=lambda: HISTORY,
-            request_timeout_s=5.0, pending_max=100, pending_bytes_max=1 << 20,
+            request_timeout_s=5.0,
         )  # fmt: skip
         self.group: RemoteGroup = self.remotes.group(3, lambda: self.hosts)
 

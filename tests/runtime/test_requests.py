@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from raftline.errors import Stopped, Timeout
+from raftline.runtime.admission import Admission
 from raftline.runtime.requests import Deadlines, Proposal, Read, head_of
 
 
@@ -35,7 +36,7 @@ def test_a_callback_that_raises_is_its_owners_trouble() -> None:
 def test_what_waits_too_long_is_told_whether_it_may_take_effect() -> None:
     """A proposal that was sent may still take effect; one that never left, or a read, cannot (G19)."""
     told: list[Any] = []
-    deadlines = Deadlines()
+    deadlines = Deadlines(Admission(100, 1000))
     sent, kept, read = Proposal(b"xx", told.append, 1.0), Proposal(b"y", told.append, 2.0), Read(told.append, 3.0)
     sent.may_take_effect = True
     for request in (sent, kept, read):
@@ -52,7 +53,7 @@ def test_what_waits_too_long_is_told_whether_it_may_take_effect() -> None:
 def test_answered_requests_are_forgotten_and_stopping_tells_the_rest() -> None:
     """Memory follows what really waits."""
     told: list[Any] = []
-    deadlines = Deadlines()
+    deadlines = Deadlines(Admission(100, 1000))
     first, second = Proposal(b"x", told.append, 1.0), Proposal(b"y", told.append, 2.0)
     deadlines.add(first)
     deadlines.add(second)

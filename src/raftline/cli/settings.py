@@ -192,7 +192,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pending_max: Annotated[
         int,
         _about(
-            "Most entries that may wait for an outcome, of up to 32 small commands each; more are refused at once.",
+            "Most entries that may wait for an outcome, of up to 32 small commands each, in all groups together; more "
+            "are refused at once. One group of several leaves a quarter of it to the others.",
             "entries",
             ge=1,
         ),

@@ -146,7 +146,7 @@ def _raft(measured: Measurements) -> Iterator[Metric]:
         "messages": measured.messages_queued,
         "apply": measured.apply_queued,
         "disk": measured.writes_queued,
-        "requests": status.pending_requests,
+        "requests": measured.requests_waiting,
     }
     yield _by(GaugeMetricFamily, "raftline_queue_length", "What waits: see docs/operations.md.", "queue", queues)
     changes = CounterMetricFamily("raftline_role_changes", "Changes of role or leader.", labels=("role", "cause"))

@@ -42,7 +42,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     drain_s_max: float = 2.0
     """A node that stops waits at most this long for a successor and for what is under way; 0: stops at once."""
     pending_max: int = 100_000
-    """Most proposals and reads that may wait; more are refused as `Overloaded`."""
+    """Most proposals and reads that may wait, in all groups; more are refused as `Overloaded`.
+
+    One group of several leaves some of it, and of the bytes, to the others: see `runtime/admission.py`.
+    """
     pending_bytes_max: int = 256 << 20
     """Most bytes of commands that may wait; and, of all groups together, that a leader's own disk may be behind."""
     command_bytes_max: int = 8 << 20

@@ -12,7 +12,7 @@ from raftline.core.ids import GroupId, NodeId, Term
 from raftline.core.messages import AppendReply, ForwardReply, ForwardRequest, Message, VoteRequest
 from raftline.core.ready import Ready
 from raftline.core.state import Role
-from raftline.errors import Overloaded, Stopped, TooLarge
+from raftline.errors import Stopped, TooLarge
 from raftline.replica.replica import Replica
 from raftline.runtime.applying import Applying
 from raftline.runtime.arrivals import Arrival
@@ -81,7 +81,7 @@ class GroupLoop:
         self.strangers = Strangers(group, replica.core.state, host.transport)
         self.lost_majority = LostMajority(group, replica.core.state)
         self._applying = Applying(replica, loop.time, config.apply_slice)
-        self._deadlines = Deadlines(config.pending_max, config.pending_bytes_max)
+        self._deadlines = Deadlines(host.admission)
         self._leaving = Drain(replica.core, config.core)
         self._scheduled = False
         self._stopped = False
@@ -346,18 +346,12 @@ class GroupLoop:
             self._refuse(request, Stopped("this node stopped"))
         elif request.size_bytes > bytes_max:
             self._refuse(request, TooLarge(f"the command has {request.size_bytes} bytes, the limit is {bytes_max}"))
-        elif self._deadlines.add(request) or self._has_room_after_all(request):
+        elif self._deadlines.add(request) or self._deadlines.add_after_all(request, self._loop.time()):
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
             return True
-        return False
-
-    def _has_room_after_all(self, request: Request) -> bool:
-        """Take a request that did not fit if those in front are answered by now."""
-        self._deadlines.sweep(self._loop.time())
-        if self._deadlines.add(request):
-            return True
-        self._refuse(request, Overloaded(f"{len(self._deadlines)} requests wait already: try again later"))
+        else:
+            self._refuse(request, self._deadlines.refusal())
         return False
 
     def _refuse(self, request: Request, error: Exception) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from raftline.core.ids import GroupId
 from raftline.core.state import RandomSource
 from raftline.replica.sessions import Sessions
+from raftline.runtime.admission import Admission
 from raftline.runtime.answers import Answers
 from raftline.runtime.beats import Beats
 from raftline.runtime.config import NodeConfig
@@ -43,6 +44,8 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     snapshot_disk: DiskThread
     snapshot_pace: Pace
     make_sessions: Callable[[], Sessions]
+    admission: Admission
+    """What waits for an outcome in all groups."""
     stages: Stages
     """How long things take, over all groups."""
     look_for_room: Callable[[GroupId], None]

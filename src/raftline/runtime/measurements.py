@@ -32,6 +32,8 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     leader_changes: int
     role_changes: dict[tuple[str, str], int]
     """Role and cause → how often."""
+    requests_waiting: int
+    """Requests that wait for an outcome, in all groups, or were answered just now."""
     proposals_queued: int
     """Commands that wait to be appended, or for a leader."""
     messages_queued: int
@@ -65,6 +67,7 @@ def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], n
         pre_votes=group.roles.pre_votes,
         leader_changes=group.roles.leader_changes,
         role_changes=dict(group.roles.changes),
+        requests_waiting=group.host.admission.count,
         proposals_queued=group.queued_proposals,
         messages_queued=group.queued_messages,
         apply_queued=replica.backlog,

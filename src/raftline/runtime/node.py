@@ -21,6 +21,7 @@ from raftline.core.state import RandomSource
 from raftline.errors import ConfigError, Stopped, StorageError
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
+from raftline.runtime.admission import Admission
 from raftline.runtime.answers import Answers
 from raftline.runtime.beats import Beats
 from raftline.runtime.clock import SystemClock
@@ -334,6 +335,7 @@ class Node(GroupHandle):
             snapshot_disk=snapshot_disk,
             snapshot_pace=Pace(loop.time, loop.call_at, self.config.snapshot_bytes_per_second),
             make_sessions=ports.make_sessions,
+            admission=Admission(self.config.pending_max, self.config.pending_bytes_max),
             stages=self._stages,
             look_for_room=self._room.look,
             on_failure=self._on_failure,
@@ -348,8 +350,6 @@ class Node(GroupHandle):
             is_up=lambda node: node != config.node_id and self.is_up(node),
             history=self._history,
             request_timeout_s=config.request_timeout_s,
-            pending_max=config.pending_max,
-            pending_bytes_max=config.pending_bytes_max,
         )
         self._remote_host = RemoteHost(host, self._hosted, self._history)
 

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message, RemoteCommands, RemoteQuery, RemoteReply
-from raftline.errors import ConfigError, Overloaded, ProposalLost, Stopped, Timeout, TooStale
+from raftline.errors import ConfigError, ProposalLost, Stopped, Timeout, TooStale
 from raftline.replica.commands import open_session, wrapped
+from raftline.runtime.admission import Admission
 from raftline.runtime.forwarding import decode_error
 from raftline.runtime.ports import Transport
 from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request, head_of
@@ -63,6 +64,7 @@ class RemoteNode(Protocol):
     transport: Transport
     turns: Turns
     loop: asyncio.AbstractEventLoop
+    admission: Admission
 
 
 class _Frame:
@@ -96,8 +98,6 @@ class Remotes:
         is_up: Callable[[NodeId], bool],
         history: Callable[[], int],
         request_timeout_s: float,
-        pending_max: int,
-        pending_bytes_max: int,
     ) -> None:
         """`history` is that of the cluster: whoever is of another one takes nothing."""
         self._node = node
@@ -107,7 +107,8 @@ class Remotes:
         self.is_up = is_up
         self.loop = node.loop
         self._timeout_s = request_timeout_s
-        self._deadlines = Deadlines(pending_max, pending_bytes_max)
+        self._deadlines: Deadlines | None = None
+        """Made when it is needed, as the origin is: most nodes ask nobody, and leave all that may wait to a group."""
         self._number = 0
         self._open: dict[int, _Frame] = {}
         self._groups: dict[RemoteGroup, None] = {}
@@ -117,7 +118,9 @@ class Remotes:
 
     def group(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> "RemoteGroup":
         """Return a way to a group; `hosts` says who hosts it, whoever should be asked first first."""
-        self._origin = self._origin or self._draw_origin()  # drawn when it is needed: most nodes ask nobody
+        if self._deadlines is None:
+            self._deadlines = Deadlines(self._node.admission)
+            self._origin = self._draw_origin()
         return RemoteGroup(self, group, hosts)
 
     def deadline(self) -> float:
@@ -128,10 +131,10 @@ class Remotes:
         """Watch a request's deadline; return why it cannot be taken."""
         if self._stopped is not None:
             return self._stopped
-        if not self._deadlines.add(request):
-            self._deadlines.sweep(self.loop.time())
-            if not self._deadlines.add(request):
-                return Overloaded("too many requests for other nodes' groups wait: try again later")
+        deadlines = self._deadlines
+        assert deadlines is not None, "made with the first group"
+        if not (deadlines.add(request) or deadlines.add_after_all(request, self.loop.time())):
+            return deadlines.refusal()
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(_LOOK_S, self._sweep)
         return None
@@ -198,10 +201,13 @@ class Remotes:
 
     def stop(self, error: Exception) -> None:
         """Answer everybody who waits."""
+        if self._stopped is not None:
+            return
         self._stopped = error
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._deadlines.fail_all(lambda _: error)
+        if self._deadlines is not None:
+            self._deadlines.fail_all(lambda _: error)
 
     def _give_up(self, number: int, why: str) -> None:
         frame = self._open.pop(number)
@@ -213,6 +219,7 @@ class Remotes:
 
     def _sweep(self) -> None:
         """Fail what has waited too long, and try again what nobody took."""
+        assert self._deadlines is not None, "something waited"
         self._deadlines.sweep(self.loop.time())
         for number in [
             number for number, frame in self._open.items() if all(request.done is None for request in frame.requests)

@@ -5,14 +5,14 @@ the requests came, because all of them wait equally long.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Literal, TypeAlias, get_args
 
 from raftline.core.ids import Term
-from raftline.errors import ConfigError, Timeout
+from raftline.errors import ConfigError, Overloaded, Timeout
 from raftline.replica.commands import is_control
+from raftline.runtime.admission import Admission
 
 __all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise", "head_of"]
 
@@ -118,18 +118,18 @@ class Read(Request):
 
 
 class Deadlines:
-    """Requests in the order of their deadlines, with what they hold in memory.
+    """Requests of one group in the order of their deadlines, with what they hold in memory.
 
-    Invariants: at most `count_max` of them, with `bytes_max` unless there is only one; a request leaves at the latest
+    Invariants: with those of the other groups they are no more than what is admitted; a request leaves at the latest
     when its deadline has passed and it was swept.
     """
 
-    __slots__ = ("_bytes_max", "_count_max", "_requests", "size_bytes")
+    __slots__ = ("_admission", "_requests", "size_bytes")
 
-    def __init__(self, count_max: int = sys.maxsize, bytes_max: int = sys.maxsize) -> None:
+    def __init__(self, admission: Admission) -> None:
         self._requests: list[Request] = []
-        self._count_max = count_max
-        self._bytes_max = bytes_max
+        self._admission = admission
+        admission.join()
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -137,13 +137,32 @@ class Deadlines:
 
     def add(self, request: Request) -> bool:
         """Watch one more request, whose deadline is not before those already watched; False: there are too many."""
-        requests = self._requests
-        size_bytes = self.size_bytes + request.size_bytes
-        if len(requests) >= self._count_max or (size_bytes > self._bytes_max and requests):
+        requests, admission, size_bytes = self._requests, self._admission, request.size_bytes
+        all_bytes = admission.size_bytes + size_bytes
+        if (admission.count >= admission.count_open or all_bytes > admission.bytes_open) and not admission.admits(
+            len(requests), self.size_bytes, size_bytes
+        ):
             return False
+        if not requests:
+            admission.queues[self] = None
         requests.append(request)
-        self.size_bytes = size_bytes
+        self.size_bytes += size_bytes
+        admission.count += 1
+        admission.size_bytes = all_bytes
         return True
+
+    def add_after_all(self, request: Request, now: float) -> bool:
+        """Watch a request that did not fit if others are answered by now, here or in the other groups."""
+        self.sweep(now)
+        return self.add(request) or (self._admission.forget_answered(now) and self.add(request))
+
+    def refusal(self) -> Overloaded:
+        """Return what to tell whose request does not fit."""
+        count, size_bytes = self._admission.count, self._admission.size_bytes
+        return Overloaded(
+            f"{count} requests with {size_bytes} bytes wait on this node already, {len(self)} with {self.size_bytes} "
+            "bytes of them for the same group: try again later"
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -152,25 +171,41 @@ class Deadlines:
 
     def sweep(self, now: float) -> None:
         """Forget what is answered, and fail what has waited too long."""
-        over = 0
+        over = size_bytes = 0
         for request in self._requests:
             if request.done is not None and request.deadline > now:
                 break
-            self.size_bytes -= request.size_bytes
+            size_bytes += request.size_bytes
             over += 1
+        if not over:
+            return
         ended = self._requests[:over]
         del self._requests[:over]
+        self._count_less(over, size_bytes)
         for request in ended:
             if request.done is not None:
                 request.finish(_timeout(request))
 
+    def forget_answered(self) -> None:
+        """Forget what is answered, as far as what came before it is, too."""
+        self.sweep(float("-inf"))
+
     def fail_all(self, error_of: Callable[[Request], Exception]) -> None:
-        """Fail everything that still waits: the node stops."""
+        """Fail everything that still waits, and watch nothing any more: the group or the node stops."""
         requests, self._requests = self._requests, []
-        self.size_bytes = 0
+        self._count_less(len(requests), self.size_bytes)
+        self._admission.leave()
         for request in requests:
             if request.done is not None:
                 request.finish(error_of(request))
+
+    def _count_less(self, count: int, size_bytes: int) -> None:
+        admission = self._admission
+        self.size_bytes -= size_bytes
+        admission.count -= count
+        admission.size_bytes -= size_bytes
+        if not self._requests:
+            admission.queues.pop(self, None)
 
 
 def _timeout(request: Request) -> Timeout:
