@@ -67,6 +67,7 @@ def make_measurements(status: Status) -> Measurements:
         pre_votes=0,
         leader_changes=0,
         role_changes={},
+        log_memory_bytes=0,
         requests_waiting=0,
         proposals_queued=0,
         messages_queued=0,

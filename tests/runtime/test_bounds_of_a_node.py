@@ -1,4 +1,4 @@
-"""What a node is given for what waits holds for all its groups together: real nodes, several groups."""
+"""What a node is given for its log and for what waits holds for all its groups together: real nodes, several groups."""
 
 import asyncio
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import Any
 from raftline import Group, GroupConfig, Overloaded, StateMachine
 
 GROUPS = range(1, 9)
+VALUE = b"v" * 1000
 
 
 class Length(StateMachine):
@@ -32,6 +33,120 @@ class Length(StateMachine):
 async def _add_all(cluster: Any, name: str = "n1") -> list[Group]:
     node = cluster.nodes[name]
     return [await node.add_group(GroupConfig(group=number, members=cluster.members), Length()) for number in GROUPS]
+
+
+async def _write(group: Group, count: int) -> None:
+    for _ in range(count // 20):
+        await asyncio.gather(*(group.propose(VALUE) for _ in range(20)))
+
+
+def _in_memory(group: Group) -> int:
+    """Return how many bytes of commands its log holds, counted one by one."""
+    return sum(len(entry.data) for entry in group.driver.replica.core.state.log._entries)
+
+
+# The log in memory.
+
+MEMORY = 100_000
+
+
+def test_the_logs_of_all_groups_keep_within_the_memory_of_one(make_cluster: Any) -> None:
+    """One that has it to itself uses all of it; eight that are busy share it, and so they do after a restart (D16)."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, log_memory_bytes=MEMORY, snapshot_log_bytes=1 << 30) as cluster:
+            groups = await _add_all(cluster)
+            await _write(groups[0], 200)
+            await cluster.until(lambda: 0.8 * MEMORY < _in_memory(groups[0]) <= MEMORY)
+            for _ in range(6):
+                await asyncio.gather(*(_write(group, 20) for group in groups))
+            await cluster.until(lambda: sum(map(_in_memory, groups)) <= MEMORY)
+            assert min(map(_in_memory, groups)) > MEMORY / 8 / 4, "all are about as busy"
+            assert cluster.nodes["n1"].measure().log_memory_bytes <= MEMORY
+            await cluster.stop()
+            await cluster.start()
+            again = await _add_all(cluster)
+            await asyncio.gather(*(_write(group, 20) for group in again))
+            await cluster.until(lambda: sum(map(_in_memory, again)) <= MEMORY)
+            assert [await group.read(b"") for group in again] == [b"340000"] + 7 * [b"140000"]
+
+    asyncio.run(scenario())
+
+
+def test_a_busy_group_gets_what_idle_ones_hold(make_cluster: Any) -> None:
+    """They give way although they take no turns of their own, and a group that is gone holds nothing."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, log_memory_bytes=MEMORY, snapshot_log_bytes=1 << 30) as cluster:
+            groups = await _add_all(cluster)
+            for group in groups[:-1]:
+                await _write(group, 60)
+            assert _in_memory(groups[0]) < 40_000
+            await _write(groups[-1], 400)
+            await cluster.until(lambda: sum(map(_in_memory, groups)) <= MEMORY)
+            assert _in_memory(groups[-1]) >= MEMORY / 8
+            left = _in_memory(groups[0])
+            assert left > 0, "what is little stays"
+            held = cluster.nodes["n1"].measure().log_memory_bytes
+            await cluster.nodes["n1"].remove_group(groups[0].group)
+            assert cluster.nodes["n1"].measure().log_memory_bytes == held - left
+
+    asyncio.run(scenario())
+
+
+# The log before a snapshot.
+
+LOG = 300_000
+
+
+def test_the_logs_of_all_groups_grow_no_further_than_that_of_one(make_cluster: Any) -> None:
+    """Groups of which none is due by itself take snapshots, whether they are busy or idle by then (D18)."""
+
+    async def scenario() -> None:
+        settings = {"snapshot_log_bytes": LOG, "keep_log_entries": 0, "segment_bytes": 1 << 16}
+        async with make_cluster(1, **settings) as cluster:
+            groups = await _add_all(cluster)
+            await _write(groups[0], 240)
+            assert groups[0].status().snapshot_index == 0, "it alone is not due"
+            for group in groups[1:]:
+                await _write(group, 240)
+            await cluster.until(lambda: sum(group.status().log_bytes for group in groups) <= LOG + 20 * len(VALUE))
+            assert groups[0].status().snapshot_index > 0
+            await cluster.until(lambda: len(list((cluster.directory / "n1").glob("wal-*.log"))) <= 10)
+            await cluster.stop()
+            await cluster.start()
+            assert [await group.read(b"") for group in await _add_all(cluster)] == 8 * [b"240000"]
+
+    asyncio.run(scenario())
+
+
+def test_many_small_entries_are_much_too(make_cluster: Any) -> None:
+    """The bound on entries holds for all groups together as well; what is kept for followers is bounded with it."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_entries=400) as cluster:
+            groups = await _add_all(cluster)
+            for _ in range(10):
+                for group in groups:
+                    await asyncio.gather(*(group.propose(b"x") for _ in range(20)))
+            await cluster.until(lambda: sum(group.status().snapshots_taken for group in groups) >= 3)
+            assert all(group.status().snapshots_taken <= 8 for group in groups), "no more than one for each 25 entries"
+
+    asyncio.run(scenario())
+
+
+def test_what_is_kept_for_followers_is_no_more_than_what_went_between_two_snapshots(make_cluster: Any) -> None:
+    """Where a group takes its snapshots early for others' sake, it keeps less before them, too (D18)."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_bytes=LOG) as cluster:
+            groups = await _add_all(cluster)
+            for _ in range(14):
+                await asyncio.gather(*(_write(group, 20) for group in groups))
+                await cluster.until(lambda: not any(group.status().snapshot_in_progress for group in groups))
+            await cluster.until(lambda: sum(group.status().log_bytes for group in groups) <= 4 * LOG)
+
+    asyncio.run(scenario())
 
 
 # What waits for an outcome.

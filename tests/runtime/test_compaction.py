@@ -13,6 +13,7 @@ from raftline.core.membership import Membership
 from raftline.core.progress import Mode
 from raftline.core.state import Role
 from raftline.runtime.compaction import Compaction
+from raftline.runtime.sharing import Shared
 
 ENTRIES = 50
 """Between two snapshots."""
@@ -112,8 +113,8 @@ def test_who_was_just_added_takes_no_snapshot_before_it_knows_the_members() -> N
     )
     config = NodeConfig(node_id="n2", members={}, address="127.0.0.1:1", data_dir="", snapshot_log_entries=10)
     nobody: Any = None
-    host: Any = SimpleNamespace(config=config, wal=nobody, log_disk=nobody)
-    compaction = Compaction(0, host, replica, snapshotting, post=nobody, fail=nobody)
+    host: Any = SimpleNamespace(config=config, wal=nobody, log_disk=nobody, log_growth=Shared(1 << 20))
+    compaction = Compaction(0, host, replica, snapshotting, wake=lambda: None, post=nobody, fail=nobody)
     compaction.step()
     members = encode_membership(Membership.of({"n1": "127.0.0.1:2"}))
     configuration.on_appended([Entry(25, 1, members, KIND_MEMBERSHIP)])
@@ -122,3 +123,42 @@ def test_who_was_just_added_takes_no_snapshot_before_it_knows_the_members() -> N
     replica.applied = 25
     compaction.step()
     assert taken == [25]
+
+
+class _Grown:
+    """A replica with a log of its own, whose snapshots are as large as they are said to be."""
+
+    def __init__(self, log_growth: Shared, *, snapshot_bytes: int) -> None:
+        configuration = Configuration(0, Membership.of({"n1": "127.0.0.1:2"}))
+        log = Log(0, 0, [Entry(index, 1, b"x" * 1000) for index in range(1, 21)])
+        state = SimpleNamespace(configuration=configuration, log=log, snapshot=SnapshotMeta(), role=Role.LEADER)
+        self.taken = self.turns = 0
+        snapshotting: Any = SimpleNamespace(
+            taking=False, is_wanted=False, last_size_bytes=snapshot_bytes, take=self._take
+        )
+        self.snapshotting = snapshotting
+        replica: Any = SimpleNamespace(core=SimpleNamespace(state=state), applied=20, restoring=None)
+        config = NodeConfig(node_id="n1", members={}, address="127.0.0.1:1", data_dir="", snapshot_log_bytes=64_000)
+        host: Any = SimpleNamespace(config=config, wal=None, log_disk=None, log_growth=log_growth)
+        nobody: Any = None
+        self.compaction = Compaction(0, host, replica, snapshotting, wake=self._turn_again, post=nobody, fail=nobody)
+
+    def _take(self) -> None:
+        self.taken += 1
+
+    def _turn_again(self) -> None:
+        self.turns += 1
+
+
+def test_no_snapshot_is_taken_early_that_is_larger_than_what_it_lets_go_of() -> None:
+    """It would cost the disk more than the writes do: others take theirs, though their logs have grown less (D18)."""
+    growth = Shared(50_000)
+    large, busy = _Grown(growth, snapshot_bytes=21_000), _Grown(growth, snapshot_bytes=19_000)
+    restored = _Grown(growth, snapshot_bytes=0)
+    restored.snapshotting.taking = True
+    for replica in (large, busy, restored):
+        replica.compaction.step()
+    assert [replica.turns for replica in (large, busy, restored)] == [0, 1, 0]
+    busy.compaction.step()
+    assert [replica.taken for replica in (large, busy, restored)] == [0, 1, 0]
+    assert growth.size == 40_000

@@ -8,6 +8,7 @@ from raftline.core.events import EntriesRead, Event
 from raftline.core.ready import EntriesWanted
 from raftline.errors import StorageError
 from raftline.runtime.feeding import Feeding
+from raftline.runtime.sharing import Shared
 
 BOUND = 20_000
 VALUE = b"v" * 1000
@@ -113,7 +114,10 @@ class _Bench:
         self.posted: list[Event] = []
         self.failures: list[BaseException] = []
         wal: Any = _Wal()
-        self.feeding = Feeding(0, wal, self.log, self.other, post=self.posted.append, fail=self.failures.append)
+        state: Any = None
+        self.feeding = Feeding(
+            0, state, Shared(1), wal, self.log, self.other, post=self.posted.append, fail=self.failures.append
+        )
 
 
 def test_the_logs_thread_looks_up_and_another_reads() -> None:

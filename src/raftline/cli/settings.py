@@ -201,14 +201,29 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_memory_bytes: Annotated[
         int,
         _about(
-            "Most of the log to keep in memory; followers that need older entries are fed from disk.", "bytes", ge=0
+            "Most of the log to keep in memory, of all groups together; followers that need older entries are fed from "
+            "disk.",
+            "bytes",
+            ge=0,
         ),
     ] = _NODE.log_memory_bytes
     snapshot_log_bytes: Annotated[
-        int, _about("Take a snapshot when the log has grown by this much since the last.", "bytes", ge=1)
+        int,
+        _about(
+            "Take a snapshot when the log has grown by this much since the last; where the logs of all groups together "
+            "have, of the one that has grown most, by a sixteenth at least.",
+            "bytes",
+            ge=1,
+        ),
     ] = _NODE.snapshot_log_bytes
     snapshot_log_entries: Annotated[
-        int, _about("Take a snapshot when the log has grown by this many entries since the last.", "entries", ge=1)
+        int,
+        _about(
+            "Take a snapshot when the log has grown by this many entries since the last; in all groups together as "
+            "above.",
+            "entries",
+            ge=1,
+        ),
     ] = _NODE.snapshot_log_entries
     snapshot_bytes_per_second: Annotated[
         int,

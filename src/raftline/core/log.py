@@ -30,11 +30,11 @@ class Log:
     """
 
     __slots__ = (
-        "_bytes_on_disk",
         "_entries",
         "_sizes_on_disk",
         "base_index",
         "base_term",
+        "bytes_on_disk",
         "disk_index",
         "last_index",
         "last_term",
@@ -50,7 +50,7 @@ class Log:
         self.size_bytes = 0
         self.disk_index = base_index
         self._sizes_on_disk = array("I")
-        self._bytes_on_disk = 0
+        self.bytes_on_disk = 0
         self.append(entries)
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Log:
     @property
     def memory_bytes(self) -> int:
         """Return the payload that is held in memory."""
-        return self.size_bytes - self._bytes_on_disk
+        return self.size_bytes - self.bytes_on_disk
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add `entries` behind the end; the first must follow directly."""
@@ -137,7 +137,7 @@ class Log:
         """Give up every entry: a snapshot up to `(index, term)` stands for the log now (D10)."""
         self._entries = []
         self._sizes_on_disk = array("I")
-        self.size_bytes = self._bytes_on_disk = 0
+        self.size_bytes = self.bytes_on_disk = 0
         self.base_index = self.last_index = self.disk_index = index
         self.base_term = self.last_term = term
 
@@ -161,7 +161,7 @@ class Log:
                     stub = Entry(0, entry.term, b"")
                 self._entries[position] = stub
             self._sizes_on_disk.append(size)
-            self._bytes_on_disk += size
+            self.bytes_on_disk += size
             excess -= size
             position += 1
         self.disk_index = self.base_index + max(first, position)
@@ -179,7 +179,7 @@ class Log:
         """Return the payload of the first entries, and forget what was noted of those on disk."""
         on_disk = sum(self._sizes_on_disk[:count])
         del self._sizes_on_disk[:count]
-        self._bytes_on_disk -= on_disk
+        self.bytes_on_disk -= on_disk
         return on_disk + sum([len(entry.data) for entry in self._entries[:count]])
 
     def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:

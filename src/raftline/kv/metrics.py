@@ -29,7 +29,7 @@ _GAUGES: dict[str, tuple[str, Callable[[Measurements], float]]] = {
     "raftline_term": ("The current term.", lambda m: m.status.term),
     "raftline_leader_known": ("1 if this node knows who leads its term.", lambda m: m.status.leader_id is not None),
     "raftline_log_bytes": ("Payload of the log behind what was compacted.", lambda m: m.status.log_bytes),
-    "raftline_log_memory_bytes": ("How much of the log is in memory.", lambda m: m.status.log_memory_bytes),
+    "raftline_log_memory_bytes": ("How much of the log is in memory, of all groups.", lambda m: m.log_memory_bytes),
     "raftline_unwritten_bytes": (
         "Memory of what waits for the disk, the write under way included, of all groups.",
         lambda m: m.unwritten_bytes,

@@ -21,6 +21,9 @@ __all__ = ["Compaction"]
 _COMPACTED_PER_TURN = 5000
 """Entries; a million at once would hold the loop."""
 
+_SHARE = 16
+"""So small a part of what is between two snapshots a group may always write, however much the others have written."""
+
 _SNAPSHOTS_APART_MAX = 4
 """The log waits for followers until it holds what is written between so many snapshots."""
 
@@ -40,9 +43,11 @@ class Compaction:
         snapshotting: Snapshotting,
         *,
         on_released: Callable[[GroupId], None] = lambda _: None,
+        wake: Callable[[], None],
         post: Callable[[Event], None],
         fail: Callable[[BaseException], None],
     ) -> None:
+        """`wake` asks the driver for a turn."""
         self._group = group
         self._config = host.config
         self._replica = replica
@@ -52,6 +57,14 @@ class Compaction:
         self._on_room = on_released
         self._post = post
         self._fail = fail
+        self._wake = wake
+        self._growth = host.log_growth.join(self._give_way)
+        """By how much the log has grown since the last snapshot, in bytes; by many entries as if they were large."""
+        self._bytes_for_entry = max(1, host.config.snapshot_log_bytes // host.config.snapshot_log_entries)
+        self._is_asked = False
+        """The others need the room: a snapshot is due although the log has grown less than it might."""
+        self._least_bytes_apart = host.config.snapshot_log_bytes
+        """What was due between the last two snapshots, if those are no larger."""
         self._bytes_at_snapshot = 0
         self._index_at_snapshot: Index = replica.core.state.snapshot.index
         self._snapshot_index: Index = 0
@@ -66,6 +79,11 @@ class Compaction:
     def on_installed(self, index: Index) -> None:
         """Note that a snapshot up to `index` came from the leader."""
         self._index_at_snapshot = index
+        self._is_asked = False
+
+    def stop(self) -> None:
+        """The group is gone: it keeps nothing."""
+        self._growth.leave()
 
     def make_room(self) -> None:
         """Take a snapshot as soon as that can be, and keep nothing of the log that it covers."""
@@ -77,31 +95,59 @@ class Compaction:
         state = self._replica.core.state
         self._compact_some(state)
         self._release(state)
-        snapshotting = self._snapshotting
+        snapshotting, config = self._snapshotting, self._config
         grown_entries = self._replica.applied - self._index_at_snapshot
-        if grown_entries <= 0 or snapshotting.taking or self._replica.restoring is not None:
-            return
         grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
-        is_due = grown_bytes >= self._bytes_due or grown_entries >= self._config.snapshot_log_entries
+        growth = max(grown_bytes, grown_entries * self._bytes_for_entry, 0)
+        is_due = grown_bytes >= self._bytes_due or grown_entries >= config.snapshot_log_entries
         is_wanted = snapshotting.is_wanted or (self._room_index is not None and self._room_index > state.snapshot.index)
-        if (is_due or is_wanted) and self._knows_members(state):
+        if (is_due or is_wanted or self._is_asked) and self._can_take(state):
+            self._least_bytes_apart = growth if self._is_asked and not is_due else config.snapshot_log_bytes
+            self._is_asked = False
             self._index_at_snapshot = self._replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             snapshotting.take()
+            growth = 0
+        if not self._growth.low <= growth < self._growth.high:
+            self._growth.note(growth)
 
-    def _knows_members(self, state: RaftState) -> bool:
-        """Say whether a snapshot could carry its membership (§7): who was just added learns it from a later entry."""
-        return bool(state.configuration.at(self._replica.applied).voters)
+    def _give_way(self, _excess: int) -> int:
+        """Take a snapshot early, if it can be taken now and is no larger than what it lets go of."""
+        size = self._growth.size
+        least = max(self._config.snapshot_log_bytes // _SHARE, self._snapshotting.last_size_bytes)
+        if size < least or not self._can_take(self._replica.core.state):
+            return 0
+        self._is_asked = True
+        self._wake()
+        return size
+
+    def _can_take(self, state: RaftState) -> bool:
+        """Say whether a snapshot could be taken now, and would cover something new.
+
+        It carries the membership (§7): who was just added learns it from a later entry.
+        """
+        return (
+            self._replica.applied > self._index_at_snapshot
+            and not self._snapshotting.taking
+            and self._replica.restoring is None
+            and bool(state.configuration.at(self._replica.applied).voters)
+        )
 
     @property
     def _bytes_due(self) -> int:
-        """Return by how many bytes the log grows from one snapshot to the next."""
+        """Return by how many bytes the log grows from one snapshot to the next, if others leave room for it."""
         return max(self._config.snapshot_log_bytes, self._snapshotting.last_size_bytes)
+
+    @property
+    def _bytes_apart(self) -> int:
+        """Return by how many bytes the log grows from one snapshot to the next, as the last ones were taken."""
+        return max(self._least_bytes_apart, self._snapshotting.last_size_bytes)
 
     def _compact_some(self, state: RaftState) -> None:
         """Let a piece of the log go that a snapshot covers and no follower needs."""
         if state.snapshot.index > self._snapshot_index:
             self._snapshot_index = state.snapshot.index
+            self._growth.grant(self._snapshotting.last_size_bytes)
             self._covered = self._start_of_kept(state.log)
         if self._room_index is not None and state.snapshot.index >= self._room_index:
             self._room_index = None
@@ -115,14 +161,14 @@ class Compaction:
 
     def _start_of_kept(self, log: Log) -> Index:
         """Return the index behind which the log stays before a snapshot: no more bytes than between two snapshots."""
-        return log.start_before(self._snapshot_index, self._bytes_due, self._config.keep_log_entries)
+        return log.start_before(self._snapshot_index, self._bytes_apart, self._config.keep_log_entries)
 
     def _is_too_long(self, state: RaftState) -> bool:
         """Say whether the log is so long that it waits for no follower: that one starts with a newer snapshot."""
         log = state.log
         return (
             len(log) > _SNAPSHOTS_APART_MAX * self._config.snapshot_log_entries
-            or log.size_bytes > _SNAPSHOTS_APART_MAX * self._bytes_due
+            or log.size_bytes > _SNAPSHOTS_APART_MAX * self._bytes_apart
         )
 
     def _release(self, state: RaftState) -> None:

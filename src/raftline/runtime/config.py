@@ -47,16 +47,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     One group of several leaves some of it, and of the bytes, to the others: see `runtime/admission.py`.
     """
     pending_bytes_max: int = 256 << 20
-    """Most bytes of commands that may wait; and, of all groups together, that a leader's own disk may be behind."""
+    """Most bytes of commands that may wait, in all groups; and that a leader's own disk may be behind."""
     command_bytes_max: int = 8 << 20
     """Largest single command; frames between nodes are made to hold it."""
     log_memory_bytes: int = 32 << 20
-    """Most payload bytes of the log kept in memory once they are on disk and applied or about to be; followers that
-    need older entries are fed from the disk."""
+    """Most payload bytes of the logs of all groups kept in memory once they are on disk and applied or about to be;
+    followers that need older entries are fed from the disk."""
     snapshot_log_bytes: int = 64 << 20
-    """Take a snapshot when the log holds this many bytes more than at the last one."""
+    """Take a snapshot when the log holds this many bytes more than at the last one.
+
+    So it is for the logs of all groups together: then the one that has grown most takes its own, by a sixteenth of
+    this at least.
+    """
     snapshot_log_entries: int = 500_000
-    """Take a snapshot when the log holds this many entries more than at the last one."""
+    """Take a snapshot when the log holds this many entries more than at the last one; in all groups as above."""
     snapshot_bytes_per_second: int = 32 << 20
     """Write and send snapshots no faster than this, all groups and followers together: writes need the disk and the
     network."""

@@ -13,6 +13,7 @@ from raftline.core.ids import GroupId
 from raftline.core.ready import EntriesWanted
 from raftline.core.state import RaftState
 from raftline.runtime.ports import DiskThread
+from raftline.runtime.sharing import Shared
 from raftline.wal.log_index import Span
 from raftline.wal.wal import Wal
 
@@ -20,16 +21,32 @@ __all__ = ["Feeding"]
 
 _UNLOADED_PER_TURN = 5000
 """Entries; to free a hundred thousand would hold the loop."""
+_SLACK = 8
+"""What leaves memory is so small a part of the bound more than has to: it is not due again with the next entry."""
 
 
 class Feeding:
     """Answers each `EntriesWanted` with one `EntriesRead`, unless it is stopped; an error stops the node."""
 
-    __slots__ = ("_fail", "_group", "_log_disk", "_post", "_reading_disk", "_stopped", "_wal", "entries_read")
+    __slots__ = (
+        "_fail",
+        "_group",
+        "_log_disk",
+        "_memory",
+        "_part",
+        "_post",
+        "_reading_disk",
+        "_state",
+        "_stopped",
+        "_wal",
+        "entries_read",
+    )
 
     def __init__(
         self,
         group: GroupId,
+        state: RaftState,
+        memory: Shared,
         wal: Wal,
         log_disk: DiskThread,
         reading_disk: DiskThread,
@@ -37,7 +54,11 @@ class Feeding:
         post: Callable[[Event], None],
         fail: Callable[[BaseException], None],
     ) -> None:
+        """`memory` is what the logs of all groups of the node hold there."""
         self._group = group
+        self._state = state
+        self._memory = memory
+        self._part = memory.join(self._give_way)
         self._wal = wal
         self._log_disk = log_disk
         self._reading_disk = reading_disk
@@ -46,14 +67,11 @@ class Feeding:
         self._stopped = False
         self.entries_read = 0
 
-    def bound_memory(self, state: RaftState, bytes_max: int) -> None:
-        """Let some of the log leave memory if more than `bytes_max` of it is there and can; called once a turn.
-
-        A little below the bound, so that this is not due again with the next entry.
-        """
-        log = state.log
-        if log.size_bytes > bytes_max and log.memory_bytes > bytes_max and state.unloadable > log.disk_index:
-            self._post(Unloaded(bytes_max - bytes_max // 8, _UNLOADED_PER_TURN))
+    def bound_memory(self) -> None:
+        """Say how much of the log is in memory: if all groups hold too much, some has to leave. Called once a turn."""
+        part, log = self._part, self._state.log
+        if not part.low <= log.size_bytes - log.bytes_on_disk < part.high:
+            part.note(log.memory_bytes)
 
     def read(self, everything_wanted: Iterable[EntriesWanted]) -> None:
         """Read what followers need."""
@@ -64,6 +82,20 @@ class Feeding:
     def stop(self) -> None:
         """Drop whatever comes back from the threads from now on."""
         self._stopped = True
+        self._part.leave()
+
+    def _give_way(self, excess_bytes: int) -> int:
+        """Let some of the log leave memory, if it can: down to an equal share or, where that is less, to half of it.
+
+        A group alone has all of the bound to itself. Who holds very little keeps that: it would take a turn for it.
+        """
+        state, held, limit = self._state, self._part.size, self._memory.limit
+        share = (limit - limit // _SLACK) // self._memory.parts
+        if state.unloadable <= state.log.disk_index or held <= share // _SLACK:
+            return 0
+        kept = max(held - excess_bytes - limit // _SLACK, min(share, held // 2))
+        self._post(Unloaded(kept, _UNLOADED_PER_TURN))
+        return held - kept
 
     def _on_located(self, wanted: EntriesWanted, result: Sequence[Span] | BaseException) -> None:
         if self._stopped:

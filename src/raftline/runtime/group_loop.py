@@ -100,14 +100,17 @@ class GroupLoop:
         self._proposing = Proposing(
             host, replica, self.persistence, self._disk, self.forwarding, stages, self._schedule
         )  # fmt: skip
-        self.feeding = Feeding(group, wal, host.log_disk, snapshot_disk, post=post, fail=fail)
+        self.feeding = Feeding(
+            group, replica.core.state, host.log_memory, wal, host.log_disk, snapshot_disk, post=post, fail=fail
+        )  # fmt: skip
         self.snapshotting = Snapshotting(
             group, replica, wal.snapshots, snapshot_disk, post=post, fail=fail, now=loop.time,
             pace=host.snapshot_pace, chunk_bytes=config.core.snapshot_chunk_bytes,
         )  # fmt: skip
         self.compaction = Compaction(
-            group, host, replica, self.snapshotting, on_released=host.look_for_room, post=post, fail=fail
-        )
+            group, host, replica, self.snapshotting,
+            on_released=host.look_for_room, wake=self._schedule, post=post, fail=fail,
+        )  # fmt: skip
         self.tenant = Tenant(replica.core.state, self.persistence, self.compaction, self._schedule)
 
     # What others may call.
@@ -186,6 +189,7 @@ class GroupLoop:
         self.host.beats.note_awake(self._group)
         self.snapshotting.stop()
         self.feeding.stop()
+        self.compaction.stop()
         for timer in (self._timer, self._sweeper):
             if timer is not None:
                 timer.cancel()
@@ -245,7 +249,7 @@ class GroupLoop:
             self.compaction.step()
             if self.snapshotting.readers:
                 self.snapshotting.follow(self._core.state)
-            self.feeding.bound_memory(self._core.state, self._config.log_memory_bytes)
+            self.feeding.bound_memory()
             self._arm_timer(now)
             if self._core.state.can_sleep and (self._core.is_asleep or self._group in self.host.beats.sleepers):
                 self.host.beats.follow(self._group, self._core, self.post)

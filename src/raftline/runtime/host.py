@@ -19,6 +19,7 @@ from raftline.runtime.log_writer import LogWriter
 from raftline.runtime.pace import Pace
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
+from raftline.runtime.sharing import Shared
 from raftline.runtime.stages import Stages
 from raftline.runtime.turns import Turns
 from raftline.wal.wal import Wal
@@ -43,9 +44,13 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     log_disk: DiskThread
     snapshot_disk: DiskThread
     snapshot_pace: Pace
-    make_sessions: Callable[[], Sessions]
+    log_memory: Shared
+    """Bytes of the log in memory, of all groups."""
+    log_growth: Shared
+    """Bytes by which the logs of all groups have grown since their last snapshots."""
     admission: Admission
     """What waits for an outcome in all groups."""
+    make_sessions: Callable[[], Sessions]
     stages: Stages
     """How long things take, over all groups."""
     look_for_room: Callable[[GroupId], None]

@@ -32,6 +32,8 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     leader_changes: int
     role_changes: dict[tuple[str, str], int]
     """Role and cause → how often."""
+    log_memory_bytes: int
+    """How much of the log is in memory, of all groups of this node."""
     requests_waiting: int
     """Requests that wait for an outcome, in all groups, or were answered just now."""
     proposals_queued: int
@@ -67,6 +69,7 @@ def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], n
         pre_votes=group.roles.pre_votes,
         leader_changes=group.roles.leader_changes,
         role_changes=dict(group.roles.changes),
+        log_memory_bytes=group.host.log_memory.size,
         requests_waiting=group.host.admission.count,
         proposals_queued=group.queued_proposals,
         messages_queued=group.queued_messages,

@@ -39,6 +39,7 @@ from raftline.runtime.ports import Clock, DiskThread, Transport
 from raftline.runtime.remote import RemoteGroup, Remotes
 from raftline.runtime.remote_host import RemoteHost
 from raftline.runtime.room import Room, Tenant
+from raftline.runtime.sharing import Shared
 from raftline.runtime.stages import Stages
 from raftline.runtime.timed_files import TimedFiles
 from raftline.runtime.turns import Turns
@@ -334,8 +335,10 @@ class Node(GroupHandle):
             log_disk=log_disk,
             snapshot_disk=snapshot_disk,
             snapshot_pace=Pace(loop.time, loop.call_at, self.config.snapshot_bytes_per_second),
-            make_sessions=ports.make_sessions,
+            log_memory=Shared(self.config.log_memory_bytes),
+            log_growth=Shared(self.config.snapshot_log_bytes),
             admission=Admission(self.config.pending_max, self.config.pending_bytes_max),
+            make_sessions=ports.make_sessions,
             stages=self._stages,
             look_for_room=self._room.look,
             on_failure=self._on_failure,

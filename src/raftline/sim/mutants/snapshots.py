@@ -28,8 +28,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _COMPACTION,
-                "        if (is_due or is_wanted)",
-                "        if self._replica.core.is_leader and (is_due or is_wanted)",
+                "        if (is_due or is_wanted or",
+                "        if self._replica.core.is_leader and (is_due or is_wanted or",
             ),
         ),
     ),
