@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from raftline.core.entries import Entry
+from raftline.core.events import Received
 from raftline.core.following import is_well_formed
 from raftline.core.messages import AppendReply, AppendRequest
 
@@ -117,6 +118,26 @@ def test_an_acknowledgement_waits_for_every_write_before_it(bench: Any, entries:
     assert [message.match_index for _, message in one.taken()] == [2]
     one.node.persist()
     assert [message.match_index for _, message in one.taken()] == [2]
+
+
+def test_what_was_cut_before_it_was_written_is_not_acknowledged(bench: Any, entries: Any) -> None:
+    """Two leaders in one turn: what the first one brought never was on disk, and nobody is told that it was (C2)."""
+    one = bench(terms=[1], term=2)
+    for sender, request in (
+        ("n2", AppendRequest(2, 1, 1, entries(2, 2), 0)),
+        ("n2", AppendRequest(2, 2, 2, entries(3, 2, 2), 0)),
+        ("n3", AppendRequest(3, 2, 2, entries(3, 3), 0)),
+    ):
+        one.core.step(Received(sender, request), 0.0)
+    ready = one.core.take_ready()
+    assert [entry.term for entry in ready.entries] == [2, 3]
+    told = [(outgoing.to, outgoing.message) for outgoing in ready.messages_after_persist]
+    assert [(to, reply.success, reply.match_index) for to, reply in told] == [
+        ("n2", True, 2),
+        ("n2", False, 0),
+        ("n3", True, 3),
+    ]
+    assert (told[1][1].term, told[1][1].request_term, told[1][1].prev_index) == (3, 2, 2), "it steps down (E6)"
 
 
 @pytest.mark.parametrize(("commit", "expected"), [(0, 0), (3, 3), (4, 4), (9, 4)])

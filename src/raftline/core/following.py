@@ -152,7 +152,16 @@ def _take_entries(state: RaftState, request: AppendRequest) -> None:
 
 
 def _cut_from(state: RaftState, index: Index) -> None:
-    """Drop the conflicting tail, here and in every cursor that pointed into it."""
+    """Drop the conflicting tail, here and in every cursor that pointed into it.
+
+    What came in this turn is not written any more. The leader that sent it, of an earlier term, hears what it would
+    have been told one message later (C2, E6).
+    """
+    for place, outgoing in enumerate(state.out):
+        reply = outgoing.message
+        if isinstance(reply, AppendReply) and reply.success and reply.match_index >= index:
+            word = AppendReply(state.term, reply.request_term, False, reply.prev_index, 0, round=reply.round)  # noqa: FBT003
+            state.out[place] = Outgoing(outgoing.to, word)
     state.log.cut_from(index, state.commit)
     state.configuration.on_cut(index)
     state.log_epoch += 1
