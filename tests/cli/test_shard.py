@@ -72,7 +72,7 @@ def test_slots_that_are_not_there_are_told_as_they_were_written(
         assert told in result.output + capsys.readouterr().err
 
 
-@pytest.mark.parametrize("written", ["", "a", "1-", "-3", "1-b", "1,2"])
+@pytest.mark.parametrize("written", ["", "a", "1-", "-3", "1-b", "1,2", "²", "1-³", "9" * 5000])
 def test_what_are_no_slots_is_refused_in_words(written: str) -> None:
     """Nobody is asked then."""
     with pytest.raises(ConfigError, match="write FIRST-LAST"):

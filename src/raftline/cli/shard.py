@@ -5,6 +5,7 @@ terminal; a dry run works out on the newest configuration what would move, and c
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -47,6 +48,8 @@ _CARRIED_OUT = "carried out"
 _NOT_WAITED_FOR = "not waited for (`raftline shard status` shows what is still under way)"
 _POLL_S = 0.2
 _LOOK_S = 2.0
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_SHOWN_MAX = 80
 
 
 class _Unfinished(OperatingError):
@@ -99,8 +102,10 @@ def _groups_known(node: str) -> ShardReport:
 def parse_slots(written: str) -> tuple[int, int]:
     """Read `FIRST-LAST` or `SLOT` as [low, high); raise ConfigError."""
     first, dash, last = written.partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()):
-        raise ConfigError(f"{written!r} are no slots: write FIRST-LAST, both included, as in 0-99, or one number")
+    if not _NUMBER.fullmatch(first) or (dash and not _NUMBER.fullmatch(last)):
+        raise ConfigError(
+            f"{written[:_SHOWN_MAX]!r} are no slots: write FIRST-LAST, both included, as in 0-99, or one number"
+        )
     return int(first), int(last if dash else first) + 1
 
 
