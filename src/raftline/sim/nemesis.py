@@ -78,6 +78,8 @@ class Nemesis:
         self._full_until: dict[NodeId, float] = {}
         self._late_snapshot: Act | None = None
         self._wiped = 0
+        self.may_wipe: Callable[[Member], bool] = lambda _member: True
+        """Says whether whatever else is on a machine's disk is safe without it."""
         self._members = MemberActs(cluster, self.counts)
         self._gray = GrayActs(cluster, self.counts)
         self._restarts = Restarts(
@@ -87,8 +89,8 @@ class Nemesis:
         cluster.on_down = self._restart_later
         for member in cluster.members.values():
             member.disk.on_point = self._point_hook(member)
-        self._members.replacement.on_joined = self._on_joined
-        self._members.replacement.on_gone = self._on_gone
+        self._members.replacement.on_joined = self.on_joined
+        self._members.replacement.on_gone = self.on_gone
 
     def start(self) -> None:
         """Begin to torment."""
@@ -188,14 +190,15 @@ class Nemesis:
     def _each_s(self, act: Act, member: Member) -> float:
         return act.each_s[self._places[member.name]]
 
-    def _on_joined(self, new: Member, old: NodeId) -> None:
+    def on_joined(self, new: Member, old: NodeId) -> None:
         """Torment a new machine as the one whose place it is to take."""
         self._places[new.name] = self._places[old]
         new.disk.on_point = self._point_hook(new)
         if self._healed:
             new.disk.faults = DiskFaults()
 
-    def _on_gone(self, old: NodeId, new: NodeId) -> None:
+    def on_gone(self, old: NodeId, new: NodeId) -> None:
+        """Let a new machine stand where one stood that was switched off."""
         self._names[self._places[old]] = new
         self._armed.pop(old, None)
         self.cluster.note("", "nemesis", f"replaced {old} by {new}")
@@ -388,6 +391,8 @@ class Nemesis:
             return None
         leader, victim = self._leader(), self._machine(act)
         if self._wiped or victim is None or leader is victim or not self._members.all_but_one_are_level(victim):
+            return None
+        if not self.may_wipe(victim):
             return None
         self._wiped += 1
         victim.crash(CrashKind.PROGRAM)

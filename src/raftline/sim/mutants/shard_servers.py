@@ -147,4 +147,30 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         bench="sharded_servers",
     ),
+    Mutant(
+        name="group_is_begun_anew",
+        rules=("C14", "G17"),
+        does="Founders with emptied disks are not told that their group has begun, and begin it once more.",
+        patches=(
+            Patch(
+                _KEEPER,
+                "next(iter(members), None), group in self._meta.begun\n",
+                "next(iter(members), None), False\n",
+            ),
+        ),
+        bench="sharded_lost_disks",
+    ),
+    Mutant(
+        name="newcomers_are_out_by_their_past",
+        rules=("G17",),
+        does="A replica that is placed back is given up when it reads that its node was removed before.",
+        patches=(
+            Patch(
+                _KEEPER,
+                "        return is_gone and (not is_wanted or group in self._joined)\n",
+                "        return is_gone\n",
+            ),
+        ),
+        bench="sharded_travellers",
+    ),
 )

@@ -40,6 +40,7 @@ def node_config(scenario: ShardScenario, name: NodeId, addresses: dict[NodeId, s
         segment_bytes=1 << 16,
         snapshot_log_entries=scenario.snapshot_entries,
         snapshot_log_bytes=1 << 20,
+        snapshot_bytes_per_second=scenario.snapshot_bytes_per_second,
         keep_log_entries=scenario.snapshot_entries // 4,
         core=settings.core(scenario.chunk_bytes),
     )

@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 from raftline.core.ids import GroupId, NodeId
+from raftline.core.state import RaftState
 from raftline.errors import RaftlineError, SafetyViolation
 from raftline.kv.limits import Limits
 from raftline.kv.machine import KvMachine
+from raftline.kv.sharded.directory import LocalDirectory
 from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.meta import MetaMachine
@@ -31,9 +33,13 @@ from raftline.sim.sharded.groups import node_config
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
 from raftline.sim.sharded.pace import HealingPace
 from raftline.sim.sharded.scenario import ShardScenario
-from raftline.sim.sharded.ways import CONTROLLER, Call, Copy, Ways, lag_of
+from raftline.sim.sharded.ways import CONTROLLER, Call, Copy, Ways, lag_of, newest_leader
+from raftline.transport.address import parse_address
 
 __all__ = ["SharedNodes"]
+
+_LEFT_MIN = 2
+"""Voters that a group needs beside one whose disk is emptied: else it had no leader if one of them stopped."""
 
 
 class WatchedMeta(MetaMachine):
@@ -51,6 +57,18 @@ class WatchedMeta(MetaMachine):
         return reply
 
 
+class _WatchedDirectory(LocalDirectory):
+    """One whose questions to other nodes are counted."""
+
+    def __init__(self, ownership: Ownership, keeper: Keeper, meta: MetaMachine) -> None:
+        super().__init__(keeper, meta)
+        self._ownership = ownership
+
+    async def _ask_others(self, group: GroupId, query: bytes) -> bytes:
+        self._ownership.counts["questions of movers to other nodes"] += 1
+        return await super()._ask_others(group, query)
+
+
 class _WatchedKeeper(Keeper):
     """A keeper whose groups are watched, and whose faults end the run instead of being tried again."""
 
@@ -59,6 +77,7 @@ class _WatchedKeeper(Keeper):
         self._ownership = ownership
         self._sessions_max = sessions_max
         self.pace = self._pace = pace
+        self._directory = _WatchedDirectory(ownership, self, self._meta)
 
     def make_machine(self, group: GroupId) -> ShardMachine:
         """Return a machine that is watched."""
@@ -66,6 +85,10 @@ class _WatchedKeeper(Keeper):
 
     def _begin(self, what: str, group: GroupId, work: Callable[[GroupId], Coroutine[Any, Any, None]]) -> None:
         super()._begin(what, group, lambda group: self._watched(what, work(group)))
+
+    async def _host(self, group: GroupId) -> None:
+        self._ownership.counts["replicas that came back to a node"] += group in self._dropped
+        await super()._host(group)
 
     async def _watched(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -107,6 +130,8 @@ class SharedNodes(Ways):
         )
         cluster.on_ready = self._on_ready
         self.cluster = self.clusters[0] = cluster
+        self.eligible = list(cluster.members)
+        """Nodes that groups may be placed on: members of group 0 that are to stay."""
         self.door = ServiceDoor(cluster, self.make_service)
         """Connections of clients that speak RESP."""
 
@@ -117,7 +142,7 @@ class SharedNodes(Ways):
         assert loop is not None, "it runs"
         scenario = self.scenario
         pace = HealingPace(DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second)
-        settings = KeeperSettings(first_groups=scenario.joined)
+        settings = KeeperSettings(first_groups=scenario.joined, replicas=scenario.replicas)
         keeper = _WatchedKeeper(self.ownership, scenario.sessions_max, pace, node, member.name, machine, settings)
         self._keepers[member.name] = node, keeper
         self._tasks[member.name] = loop.create_task(keeper.run(), name="keeper")
@@ -156,6 +181,49 @@ class SharedNodes(Ways):
                 found.append(Copy(member.name, handle._group.replica, machine, handle.is_leader))  # noqa: SLF001
         return found
 
+    def build(self) -> Member:
+        """Return a new machine, which is not started yet."""
+        member = self.cluster.join()
+        self.cluster.addresses[member.name] = str(parse_address(self.cluster.addresses[member.name]))  # as members do
+        return member
+
+    def begin_replacing(self, old: NodeId, new: NodeId) -> None:
+        """From now on groups may be placed on a new node, and no more on one that is to go."""
+        self.eligible[self.eligible.index(old)] = new
+
+    def needs(self, node: NodeId) -> bool:
+        """Say whether any group may need a replica on a node, or is to have one there."""
+        newest = max(self.copies(CONTROLLER), key=lambda copy: copy.replica.applied, default=None)
+        if newest is None:
+            return True
+        assert isinstance(newest.machine, MetaMachine), "group 0's"
+        return any(node in nodes or not self._is_on(group, nodes) for group, nodes in newest.machine.groups)
+
+    def may_wipe(self, member: Member) -> bool:
+        """Say whether every group would go on without a machine, with all that it has committed."""
+        newest = self.ownership.configurations[-1]
+        groups = {*newest.group_ids, *self.group_ids[1:]}
+        return all(self._is_safe_without(group, member.name) for group in sorted(groups))
+
+    def _is_safe_without(self, group: GroupId, node: NodeId) -> bool:
+        """Say whether a node has no vote in a group, or two others or more have one and hold what is committed."""
+        copies = self.copies(group)
+        state = newest_leader(copies)
+        if state is None or state.membership.is_joint or state.configuration.index > state.commit:
+            return False
+        if not state.membership.is_voter(node):
+            return True
+        others = [name for name in state.membership.voters if name != node]
+        level = {copy.name for copy in copies if _holds_all(copy.state, state)}
+        return len(others) >= _LEFT_MIN and level.issuperset(others)
+
+    def _is_on(self, group: GroupId, nodes: Sequence[NodeId]) -> bool:
+        """Say whether those who vote in a group are on these nodes, for good."""
+        state = newest_leader(self.copies(group))
+        if state is None or state.membership.is_joint or state.configuration.index > state.commit:
+            return False
+        return set(state.membership.voters) == set(nodes)
+
     def late(self) -> list[str]:
         """Return which replicas are not there yet, which are there still, and which groups are not retired."""
         newest = self.ownership.configurations[-1]
@@ -174,12 +242,17 @@ class SharedNodes(Ways):
 
     def joining(self, there: Sequence[GroupId]) -> Mapping[GroupId, tuple[NodeId, ...]]:
         """Return one group, whatever its number will be, unless there are enough."""
-        return {-1: tuple(self.cluster.members)} if len(there) < self.scenario.groups else {}
+        return {-1: tuple(self.eligible)} if len(there) < self.scenario.groups else {}
 
     def places(self, nodes: Sequence[NodeId]) -> tuple[NodeId, ...]:
         """Return the nodes with the first that has no replica in place of the first that has one."""
-        spare = [name for name in self.cluster.members if name not in nodes]
+        spare = [name for name in self.eligible if name not in nodes]
         return (*nodes[1:], spare[0]) if spare else ()
+
+    def takers(self, without: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Return the nodes that take requests, but for some."""
+        ready = {member.name for member in self.cluster.ready()}
+        return tuple(name for name in self.eligible if name in ready and name not in without)
 
     async def configuration(self, at: int) -> Configuration:
         """Ask a machine for the newest one that it knows."""
@@ -197,8 +270,8 @@ class SharedNodes(Ways):
 
     async def change(self, at: int, session: int, sequence: int, change: Change) -> str:
         """Propose a change at a machine, as a keeper does."""
-        addresses = self.cluster.addresses
-        request: Request = AddGroups(1, addresses, 3) if isinstance(change, Join) else change
+        addresses = {name: self.cluster.addresses[name] for name in self.eligible}
+        request: Request = AddGroups(1, addresses, self.scenario.replicas) if isinstance(change, Join) else change
         command = change_command(request)
         call: Call[bytes] = lambda node: node.propose(command, session=session, sequence=sequence)  # noqa: E731
         reply = await self.ask(self.world, None, CONTROLLER, at, call)
@@ -207,10 +280,21 @@ class SharedNodes(Ways):
     def make_service(self, member: Member, node: Node, machine: KvMachine) -> ShardedService:
         """Return what serves the clients of a node that has begun."""
         keeper = self._keepers[member.name][1]
-        return ShardedService(node, machine, Limits(), member.clock, member.name, 6379, groups=keeper, hold_s_max=0.6)
+        name, clock = member.name, member.clock
+        service = ShardedService(node, machine, Limits(), clock, name, 6379, groups=keeper, hold_s_max=0.6)
+        service.shards = keeper
+        return service
 
     def heal(self) -> None:
         """From now on nothing is lost, and nothing is slow."""
         super().heal()
         for _, keeper in self._keepers.values():
             keeper.pace.heal()
+
+
+def _holds_all(state: RaftState, leader: RaftState) -> bool:
+    """Say whether a replica may vote, and has everything on disk that its leader has committed."""
+    index, log = leader.commit, state.log
+    if not state.established or state.persisted < index:
+        return False
+    return index <= log.base_index or log.term_at(index) == leader.log.term_at(index)

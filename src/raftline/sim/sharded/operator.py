@@ -22,19 +22,34 @@ _PAUSE_S = 0.05
 class Operator:
     """Makes changes in a session of its own, each as soon as it is time and the one before was answered."""
 
-    def __init__(self, groups: Ways, counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        groups: Ways,
+        counts: Counter[str],
+        name: str,
+        changes: Sequence[ShardChange],
+        joined: int = 0,
+        only: GroupId = CONTROLLER,
+    ) -> None:
+        """`joined` groups are to join first, unless groups begin by themselves; `only` one may be placed, if given."""
         self._groups = groups
+        self._name = name
+        self._changes = changes
+        self._joined = joined
+        self._only = only
         self._world = groups.world
         self._counts = counts
-        self._random = groups.world.stream("operator")
+        self._random = groups.world.stream(name)
         self._at = 0
         self._session = 0
         self._sequence = 0
+        self._homes: dict[GroupId, Sequence[NodeId]] = {}
+        """Where groups were that are away, the latest to leave last."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._task = self._world.create_task(self._run(), name="operator")
+        self._task = self._world.create_task(self._run(), name=self._name)
 
     @property
     def is_done(self) -> bool:
@@ -44,12 +59,11 @@ class Operator:
         return self._task is not None and self._task.done()
 
     async def _run(self) -> None:
-        scenario, ways = self._groups.scenario, self._groups
-        assert scenario.changes is not None, "resolved"
-        if not ways.begins_by_itself:
-            first = dict(list(ways.joining(()).items())[: scenario.joined])
+        ways = self._groups
+        if self._joined and not ways.begins_by_itself:
+            first = dict(list(ways.joining(()).items())[: self._joined])
             await self._change(Join(first))
-        for change in scenario.changes:
+        for change in self._changes:
             await asyncio.sleep(max(0.0, change.at_s - self._world.now))
             newest, placeable = await self._again(lambda: ways.placeable(self._at))
             wanted = self._meant(change, newest, placeable)
@@ -75,11 +89,38 @@ class Operator:
             slots = self._groups.ownership.slots
             low = slots[int(self._random.random() * len(slots))]
             return Move(low, min(SLOT_COUNT, low + change.slots), _one(there, change))
-        if change.kind == "place":
-            group = _one(sorted(placeable), change)
-            nodes = self._groups.places(placeable[group])
-            return Place(group, nodes) if nodes else None
-        return Rebalance()
+        if change.kind == "rebalance":
+            return Rebalance()
+        return self._placed(change, placeable)
+
+    def _placed(self, change: ShardChange, placeable: Mapping[GroupId, Sequence[NodeId]]) -> Place | None:
+        """Return where a group is to be instead."""
+        if change.kind == "home":
+            return self._home(placeable)
+        group = self._only or _one(sorted(placeable), change)
+        if change.kind == "away":
+            return self._away(group, placeable[group], change.replicas)
+        assert change.kind == "place", change.kind
+        nodes = self._groups.places(placeable[group])
+        return Place(group, nodes) if nodes else None
+
+    def _away(self, group: GroupId, nodes: Sequence[NodeId], replicas: int) -> Place | None:
+        """Place a group on other nodes than it is on, as far as there are others."""
+        others = self._groups.takers(nodes)
+        chosen = (*others, *(node for node in nodes if node in self._groups.takers(())))[:replicas]
+        if not chosen or set(chosen) == set(nodes):
+            return None
+        self._homes.setdefault(group, nodes)
+        return Place(group, chosen)
+
+    def _home(self, placeable: Mapping[GroupId, Sequence[NodeId]]) -> Place | None:
+        """Place the group that was the last to go away where it was before."""
+        if not self._homes:
+            return None
+        group, home = self._homes.popitem()
+        up = self._groups.takers(())
+        nodes = tuple(node for node in home if node in up)
+        return Place(group, nodes) if group in placeable and nodes else None
 
     async def _change(self, change: Change) -> bool:
         """Have a change made, once; say whether it was."""

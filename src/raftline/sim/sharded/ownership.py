@@ -30,6 +30,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_args = msgspec.msgpack.Decoder(list[bytes]).decode
 _OWN = b"RAFTLINE.SHARD."
 _NOW = b"RAFTLINE.SHARD.NOW"
+_LONG_S = 0.1
 
 
 class _State(NamedTuple):
@@ -52,7 +53,11 @@ class Ownership:
     """
 
     def __init__(
-        self, slots: Sequence[int], note: Callable[[GroupId, str], None], fail: Callable[[SafetyViolation], object]
+        self,
+        slots: Sequence[int],
+        note: Callable[[GroupId, str], None],
+        fail: Callable[[SafetyViolation], object],
+        now: Callable[[], float],
     ) -> None:
         """Look at `slots`; `note` hears of everything that changes, for the trace.
 
@@ -64,6 +69,7 @@ class Ownership:
         """The controller's, in order, as the first of its replicas made them."""
         self._note = note
         self.fail = fail
+        self.now = now
         self._states: dict[GroupId, list[_State]] = {}
 
     def states(self, group: GroupId) -> list[_State]:
@@ -183,6 +189,7 @@ class WatchedShard(ShardMachine):
         """How many sessions the group has room for; 0: as many as ever."""
         self._applied = 0
         """The last entry that was applied here; 0 after a restore, which does not say."""
+        self._restoring_since = 0.0
 
     def use_sessions(self, sessions: Sessions) -> None:
         """Remember the group's sessions, and give them the room that they have."""
@@ -270,9 +277,16 @@ class WatchedShard(ShardMachine):
         self._ownership.check_served(self.holdings.group, state, keys, args[0].decode())
         return reply
 
+    def restore_begin(self) -> None:
+        """Begin to load what takes the place of everything here."""
+        super().restore_begin()
+        self._restoring_since = self._ownership.now()
+
     def restore_end(self) -> None:
         """Replace everything; what is held is looked at with the next entry."""
         super().restore_end()
+        took_s = self._ownership.now() - self._restoring_since
+        self._ownership.counts["snapshots that took long to restore"] += took_s > _LONG_S
         self._applied = 0
         self._ownership.counts["snapshots restored"] += 1
         if self.holdings.arrivals:

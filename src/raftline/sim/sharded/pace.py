@@ -6,8 +6,10 @@ Otherwise a run went on for seconds in which nothing could fail any more.
 import asyncio
 
 from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND, Pace
+from raftline.sim.cluster import Member
+from raftline.sim.sharded.scenario import FAST_SNAPSHOTS
 
-__all__ = ["HealingPace"]
+__all__ = ["HealingPace", "hasten_snapshots"]
 
 
 class HealingPace(Pace):
@@ -34,6 +36,15 @@ class HealingPace(Pace):
             await future
         finally:
             timer.cancel()
+
+
+def hasten_snapshots(member: Member) -> None:
+    """Let the snapshots of a machine take no time from now on."""
+    assert member.node is not None, "it is up"
+    host = member.node._host  # noqa: SLF001  the simulator looks inside
+    assert host is not None, "it takes requests"
+    host.snapshot_pace._bytes_per_s = FAST_SNAPSHOTS  # noqa: SLF001
+    host.snapshot_pace._free_at = 0.0  # noqa: SLF001
 
 
 def _wake(future: "asyncio.Future[None]") -> None:

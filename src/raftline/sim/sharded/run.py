@@ -30,8 +30,10 @@ from raftline.sim.nemesis import Nemesis
 from raftline.sim.no_checks import NoChecks
 from raftline.sim.run import LinearizabilityViolation
 from raftline.sim.scenario import Outcome
+from raftline.sim.sharded.builder import Builder
 from raftline.sim.sharded.clients import ShardClients
 from raftline.sim.sharded.groups import Groups
+from raftline.sim.sharded.lost_disks import LostDisks, Wait
 from raftline.sim.sharded.nodes import SharedNodes
 from raftline.sim.sharded.operator import Operator
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
@@ -83,6 +85,7 @@ class _Run:
             slots,
             lambda group, what: self.trace.note(group, "", "log", what),
             lambda violation: world.call_soon(_raise, violation),
+            lambda: world.now,
         )
         self.groups: Ways
         if scenario.nodes:
@@ -97,13 +100,20 @@ class _Run:
             acts = draw_acts(plan, list(cluster.members), scenario.safety_s, random)
             self.nemeses[group] = Nemesis(cluster, plan, random, acts)
         self.counts: Counter[str] = Counter()
-        self.operator = Operator(self.groups, self.counts)
+        assert scenario.changes is not None, "resolved"
+        self.operators = [Operator(self.groups, self.counts, "operator", scenario.changes, scenario.joined)]
+        if scenario.journeys and scenario.nodes:
+            self.operators.append(Operator(self.groups, self.counts, "guide", scenario.journeys))
         self.clients = ShardClients(self.groups, world.stream("clients"))
         self.visitors: Visitors | None = None
         self.retriers: Retriers | None = None
+        self.builder: Builder | None = None
         if isinstance(self.groups, SharedNodes):
             self.visitors = Visitors(self.groups, self.clients, world.stream("visitors"), scenario.visitors)
             self.retriers = Retriers(self.groups, self.clients, world.stream("retriers"), scenario.retriers)
+            self.nemeses[CONTROLLER].may_wipe = self.groups.may_wipe
+            random = world.stream("builder")
+            self.builder = Builder(self.groups, self.clients, random, self.nemeses[CONTROLLER], self.counts)
         self.undecided = False
 
     def go(self) -> None:
@@ -112,9 +122,10 @@ class _Run:
         self.groups.start()
         for nemesis in self.nemeses.values():
             nemesis.start()
-        self.operator.start()
+        for operator in self.operators:
+            operator.start()
         self.clients.start()
-        for callers in (self.visitors, self.retriers):
+        for callers in (self.visitors, self.retriers, self.builder):
             if callers is not None:
                 callers.start()
         self._cut_groups()
@@ -132,6 +143,14 @@ class _Run:
         self._wait(self._is_settled, _ANSWER_S_MAX, self._unsettled)
         self._check_end()
         self._check_history()
+        self._lose_disks()
+
+    def _lose_disks(self) -> None:
+        """Take a group all that it holds, once nothing is left to be looked at, where disks are guarded."""
+        groups, settings = self.groups, self.scenario.settings
+        if self.scenario.loses_disks and isinstance(groups, SharedNodes) and settings is not None and settings.pre_vote:
+            wait: Wait = lambda condition, why: self._wait(condition, self.scenario.heal_s, why)  # noqa: E731
+            LostDisks(groups, self.world.stream("lost disks"), self.counts, wait).go()
 
     def _busy(self) -> int:
         return sum(each.busy for each in (self.clients, self.visitors, self.retriers) if each is not None)
@@ -160,10 +179,17 @@ class _Run:
 
     def _is_settled(self) -> bool:
         """Say whether all changes were made, and every replica has taken the newest configuration and is done."""
-        return self.operator.is_done and not self.groups.late()
+        are_done = [operator.is_done for operator in self.operators]  # each raises what went wrong
+        return all(are_done) and self._is_built() and not self.groups.late()
+
+    def _is_built(self) -> bool:
+        return self.builder is None or self.builder.is_done
 
     def _unsettled(self) -> str:
-        return "; ".join(self.groups.late()) or "the operator waits for the controller"
+        late = self.groups.late()
+        if not self._is_built():
+            late.append("a machine is not replaced")
+        return "; ".join(late) or "the operator waits for the controller"
 
     def _check_end(self) -> None:
         """Nothing is left of what was given, replicas are equal, tokens rose."""

@@ -10,7 +10,7 @@ from raftline.sim.acts import NemesisPlan
 from raftline.sim.loop import derive_seed
 from raftline.sim.scenario import Settings
 
-__all__ = ["ShardChange", "ShardScenario", "resolve_sharded"]
+__all__ = ["FAST_SNAPSHOTS", "ShardChange", "ShardScenario", "resolve_sharded"]
 
 _GROUPS_MIN, _GROUPS_MAX = 2, 4
 _CALM = 0.35
@@ -18,7 +18,18 @@ _CALM = 0.35
 _WATCHED = 0.1
 """The share of runs in which Raft's own promises are checked at every step, too."""
 _OWN_MACHINES = 0.5
-_THREE_NODES = 0.8
+_THREE_NODES = 0.7
+_WIPED, _WIPES = 0.3, 120.0
+"""The share of runs in which disks are emptied, and how often it is tried: not if that could cost what is committed."""
+_LOSES_DISKS = 0.3
+_THREE_REPLICAS, _TWO_REPLICAS = 0.75, 0.85
+_FAST_SNAPSHOTS = 0.6
+"""The share of runs whose snapshots take no time."""
+FAST_SNAPSHOTS = 32 << 20
+_NONE_REPLACED, _ONE_REPLACED = 0.75, 0.95
+"""The share of runs whose machines all stay, and of those in which one is replaced at most."""
+_JOURNEYS = 0.5
+"""The share of runs in which groups that share nodes go away and come home."""
 _SLEEPY = 0.4
 """The share of runs whose groups fall asleep when nothing happens."""
 _TAGS_MAX = 10
@@ -31,10 +42,13 @@ class ShardChange(msgspec.Struct, frozen=True, kw_only=True):
 
     at_s: float
     kind: str
-    """join, leave, move, rebalance or place"""
+    """join, leave, move, rebalance, place (one node for another), away (none of them stays if others do) or home (where
+    it was before)"""
     chance: float
     slots: int = 1
     """How many slots a move is about, from that of a key on."""
+    replicas: int = 3
+    """On how many nodes a group is to be that goes away."""
 
 
 class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,18 +64,30 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Groups that join first."""
     plans: tuple[NemesisPlan, ...] | None = None
     """What is done to the controller's machines, and to those of each group."""
+    wipes: float = -1.0
+    """How often per minute it is tried to empty a disk: at most one of those that groups share, or of each group."""
     changes: tuple[ShardChange, ...] | None = None
+    journeys: tuple[ShardChange, ...] | None = None
+    """Changes of another operator, who has groups go to other nodes and come home, where groups share nodes."""
     cuts_per_s: float = -1.0
     """How often two groups are cut off from each other."""
     lost_between: float = -1.0
     """Of requests between groups and from clients."""
     snapshot_entries: int = -1
     chunk_bytes: int = -1
+    snapshot_s: float = -1.0
+    """How long a snapshot of usual size is on its way, and half as long is restored; 0: no time."""
     clients: int = -1
     visitors: int = -1
     """Clients that speak RESP with any node, where groups share nodes."""
     retriers: int = -1
     """Clients that speak RESP in a session and repeat commands through any node, where groups share nodes."""
+    replicas: int = -1
+    """On how many nodes a new group is, where groups share nodes."""
+    replaced: int = -1
+    """Machines that give way to new ones, one after the other, where groups share nodes."""
+    loses_disks: bool | None = None
+    """Whether most disks of a group are emptied at the end, where groups share nodes: it has no leader then."""
     sessions_max: int = 0
     """How many sessions a group has room for, where groups share nodes; 0: as many as ever."""
     tags: int = -1
@@ -80,7 +106,13 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def plan_of(self, group: GroupId) -> NemesisPlan:
         """Return what is done to a group's machines."""
         assert self.plans is not None, "resolved"
-        return self.plans[group]
+        return msgspec.structs.replace(self.plans[group], wipe=self.wipes)
+
+    @property
+    def snapshot_bytes_per_second(self) -> int:
+        """Return how fast snapshots go."""
+        usual = max(_SNAPSHOT_BYTES, self.chunk_bytes)
+        return int(usual / self.snapshot_s) if self.snapshot_s > 0 else FAST_SNAPSHOTS
 
 
 _SNAPSHOT_BYTES = 20_000
@@ -103,6 +135,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "joined": 1 + int(draw() * 2),
         "plans": tuple(_draw_plan(plans, _CALM if group else _CALM / 2) for group in range(groups + 1)),
         "changes": _draw_changes(scenario.safety_s, stream("changes")),
+        "journeys": _draw_journeys(scenario.safety_s, stream("journeys")),
         "cuts_per_s": 1.5 * draw() if draw() < 0.5 else 0.0,
         "lost_between": 0.1 * draw() if draw() < 0.5 else 0.0,
         "snapshot_entries": 1_000_000 if draw() < 0.3 else 6 + int(120 * draw() ** 2),
@@ -110,6 +143,11 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "clients": 3 + int(draw() * 4),
         "visitors": int(stream("visitors").random() * 5),
         "retriers": int(stream("retriers").random() * 4),
+        "wipes": _WIPES if stream("wipes").random() < _WIPED else 0.0,
+        "snapshot_s": _draw_snapshot_s(stream("snapshots")),
+        "replicas": _draw_replicas(stream("replicas")),
+        "replaced": _draw_replaced(stream("replaced")),
+        "loses_disks": stream("lost disks").random() < _LOSES_DISKS,
         "tags": 3 + int(draw() * (_TAGS_MAX - 2)),
         "settings": _draw_settings(stream("settings")),
         "is_watched": draw() < _WATCHED,
@@ -126,7 +164,22 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
 def _draw_nodes(random: Random) -> int:
     """Draw whether groups share machines, and how many."""
     chance = random.random()
-    return 0 if chance < _OWN_MACHINES else 3 if chance < _THREE_NODES else 4
+    return 0 if chance < _OWN_MACHINES else 3 if chance < _THREE_NODES else 4 if random.random() < 0.5 else 5
+
+
+def _draw_snapshot_s(random: Random) -> float:
+    chance = random.random()
+    return 0.0 if chance < _FAST_SNAPSHOTS else round(0.1 + 2.0 * random.random() ** 2, 3)
+
+
+def _draw_replicas(random: Random) -> int:
+    chance = random.random()
+    return 3 if chance < _THREE_REPLICAS else 2 if chance < _TWO_REPLICAS else 1
+
+
+def _draw_replaced(random: Random) -> int:
+    chance = random.random()
+    return 0 if chance < _NONE_REPLACED else 1 if chance < _ONE_REPLACED else 2
 
 
 def _draw_settings(random: Random) -> Settings:
@@ -169,4 +222,19 @@ def _draw_changes(safety_s: float, random: Random) -> tuple[ShardChange, ...]:
         slots = 1 if random.random() < 0.7 else 1 + int(3000 * random.random() ** 3)
         changes.append(ShardChange(at_s=round(at_s, 3), kind=kind, chance=round(random.random(), 4), slots=slots))
         at_s += 0.02 if random.random() < 0.25 else 2 * pause_s * random.random()
+    return tuple(changes)
+
+
+def _draw_journeys(safety_s: float, random: Random) -> tuple[ShardChange, ...]:
+    """Draw groups that go to other nodes and soon come home, to nodes that may still hold what they held before."""
+    if random.random() >= _JOURNEYS:
+        return ()
+    changes: list[ShardChange] = []
+    at_s = 0.5 + 0.4 * random.random()
+    while at_s < safety_s:
+        chance, replicas = round(random.random(), 4), 1 + int(3 * random.random())
+        home_s = at_s + 0.1 + 1.8 * random.random()
+        changes.append(ShardChange(at_s=round(at_s, 3), kind="away", chance=chance, replicas=replicas))
+        changes.append(ShardChange(at_s=round(home_s, 3), kind="home", chance=chance))
+        at_s = home_s + 0.6 * random.random()
     return tuple(changes)

@@ -71,7 +71,7 @@ class Caller:
 
     async def _say_all(self, name: str, commands: Sequence[Sequence[bytes]], patience_s: float = _ANSWER_S_MAX) -> Any:
         """Say several things at once, and return all replies; raises `Unknown` if one of them does not come in time."""
-        line = await self._line(self._nodes.cluster.members[name])
+        line = await self._line(self._nodes.cluster.everybody[name])
         answers = await self._heard(line, commands, patience_s)
         if answers is _SILENCE:
             line.close()
@@ -247,7 +247,7 @@ class _Visitor(Caller):
             self._all.moved += 1
             address = str(answer).split()[2]
             addresses = self._nodes.cluster.addresses
-            name = next((node for node, known in addresses.items() if known == address), None)
+            name = next((node for node, known in addresses.items() if known.partition("@")[0] == address), None)
         raise Undone
 
 

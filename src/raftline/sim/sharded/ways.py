@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from raftline.core.ids import GroupId, NodeId
+from raftline.core.state import RaftState
 from raftline.errors import OperatingError
 from raftline.replica.replica import Replica
 from raftline.runtime.handle import GroupHandle
@@ -19,10 +20,11 @@ from raftline.sim.faults import Latency
 from raftline.sim.loop import SimLoop
 from raftline.sim.refusals import NodeKilled
 from raftline.sim.sharded.ownership import Ownership, WatchedShard
+from raftline.sim.sharded.pace import hasten_snapshots
 from raftline.sim.sharded.scenario import ShardScenario
 from raftline.sim.view import LoopView
 
-__all__ = ["CONTROLLER", "PATIENCE_S", "Call", "Copy", "Unreachable", "Ways", "lag_of"]
+__all__ = ["CONTROLLER", "PATIENCE_S", "Call", "Copy", "Unreachable", "Ways", "lag_of", "newest_leader"]
 
 T = TypeVar("T")
 
@@ -44,6 +46,11 @@ class Copy(NamedTuple):
     replica: Replica
     machine: object
     is_leader: bool
+
+    @property
+    def state(self) -> RaftState:
+        """Return what the replica knows."""
+        return self.replica.core.state
 
 
 class Ways(ABC):
@@ -93,6 +100,10 @@ class Ways(ABC):
         """Return other nodes for a group that is on these; none if it has to stay."""
         return ()
 
+    def takers(self, without: Sequence[NodeId]) -> tuple[NodeId, ...]:  # noqa: ARG002
+        """Return the nodes that are up and may take any group, but for some; none if groups have to stay."""
+        return ()
+
     @abstractmethod
     async def configuration(self, at: int) -> Configuration:
         """Ask a machine for the newest configuration."""
@@ -115,6 +126,9 @@ class Ways(ABC):
         """From now on every request arrives; machines are another matter."""
         self.is_healed = True
         self._cut.clear()
+        for cluster in self.clusters.values():
+            for member in cluster.ready():
+                hasten_snapshots(member)
 
     # Ways between groups.
 
@@ -209,3 +223,8 @@ def lag_of(copy: Copy, newest: int) -> str:
     if holdings.arrivals or holdings.given:
         return f"{copy.name}, group {holdings.group}, is not done with configuration {newest}"
     return ""
+
+
+def newest_leader(copies: Sequence[Copy]) -> RaftState | None:
+    """Return what a group's leader of the latest term knows, None if nobody leads."""
+    return max((copy.state for copy in copies if copy.is_leader), key=lambda state: state.term, default=None)

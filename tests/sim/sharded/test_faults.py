@@ -1,0 +1,77 @@
+"""What befalls nodes and groups that share them: it does happen, all promises are kept, and it is noticed if not."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from raftline.kv.sharded import keeper
+from raftline.runtime.config import GroupConfig
+from raftline.sim.acts import NemesisPlan
+from raftline.sim.quiet import quiet
+from raftline.sim.scenario import Settings
+from raftline.sim.sharded.benches import SHARDED
+from raftline.sim.sharded.run import run_sharded_seed
+from raftline.sim.sharded.scenario import ShardScenario
+
+FEW = ShardScenario(journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False)
+CRASHES = NemesisPlan(kill_program=10, down_s_max=0.4)
+TRAVELLERS = SHARDED["sharded_travellers"]
+LOST_DISKS = SHARDED["sharded_lost_disks"]
+
+
+def faults(seeds: Iterable[int], scenario: ShardScenario) -> Counter[str]:
+    """Run some seeds, all of which have to pass, and return what happened."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        with quiet():
+            outcome = run_sharded_seed(seed, scenario)
+        assert outcome.error is None, f"seed {seed}: {outcome.error}"
+        seen.update(outcome.faults)
+    return seen
+
+
+def test_groups_go_away_and_come_home() -> None:
+    """Replicas meet what their nodes had of them, movers ask other nodes, and snapshots take time (G14, G17)."""
+    seen = faults(range(4), TRAVELLERS)
+    assert seen["away"] >= 6
+    assert seen["home"] >= 6
+    assert seen["replicas that came back to a node"] >= 3
+    assert seen["questions of movers to other nodes"] >= 50
+    assert seen["snapshots that took long to restore"] >= 2
+
+
+@pytest.mark.parametrize("nodes", [3, 5])
+def test_machines_are_replaced_while_slots_move(nodes: int) -> None:
+    """By the commands that are documented, and every group has what it needs all the time (G17)."""
+    seen = faults(range(2), msgspec.structs.replace(FEW, nodes=nodes, replaced=1))
+    assert seen["machines replaced"] == 2
+    assert seen["remove done"] >= 1
+
+
+@pytest.mark.parametrize("nodes", [0, 3])
+def test_a_disk_is_emptied(nodes: int) -> None:
+    """Where every group goes on without it: its machine catches up, with all that it has a part of (C14, G17)."""
+    scenario = msgspec.structs.replace(
+        FEW, nodes=nodes, groups=2, wipes=120.0, plans=(CRASHES,) * 3, settings=Settings()
+    )
+    assert faults(range(4), scenario)["wipe"] >= 3
+
+
+def test_a_group_whose_disks_are_lost_is_led_by_nobody() -> None:
+    """Nor do others suffer from it (C14, G17)."""
+    assert faults(range(4), LOST_DISKS)["groups whose disks were emptied"] >= 3
+
+
+def test_it_notices_a_group_that_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Founders with emptied disks that are not told that their group has begun (C14, G17)."""
+
+    def untold(**fields: Any) -> GroupConfig:
+        return GroupConfig(**{**fields, "has_begun": False})
+
+    monkeypatch.setattr(keeper, "GroupConfig", untold)
+    with quiet():
+        errors = [run_sharded_seed(seed, LOST_DISKS).error for seed in range(4)]
+    assert any(error is not None and "most disks were emptied (C14)" in error for error in errors)
