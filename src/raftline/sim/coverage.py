@@ -232,6 +232,8 @@ SHARDED: tuple[str, ...] = (
     "machines replaced",
     "wipe",
     "groups whose disks were emptied",
+    "clocks set",
+    "keys expired",
     "runs with every check of Raft",
     "runs whose groups share nodes",
     "visitors answered",

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from raftline.kv.sharded import keeper
+from raftline.kv.sharded import keeper, machine
+from raftline.kv.sharded.chunks import Chunk, Cursor, Giving, next_chunk
 from raftline.runtime.config import GroupConfig
 from raftline.sim.acts import NemesisPlan
 from raftline.sim.quiet import quiet
@@ -16,7 +17,9 @@ from raftline.sim.sharded.benches import SHARDED
 from raftline.sim.sharded.run import run_sharded_seed
 from raftline.sim.sharded.scenario import ShardScenario
 
-FEW = ShardScenario(journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False)
+FEW = ShardScenario(
+    journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False, clocks_apart_s=0.0
+)
 CRASHES = NemesisPlan(kill_program=10, down_s_max=0.4)
 TRAVELLERS = SHARDED["sharded_travellers"]
 LOST_DISKS = SHARDED["sharded_lost_disks"]
@@ -60,6 +63,21 @@ def test_a_disk_is_emptied(nodes: int) -> None:
     assert faults(range(4), scenario)["wipe"] >= 3
 
 
+@pytest.mark.parametrize("nodes", [0, 3])
+def test_clocks_are_minutes_apart(nodes: int) -> None:
+    """Nothing that is to last for an hour runs out, and no group's time is ahead of its log (decision 15)."""
+    seen = faults(range(3), msgspec.structs.replace(FEW, nodes=nodes, clocks_apart_s=600.0))
+    assert seen["clocks set"] >= 15
+    assert seen["keys dropped"] >= 20
+    assert seen["keys expired"] == 0
+
+
+def test_clocks_are_a_day_apart() -> None:
+    """Keys of an hour expire where a leader's clock is ahead, and nowhere else (decision 3)."""
+    seen = faults(range(8), msgspec.structs.replace(FEW, clocks_apart_s=86_400.0))
+    assert seen["keys expired"] >= 1
+
+
 def test_a_group_whose_disks_are_lost_is_led_by_nobody() -> None:
     """Nor do others suffer from it (C14, G17)."""
     assert faults(range(4), LOST_DISKS)["groups whose disks were emptied"] >= 3
@@ -75,3 +93,16 @@ def test_it_notices_a_group_that_is_begun_anew(monkeypatch: pytest.MonkeyPatch) 
     with quiet():
         errors = [run_sharded_seed(seed, LOST_DISKS).error for seed in range(4)]
     assert any(error is not None and "most disks were emptied (C14)" in error for error in errors)
+
+
+def test_it_notices_a_clock_that_spreads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that gives slots and its time with them (decision 15)."""
+
+    def with_time(giving: Giving, cursor: Cursor) -> Chunk | None:
+        chunk = next_chunk(giving, cursor)
+        return chunk and msgspec.structs.replace(chunk, time_ms=giving.store.time_ms)
+
+    monkeypatch.setattr(machine, "next_chunk", with_time)
+    with quiet():
+        outcome = run_sharded_seed(0, msgspec.structs.replace(FEW, clocks_apart_s=600.0))
+    assert "ahead of its whole log (decision 15)" in str(outcome.error)

@@ -15,7 +15,9 @@ from raftline.sim.sharded.scenario import ShardChange, ShardScenario, resolve_sh
 
 SHORT = ShardScenario(safety_s=3.0, nodes=0)
 SHARED = ShardScenario(safety_s=3.0, nodes=3)
-PLAIN = ShardScenario(journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False)
+PLAIN = ShardScenario(
+    journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False, clocks_apart_s=0.0
+)
 """Seeds that found something before more was drawn: with the rest they are what they were."""
 CALM = msgspec.structs.replace(
     PLAIN,
@@ -31,7 +33,8 @@ CALM = msgspec.structs.replace(
     settings=Settings(),
 )
 
-LEAVING = ShardScenario(
+LEAVING = msgspec.structs.replace(
+    PLAIN,
     nodes=4,
     groups=4,
     joined=2,

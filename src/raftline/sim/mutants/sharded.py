@@ -343,4 +343,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         bench="sharded",
     ),
+    Mutant(
+        name="clocks_spread_with_slots",
+        rules=("G15",),
+        does="With the slots that a group gives goes its time, and with that a clock that is ahead.",
+        patches=(
+            Patch(_CHUNKS, "cursor, place, 0, [], records", "cursor, place, store.time_ms, [], records"),
+            Patch(_CHUNKS, "cursor, end, 0, [], records", "cursor, end, store.time_ms, [], records"),
+        ),
+        bench="sharded",
+    ),
 )

@@ -53,7 +53,9 @@ _COME_AND_GO = tuple(
     for number, kind in enumerate(("move", "place", "leave", "join", "place", "move", "move", "leave", "join", "place"))
 )
 
-_PLAIN = ShardScenario(journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False)
+_PLAIN = ShardScenario(
+    journeys=(), wipes=0.0, snapshot_s=0.0, replicas=3, replaced=0, loses_disks=False, clocks_apart_s=0.0
+)
 """All that is drawn for a few runs only is left out."""
 
 
@@ -156,6 +158,7 @@ SHARDED: dict[str, ShardScenario] = {
         wipes=0.0,
         replaced=0,
         loses_disks=False,
+        clocks_apart_s=0.0,
         clients=4,
         tags=6,
     ),
@@ -172,6 +175,7 @@ SHARDED: dict[str, ShardScenario] = {
         replicas=1,
         replaced=0,
         loses_disks=True,
+        clocks_apart_s=0.0,
         clients=2,
         tags=3,
     ),

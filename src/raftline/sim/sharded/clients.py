@@ -21,7 +21,9 @@ from raftline.kv.slots import slot_of
 from raftline.linearizability.history import Operation
 from raftline.shards.configuration import EMPTY, Configuration
 from raftline.shards.ranges import NOBODY
+from raftline.sim.clock import EPOCH_MS
 from raftline.sim.sharded.crowd import Crowd
+from raftline.sim.sharded.scenario import MINUTES_APART_S
 from raftline.sim.sharded.ways import CONTROLLER, Call, Unreachable, Ways
 
 __all__ = ["KINDS", "ShardClients"]
@@ -34,6 +36,10 @@ _SESSION_BITS = 48
 _GIVEN_UP = 0.1
 _OUTSIDE = 0.25
 _DEADLINE_MS = 3_000_000
+_NO_DEADLINE = -1
+_UNKNOWN, _GONE = 0, -2
+_JUMPS_S_MAX = 60
+"""How wrong clocks may be besides: they drift, and jump a few times by seconds."""
 _LEASE_MS = 300
 
 
@@ -52,6 +58,10 @@ class ShardClients(Crowd):
         self.not_served = 0
         """How often a group said that it does not serve a slot."""
         self.repeated = 0
+        self.have_no_sessions = scenario.clocks_apart_s > MINUTES_APART_S
+        """No session lasts where a leader's clock may be a day ahead."""
+        self.expired = 0
+        """How many keys a client was told are gone by their deadline."""
         self.stopping = False
         self.last_answer_at = 0.0
         self.tokens: dict[str, list[tuple[float, float, int]]] = {}
@@ -105,7 +115,9 @@ class _Client:
         self._opened: set[GroupId] = set()
         self._sequence = 0
         self._at: dict[GroupId, int] = {}
-        self._deadlines: dict[str, int] = {}
+        self._deadlines: dict[str, tuple[str, int]] = {}
+        """By tag: a key and its deadline."""
+        self._expiring_keys = 0
 
     async def run(self) -> None:
         """Do one thing after the other."""
@@ -217,18 +229,39 @@ class _Client:
             _violated(f"transactions on tag {tag} are seen in part: {answer}")
 
     async def _expiring(self, tag: str) -> None:
-        """Set a key of one's own with a deadline far away, and later hear the same deadline as at first."""
-        key = f"e{self.name}:{{{tag}}}"
-        if key not in self._deadlines:
+        """Set a key of one's own with a deadline far away, and later hear the same deadline as at first.
+
+        If its time has come by a clock that is ahead it is gone, and does not come back.
+        """
+        if tag not in self._deadlines:
+            self._expiring_keys += 1
+            key = f"e{self.name}.{self._expiring_keys}:{{{tag}}}"
             life = b"%d" % _DEADLINE_MS
             await self._command(key, [b"SET", key.encode(), b"here", b"PX", life], patient=True)
-            self._deadlines[key] = 0
+            self._deadlines[tag] = key, _UNKNOWN
+        key, known_ms = self._deadlines[tag]
         query = encode_command([b"PEXPIRETIME", key.encode()])
         deadline_ms = await self._ask(key, lambda node: node.read(query), repeat=True)
-        if deadline_ms <= 0 or self._deadlines[key] not in (0, deadline_ms):
-            _violated(f"{key} was to expire at {self._deadlines[key] or 'some time'}, and now at {deadline_ms} (G16)")
-        self._deadlines[key] = deadline_ms
+        if deadline_ms > 0 and known_ms not in (_UNKNOWN, deadline_ms):
+            was = "is gone" if known_ms == _GONE else f"is to expire at {known_ms}"
+            _violated(f"{key} {was}, and then it is to expire at {deadline_ms} (G16)")
+        if deadline_ms == _NO_DEADLINE:
+            _violated(f"{key} was to expire at {known_ms or 'some time'}, and now never (G16)")
+        if deadline_ms <= 0 and known_ms == _GONE:
+            del self._deadlines[tag]
+            return
+        if deadline_ms <= 0:
+            self._check_gone(key, known_ms)
+        self._deadlines[tag] = key, deadline_ms if deadline_ms > 0 else _GONE
         self._all.last_answer_at = self._world.now
+
+    def _check_gone(self, key: str, deadline_ms: int) -> None:
+        """A key may be gone only if a group that served its slot had come to its deadline, by its log (decision 3)."""
+        clients = self._all
+        clients.expired += 1
+        earliest_ms = EPOCH_MS + _DEADLINE_MS - 1000 * int(self._groups.scenario.clocks_apart_s + _JUMPS_S_MAX)
+        if max(deadline_ms, earliest_ms) > self._groups.ownership.time_of(slot_of(key.encode())):
+            _violated(f"{key} is gone before its deadline, {deadline_ms or 'which nobody knows'} (decision 3)")
 
     async def _lock(self, tag: str) -> None:
         """Take a lock for a moment, as somebody new each time."""
@@ -282,7 +315,7 @@ class _Client:
     async def _command(self, key: str, words: list[bytes], *, version: int = 1, patient: bool = False) -> Any:
         """Have a command carried out, mostly in the session; raises `_GaveUp` if nobody knows what became of it."""
         command = encode_command(words)
-        if not patient and self._draw() < _OUTSIDE:
+        if (not patient and self._draw() < _OUTSIDE) or self._all.have_no_sessions:
             return await self._ask(key, lambda node: node.propose(command, version=version), repeat=False)
         self._sequence += 1
         sequence, session = self._sequence, self._session

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import ProposalError
+from raftline.errors import ProposalError, SessionClosed
 from raftline.shards.configuration import Change, Configuration, Join, Leave, Move, Place, Rebalance
 from raftline.shards.ranges import SLOT_COUNT
 from raftline.sim.sharded.scenario import ShardChange
@@ -130,7 +130,12 @@ class Operator:
             self._session = int(await self._again(ask))
         self._sequence += 1
         session, sequence = self._session, self._sequence
-        refusal = await self._again(lambda: ways.change(self._at, session, sequence, change))
+        try:
+            refusal = await self._again(lambda: ways.change(self._at, session, sequence, change))
+        except SessionClosed:  # a leader's clock is a day ahead
+            self._session = 0
+            self._counts["changes whose session was closed"] += 1
+            return False
         self._counts["changes refused" if refusal else "changes made"] += 1
         return not refusal
 

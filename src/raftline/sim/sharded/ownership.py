@@ -71,6 +71,8 @@ class Ownership:
         self.fail = fail
         self.now = now
         self._states: dict[GroupId, list[_State]] = {}
+        self._times: dict[GroupId, int] = {}
+        """By group: the latest time in an entry of its log."""
 
     def states(self, group: GroupId) -> list[_State]:
         """Return what a group held from which entry on."""
@@ -87,6 +89,17 @@ class Ownership:
     def served_by(self, slot: int) -> GroupId | None:
         """Return who serves a slot now, by the most that was applied of each log."""
         return next((group for group, states in self._states.items() if slot in states[-1].serves), None)
+
+    def on_time(self, group: GroupId, entry_ms: int, store_ms: int) -> None:
+        """A replica whose time is `store_ms` gets an entry with a time: only such entries may have brought it there."""
+        latest_ms = self._times[group] = max(entry_ms, self._times.get(group, 0))
+        if store_ms > latest_ms:
+            self.violated(group, f"its time is {store_ms - latest_ms} ms ahead of its whole log (decision 15)")
+
+    def time_of(self, slot: int) -> int:
+        """Return the latest time of any group that ever served a slot."""
+        served = [group for group, states in self._states.items() if any(slot in state.serves for state in states)]
+        return max((self._times.get(group, 0) for group in served), default=0)
 
     def before(self, group: GroupId, index: int) -> _State:
         """Return what a group held before the entry at `index`."""
@@ -199,6 +212,7 @@ class WatchedShard(ShardMachine):
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Carry the command out, and look whether that was right."""
+        self._ownership.on_time(self.holdings.group, time_ms, self.store.time_ms)
         if not self._applied:
             self._check_restored(index)
         self._applied = index

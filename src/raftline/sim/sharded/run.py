@@ -32,6 +32,7 @@ from raftline.sim.run import LinearizabilityViolation
 from raftline.sim.scenario import Outcome
 from raftline.sim.sharded.builder import Builder
 from raftline.sim.sharded.clients import ShardClients
+from raftline.sim.sharded.clocks import Clocks
 from raftline.sim.sharded.groups import Groups
 from raftline.sim.sharded.lost_disks import LostDisks, Wait
 from raftline.sim.sharded.nodes import SharedNodes
@@ -129,6 +130,7 @@ class _Run:
             if callers is not None:
                 callers.start()
         self._cut_groups()
+        Clocks(self.groups, self.counts).start()
         world.run_for(self.scenario.safety_s)
         for nemesis in self.nemeses.values():
             nemesis.heal()
@@ -288,6 +290,7 @@ def _fill(outcome: Outcome, run: _Run) -> None:
         faults["commands whose session was forgotten"] = run.retriers.lost
     faults["requests between groups lost"] = run.groups.lost
     faults["clients sent elsewhere"] = clients.not_served
+    faults["keys expired"] = clients.expired
     faults["requests repeated"] = clients.repeated
     faults["configurations"] = len(run.ownership.configurations) - 1
     faults["runs with every check of Raft"] = int(bool(run.scenario.is_watched) and not run.scenario.nodes)

@@ -10,7 +10,7 @@ from raftline.sim.acts import NemesisPlan
 from raftline.sim.loop import derive_seed
 from raftline.sim.scenario import Settings
 
-__all__ = ["FAST_SNAPSHOTS", "ShardChange", "ShardScenario", "resolve_sharded"]
+__all__ = ["FAST_SNAPSHOTS", "MINUTES_APART_S", "ShardChange", "ShardScenario", "resolve_sharded"]
 
 _GROUPS_MIN, _GROUPS_MAX = 2, 4
 _CALM = 0.35
@@ -22,6 +22,10 @@ _THREE_NODES = 0.7
 _WIPED, _WIPES = 0.3, 120.0
 """The share of runs in which disks are emptied, and how often it is tried: not if that could cost what is committed."""
 _LOSES_DISKS = 0.3
+_CLOCKS_AGREE, _CLOCKS_NEAR = 0.65, 0.85
+"""The share of runs whose clocks are right, and of those in which they are minutes apart at most."""
+MINUTES_APART_S, _A_DAY_S = 600.0, 86_400.0
+"""Nothing that clients of a run expect to be there for its time runs out by clocks so far apart."""
 _THREE_REPLICAS, _TWO_REPLICAS = 0.75, 0.85
 _FAST_SNAPSHOTS = 0.6
 """The share of runs whose snapshots take no time."""
@@ -86,6 +90,8 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """On how many nodes a new group is, where groups share nodes."""
     replaced: int = -1
     """Machines that give way to new ones, one after the other, where groups share nodes."""
+    clocks_apart_s: float = -1.0
+    """How wrong wall clocks are, either way."""
     loses_disks: bool | None = None
     """Whether most disks of a group are emptied at the end, where groups share nodes: it has no leader then."""
     sessions_max: int = 0
@@ -147,6 +153,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "snapshot_s": _draw_snapshot_s(stream("snapshots")),
         "replicas": _draw_replicas(stream("replicas")),
         "replaced": _draw_replaced(stream("replaced")),
+        "clocks_apart_s": _draw_clocks(stream("clocks")),
         "loses_disks": stream("lost disks").random() < _LOSES_DISKS,
         "tags": 3 + int(draw() * (_TAGS_MAX - 2)),
         "settings": _draw_settings(stream("settings")),
@@ -170,6 +177,11 @@ def _draw_nodes(random: Random) -> int:
 def _draw_snapshot_s(random: Random) -> float:
     chance = random.random()
     return 0.0 if chance < _FAST_SNAPSHOTS else round(0.1 + 2.0 * random.random() ** 2, 3)
+
+
+def _draw_clocks(random: Random) -> float:
+    chance = random.random()
+    return 0.0 if chance < _CLOCKS_AGREE else MINUTES_APART_S if chance < _CLOCKS_NEAR else _A_DAY_S
 
 
 def _draw_replicas(random: Random) -> int:
