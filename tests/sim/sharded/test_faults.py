@@ -78,6 +78,14 @@ def test_clocks_are_a_day_apart() -> None:
     assert seen["keys expired"] >= 1
 
 
+@pytest.mark.parametrize("nodes", [0, 4])
+def test_changes_are_told_again(nodes: int) -> None:
+    """Long after they were made: they are refused, or made once more, and nothing is lost by that (G15, G17)."""
+    seen = faults(range(3), msgspec.structs.replace(FEW, nodes=nodes, told_again=0.6))
+    assert seen["changes told again"] + seen["changes told again refused"] >= 4
+    assert nodes == 0 or seen["requests of keepers told again"] >= 1
+
+
 def test_a_group_whose_disks_are_lost_is_led_by_nobody() -> None:
     """Nor do others suffer from it (C14, G17)."""
     assert faults(range(4), LOST_DISKS)["groups whose disks were emptied"] >= 3

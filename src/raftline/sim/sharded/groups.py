@@ -118,7 +118,7 @@ class Groups(Ways):
         query = encode_query(LATEST)
         return decode_configuration(await self.ask(self.world, None, CONTROLLER, at, lambda node: node.read(query)))
 
-    async def change(self, at: int, session: int, sequence: int, change: Change) -> str:
+    async def change(self, at: int, session: int | None, sequence: int, change: Change) -> str:
         """Propose a change at a machine of the controller."""
         command = encode_change(change)
         call: Call[bytes] = lambda node: node.propose(command, session=session, sequence=sequence)  # noqa: E731

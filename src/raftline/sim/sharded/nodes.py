@@ -19,7 +19,7 @@ from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.machine import ShardMachine
 from raftline.kv.sharded.meta import MetaMachine
 from raftline.kv.sharded.mover import DEFAULT_BYTES_PER_SECOND
-from raftline.kv.sharded.requests import AddGroups, Request, change_command
+from raftline.kv.sharded.requests import AddGroups, Began, Request, Retire, change_command
 from raftline.kv.sharded.service import ShardedService
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.runtime.handle import GroupHandle
@@ -38,6 +38,7 @@ from raftline.transport.address import parse_address
 
 __all__ = ["SharedNodes"]
 
+_LATE_S_MAX = 2.0
 _LEFT_MIN = 2
 """Voters that a group needs beside one whose disk is emptied: else it had no leader if one of them stopped."""
 
@@ -72,11 +73,19 @@ class _WatchedDirectory(LocalDirectory):
 class _WatchedKeeper(Keeper):
     """A keeper whose groups are watched, and whose faults end the run instead of being tried again."""
 
-    def __init__(self, ownership: Ownership, sessions_max: int, pace: HealingPace, *arguments: Any) -> None:
+    def __init__(
+        self,
+        ownership: Ownership,
+        scenario: ShardScenario,
+        pace: HealingPace,
+        chance: Callable[[], float],
+        *arguments: Any,
+    ) -> None:
         super().__init__(*arguments)
         self._ownership = ownership
-        self._sessions_max = sessions_max
+        self._sessions_max = scenario.sessions_max
         self.pace = self._pace = pace
+        self._chance, self._told_again = chance, scenario.told_again
         self._directory = _WatchedDirectory(ownership, self, self._meta)
 
     def make_machine(self, group: GroupId) -> ShardMachine:
@@ -89,6 +98,20 @@ class _WatchedKeeper(Keeper):
     async def _host(self, group: GroupId) -> None:
         self._ownership.counts["replicas that came back to a node"] += group in self._dropped
         await super()._host(group)
+
+    async def change(self, request: Request) -> bytes:
+        """Have a change made; that a group has begun, or is retired, may be told again much later."""
+        reply = await super().change(request)
+        if isinstance(request, Began | Retire) and self._chance() < self._told_again:
+            asyncio.get_running_loop().call_later(_LATE_S_MAX * self._chance(), self._tell_again, request)
+        return reply
+
+    def _tell_again(self, request: Request) -> None:
+        self._ownership.counts["requests of keepers told again"] += 1
+        self._begin("tell again", 0, lambda _group: self._told(request))
+
+    async def _told(self, request: Request) -> None:
+        await super().change(request)
 
     async def _watched(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -143,7 +166,8 @@ class SharedNodes(Ways):
         scenario = self.scenario
         pace = HealingPace(DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second)
         settings = KeeperSettings(first_groups=scenario.joined, replicas=scenario.replicas)
-        keeper = _WatchedKeeper(self.ownership, scenario.sessions_max, pace, node, member.name, machine, settings)
+        chance = self.world.stream(f"keeper {member.name}.{member.incarnation}").random
+        keeper = _WatchedKeeper(self.ownership, scenario, pace, chance, node, member.name, machine, settings)
         self._keepers[member.name] = node, keeper
         self._tasks[member.name] = loop.create_task(keeper.run(), name="keeper")
 
@@ -268,7 +292,7 @@ class SharedNodes(Ways):
 
         return await self.ask(self.world, None, CONTROLLER, at, known)
 
-    async def change(self, at: int, session: int, sequence: int, change: Change) -> str:
+    async def change(self, at: int, session: int | None, sequence: int, change: Change) -> str:
         """Propose a change at a machine, as a keeper does."""
         addresses = {name: self.cluster.addresses[name] for name in self.eligible}
         request: Request = AddGroups(1, addresses, self.scenario.replicas) if isinstance(change, Join) else change

@@ -17,6 +17,8 @@ __all__ = ["Operator"]
 T = TypeVar("T")
 
 _PAUSE_S = 0.05
+_LATE_S_MAX = 2.0
+"""As long as dozens of changes take."""
 
 
 class Operator:
@@ -46,6 +48,8 @@ class Operator:
         self._homes: dict[GroupId, Sequence[NodeId]] = {}
         """Where groups were that are away, the latest to leave last."""
         self._task: asyncio.Task[None] | None = None
+        self._chance = groups.world.stream(f"{name} again").random
+        self._echoes: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
@@ -54,9 +58,11 @@ class Operator:
     @property
     def is_done(self) -> bool:
         """Say whether every change was made; raises what went wrong."""
-        if self._task is not None and self._task.done():
-            self._task.result()
-        return self._task is not None and self._task.done()
+        tasks = [task for task in (self._task, *self._echoes) if task is not None]
+        for task in tasks:
+            if task.done():
+                task.result()
+        return self._task is not None and all(task.done() for task in tasks)
 
     async def _run(self) -> None:
         ways = self._groups
@@ -137,7 +143,22 @@ class Operator:
             self._counts["changes whose session was closed"] += 1
             return False
         self._counts["changes refused" if refusal else "changes made"] += 1
+        if self._chance() < ways.scenario.told_again and not isinstance(change, Join):
+            self._echoes.append(self._world.create_task(self._tell_again(change), name=f"{self._name} again"))
         return not refusal
+
+    async def _tell_again(self, change: Change) -> None:
+        """Ask for a change once more, outside of the session, as what a network held or a person repeats comes late."""
+        ways = self._groups
+        await asyncio.sleep(_LATE_S_MAX * self._chance())
+        if isinstance(change, Place) and not set(change.nodes) <= set(ways.takers(())):
+            return  # a node that is there refuses what names one that is not
+        try:
+            refusal = await ways.change(self._at, None, 0, change)
+        except (Unreachable, ProposalError):
+            self._counts["changes told again lost"] += 1
+        else:
+            self._counts["changes told again refused" if refusal else "changes told again"] += 1
 
     async def _again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Ask one machine after the other until one answers."""

@@ -22,6 +22,7 @@ _THREE_NODES = 0.7
 _WIPED, _WIPES = 0.3, 120.0
 """The share of runs in which disks are emptied, and how often it is tried: not if that could cost what is committed."""
 _LOSES_DISKS = 0.3
+_TOLD_AGAIN = 0.3
 _CLOCKS_AGREE, _CLOCKS_NEAR = 0.65, 0.85
 """The share of runs whose clocks are right, and of those in which they are minutes apart at most."""
 MINUTES_APART_S, _A_DAY_S = 600.0, 86_400.0
@@ -90,6 +91,8 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """On how many nodes a new group is, where groups share nodes."""
     replaced: int = -1
     """Machines that give way to new ones, one after the other, where groups share nodes."""
+    told_again: float = -1.0
+    """How often a change that was asked for is asked for again, by a request that was long on its way."""
     clocks_apart_s: float = -1.0
     """How wrong wall clocks are, either way."""
     loses_disks: bool | None = None
@@ -153,6 +156,7 @@ def resolve_sharded(seed: int, scenario: ShardScenario) -> ShardScenario:
         "snapshot_s": _draw_snapshot_s(stream("snapshots")),
         "replicas": _draw_replicas(stream("replicas")),
         "replaced": _draw_replaced(stream("replaced")),
+        "told_again": 0.5 if stream("told again").random() < _TOLD_AGAIN else 0.0,
         "clocks_apart_s": _draw_clocks(stream("clocks")),
         "loses_disks": stream("lost disks").random() < _LOSES_DISKS,
         "tags": 3 + int(draw() * (_TAGS_MAX - 2)),

@@ -114,8 +114,8 @@ class Ways(ABC):
         return newest, dict(newest.groups)
 
     @abstractmethod
-    async def change(self, at: int, session: int, sequence: int, change: Change) -> str:
-        """Ask a machine for a change, as a session's command; return why it was refused, nothing if it was not."""
+    async def change(self, at: int, session: int | None, sequence: int, change: Change) -> str:
+        """Ask a machine for a change, in a session if one is given; return why it was refused, nothing if it was."""
 
     def start(self) -> None:
         """Boot everything."""
