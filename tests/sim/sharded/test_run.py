@@ -94,6 +94,12 @@ def test_seeds_that_once_found_something(seed: int, nodes: int) -> None:
     assert run(seed, msgspec.structs.replace(PLAIN, nodes=nodes, visitors=6, retriers=0)).error is None
 
 
+def test_a_replica_whose_peers_have_all_gone_is_given_up() -> None:
+    """Its group was placed elsewhere while its node was down: who is there now tells it (G17, seed of a campaign)."""
+    scenario = ShardScenario(nodes=4, replicas=1, safety_s=6.0, told_again=0.0)
+    assert run(20053, scenario).error is None
+
+
 def test_a_lock_that_runs_out_was_not_dropped() -> None:
     """A drop of another batch lets the time advance, by which a lease in a batch that is on its way ends (G15)."""
     assert run(5305122, PLAIN).error is None
