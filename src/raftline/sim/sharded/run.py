@@ -50,6 +50,8 @@ __all__ = ["run_sharded_seed"]
 
 _LOOK_S = 0.1
 _ANSWER_S_MAX = 6.0
+_REPLACING_S_MAX = 15.0
+"""A machine may be replaced after all is healed, and its groups go one after the other, with a log that grows."""
 _CHECK_STEPS_MAX = 1_000_000
 _GC_OBJECTS = 20_000
 
@@ -136,7 +138,8 @@ class _Run:
             nemesis.heal()
         self.groups.heal()
         self.trace.note(CONTROLLER, "", "heal", "")
-        self._wait(self._is_settled, self.scenario.heal_s, self._unsettled)
+        replacing_s = _REPLACING_S_MAX * self.scenario.replaced * (self.scenario.nodes > 0)
+        self._wait(self._is_settled, self.scenario.heal_s + replacing_s, self._unsettled)
         self.clients.stopping = True
         self._wait(lambda: not self._busy(), _ANSWER_S_MAX, lambda: f"{self._busy()} clients wait in vain")
         reading = world.create_task(self.clients.read_everything())
