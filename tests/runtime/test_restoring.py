@@ -8,6 +8,7 @@ from tests.runtime.conftest import Cluster
 
 from raftline import Node
 from raftline.core.changes import AddLearner, Promote
+from raftline.core.progress import Mode
 from raftline.errors import ChangeRefused
 
 LITTLE_LOG = {"snapshot_log_entries": 100, "keep_log_entries": 10}
@@ -30,6 +31,8 @@ def test_a_leader_that_goes_is_followed_by_one_that_can_answer(make_cluster: Any
             node = await restoring(cluster)
             leader = await cluster.leader()
             name = node.config.node_id
+            progress = leader._group.replica.core.state.progress[name]
+            await cluster.until(lambda: progress.is_trusted and progress.mode is Mode.REPLICATE)
             with pytest.raises(ChangeRefused, match=f"{name} could answer nobody yet: it restores a snapshot"):
                 await leader.transfer_leadership(name)
             await cluster.stop(leader.config.node_id)
