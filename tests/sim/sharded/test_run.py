@@ -111,6 +111,12 @@ def test_seeds_that_found_the_simulator_wrong(seed: int, nodes: int) -> None:
     assert run(seed, msgspec.structs.replace(PLAIN, nodes=nodes)).error is None
 
 
+@pytest.mark.parametrize("seed", [11000146, 11001447])
+def test_drawn_seeds_that_found_the_simulator_wrong(seed: int) -> None:
+    """A transaction at a node that waits to be added, and a first change whose session ends as a clock is set."""
+    assert run(seed, ShardScenario(safety_s=3.0)).error is None
+
+
 def test_a_new_replica_gets_its_snapshot_while_the_log_waits() -> None:
     """In pieces too small for that it would begin again for ever: no product has such settings (seed of a campaign)."""
     assert run(6000733, msgspec.structs.replace(PLAIN, nodes=4)).error is None

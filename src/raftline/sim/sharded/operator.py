@@ -68,7 +68,10 @@ class Operator:
         ways = self._groups
         if self._joined and not ways.begins_by_itself:
             first = dict(list(ways.joining(()).items())[: self._joined])
-            await self._change(Join(first))
+            while not await self._change(Join(first)):  # without it nothing else can happen
+                newest, _ = await self._again(lambda: ways.placeable(self._at))
+                if newest.group_ids:
+                    break
         for change in self._changes:
             await asyncio.sleep(max(0.0, change.at_s - self._world.now))
             newest, placeable = await self._again(lambda: ways.placeable(self._at))

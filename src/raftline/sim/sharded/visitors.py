@@ -22,7 +22,8 @@ __all__ = ["Caller", "Undone", "Unknown", "Visitors"]
 _ANSWER_S_MAX = 2.5
 _THINK_S_MAX = 0.08
 _NOT_BEGUN = "EXECABORT Transaction discarded because of: TRYAGAIN"
-_UNDONE = ("MOVED", "TRYAGAIN", "CLUSTERDOWN", "ASK", "UNBLOCKED", _NOT_BEGUN)
+_ABORTED = "EXECABORT Transaction discarded because of: CLUSTERDOWN"
+_UNDONE = ("MOVED", "TRYAGAIN", "CLUSTERDOWN", "ASK", "UNBLOCKED", _NOT_BEGUN, _ABORTED)
 _MAYBE = "may have been applied"
 _HOPS_MAX = 8
 
