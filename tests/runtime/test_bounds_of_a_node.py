@@ -123,6 +123,37 @@ def test_the_logs_of_all_groups_grow_no_further_than_that_of_one(make_cluster: A
     asyncio.run(scenario())
 
 
+class Large(Length):
+    """Its snapshots are much larger than what changes."""
+
+    def snapshot(self) -> Iterable[bytes]:
+        return [b"%d" % self.size, b" " * 200_000]
+
+
+def test_no_large_snapshot_is_taken_early_after_a_restart_either(make_cluster: Any) -> None:
+    """How large one is is known as soon as it is restored: it takes as much more of the log as before (D18)."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_bytes=100_000) as cluster:
+
+            async def add() -> list[Group]:
+                configs = [GroupConfig(group=number, members=cluster.members) for number in (1, 2)]
+                return [await cluster.nodes["n1"].add_group(config, Large()) for config in configs]
+
+            groups = await add()
+            for group in groups:
+                await _write(group, 120)
+                await cluster.until(lambda group=group: group.status().snapshots_taken == 1)
+            await cluster.stop()
+            await cluster.start()
+            again = await add()
+            await asyncio.gather(*(_write(group, 60) for group in again))
+            status = [group.status() for group in again]
+            assert [(it.snapshots_taken, it.snapshot_in_progress) for it in status] == 2 * [(0, False)]
+
+    asyncio.run(scenario())
+
+
 def test_many_small_entries_are_much_too(make_cluster: Any) -> None:
     """The bound on entries holds for all groups together as well; what is kept for followers is bounded with it."""
 

@@ -44,7 +44,7 @@ _GAUGES: dict[str, tuple[str, Callable[[Measurements], float]]] = {
     ),
     "raftline_sessions": ("Open sessions.", lambda m: m.status.sessions),
     "raftline_session_reply_bytes": ("Replies remembered for retries.", lambda m: m.status.session_reply_bytes),
-    "raftline_snapshot_size_bytes": ("Size of the last snapshot taken by this process.", lambda m: m.snapshot_bytes),
+    "raftline_snapshot_size_bytes": ("Size of the newest snapshot taken or restored here.", lambda m: m.snapshot_bytes),
     "raftline_snapshot_in_progress": ("1 while a snapshot is written.", lambda m: m.status.snapshot_in_progress),
     "raftline_restoring": ("1 while the state is replaced by a snapshot.", lambda m: m.restoring),
     "raftline_change_in_progress": ("1 while the membership changes.", lambda m: m.status.change is not None),

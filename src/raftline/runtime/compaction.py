@@ -99,6 +99,8 @@ class Compaction:
         grown_entries = self._replica.applied - self._index_at_snapshot
         grown_bytes = state.log.size_bytes - self._bytes_at_snapshot
         growth = max(grown_bytes, grown_entries * self._bytes_for_entry, 0)
+        if snapshotting.last_size_bytes != self._growth.granted:
+            self._growth.grant(snapshotting.last_size_bytes)
         is_due = grown_bytes >= self._bytes_due or grown_entries >= config.snapshot_log_entries
         is_wanted = snapshotting.is_wanted or (self._room_index is not None and self._room_index > state.snapshot.index)
         if (is_due or is_wanted or self._is_asked) and self._can_take(state):
@@ -114,8 +116,7 @@ class Compaction:
     def _give_way(self, _excess: int) -> int:
         """Take a snapshot early, if it can be taken now and is no larger than what it lets go of."""
         size = self._growth.size
-        least = max(self._config.snapshot_log_bytes // _SHARE, self._snapshotting.last_size_bytes)
-        if size < least or not self._can_take(self._replica.core.state):
+        if size < self._bytes_early or not self._can_take(self._replica.core.state):
             return 0
         self._is_asked = True
         self._wake()
@@ -139,6 +140,11 @@ class Compaction:
         return max(self._config.snapshot_log_bytes, self._snapshotting.last_size_bytes)
 
     @property
+    def _bytes_early(self) -> int:
+        """Return by how many bytes the log has to grow before a snapshot is taken for others' sake."""
+        return max(self._config.snapshot_log_bytes // _SHARE, self._snapshotting.last_size_bytes)
+
+    @property
     def _bytes_apart(self) -> int:
         """Return by how many bytes the log grows from one snapshot to the next, as the last ones were taken."""
         return max(self._least_bytes_apart, self._snapshotting.last_size_bytes)
@@ -147,7 +153,6 @@ class Compaction:
         """Let a piece of the log go that a snapshot covers and no follower needs."""
         if state.snapshot.index > self._snapshot_index:
             self._snapshot_index = state.snapshot.index
-            self._growth.grant(self._snapshotting.last_size_bytes)
             self._covered = self._start_of_kept(state.log)
         if self._room_index is not None and state.snapshot.index >= self._room_index:
             self._room_index = None

@@ -66,12 +66,12 @@ class Shared:
 class Part:
     """What one group holds of it."""
 
-    __slots__ = ("_give_way", "_granted", "_is_asked", "_leaving", "_shared", "high", "low", "magnitude", "size")
+    __slots__ = ("_give_way", "_is_asked", "_leaving", "_shared", "granted", "high", "low", "magnitude", "size")
 
     def __init__(self, shared: Shared, give_way: Callable[[int], int]) -> None:
         self._shared = shared
         self._give_way = give_way
-        self._granted = 0
+        self.granted = 0
         self._leaving = 0
         self.size = 0
         self.magnitude = 0
@@ -101,8 +101,8 @@ class Part:
 
     def grant(self, size: int) -> None:
         """Let the group count with so much towards the limit of all."""
-        self._shared.grant(size - self._granted)
-        self._granted = size
+        self._shared.grant(size - self.granted)
+        self.granted = size
 
     def ask(self, excess: int) -> None:
         """Let go of what can go."""

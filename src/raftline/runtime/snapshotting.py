@@ -40,7 +40,6 @@ class Snapshotting:
         "_durable_index",
         "_fail",
         "_group",
-        "_newest",
         "_next_chunks",
         "_now",
         "_pace",
@@ -49,6 +48,7 @@ class Snapshotting:
         "_replica",
         "_restored",
         "_restores",
+        "_sized_index",
         "_stopped",
         "_store",
         "_wanted",
@@ -96,9 +96,9 @@ class Snapshotting:
         self.taking = False
         self.taken = 0
         self.installed = 0
+        self._sized_index: Index = 0
         self.last_size_bytes = 0
-        self._newest: tuple[Index, int] = (0, 0)
-        """Up to where the newest snapshot goes whose size is known, and that size."""
+        """How large the newest snapshot is that was taken or restored, which goes up to `_sized_index`."""
 
     # Taking one.
 
@@ -162,8 +162,8 @@ class Snapshotting:
         return size
 
     def _note_size(self, index: Index, size_bytes: int) -> None:
-        if index >= self._newest[0]:
-            self._newest = (index, size_bytes)
+        if index >= self._sized_index:
+            self._sized_index, self.last_size_bytes = index, size_bytes
 
     def _on_given_up(self) -> None:
         self.taking = False
@@ -173,7 +173,6 @@ class Snapshotting:
         self.taking = False
         self._writer = None
         self.taken += 1
-        self.last_size_bytes = size
         self._note_size(meta.index, size)
         # The log behind it goes piece by piece, see GroupLoop.
         self._post(SnapshotTaken(meta, self._replica.core.state.log.base_index))
@@ -197,10 +196,9 @@ class Snapshotting:
 
     def _size_of(self, wanted: ChunkWanted) -> int:
         """Return how much a chunk holds: a whole one, unless it is known to be the last."""
-        index, size_bytes = self._newest
-        return (
-            max(min(self._chunk_bytes, size_bytes - wanted.offset), 0) if wanted.index == index else self._chunk_bytes
-        )
+        if wanted.index != self._sized_index:
+            return self._chunk_bytes
+        return max(min(self._chunk_bytes, self.last_size_bytes - wanted.offset), 0)
 
     def _read_next(self, to: NodeId) -> None:
         wanted = self._next_chunks.pop(to, None)
