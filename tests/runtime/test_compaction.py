@@ -131,7 +131,9 @@ class _Grown:
     def __init__(self, log_growth: Shared, *, snapshot_bytes: int) -> None:
         configuration = Configuration(0, Membership.of({"n1": "127.0.0.1:2"}))
         log = Log(0, 0, [Entry(index, 1, b"x" * 1000) for index in range(1, 21)])
-        state = SimpleNamespace(configuration=configuration, log=log, snapshot=SnapshotMeta(), role=Role.LEADER)
+        self.state = state = SimpleNamespace(
+            configuration=configuration, log=log, snapshot=SnapshotMeta(), role=Role.FOLLOWER
+        )
         self.taken = self.turns = 0
         snapshotting: Any = SimpleNamespace(
             taking=False, is_wanted=False, last_size_bytes=snapshot_bytes, take=self._take
@@ -139,9 +141,16 @@ class _Grown:
         self.snapshotting = snapshotting
         replica: Any = SimpleNamespace(core=SimpleNamespace(state=state), applied=20, restoring=None)
         config = NodeConfig(node_id="n1", members={}, address="127.0.0.1:1", data_dir="", snapshot_log_bytes=64_000)
-        host: Any = SimpleNamespace(config=config, wal=None, log_disk=None, log_growth=log_growth)
         nobody: Any = None
+        disk = SimpleNamespace(submit=lambda _work, _done: None)
+        wal = SimpleNamespace(release=lambda _group, _index: 0)
+        host: Any = SimpleNamespace(config=config, wal=wal, log_disk=disk, log_growth=log_growth)
         self.compaction = Compaction(0, host, replica, snapshotting, wake=self._turn_again, post=nobody, fail=nobody)
+
+    def let_go_to(self, index: int) -> None:
+        """Let a snapshot up to `index` stand for the log, as one does that was taken before."""
+        self.state.snapshot = SnapshotMeta(index, 1)
+        self.state.log.compact_to(index)
 
     def _take(self) -> None:
         self.taken += 1
@@ -162,3 +171,18 @@ def test_no_snapshot_is_taken_early_that_is_larger_than_what_it_lets_go_of() -> 
     busy.compaction.step()
     assert [replica.taken for replica in (large, busy, restored)] == [0, 1, 0]
     assert growth.size == 40_000
+
+
+def test_no_snapshot_is_taken_early_of_a_log_that_was_let_go_of_meanwhile() -> None:
+    """Between asking and the next turn the log may go behind the last one, and then next to nothing has grown (D18).
+
+    As much as that would be kept for followers, who were sent snapshots instead of a few entries.
+    """
+    growth = Shared(25_000)
+    asked, other = _Grown(growth, snapshot_bytes=100), _Grown(growth, snapshot_bytes=100)
+    asked.compaction.step()
+    other.compaction.step()
+    assert asked.turns == 1
+    asked.let_go_to(19)
+    asked.compaction.step()
+    assert asked.taken == 0

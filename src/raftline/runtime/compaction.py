@@ -103,6 +103,8 @@ class Compaction:
             self._growth.grant(snapshotting.last_size_bytes)
         is_due = grown_bytes >= self._bytes_due or grown_entries >= config.snapshot_log_entries
         is_wanted = snapshotting.is_wanted or (self._room_index is not None and self._room_index > state.snapshot.index)
+        if self._is_asked and growth < self._bytes_early:
+            self._is_asked = False  # what had grown was let go of since
         if (is_due or is_wanted or self._is_asked) and self._can_take(state):
             self._least_bytes_apart = growth if self._is_asked and not is_due else config.snapshot_log_bytes
             self._is_asked = False
