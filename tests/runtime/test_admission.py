@@ -4,7 +4,7 @@ from typing import Any
 
 from raftline.errors import Overloaded
 from raftline.runtime.admission import Admission
-from raftline.runtime.requests import Deadlines, Proposal
+from raftline.runtime.requests import Deadlines, Proposal, Read
 
 
 def _fill(deadlines: Deadlines, size: int = 1, count_max: int = 10_000) -> list[Proposal]:
@@ -34,6 +34,19 @@ def test_what_one_group_leaves_is_shared_by_the_others() -> None:
     assert counts[1:] == [1875, 468, 117, 30]
     admission = Admission(10_000, 100_000)
     assert [len(_fill(Deadlines(admission), 10)) * 10 for _ in range(2)] == [100_000, 0], "the second one came later"
+
+
+def test_what_takes_no_bytes_is_refused_for_none() -> None:
+    """Commands that wait for a leader shut out no read of the same group, which any replica may answer (F24)."""
+    admission = Admission(10_000, 100_000)
+    flooded, other = Deadlines(admission), Deadlines(admission)
+    _fill(flooded, 1000)
+    _fill(other, 1000)
+    assert not flooded.add(Proposal(b"x", lambda _outcome: None, 100.0))
+    assert flooded.add(Read(lambda _outcome: None, 100.0, "stale"))
+    alone = Deadlines(Admission(100, 1000))
+    _fill(alone, 5000)
+    assert alone.add(Read(lambda _outcome: None, 100.0, "stale"))
 
 
 def test_in_time_all_that_want_more_have_equal_parts() -> None:

@@ -65,11 +65,11 @@ class Admission:
         """Say whether a group that holds so much, and is beyond what is open to all, may have one request more."""
         if self.count == 0:
             return True
-        count_left = self._count_max - self.count - 1
-        bytes_left = self._bytes_max - self.size_bytes - more_bytes
-        if self._members == 1 or count_left < 0 or bytes_left < 0:
+        if not self._leaves_enough(count + 1, self._count_max - self.count - 1):
             return False
-        return count + 1 <= _TIMES_FREE * count_left and size_bytes + more_bytes <= _TIMES_FREE * bytes_left
+        if not more_bytes:
+            return True  # a read is not refused for the commands that wait
+        return self._leaves_enough(size_bytes + more_bytes, self._bytes_max - self.size_bytes - more_bytes)
 
     def forget_answered(self, now: float) -> bool:
         """Count no more what has its answer, in any group; False: it was just done."""
@@ -79,6 +79,10 @@ class Admission:
         for queue in list(self.queues):
             queue.forget_answered()
         return True
+
+    def _leaves_enough(self, held: int, left: int) -> bool:
+        """Say whether a group may hold so much where that is left free for all."""
+        return left >= 0 and (self._members == 1 or held <= _TIMES_FREE * left)
 
     def _count_members(self, members: int) -> None:
         self._members = members
