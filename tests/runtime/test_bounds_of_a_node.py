@@ -123,6 +123,24 @@ def test_the_logs_of_all_groups_grow_no_further_than_that_of_one(make_cluster: A
     asyncio.run(scenario())
 
 
+def test_snapshots_for_others_sake_are_taken_a_few_at_a_time(make_cluster: Any) -> None:
+    """All at once, none would be done, and let go of its log, before all are; and each keeps a file open (D18)."""
+
+    async def scenario() -> None:
+        async with make_cluster(1, snapshot_log_bytes=LOG, snapshot_bytes_per_second=2000) as cluster:
+            groups = await _add_all(cluster)
+            at_once: set[int] = set()
+            for _ in range(4):
+                for group in groups:
+                    await _write(group, 20)
+                    at_once.add(sum(group.status().snapshot_in_progress for group in groups))
+            assert 1 <= max(at_once) <= 4
+            await cluster.until(lambda: sum(group.driver.compaction._growth.size for group in groups) <= LOG)
+            assert sum(group.status().snapshots_taken for group in groups) >= 5, "the next ones follow"
+
+    asyncio.run(scenario())
+
+
 class Large(Length):
     """Its snapshots are much larger than what changes."""
 

@@ -28,8 +28,8 @@ class _Group:
 
 
 class _Bench:
-    def __init__(self, limit: int, count: int) -> None:
-        self.shared = Shared(limit)
+    def __init__(self, limit: int, count: int, at_once: float = float("inf")) -> None:
+        self.shared = Shared(limit, at_once)
         self.asked: list[_Group] = []
         self.groups = [_Group(self.shared, self.asked) for _ in range(count)]
 
@@ -84,6 +84,26 @@ def test_who_cannot_give_way_is_asked_again_in_its_next_turn_and_the_others_mean
     stuck.turn(300)
     assert bench.settle() == [stuck]
     assert bench.shared.size == 1000
+
+
+def test_no_more_than_a_few_give_way_at_a_time() -> None:
+    """The next one is asked when one of them is done; who cannot give way, or is gone, keeps nobody from it."""
+    bench = _Bench(1000, 6, at_once=2)
+    stuck, first, second, third, fourth, fifth = bench.groups
+    stuck.fixed = 1000
+    for group in bench.groups:
+        group.size = 1000
+    bench.shared.limit = 10_000
+    for group in bench.groups:
+        group.part.note(group.size)
+    bench.shared.limit = 1000
+    fifth.turn(20)
+    assert bench.asked == [stuck, first, second]
+    first.turn()
+    assert bench.asked == [stuck, first, second, third]
+    second.part.leave()
+    third.turn()
+    assert bench.asked == [stuck, first, second, third, fourth, fifth]
 
 
 def test_who_leaves_holds_nothing() -> None:

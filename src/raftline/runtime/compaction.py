@@ -16,13 +16,16 @@ from raftline.replica.replica import Replica
 from raftline.runtime.host import Host
 from raftline.runtime.snapshotting import Snapshotting
 
-__all__ = ["Compaction"]
+__all__ = ["EARLY_MAX", "Compaction"]
 
 _COMPACTED_PER_TURN = 5000
 """Entries; a million at once would hold the loop."""
 
 _SHARE = 16
 """So small a part of what is between two snapshots a group may always write, however much the others have written."""
+
+EARLY_MAX = 4
+"""So many groups take snapshots for others' sake at a time: each lets go of its log when its own is done."""
 
 _SNAPSHOTS_APART_MAX = 4
 """The log waits for followers until it holds what is written between so many snapshots."""
@@ -63,6 +66,8 @@ class Compaction:
         self._bytes_for_entry = max(1, host.config.snapshot_log_bytes // host.config.snapshot_log_entries)
         self._is_asked = False
         """The others need the room: a snapshot is due although the log has grown less than it might."""
+        self._is_early = False
+        """What is being taken is such a snapshot: until it is done this group has been asked."""
         self._least_bytes_apart = host.config.snapshot_log_bytes
         """What was due between the last two snapshots, if those are no larger."""
         self._bytes_at_snapshot = 0
@@ -107,12 +112,13 @@ class Compaction:
             self._is_asked = False  # what had grown was let go of since
         if (is_due or is_wanted or self._is_asked) and self._can_take(state):
             self._least_bytes_apart = growth if self._is_asked and not is_due else config.snapshot_log_bytes
-            self._is_asked = False
+            self._is_early, self._is_asked = self._is_asked, False
             self._index_at_snapshot = self._replica.applied
             self._bytes_at_snapshot = state.log.size_bytes
             snapshotting.take()
             growth = 0
-        if not self._growth.low <= growth < self._growth.high:
+        self._is_early = self._is_early and snapshotting.taking
+        if not self._is_early and not self._growth.low <= growth < self._growth.high:
             self._growth.note(growth)
 
     def _give_way(self, _excess: int) -> int:

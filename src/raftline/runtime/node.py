@@ -25,6 +25,7 @@ from raftline.runtime.admission import Admission
 from raftline.runtime.answers import Answers
 from raftline.runtime.beats import Beats
 from raftline.runtime.clock import SystemClock
+from raftline.runtime.compaction import EARLY_MAX
 from raftline.runtime.config import GroupConfig, NodeConfig
 from raftline.runtime.disk import ThreadedDisk, run_on_disk
 from raftline.runtime.freeing import free_slowly
@@ -336,7 +337,7 @@ class Node(GroupHandle):
             snapshot_disk=snapshot_disk,
             snapshot_pace=Pace(loop.time, loop.call_at, self.config.snapshot_bytes_per_second),
             log_memory=Shared(self.config.log_memory_bytes),
-            log_growth=Shared(self.config.snapshot_log_bytes),
+            log_growth=Shared(self.config.snapshot_log_bytes, EARLY_MAX),
             admission=Admission(self.config.pending_max, self.config.pending_bytes_max),
             make_sessions=ports.make_sessions,
             stages=self._stages,

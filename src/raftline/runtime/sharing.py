@@ -23,21 +23,25 @@ class Shared:
     listed by its magnitude unless it was asked and has not been noted since.
     """
 
-    __slots__ = ("_by_magnitude", "_granted", "_least", "leaving", "limit", "parts", "size")
+    __slots__ = ("_at_once", "_by_magnitude", "_granted", "_least", "giving", "leaving", "limit", "parts", "size")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, at_once: float = float("inf")) -> None:
+        """No more than `at_once` groups give way at a time."""
+        self._at_once = at_once
         self._least = self.limit = limit
         self._granted = 0
         self._by_magnitude: tuple[dict[Part, None], ...] = tuple({} for _ in range(_MAGNITUDES))
         self.size = 0
         self.leaving = 0
+        self.giving = 0
+        """How many groups give way, and were not noted since."""
         self.parts = 0
         """How many groups there are."""
 
     def join(self, give_way: Callable[[int], int]) -> "Part":
         """Return a new part, which is empty; `give_way` is called with by how much the sum is too large.
 
-        It returns how much goes in the group's next turn, behind which the part is noted; 0: nothing can go now.
+        It returns how much goes soon, as in the group's next turn, behind which the part is noted; 0: nothing can now.
         """
         self.parts += 1
         return Part(self, give_way)
@@ -57,9 +61,9 @@ class Shared:
         self._by_magnitude[part.magnitude].pop(part, None)
 
     def relieve(self) -> None:
-        """Ask those who hold most, until what is left is within the limit or everybody was asked."""
+        """Ask those who hold most, until what is left is within the limit, enough give way or everybody was asked."""
         for listed in reversed(self._by_magnitude):
-            while listed and (excess := self.size - self.leaving - self.limit) > 0:
+            while listed and self.giving < self._at_once and (excess := self.size - self.leaving - self.limit) > 0:
                 next(iter(listed)).ask(excess)
 
 
@@ -111,6 +115,7 @@ class Part:
         self.high = 0  # whatever it holds next is noted
         self._leaving = self._give_way(excess)
         self._shared.leaving += self._leaving
+        self._shared.giving += self._leaving > 0
 
     def leave(self) -> None:
         """The group is gone, and what it held."""
@@ -123,5 +128,6 @@ class Part:
 
     def _forget_asked(self) -> None:
         self._shared.leaving -= self._leaving
+        self._shared.giving -= self._leaving > 0
         self._leaving = 0
         self._is_asked = False
