@@ -216,6 +216,9 @@ class FakeGroups:
     def leader_of(self, group: GroupId) -> NodeId | None:
         return self._cluster.leaders.get(group)
 
+    def is_unled(self, group: GroupId) -> bool:
+        return self.hosted(group) is not None and group not in self._cluster.leaders
+
     def address_of(self, node: NodeId) -> Address | None:
         server = self._cluster.servers.get(node)
         return None if server is None else Address("127.0.0.1", server.port, server.port + 10000)

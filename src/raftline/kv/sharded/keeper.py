@@ -45,6 +45,8 @@ _PAUSE_S = 0.5
 """What failed is tried again after this long."""
 _LEVEL_S = 2.0
 """A copy for which no leader has vouched for so long may be behind."""
+_UNLED_S = 2.0
+"""A group without a leader for so long is not between two leaders."""
 
 
 class Keeper:
@@ -72,6 +74,8 @@ class Keeper:
         """Groups whose replica here is no newcomer: what it knows of its own part in them counts."""
         self._dropped: set[GroupId] = set()
         """Groups that were hosted since the start: nobody begins one a second time."""
+        self._led_at_s: dict[GroupId, float] = {}
+        """When a hosted group was last seen to have a leader, or was hosted."""
         self._leftovers = Leftovers()
         self._down_since: dict[NodeId, float] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -165,6 +169,13 @@ class Keeper:
             return None if hosted is None else hosted.driver.replica.core.leader
         return next((node for node in self._wished_of(group) if self.is_up(node)), None)
 
+    def is_unled(self, group: GroupId) -> bool:
+        """Say whether nobody leads a group that is hosted; see `ports.Groups`."""
+        hosted = self._groups.get(group)
+        if group not in self._voting or hosted is None or hosted.driver.replica.core.leader is not None:
+            return False
+        return asyncio.get_running_loop().time() - self._led_at_s[group] > _UNLED_S
+
     def is_level(self, group: GroupId) -> bool:
         """Say whether this node's replica of a group hears a leader, and had all that was committed a moment ago."""
         replica = self._groups[group].driver.replica
@@ -240,11 +251,18 @@ class Keeper:
     def _signs(self) -> object:
         """Return what shows, for little, that there is something to look at."""
         self._note_addresses()
+        self._note_led()
         drivers = [group.driver for group in self._groups.values()]
         known = [(d.replica.core.leader, d.replica.core.state.membership, d.strangers.role()) for d in drivers]
         leaving = tuple(self._meta.leaving.items())
         members = tuple(self._addresses.items())
         return self.configuration.number, leaving, members, self._node.is_leader, len(self._tasks), known
+
+    def _note_led(self) -> None:
+        """Note which groups have a leader at the moment."""
+        now_s = asyncio.get_running_loop().time()
+        led = [group for group, hosted in self._groups.items() if hosted.driver.replica.core.leader is not None]
+        self._led_at_s.update(dict.fromkeys(led, now_s))
 
     def _note_addresses(self) -> None:
         """Note who the nodes are, as this node's log has it, and where."""
@@ -362,6 +380,7 @@ class Keeper:
         hosted = await self._node.add_group(config, machine)
         self._groups[group] = hosted
         self._hosted[group] = HostedGroup(hosted, machine)
+        self._led_at_s[group] = asyncio.get_running_loop().time()
         if members or goes_on:
             self._joined.add(group)
         self._note_vote(group)
@@ -389,6 +408,7 @@ class Keeper:
         self._voting.pop(group, None)
         self._joined.discard(group)
         self._leftovers.forget(group)
+        self._led_at_s.pop(group, None)
         move = self._tasks.get(("move", group))
         if move is not None:
             move.cancel()

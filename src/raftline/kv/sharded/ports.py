@@ -141,6 +141,12 @@ class Groups(Protocol):
     def leader_of(self, group: GroupId) -> NodeId | None:
         """Return who leads a group as far as is known here; of one that is not to be hosted, who should."""
 
+    def is_unled(self, group: GroupId) -> bool:
+        """Say whether the replica here of a hosted group has known no leader for longer than a change of leader takes.
+
+        A group that has just begun counts as one that changes its leader: its slots are with others still.
+        """
+
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node serves clients and peers."""
 

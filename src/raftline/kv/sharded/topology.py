@@ -84,7 +84,7 @@ class Topology:
         configuration = groups.configuration
         leaders = self._leaders()
         assigned = sum(piece.high - piece.low for piece in configuration.ranges)
-        led_groups = {group for group, leader in leaders.items() if groups.is_up(leader) and self._has_leader(group)}
+        led_groups = {group for group, leader in leaders.items() if groups.is_up(leader) and not groups.is_unled(group)}
         led = sum(piece.high - piece.low for piece in configuration.ranges if piece.group in led_groups)
         return {
             "cluster_state": "ok" if led == SLOT_COUNT else "fail",
@@ -116,10 +116,6 @@ class Topology:
             if leader is not None or nodes:
                 found[group] = leader if leader is not None else nodes[0]
         return found
-
-    def _has_leader(self, group: GroupId) -> bool:
-        """Say whether somebody leads a group, as far as a replica here knows."""
-        return self._groups.hosted(group) is None or self._groups.leader_of(group) is not None
 
     def _idle(self, leaders: dict[GroupId, NodeId]) -> set[NodeId]:
         return set(self._groups.node_ids) - set(leaders.values())
