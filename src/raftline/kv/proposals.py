@@ -50,7 +50,7 @@ async def until_readable(
     """Return once this node's copy of a group is what is promised; raises `Refused`."""
     failure = await when_readable(group, promise, staleness_s_max)
     if failure is not None:
-        raise Refused(read_refusal(failure))
+        raise Refused(read_refusal(failure)) from failure
 
 
 def settle(answered: "asyncio.Future[Any]", outcome: object) -> None:

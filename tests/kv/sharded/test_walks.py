@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ClusterDownError
 from tests.kv.sharded.test_connection import plain
 
-from raftline.errors import Stopped, Timeout
+from raftline.errors import NotMember, Stopped, Timeout
 from raftline.shards.configuration import Move
 
 if TYPE_CHECKING:
@@ -86,6 +86,24 @@ def test_a_group_that_goes_meanwhile_takes_no_answer_along(run_sharded: Run, com
             del cluster.groups[1], cluster.unled[1]
             done(Stopped("group 1 was removed from this node"))
             assert await answer == found
+
+    run_sharded(scenario)
+
+
+def test_a_replica_that_was_removed_is_not_taken_for_its_node(run_sharded: Run) -> None:
+    """Until its node has noticed that the group goes on without it, who asks waits; nobody is told to go away (G15)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with plain(cluster, "n2") as client, asyncio.timeout(5):
+            await client.set("{a}k", 1)
+            waiting = cluster.unled[1] = asyncio.Queue()
+            answer = asyncio.ensure_future(client.keys("*"))
+            (await waiting.get())(NotMember("n2 was removed from the group: ask n1"))
+            again = await waiting.get()
+            cluster.voteless.add(("n2", 1))
+            del cluster.unled[1]
+            again(NotMember("n2 was removed from the group: ask n1"))
+            assert await answer == [b"{a}k"]
 
     run_sharded(scenario)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from raftline.core.ids import GroupId
-from raftline.errors import NotServed, ProposalError, Timeout
+from raftline.errors import NotMember, NotServed, ProposalError, Timeout
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, Refused, TaskFunction
 from raftline.kv.commands.keys import check_flush
@@ -36,12 +36,14 @@ def everywhere(router: Router, name: bytes, hold_s_max: float) -> TaskFunction:
     """Return what carries out a command, by its name in upper case; slots that move are waited for `hold_s_max`."""
     if name in {b"FLUSHALL", b"FLUSHDB"}:
         return partial(_flush, router, name, hold_s_max)
-    return partial(_read, router, name)
+    return partial(_read, router, name, hold_s_max)
 
 
-async def _read(router: Router, name: bytes, node: KvNode, client: Client, args: Arguments) -> bytes:
+async def _read(router: Router, name: bytes, hold_s_max: float, node: KvNode, client: Client, args: Arguments) -> bytes:
     """DBSIZE, KEYS or RANDOMKEY; raises `Refused`."""
     args = [name, *args[1:]]
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + hold_s_max
     await until_readable(
         node, client.reads, client.staleness_s_max
     )  # what is known here of groups may be old, or nothing: one would be left out
@@ -50,11 +52,18 @@ async def _read(router: Router, name: bytes, node: KvNode, client: Client, args:
         here = [router.here(group) for group in groups]
         try:
             return await _read_at(router, client, groups, args)
-        except Refused:
+        except Refused as refused:
             known = router.groups.group_ids
             is_as_before = all(group in known for group in groups) and here == [router.here(group) for group in groups]
             if is_as_before:
-                raise  # else a group is gone, or its replica here: what it held is to be found elsewhere
+                if not _has_left_a_group(router, refused) or loop.time() > deadline_s:
+                    raise  # else a group is gone, or its replica here: what it held is to be found elsewhere
+                await asyncio.sleep(_AGAIN_S)
+
+
+def _has_left_a_group(router: Router, refused: Refused) -> bool:
+    """Say whether a group goes on without its replica here, which this member of the cluster is about to notice."""
+    return isinstance(refused.__cause__, NotMember) and router.groups.outside() is None
 
 
 async def _read_at(router: Router, client: Client, groups: list[GroupId], args: Arguments) -> bytes:
