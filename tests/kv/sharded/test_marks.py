@@ -55,7 +55,7 @@ def test_what_is_watched_after_its_slot_is_back_counts(pair: Pair) -> None:
     """A mark is held against when the slot left, not for ever; and slots that never did are not in question."""
     one, moving, index = there_and_back(pair, LEFT_VERSION)
     assert one.apply(exec_of([(moving, index << 1)], [b"SET", moving, b"mine"]), index + 1, 1000) == b"*1\r\n+OK\r\n"
-    staying = next(key for key in KEYS if slot_of(key) not in one.holdings.left and one.serves(slot_of(key)))
+    staying = next(key for key in KEYS if not one.holdings.left_at(slot_of(key)) and one.serves(slot_of(key)))
     apply(one, b"DEL", staying)
     assert one.apply(exec_of([(staying, _MARK)], [b"SET", staying, b"mine"]), index + 2, 1000) == b"*1\r\n+OK\r\n"
 

@@ -5,8 +5,8 @@ given are released a few at a time: each is served up to the entry that releases
 served from the entry with its last record on, whatever else is still to come. So none goes unserved for long.
 """
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -16,7 +16,7 @@ from raftline.kv.sharded.chunks import START, Chunk, Cursor
 from raftline.shards.configuration import EMPTY, Configuration, moves_between
 from raftline.shards.ranges import NOBODY
 
-__all__ = ["Arrival", "Departure", "Holdings"]
+__all__ = ["Arrival", "Departure", "Holdings", "Left"]
 
 
 class Arrival(msgspec.Struct):
@@ -45,6 +45,17 @@ class Departure(msgspec.Struct):
     """That of the release before it: sessions that were not used since are there already."""
 
 
+class Left(msgspec.Struct, frozen=True, array_like=True):
+    """Slots [low, high) that were given in one configuration: they come back in a later one, or not at all."""
+
+    low: int
+    high: int
+    number: int
+    """Of the configuration."""
+    index: int
+    """Where the last of all that were given in it had been emptied: it is not later than any of them can be back."""
+
+
 class Holdings(msgspec.Struct):
     """Of one group.
 
@@ -58,8 +69,8 @@ class Holdings(msgspec.Struct):
     """By the group that has them."""
     given: dict[GroupId, Departure] = {}
     """By the group that gets them."""
-    left: dict[int, int] = {}
-    """Slot → index at which its last key was dropped here, because it was given."""
+    left: list[Left] = []
+    """In the order of the slots; of each the last time that it was given."""
 
     @property
     def is_settled(self) -> bool:
@@ -124,8 +135,19 @@ class Holdings(msgspec.Struct):
         departure.since_ms, departure.released_ms = departure.released_ms, time_ms
 
     def note_left(self, slots: Sequence[int], index: int) -> None:
-        """Remember since when slots are not here, for when they come back."""
-        self.left.update(dict.fromkeys(slots, index))
+        """Remember since when slots, ascending ones, are not here, for when they come back."""
+        number, runs = self.configuration.number, list(_runs(slots))
+        before = [Left(*each, number, index) for each in runs]  # so does whatever went with them: none of it is back
+        before += [
+            Left(low, high, each.number, index if each.number == number else each.index)
+            for each, low, high in _outside(self.left, runs)
+        ]
+        self.left = _joined(sorted(before, key=lambda each: each.low))
+
+    def left_at(self, slot: int) -> int:
+        """Return an index by which a slot was gone that is back, or may be; 0: it never was."""
+        at = bisect_right(self.left, slot, key=lambda each: each.low) - 1
+        return self.left[at].index if at >= 0 and slot < self.left[at].high else 0
 
     def on_dropped(self, target: GroupId, slots: Sequence[int]) -> None:
         """Note that slots which were given are empty."""
@@ -133,6 +155,46 @@ class Holdings(msgspec.Struct):
         _remove(departure.released, slots)
         if not (departure.released or departure.waiting):
             del self.given[target]
+
+
+def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield ascending slots as ranges [low, high)."""
+    low = high = -1
+    for slot in slots:
+        if slot != high:
+            if low >= 0:
+                yield low, high
+            low = slot
+        high = slot + 1
+    if low >= 0:
+        yield low, high
+
+
+def _outside(ranges: Sequence[Left], runs: Sequence[tuple[int, int]]) -> Iterator[tuple[Left, int, int]]:
+    """Yield the parts [low, high) of ranges that are in none of `runs`; both are in the order of the slots."""
+    at = 0
+    for each in ranges:
+        low = each.low
+        while at < len(runs) and runs[at][0] < each.high:
+            if low < runs[at][0]:
+                yield each, low, runs[at][0]
+            low = max(low, runs[at][1])
+            if runs[at][1] > each.high:
+                break
+            at += 1
+        if low < each.high:
+            yield each, low, each.high
+
+
+def _joined(ranges: Sequence[Left]) -> list[Left]:
+    """Return ranges with those made one that touch and are of one configuration."""
+    joined: list[Left] = []
+    for each in ranges:
+        if joined and joined[-1].high == each.low and joined[-1].number == each.number:
+            joined[-1] = Left(joined[-1].low, each.high, each.number, each.index)
+        else:
+            joined.append(each)
+    return joined
 
 
 def _holds(slots: list[int], slot: int) -> bool:

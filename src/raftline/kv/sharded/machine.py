@@ -205,8 +205,10 @@ class ShardMachine(KvMachine):
 
     def _was_elsewhere(self, args: list[bytes]) -> bool:
         """Say whether the slot of a watched key left after its mark: what was done elsewhere is not noted here."""
-        left = self.holdings.left
-        return bool(left) and any(left.get(slot_of(key), 0) > mark >> 1 for key, mark in decode_watched(args[1]))
+        holdings = self.holdings
+        return bool(holdings.left) and any(
+            holdings.left_at(slot_of(key)) > mark >> 1 for key, mark in decode_watched(args[1])
+        )
 
     def _change_holdings(self, name: bytes, args: list[bytes], time_ms: int) -> bytes:
         if name == _TAKE:
