@@ -10,6 +10,7 @@ from redis.cluster import LoadBalancingStrategy, RedisCluster
 from tests.cluster.test_sharded import change
 from tests.cluster.test_sharded_clients import report, tool, wait_until_settled
 
+from raftline.cli.asking import NodeRefusal
 from raftline.cli.local_cluster import LocalCluster, plain_client
 
 NAMES = {f"k{number}" for number in range(60)}
@@ -18,7 +19,17 @@ ROUND = LoadBalancingStrategy.ROUND_ROBIN
 
 def place(cluster: LocalCluster, group: int, *nodes: str) -> None:
     """Have a group led by the first of these nodes, as every node knows it."""
-    change(cluster, "n1", "PLACE", group, *nodes, groups=2)
+
+    def is_placed() -> bool:
+        try:
+            change(cluster, "n1", "PLACE", group, *nodes, groups=2)
+        except NodeRefusal as refused:
+            if "has not begun yet: place it in a moment" not in str(refused):
+                raise
+            return False
+        return True
+
+    cluster.wait_for(is_placed, f"group {group} has begun, and is placed")
 
     def is_led_there() -> bool:
         found = [report(cluster, node) for node in cluster.nodes]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -219,15 +220,14 @@ def test_a_dead_peer_costs_no_memory(run: Run) -> None:
     """Between two attempts messages are dropped and counted, not kept: Raft will have something newer to say."""
 
     async def story(world: "World") -> None:
-        b = await world.node("b")
-        address = b.address
-        await b.transport.stop()
-        a = await world.node("a", peers={"b": address})
-        line = await a.log.line("peer not reached")
-        assert "cannot connect" in line["reason"]
-        a.send("b", *(TimeoutNow(term) for term in range(100)))
-        status = a.transport.status()["b"]
-        assert (status.queued_bytes, status.dropped_messages, status.connected) == (0, 100, False)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # and does not listen: nobody else gets the port meanwhile
+            a = await world.node("a", peers={"b": f"127.0.0.1:{nobody.getsockname()[1]}"})
+            line = await a.log.line("peer not reached")
+            assert "cannot connect" in line["reason"]
+            a.send("b", *(TimeoutNow(term) for term in range(100)))
+            status = a.transport.status()["b"]
+            assert (status.queued_bytes, status.dropped_messages, status.connected) == (0, 100, False)
 
     run(story)
 
