@@ -29,7 +29,8 @@ from raftline.errors import OperatingError
 __all__ = ["ClusterTrouble", "LocalCluster", "LocalNode", "free_port", "plain_client"]
 
 _PORTS = range(15_000, 32_000)  # below the range from which the kernel takes ports for outgoing connections
-_given: set[int] = set()
+_claims: dict[int, socket.socket] = {}
+"""The ports that were given, each held as one for datagrams, so that no other process gives it before it is used."""
 _HOST = "127.0.0.1"
 _PROXY_HOST = "127.0.0.2"
 _START_S_MAX = 20.0
@@ -45,14 +46,17 @@ def free_port() -> int:
     """Return a loopback port on which nobody listens now, each one once."""
     for _ in range(1000):
         port = random.choice(_PORTS)  # noqa: S311  guards nothing
-        if port in _given:
+        if port in _claims:
             continue
+        claim = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                _given.add(port)
+                claim.bind((_HOST, port))
+                probe.bind((_HOST, port))
+                _claims[port] = claim
                 return port
+        claim.close()
     raise ClusterTrouble(f"no free port found in {_PORTS.start}..{_PORTS.stop - 1}")
 
 
