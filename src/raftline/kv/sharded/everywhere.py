@@ -44,9 +44,8 @@ async def _read(router: Router, name: bytes, hold_s_max: float, node: KvNode, cl
     args = [name, *args[1:]]
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + hold_s_max
-    await until_readable(
-        node, client.reads, client.staleness_s_max
-    )  # what is known here of groups may be old, or nothing: one would be left out
+    # What is known here of groups may be old, or nothing: one would be left out.
+    await until_readable(node, client.reads, client.staleness_s_max)
     while True:
         groups = _counted(router, client) if name == b"DBSIZE" else list(router.groups.group_ids)
         here = [router.here(group) for group in groups]
@@ -54,11 +53,11 @@ async def _read(router: Router, name: bytes, hold_s_max: float, node: KvNode, cl
             return await _read_at(router, client, groups, args)
         except Refused as refused:
             known = router.groups.group_ids
-            is_as_before = all(group in known for group in groups) and here == [router.here(group) for group in groups]
-            if is_as_before:
-                if not _has_left_a_group(router, refused) or loop.time() > deadline_s:
-                    raise  # else a group is gone, or its replica here: what it held is to be found elsewhere
-                await asyncio.sleep(_AGAIN_S)
+            if any(group not in known for group in groups) or here != [router.here(group) for group in groups]:
+                continue  # a group is gone, or its replica here: what it held is to be found elsewhere
+            if not _has_left_a_group(router, refused) or loop.time() > deadline_s:
+                raise
+            await asyncio.sleep(_AGAIN_S)
 
 
 def _has_left_a_group(router: Router, refused: Refused) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from raftline.core.ids import GroupId, NodeId
-from raftline.errors import NotMember, NotServed
+from raftline.errors import NotServed
 from raftline.kv.bundles import Bundles
 from raftline.kv.resp.replies import error
 from raftline.kv.sharded.machine import ShardMachine
@@ -76,8 +76,12 @@ class Away:
 Place: TypeAlias = Here | Away
 
 
-class _Nowhere:
-    """What is asked while no configuration is known here, as right after a start: it serves nothing yet."""
+class _Refusing:
+    """What is asked where nobody can be: every request gets one refusal."""
+
+    def __init__(self, refusal: Callable[[], Exception]) -> None:
+        """`refusal` is called for each request: what is raised remembers where."""
+        self._refusal = refusal
 
     def submit(
         self,
@@ -87,7 +91,7 @@ class _Nowhere:
         sequence: int = 0,  # noqa: ARG002
     ) -> None:
         """Carry nothing out."""
-        done(NotServed(_NOTHING_KNOWN))
+        done(self._refusal())
 
     async def ask(
         self,
@@ -95,45 +99,16 @@ class _Nowhere:
         consistency: Consistency = "linearizable",  # noqa: ARG002
         staleness_s_max: float = 0.0,  # noqa: ARG002
     ) -> bytes:
-        """Answer nothing; raises `NotServed`."""
-        raise NotServed(_NOTHING_KNOWN)
+        """Answer nothing; raises the refusal."""
+        raise self._refusal()
 
     async def open_session(self, session: int, born: int | None = None) -> int:  # noqa: ARG002
-        """Open nothing; raises `NotServed`."""
-        raise NotServed(_NOTHING_KNOWN)
+        """Open nothing; raises the refusal."""
+        raise self._refusal()
 
 
-_NOWHERE = Away(NOBODY, _Nowhere())
-
-
-class _Outside:
-    """Any group, to a node that is no member of the cluster: members take nothing of what it passes on."""
-
-    def __init__(self, reason: NotMember) -> None:
-        self._reason = reason
-
-    def submit(
-        self,
-        command: bytes,  # noqa: ARG002  whatever it is
-        done: Callable[[bytes | Exception], None],
-        session: int | None = None,  # noqa: ARG002
-        sequence: int = 0,  # noqa: ARG002
-    ) -> None:
-        """Carry nothing out."""
-        done(self._reason)
-
-    async def ask(
-        self,
-        query: bytes,  # noqa: ARG002
-        consistency: Consistency = "linearizable",  # noqa: ARG002
-        staleness_s_max: float = 0.0,  # noqa: ARG002
-    ) -> bytes:
-        """Answer nothing; raises `NotMember`."""
-        raise self._reason
-
-    async def open_session(self, session: int, born: int | None = None) -> int:  # noqa: ARG002
-        """Open nothing; raises `NotMember`."""
-        raise self._reason
+_NOWHERE = Away(NOBODY, _Refusing(lambda: NotServed(_NOTHING_KNOWN)))
+"""What is asked while no configuration is known here, as right after a start: it serves nothing yet."""
 
 
 class Router:
@@ -168,7 +143,9 @@ class Router:
         if here is not None:
             return here
         outside = self.groups.outside()
-        return Away(group, self.groups.remote(group) if outside is None else _Outside(outside))
+        if outside is None:
+            return Away(group, self.groups.remote(group))
+        return Away(group, _Refusing(lambda: outside))  # members take nothing of what is passed on by who is none
 
     def here(self, group: GroupId) -> Here | None:
         """Return a group of which this node holds a replica."""
