@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from raftline.errors import RaftlineError
 from raftline.sim.acts import Act
 from raftline.sim.blame import place_of
@@ -32,6 +34,16 @@ _LEVEL_MINUTES = 6.0
 _RARELY = WorkloadPlan(clients=3, keys=3, session_clients=0, once_clients=0, expiry_clients=0, lull_s=2.0)
 
 Bench = Callable[[int], Outcome]
+
+_SLOW_RESTORES = Scenario(
+    size=3,
+    safety_s=12.0,
+    heal_s=8.0,
+    plan=NemesisPlan(lag=150, kill_leader=2, down_s_max=1.0, cut_s_max=2.0, slow_read=0.8),
+    workload=WorkloadPlan(clients=16, think_s_max=0.1, read_share=0.1),
+    snapshot_entries=8,
+    chunk_bytes=1 << 16,
+)
 
 _SCENARIOS: dict[str, Scenario] = {
     "cluster": Scenario(),
@@ -127,24 +139,11 @@ _SCENARIOS: dict[str, Scenario] = {
         chunk_bytes=128,
     ),
     # What is read of a snapshot comes late: others follow before it is restored.
-    "slow_restores": Scenario(
-        size=3,
-        safety_s=12.0,
-        heal_s=8.0,
-        plan=NemesisPlan(lag=150, kill_leader=2, down_s_max=1.0, cut_s_max=2.0, slow_read=0.8),
-        workload=WorkloadPlan(clients=16, think_s_max=0.1, read_share=0.1),
-        snapshot_entries=8,
-        chunk_bytes=1 << 16,
-    ),
+    "slow_restores": _SLOW_RESTORES,
     # The same, and leaders hand over.
-    "slow_successors": Scenario(
-        size=3,
-        safety_s=12.0,
-        heal_s=8.0,
+    "slow_successors": msgspec.structs.replace(
+        _SLOW_RESTORES,
         plan=NemesisPlan(lag=100, transfer=100, down_s_max=1.0, cut_s_max=2.0, slow_read=0.8),
-        workload=WorkloadPlan(clients=16, think_s_max=0.1, read_share=0.1),
-        snapshot_entries=8,
-        chunk_bytes=1 << 16,
     ),
     # Snapshots are taken all the time while clients write.
     "busy_snapshots": Scenario(

@@ -115,7 +115,7 @@ class Ways(ABC):
 
     @abstractmethod
     async def change(self, at: int, session: int | None, sequence: int, change: Change) -> str:
-        """Ask a machine for a change, in a session if one is given; return why it was refused, nothing if it was."""
+        """Ask a machine for a change, in a session if there is one; return why it was refused, or nothing."""
 
     def start(self) -> None:
         """Boot everything."""
