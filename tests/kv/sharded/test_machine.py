@@ -375,6 +375,21 @@ def test_a_transaction_is_refused_as_its_keys_are(pair: Pair) -> None:
     assert one.apply(exec_of([], [b"SET", staying, b"new"]), 2, 1000) == b"*1\r\n+OK\r\n"
 
 
+def carried_out(step: Configuration, giver: ShardMachine, taker: ShardMachine, index: int) -> int:
+    """Take a configuration from an entry on, and carry out what one group gives to the other; return the last entry."""
+    for machine in (giver, taker):
+        machine.apply(take_configuration(step), index, 1000)
+    let_go(giver, taker.holdings.group)
+    while giver.holdings.group in taker.holdings.arrivals:
+        chunk = chunk_of(giver, taker)
+        assert chunk is not None
+        index += 1
+        taker.apply(arrive(chunk), index, 1000)
+    index += 1
+    giver.apply(drop(step.number, taker.holdings.group, LAST, 1000), index, 1000)
+    return index
+
+
 def test_a_watched_key_that_was_away_has_changed(pair: Pair) -> None:
     """What arrives is noted at the entry that brings it: whoever watched the key before it went does nothing."""
     one, two, steps = pair
@@ -384,19 +399,9 @@ def test_a_watched_key_that_was_away_has_changed(pair: Pair) -> None:
     back = changed(steps[1], Move(slot_of(moving), slot_of(moving) + 1, 1))
     assert one.apply(encode_command([b"SET", moving, b"watched"]), 7, 1000) == b"+OK\r\n"
     mark = 7 << 1 | 1
-    index = 8
-    for step, giver, taker in ((steps[1], one, two), (back, two, one)):
-        for machine in (one, two):
-            machine.apply(take_configuration(step), index, 1000)
-        let_go(giver, taker.holdings.group)
-        while giver.holdings.group in taker.holdings.arrivals:
-            chunk = chunk_of(giver, taker)
-            assert chunk is not None
-            index += 1
-            taker.apply(arrive(chunk), index, 1000)
-        giver.apply(drop(step.number, taker.holdings.group, LAST, 1000), index, 1000)
-        if taker is two:
-            apply(two, b"SET", moving, b"changed")
+    index = carried_out(steps[1], one, two, 8)
+    apply(two, b"SET", moving, b"changed")
+    index = carried_out(back, two, one, index)
     assert one.apply(exec_of([(moving, mark)], [b"SET", moving, b"mine"]), index + 1, 1000) == NULL_ARRAY
 
 

@@ -1,10 +1,10 @@
 """Watched keys that are not there, whose slot was elsewhere between WATCH and EXEC."""
 
-from tests.kv.sharded.test_machine import KEYS, LAST, Pair, apply, chunk_of, exec_of, let_go, pair, restored
+from tests.kv.sharded.test_machine import KEYS, Pair, apply, carried_out, exec_of, pair, restored
 
 from raftline.kv.machine import encode_command
 from raftline.kv.resp.replies import NULL_ARRAY
-from raftline.kv.sharded.machine import LEFT_VERSION, ShardMachine, arrive, drop, take_configuration
+from raftline.kv.sharded.machine import LEFT_VERSION, ShardMachine
 from raftline.kv.slots import slot_of
 from raftline.shards.configuration import Move, changed
 
@@ -25,21 +25,10 @@ def there_and_back(pair: Pair, version: int) -> tuple[ShardMachine, bytes, int]:
     moving = next(key for key in KEYS if steps[1].owner(slot_of(key)) == 2)
     back = changed(steps[1], Move(slot_of(moving), slot_of(moving) + 1, 1))
     apply(one, b"DEL", moving)
-    index = 8
-    for step, giver, taker in ((steps[1], one, two), (back, two, one)):
-        for machine in (one, two):
-            machine.apply(take_configuration(step), index, 1000)
-        let_go(giver, taker.holdings.group)
-        while giver.holdings.group in taker.holdings.arrivals:
-            chunk = chunk_of(giver, taker)
-            assert chunk is not None
-            index += 1
-            taker.apply(arrive(chunk), index, 1000)
-        index += 1
-        giver.apply(drop(step.number, taker.holdings.group, LAST, 1000), index, 1000)
-        if taker is two:
-            assert two.apply(encode_command([b"SET", moving, b"somebody's"]), index, 1000) == b"+OK\r\n"
-            assert two.apply(encode_command([b"DEL", moving]), index, 1000) == b":1\r\n"
+    index = carried_out(steps[1], one, two, 8)
+    assert two.apply(encode_command([b"SET", moving, b"somebody's"]), index, 1000) == b"+OK\r\n"
+    assert two.apply(encode_command([b"DEL", moving]), index, 1000) == b":1\r\n"
+    index = carried_out(back, two, one, index)
     return one, moving, index + 1
 
 
