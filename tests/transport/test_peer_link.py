@@ -222,8 +222,8 @@ def test_a_dead_peer_costs_no_memory(run: Run) -> None:
     async def story(world: "World") -> None:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))  # and does not listen: nobody else gets the port meanwhile
-            address = f"127.0.0.1:{nobody.getsockname()[1]}"
-            once = TransportSettings(backoff_s_min=60.0, backoff_s_max=60.0)  # between two attempts, however slow this is
+            address = f"127.0.0.1:1@{nobody.getsockname()[1]}"
+            once = TransportSettings(backoff_s_min=60.0, backoff_s_max=60.0)  # the second attempt does not begin
             a = await world.node("a", peers={"b": address}, settings=once)
             line = await a.log.line("peer not reached")
             assert "cannot connect" in line["reason"]
