@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from raftline.cli import local_cluster
 from raftline.cli.local_cluster import ClusterTrouble, LocalCluster, free_port
 
 
@@ -22,6 +23,26 @@ def test_ports_are_given_once() -> None:
     """No two nodes of one run share a port."""
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == 50
+
+
+def test_no_other_process_is_given_a_port_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that start clusters side by side do not meet, though neither listens yet."""
+    port = free_port()
+    monkeypatch.setattr(local_cluster, "_PORTS", range(port, port + 1))
+    monkeypatch.setattr(local_cluster, "_claims", {})  # what another process knows of this one's
+    with pytest.raises(ClusterTrouble, match="no free port found"):
+        free_port()
+
+
+def test_ports_that_were_given_take_few_descriptors() -> None:
+    """A process that starts clusters all day does not run out of files."""
+    descriptors = Path("/proc/self/fd")
+    for _ in range(200):
+        free_port()
+    before = len(list(descriptors.iterdir()))
+    for _ in range(200):
+        free_port()
+    assert len(list(descriptors.iterdir())) == before
 
 
 def test_the_command_line_has_identity_cluster_and_settings(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ __all__ = ["ClusterTrouble", "LocalCluster", "LocalNode", "free_port", "plain_cl
 
 _PORTS = range(15_000, 32_000)  # below the range from which the kernel takes ports for outgoing connections
 _claims: dict[int, socket.socket] = {}
-"""The ports that were given, each held as one for datagrams, so that no other process gives it before it is used."""
+"""The ports given last, oldest first, each held as one for datagrams: no other process gives it before it is used."""
+_CLAIMS_MAX = 200
+"""Each takes a descriptor, of which a process often has 1,024; whoever was given so many since has used the oldest."""
 _HOST = "127.0.0.1"
 _PROXY_HOST = "127.0.0.2"
 _START_S_MAX = 20.0
@@ -43,7 +45,7 @@ class ClusterTrouble(OperatingError):
 
 
 def free_port() -> int:
-    """Return a loopback port on which nobody listens now, each one once."""
+    """Return a loopback port on which nobody listens now, and which no process was given lately."""
     for _ in range(1000):
         port = random.choice(_PORTS)  # noqa: S311  guards nothing
         if port in _claims:
@@ -55,6 +57,8 @@ def free_port() -> int:
                 claim.bind((_HOST, port))
                 probe.bind((_HOST, port))
                 _claims[port] = claim
+                if len(_claims) > _CLAIMS_MAX:
+                    _claims.pop(next(iter(_claims))).close()
                 return port
         claim.close()
     raise ClusterTrouble(f"no free port found in {_PORTS.start}..{_PORTS.stop - 1}")
