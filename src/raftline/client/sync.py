@@ -312,8 +312,9 @@ class _Pipeline(Pipeline):
         """Carry a command out while keys are watched, on whichever node leads; WATCH is none of a connection here."""
         owner = self._owner
         if args[0] == "WATCH":
-            reply = owner.execute_command("RAFTLINE.WATCH", *args[1:])
-            self._marks.learn(args[1:], reply, owner.get_encoder().encode)
+            encode = owner.get_encoder().encode
+            keys = self._marks.with_keys(args[1:], encode)
+            self._marks.learn(keys, owner.execute_command("RAFTLINE.WATCH", *keys), encode)
             self.watching = True
             return True
         if args[0] == "UNWATCH":

@@ -29,14 +29,21 @@ class Marks:
         self._history = b""
         self._marks: dict[bytes, int] = {}
 
-    def learn(self, keys: Iterable[Any], reply: Sequence[Any], encode: Encode) -> None:
+    def with_keys(self, keys: Iterable[Any], encode: Encode) -> list[bytes]:
+        """Return all keys to ask about for the sake of some: a sharded store refuses those that are in several slots.
+
+        Asked about a few at a time it could not know, and each group would name a history of its own.
+        """
+        return list(dict.fromkeys([*self._marks, *(bytes(encode(key)) for key in keys)]))
+
+    def learn(self, keys: Iterable[bytes], reply: Sequence[Any], encode: Encode) -> None:
         """Take what RAFTLINE.WATCH replied; raises `WatchError` if the data were restored in between."""
         history = bytes(encode(reply[0]))
         if self._marks and history != self._history:
             raise redis.exceptions.WatchError("the data were restored from a backup while keys were watched")
         self._history = history
         for key, mark in zip(keys, reply[1:], strict=True):
-            self._marks.setdefault(bytes(encode(key)), mark)
+            self._marks.setdefault(key, mark)
 
     def clear(self) -> None:
         """Watch nothing."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from raftline.client.asynchronous import AsyncClient
 
@@ -19,6 +20,24 @@ def client_of(cluster: "FakeCluster") -> AsyncClient:
     """Return a client of all nodes, which asks n3 first."""
     nodes = [("127.0.0.1", cluster.port(node)) for node in ("n3", "n1", "n2")]
     return AsyncClient(nodes, learn_nodes=False, deadline_s=5)
+
+
+def test_keys_of_several_slots_are_not_watched_together(run_sharded: Run) -> None:
+    """Watched one after the other they are refused as together: a helper that tries again would do so for ever."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with client_of(cluster) as client, client.pipeline() as pipe:
+            await pipe.watch(LOW)
+            with pytest.raises(redis.ResponseError, match=r"CROSSSLOT|same slot"):
+                await pipe.watch(HIGH)
+            await pipe.unwatch()
+            await pipe.watch(LOW)
+            await pipe.watch("{b}other", LOW)
+            pipe.multi()  # type: ignore[no-untyped-call]
+            pipe.set(LOW, "mine")
+            assert await pipe.execute() == [True]
+
+    run_sharded(scenario)
 
 
 @pytest.mark.parametrize("redirects", ["always", "auto"])
