@@ -30,7 +30,7 @@ def test_keys_of_several_slots_are_not_watched_together(run_sharded: Run) -> Non
             await pipe.watch(LOW)
             with pytest.raises(redis.ResponseError, match=r"CROSSSLOT|same slot"):
                 await pipe.watch(HIGH)
-            await pipe.unwatch()
+            await pipe.unwatch()  # type: ignore[no-untyped-call]
             await pipe.watch(LOW)
             await pipe.watch("{b}other", LOW)
             pipe.multi()  # type: ignore[no-untyped-call]
