@@ -139,6 +139,7 @@ def test_a_learner_that_lags_is_not_promoted(leading: Any) -> None:
     one.state.progress["n4"].on_accepted(3, 0)
     one.wait(0.9)
     assert _refusal(one, Promote("n4")) == "n4 does not answer"
+    _accept(one, "n3")
     _accept(one, "n4")
     _accept(one, "n4")
     _ask(one, Promote("n4"))
@@ -158,6 +159,34 @@ def test_the_new_voters_have_to_be_able_to_elect(leading: Any) -> None:
     assert "n2" in _refusal(one, Remove("n3"))
     _ask(one, Remove("n2"))
     assert one.state.membership.voters == ("n1", "n3")
+
+
+def test_the_new_voters_have_to_be_heard(leading: Any) -> None:
+    """Whoever is down cannot help to commit the change: without it nobody could decide anything, nor take it back."""
+    one = leading()
+    one.wait(0.9)
+    _accept(one, "n3")
+    reason = _refusal(one, Remove("n3"))
+    assert reason.startswith("of the voters n1, n2 too few could elect a leader: n2 does not answer")
+    assert "n2" in _refusal(one, Replace.by({"n1": "n1:1", "n2": "n2:1"}))
+    assert "n2" in _refusal(one, Remove("n1")), "n3 would be alone, too"
+    _ask(one, Remove("n2"))
+    assert one.state.membership.voters == ("n1", "n3"), "who is down can be removed"
+
+
+def test_a_replacement_waits_for_voters_that_are_down(leading: Any) -> None:
+    """Newcomers that have caught up are not enough if one of the old, which is to stay, does not answer."""
+    one = leading()
+    _ask(one, Replace.by({"n2": "n2:1", "n4": "n4:1"}))
+    for sender in ("n2", "n3"):
+        _accept(one, sender)
+    one.wait(0.9)
+    for sender in ("n3", "n4", "n4"):
+        _accept(one, sender)
+    assert one.state.membership.wanted == ("n2", "n4"), "n2 does not answer"
+    _accept(one, "n2")
+    assert one.state.membership.voters == ("n2", "n4")
+    assert one.state.membership.is_joint
 
 
 def test_voters_get_the_time_to_answer_a_new_leader(bench: Any) -> None:

@@ -144,20 +144,31 @@ def _check_may_change(state: RaftState, change: MembershipChange) -> None:
 
 
 def _check_can_elect(state: RaftState, planned: Membership) -> None:
-    """Raise `ChangeRefused` if the new voters might never elect anybody."""
-    untrusted = _untrusted(state, planned.voters) if planned.is_joint else []
-    if untrusted:
-        raise ChangeRefused(
-            f"of the voters {', '.join(planned.voters)} too few could elect a leader: {', '.join(untrusted)} did not "
-            f"answer yet, or lost what it had on disk and has not caught up"
-        )
+    """Raise `ChangeRefused` if the new voters might never elect anybody, or could not now."""
+    wrong = _what_is_wrong(state, planned.voters) if planned.is_joint else []
+    if wrong:
+        voters = ", ".join(planned.voters)
+        raise ChangeRefused(f"of the voters {voters} too few could elect a leader: {'; '.join(wrong)}")
 
 
-def _untrusted(state: RaftState, voters: tuple[NodeId, ...]) -> list[NodeId]:
-    """Return those of `voters` whose vote cannot be relied on, if they leave the rest too few to elect (C14)."""
-    untrusted = [node for node in voters if node != state.me and not state.progress[node].is_trusted]
-    trusted = [node for node in voters if node not in untrusted]
-    return [] if has_quorum(Membership(voters=voters), trusted) else untrusted
+def _what_is_wrong(state: RaftState, voters: tuple[NodeId, ...]) -> list[str]:
+    """Return what is wrong with those of `voters` who are no help now, if they leave the rest too few to elect (C14).
+
+    A joint configuration that its incoming half cannot commit is in force all the same: nothing can be decided in it,
+    not even another change, until more of that half answer.
+    """
+    silent_since = state.now - state.config.election_timeout_s[1]
+    wrong: dict[NodeId, str] = {}
+    for node in voters:
+        progress = state.progress.get(node)
+        if progress is None:
+            continue  # this leader itself
+        if not progress.is_trusted:
+            wrong[node] = f"{node} did not answer yet, or lost what it had on disk and has not caught up"
+        elif progress.is_silent(silent_since):
+            wrong[node] = f"{node} does not answer: start it, or remove it first"
+    fit = [node for node in voters if node not in wrong]
+    return [] if has_quorum(Membership(voters=voters), fit) else list(wrong.values())
 
 
 def _ends_replacement(membership: Membership, change: MembershipChange) -> bool:
@@ -171,7 +182,7 @@ def _next_voters(state: RaftState) -> tuple[NodeId, ...]:
         return ()
     if membership.wanted:
         waits = any(why_not_ready(state, node) for node in newcomers(membership))
-        return () if waits or _untrusted(state, membership.wanted) else membership.wanted
+        return () if waits or _what_is_wrong(state, membership.wanted) else membership.wanted
     ready = [node for node in membership.promoting if why_not_ready(state, node) is None]
     return (*membership.voters, *ready) if ready else ()
 

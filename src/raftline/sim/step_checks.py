@@ -468,7 +468,7 @@ class StepChecks:
                     self._violated(f"lets {node} vote, which is known to hold {progress.match_index} (thesis 4.2.1)")
 
     def _on_change_requested(self, event: ChangeRequested, now: float) -> Index:
-        """Those who are to vote can elect a leader, as far as anybody knows (C14, K1)."""
+        """Those who are to vote can elect a leader and are there, as far as anybody knows (C14, K1)."""
         state = self._state
         before, has_settled = state.membership, state.log.term_at(state.commit) == state.term
         result = self._step(event, now)
@@ -476,9 +476,11 @@ class StepChecks:
         if membership is not before and not has_settled:
             self._violated("changes the membership before it has committed an entry of its term (thesis 4.1)")
         if membership is not before and membership.is_joint:
-            trusted = [state.me, *(node for node, progress in state.progress.items() if progress.is_trusted)]
-            if not can_decide(Membership(voters=membership.voters), trusted):
-                self._violated(f"lets {membership.voters} vote, of whom only {trusted} are known to be able to (C14)")
+            since = now - state.config.election_timeout_s[1]
+            progress = state.progress.items()
+            able = [state.me, *(node for node, its in progress if its.is_trusted and its.heard_at >= since)]
+            if not can_decide(Membership(voters=membership.voters), able):
+                self._violated(f"lets {membership.voters} vote, of whom only {able} answer and are able to (C14, K1)")
         return result
 
     # Tools.

@@ -213,11 +213,18 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _CHANGING,
-                "    return [] if has_quorum(Membership(voters=voters), trusted) else untrusted\n",
-                "    return [] if has_quorum(Membership(voters=voters), voters) else trusted\n",
+                "        if not progress.is_trusted:\n            wrong[node] =",
+                "        if False:\n            wrong[node] =",
             ),
         ),
         bench="walk_members",
+    ),
+    Mutant(
+        name="voters_that_are_down",
+        rules=("K1",),
+        does="A change is carried out although most of those who vote afterwards do not answer.",
+        patches=(Patch(_CHANGING, "        elif progress.is_silent(silent_since):\n", "        elif False:\n"),),
+        bench="removal_beside_one_that_is_down",
     ),
     Mutant(
         name="snapshot_carries_the_first_membership",

@@ -6,9 +6,10 @@ The seed says who plays whom and how much is said; everything else is fixed. The
 from collections.abc import Callable
 from random import Random
 
+from raftline.core.changes import Remove
 from raftline.core.config import CoreConfig
 from raftline.core.entries import Entry, SnapshotMeta
-from raftline.core.events import ChunkStored, Received
+from raftline.core.events import ChangeRequested, ChunkStored, Received
 from raftline.core.ids import Index
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendRequest, SnapshotRequest
@@ -97,6 +98,29 @@ def _append(follower: Replica, after: Index, count: int, command: bytes) -> None
     follower.apply_some(count, 0.0)
 
 
+def _removal_beside_one_that_is_down(seed: int) -> None:
+    """Of three one is down, and another is to be removed: the group goes on, and the change is made when all are up."""
+    chance = Random(seed)  # noqa: S311  reproducible on purpose
+    cluster = CoreCluster(3, config=_PLAIN, seed=seed)
+    cluster.start()
+    leader, down, leaving = chance.sample(list(cluster.nodes.values()), 3)
+    _elect(cluster, leader)
+    leader.propose(b"begun")
+    cluster.settle()
+    down.crash()
+    cluster.run(2.0 + 10.0 * chance.random())
+    leader.step(ChangeRequested(1, Remove(leaving.name)))
+    cluster.run(0.5)
+    last = leader.propose(b"goes on")
+    if not cluster.run(5.0, lambda: leader.state.applied >= last > 0):
+        raise SafetyViolation(f"{leader.name} decides nothing any more, for {leaving.name} was to be removed (K1)")
+    down.start()
+    cluster.run(1.0)
+    leader.step(ChangeRequested(2, Remove(leaving.name)))
+    if not cluster.run(5.0, lambda: leader.state.membership.voters == tuple(sorted((leader.name, down.name)))):
+        raise SafetyViolation(f"{leaving.name} cannot be removed though all are up (K1)")
+
+
 SCENES: dict[str, Callable[[int], None]] = {
     "two_histories": two_histories,
     "fed_from_disk": fed_from_disk,
@@ -104,6 +128,7 @@ SCENES: dict[str, Callable[[int], None]] = {
     "what_may_leave_memory": what_may_leave_memory,
     "conflict_at_the_base": _conflict_at_the_base,
     "two_snapshots": _two_snapshots,
+    "removal_beside_one_that_is_down": _removal_beside_one_that_is_down,
     "woken_leader": woken_leader,
     "woken_in_order": woken_in_order,
     "woken_by_a_snapshot": woken_by_a_snapshot,
