@@ -53,6 +53,12 @@ def test_machines_are_replaced_while_slots_move(nodes: int) -> None:
     assert seen["remove done"] >= 1
 
 
+def test_a_group_is_placed_where_it_can_go_on() -> None:
+    """Nobody places a group of two replicas on a machine that is down, and has lost its disk: none could help it."""
+    seen = faults([13007377], ShardScenario())
+    assert seen["wipe"] == seen["away"] == 1
+
+
 @pytest.mark.parametrize("nodes", [0, 3])
 def test_a_disk_is_emptied(nodes: int) -> None:
     """Where every group goes on without it: its machine catches up, with all that it has a part of (C14, G17)."""

@@ -226,6 +226,8 @@ class SharedNodes(Ways):
     def may_wipe(self, member: Member) -> bool:
         """Say whether every group would go on without a machine, with all that it has committed."""
         newest = self.ownership.configurations[-1]
+        if any(member.name in nodes and len(nodes) <= _LEFT_MIN for _, nodes in newest.groups):
+            return False  # it may vote elsewhere still, where it can be missed
         groups = {*newest.group_ids, *self.group_ids[1:]}
         return all(self._is_safe_without(group, member.name) for group in sorted(groups))
 
@@ -269,8 +271,8 @@ class SharedNodes(Ways):
         return {-1: tuple(self.eligible)} if len(there) < self.scenario.groups else {}
 
     def places(self, nodes: Sequence[NodeId]) -> tuple[NodeId, ...]:
-        """Return the nodes with the first that has no replica in place of the first that has one."""
-        spare = [name for name in self.eligible if name not in nodes]
+        """Return the nodes with the first that is up and has no replica in place of the first that has one."""
+        spare = self.takers(nodes)
         return (*nodes[1:], spare[0]) if spare else ()
 
     def takers(self, without: Sequence[NodeId]) -> tuple[NodeId, ...]:
