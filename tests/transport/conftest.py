@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 import uvloop
 
+from raftline.cli.local_cluster import free_port
 from raftline.core.ids import GroupId, NodeId
 from raftline.core.messages import Message
 from raftline.transport.codec import VERSIONS, Codec, DialledFrame, Envelope, Hello, Ping, Stranger, Versions
@@ -19,6 +21,12 @@ from raftline.transport.tls import TlsFiles
 
 Line = tuple[str, str, dict[str, Any]]
 Arrival = tuple[NodeId, GroupId, Message]
+
+
+def patient(**settings: Any) -> TransportSettings:
+    """Return settings with which no time is up before a test is over, however slow it is, but those that it sets."""
+    times = dict.fromkeys(("connect_timeout_s", "handshake_timeout_s", "ping_interval_s"), 60.0)
+    return TransportSettings(**{**times, **settings})
 
 
 class RecordingLog:
@@ -131,7 +139,7 @@ class World:
         log = RecordingLog()
         links: asyncio.Queue[tuple[NodeId, bool]] = asyncio.Queue()
         transport = TcpTransport(
-            name, cluster, ("127.0.0.1", port), settings=settings, random_source=random.Random(1), log=log,
+            name, cluster, ("127.0.0.1", port), settings=settings or patient(), random_source=random.Random(1), log=log,
             on_connection=lambda peer, up: links.put_nowait((peer, up)), versions=versions, tls=tls,
         )  # fmt: skip
         node = Node(transport, log, links)
@@ -143,15 +151,18 @@ class World:
         return node
 
     async def pair(self, settings: TransportSettings | None = None) -> tuple[Node, Node]:
-        """Start nodes a and b, with the link from a to b open."""
-        b = await self.node("b", settings=settings)
+        """Start nodes a and b, with the link from a to b open; nobody else gets b's port while b is away."""
+        b = await self.node("b", port=free_port(), settings=settings)
         a = await self.node("a", settings=settings, peers={"b": b.address})
         await a.until_link("b", up=True)
         return a, b
 
-    async def client(self, node: Node) -> RawClient:
-        """Connect to a node's peer port."""
-        client = RawClient(*await asyncio.open_connection("127.0.0.1", node.transport.port))
+    async def client(self, node: Node, said: bytes = b"") -> RawClient:
+        """Connect to a node's peer port; what is said at once is there before the node hears of the connection."""
+        wire = socket.create_connection(("127.0.0.1", node.transport.port))
+        wire.sendall(said)
+        wire.setblocking(False)
+        client = RawClient(*await asyncio.open_connection(sock=wire))
         self._closers.append(client.close)
         return client
 
@@ -195,10 +206,10 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[World], 
             asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unhandled.append(context))
             world = World()
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await story(world)
             finally:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await world.close()
 
         with asyncio.Runner(loop_factory=factory) as runner:

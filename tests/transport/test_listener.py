@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.transport.conftest import patient
 
 from raftline.core.messages import TimeoutNow
 from raftline.errors import ConfigError
 from raftline.transport.codec import HANDSHAKE_BYTES_MAX, VERSIONS, Envelope, Hello, Ping, Refusal, Versions, Welcome
 from raftline.transport.frame import PREFACE
-from raftline.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
     from tests.transport.conftest import RawClient, World
@@ -174,9 +174,8 @@ def test_half_a_handshake_times_out(run: Run) -> None:
     """A connection that never says who it is does not stay."""
 
     async def story(world: "World") -> None:
-        node = await world.node("b", settings=TransportSettings(handshake_timeout_s=0.05))
-        client = await world.client(node)
-        client.writer.write(PREFACE + b"\x00\x00")
+        node = await world.node("b", settings=patient(handshake_timeout_s=0.05))
+        client = await world.client(node, PREFACE + b"\x00\x00")
         assert await client.frame() == Refusal("no complete handshake within 0.05 s")
         assert await client.frame() is None
         assert node.transport.unidentified_connections == 0
@@ -188,7 +187,7 @@ def test_idle_connections_are_few_and_do_not_keep_nodes_out(run: Run) -> None:
     """The oldest of too many silent connections is closed, so that a real node always finds a place."""
 
     async def story(world: "World") -> None:
-        node = await world.node("b", settings=TransportSettings(unidentified_max=5))
+        node = await world.node("b", settings=patient(unidentified_max=5))
         idle = [await world.client(node) for _ in range(20)]
         for client in idle[:15]:
             refusal = await client.frame()
@@ -206,7 +205,7 @@ def test_nodes_are_limited_in_number(run: Run) -> None:
     """Names can be made up; beyond the limit a new one is refused, a known one may come back."""
 
     async def story(world: "World") -> None:
-        node = await world.node("b", settings=TransportSettings(identified_max=2))
+        node = await world.node("b", settings=patient(identified_max=2))
         for name in ("x", "y"):
             client = await world.client(node)
             client.greet(name, "b")
@@ -244,7 +243,7 @@ def test_a_half_open_connection_is_closed(run: Run) -> None:
     """A node that stays silent for the set number of pings is gone."""
 
     async def story(world: "World") -> None:
-        node = await world.node("b", settings=TransportSettings(ping_interval_s=0.01, silent_pings_max=3))
+        node = await world.node("b", settings=patient(ping_interval_s=0.01, silent_pings_max=3))
         client = await world.client(node)
         client.greet("a", "b")
         assert isinstance(await client.frame(), Welcome)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests.transport.conftest import patient
 
 from raftline.core.membership import Membership
 from raftline.core.messages import Beat, ForwardRequest, Message, RemoteReply, SnapshotRequest, TimeoutNow
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from tests.transport.conftest import World
 
 Run = Callable[[Callable[["World"], Awaitable[None]]], None]
-
-HANG_UP_SOON = TransportSettings(handshake_timeout_s=0.05, backoff_s_min=0.01, backoff_s_max=0.02)
 
 
 def welcome_of(name: str) -> bytes:
@@ -65,6 +64,7 @@ def test_the_wait_doubles_up_to_its_limit_and_is_spread() -> None:
 )
 def test_a_peer_that_answers_wrongly_is_told_in_the_log_and_tried_again(run: Run, answer: bytes, reason: str) -> None:
     """Another protocol, another node, nonsense or silence: the reason is logged, and the link dials again."""
+    settings = patient(handshake_timeout_s=60.0 if answer else 0.05, backoff_s_min=0.01, backoff_s_max=0.02)
 
     async def story(world: "World") -> None:
         calls = asyncio.Queue[None]()
@@ -74,7 +74,7 @@ def test_a_peer_that_answers_wrongly_is_told_in_the_log_and_tried_again(run: Run
             writer.write(answer)
             await reader.read()
 
-        node = await world.node("a", peers={"b": await world.server(talk)}, settings=HANG_UP_SOON)
+        node = await world.node("a", peers={"b": await world.server(talk)}, settings=settings)
         while reason not in (line := await node.log.line())["reason"]:
             pass
         assert line["peer"] == "b"
@@ -125,7 +125,7 @@ def test_pieces_of_a_snapshot_do_not_pile_up_before_a_slow_peer(run: Run) -> Non
 
 def test_a_peer_that_never_reads_costs_bounded_memory_and_nobody_else_anything(run: Run) -> None:
     """The queue stops at its limit, what is beyond is dropped and counted, and another peer gets everything."""
-    settings = TransportSettings(max_frame_bytes=100_000, queue_bytes=1_000_000, write_buffer_bytes=200_000)
+    settings = patient(max_frame_bytes=100_000, queue_bytes=1_000_000, write_buffer_bytes=200_000)
 
     async def story(world: "World") -> None:
         async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +178,7 @@ def test_a_long_queue_leaves_in_pieces(run: Run) -> None:
 
 def test_a_peer_that_reads_again_gets_what_was_queued(run: Run) -> None:
     """Whatever was held back goes out once the buffer drains, in order and without another send."""
-    settings = TransportSettings(max_frame_bytes=1_000_000, queue_bytes=50_000_000, write_buffer_bytes=1000)
+    settings = patient(max_frame_bytes=1_000_000, queue_bytes=50_000_000, write_buffer_bytes=1000)
 
     async def story(world: "World") -> None:
         b = await world.node("b")
@@ -204,7 +204,7 @@ def test_a_connection_made_when_its_time_is_up_is_made_again(run: Run, monkeypat
             time.sleep(stalls.pop())  # the process gets no processor
 
     monkeypatch.setattr(PeerLink, "on_connected", stalled)
-    settings = TransportSettings(connect_timeout_s=0.1)
+    settings = patient(connect_timeout_s=0.1)
 
     async def story(world: "World") -> None:
         b = await world.node("b")
@@ -223,7 +223,7 @@ def test_a_dead_peer_costs_no_memory(run: Run) -> None:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))  # and does not listen: nobody else gets the port meanwhile
             address = f"127.0.0.1:1@{nobody.getsockname()[1]}"
-            once = TransportSettings(backoff_s_min=60.0, backoff_s_max=60.0)  # the second attempt does not begin
+            once = patient(backoff_s_min=60.0, backoff_s_max=60.0)  # the second attempt does not begin
             a = await world.node("a", peers={"b": address}, settings=once)
             line = await a.log.line("peer not reached")
             assert "cannot connect" in line["reason"]
@@ -284,7 +284,7 @@ def test_an_attempt_that_fails_after_the_peer_dialled_us_is_made_again_at_once(r
 
     Once: one that fails again waits as any other does.
     """
-    patient = TransportSettings(backoff_s_min=3600.0, backoff_s_max=3600.0)
+    settings = patient(backoff_s_min=3600.0, backoff_s_max=3600.0)
 
     async def story(world: "World") -> None:
         calls = asyncio.Queue[asyncio.Future[bytes]]()
@@ -293,7 +293,7 @@ def test_an_attempt_that_fails_after_the_peer_dialled_us_is_made_again_at_once(r
             calls.put_nowait(answer := asyncio.get_running_loop().create_future())
             writer.write(await answer)
 
-        a = await world.node("a", peers={"b": await world.server(talk)}, settings=patient)
+        a = await world.node("a", peers={"b": await world.server(talk)}, settings=settings)
         first = await calls.get()
         client = await world.client(a)
         client.greet("b", "a")
@@ -316,7 +316,7 @@ def test_an_attempt_that_fails_after_the_peer_dialled_us_is_made_again_at_once(r
 
 def test_a_half_open_link_is_dropped_and_dialled_again(run: Run) -> None:
     """A peer that went away without a word is noticed by its silence."""
-    settings = TransportSettings(ping_interval_s=0.01, silent_pings_max=3, backoff_s_min=0.01)
+    settings = patient(ping_interval_s=0.01, silent_pings_max=3, backoff_s_min=0.01)
 
     async def story(world: "World") -> None:
         async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -335,7 +335,7 @@ def test_a_half_open_link_is_dropped_and_dialled_again(run: Run) -> None:
 
 def test_two_idle_nodes_stay_connected(run: Run) -> None:
     """Pings flow both ways when nothing else does, for many times the silence that would end a connection."""
-    settings = TransportSettings(ping_interval_s=0.005, silent_pings_max=10)
+    settings = patient(ping_interval_s=0.005, silent_pings_max=10)
 
     async def story(world: "World") -> None:
         a, b = await world.pair(settings)

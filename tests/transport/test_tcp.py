@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.transport.conftest import patient
 
 from raftline.core.entries import Entry
 from raftline.core.membership import Membership
@@ -13,7 +14,6 @@ from raftline.errors import ConfigError
 from raftline.runtime.ports import Transport
 from raftline.transport.codec import _SINCE, Codec, Envelope, Stranger, Versions, Welcome
 from raftline.transport.connection import Connection
-from raftline.transport.settings import TransportSettings
 from raftline.transport.tcp import TcpTransport
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def test_a_message_too_long_for_a_frame_is_dropped_and_told(run: Run) -> None:
     """What the peer would refuse is not sent: the connection survives, the log says what was too long."""
 
     async def story(world: "World") -> None:
-        a, b = await world.pair(TransportSettings(max_frame_bytes=1000))
+        a, b = await world.pair(patient(max_frame_bytes=1000))
         a.send("b", ForwardRequest(1, 1, 1, (b"x" * 1000,)), TimeoutNow(1))
         assert await b.inbox.get() == ("a", 0, TimeoutNow(1))
         line = await a.log.line("message dropped: longer than a frame may be")
@@ -181,10 +181,10 @@ def test_a_restarted_peer_is_found_again(run: Run) -> None:
 
 def test_a_peer_that_dials_us_is_dialled_at_once(run: Run) -> None:
     """A node that is heard of again is not kept waiting for the end of a backoff."""
-    patient = TransportSettings(backoff_s_min=3600.0, backoff_s_max=3600.0)
+    settings = patient(backoff_s_min=3600.0, backoff_s_max=3600.0)
 
     async def story(world: "World") -> None:
-        a, b = await world.pair(patient)
+        a, b = await world.pair(settings)
         address, port = b.address, b.transport.port
         await b.transport.stop()
         await a.until_link("b", up=False)
@@ -323,7 +323,7 @@ def test_stopping_is_quick_while_a_peer_does_not_answer(run: Run) -> None:
 
         knocked = asyncio.Event()
         a = await world.node(
-            "a", peers={"b": await world.server(say_nothing)}, settings=TransportSettings(handshake_timeout_s=3600.0)
+            "a", peers={"b": await world.server(say_nothing)}, settings=patient(handshake_timeout_s=3600.0)
         )
         await knocked.wait()
         await a.transport.stop()

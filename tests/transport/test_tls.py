@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from tests.transport.conftest import patient
 
 from raftline.core.entries import Entry
 from raftline.core.messages import AppendRequest, TimeoutNow
 from raftline.errors import ConfigError
-from raftline.transport.settings import TransportSettings
 from raftline.transport.tls import TLS_FIRST_BYTE, TlsFiles, TlsRole, is_certified_as
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_whoever_says_nothing_is_closed(run: Run, office: "Office") -> None:
     """A connection that does not begin its handshake ends after the time for it, and does not keep a place."""
 
     async def story(world: "World") -> None:
-        settings = TransportSettings(handshake_timeout_s=0.05)
+        settings = patient(handshake_timeout_s=0.05)
         b = await world.node("b", tls=office.files("b"), settings=settings)
         client = await world.client(b)
         assert await client.reader.read() == b""
@@ -208,7 +208,7 @@ def test_handshakes_that_never_end_have_few_places(run: Run, office: "Office") -
     """More connections than may be unidentified are closed at once while the others' handshakes are awaited."""
 
     async def story(world: "World") -> None:
-        settings = TransportSettings(unidentified_max=2, handshake_timeout_s=20)
+        settings = patient(unidentified_max=2, handshake_timeout_s=20)
         b = await world.node("b", tls=office.files("b"), settings=settings)
         for _ in range(2):
             await world.client(b)
@@ -227,7 +227,7 @@ def test_a_node_stops_while_handshakes_run(run: Run, office: "Office") -> None:
             while await reader.read(65536):
                 pass
 
-        settings = TransportSettings(handshake_timeout_s=1000)
+        settings = patient(handshake_timeout_s=1000)
         a = await world.node("a", tls=office.files("a"), settings=settings, peers={"b": await world.server(silent)})
         guest = await world.client(a)
         assert a.transport._listener is not None
