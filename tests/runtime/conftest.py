@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -11,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from raftline import CoreConfig, Node, NodeConfig, StateMachine
+from raftline import CoreConfig, Group, Node, NodeConfig, StateMachine
+from raftline.cli.local_cluster import free_port
+from raftline.core.events import TimerDue
+from raftline.core.state import Role
 
+HANGS_S = 60.0
+"""What takes longer never comes: a guard against waiting for ever, not a bound on anything."""
 FAST = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), priority_handover_s=0.1)
+"""For who is about elections: they come soon, also where this process just gets no processor for a while."""
+CALM = structs.replace(FAST, election_timeout_s=(2.5, 5.0))
+"""For everybody else: whoever leads does so until it is stopped."""
 
 
 class Register(StateMachine):
@@ -45,16 +53,8 @@ class Register(StateMachine):
 
 
 def free_addresses(count: int) -> list[str]:
-    """Return loopback addresses whose client and bus ports are free at this moment."""
-    sockets = [socket.socket() for _ in range(2 * count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-    return [f"127.0.0.1:{ports[2 * n]}@{ports[2 * n + 1]}" for n in range(count)]
+    """Return loopback addresses whose client and bus ports nobody else is given, also while their node is away."""
+    return [f"127.0.0.1:{free_port()}@{free_port()}" for _ in range(count)]
 
 
 class Cluster:
@@ -62,12 +62,13 @@ class Cluster:
 
     def __init__(self, directory: Path, size: int, **settings: Any) -> None:
         self.directory = directory
-        self.settings: dict[str, Any] = {"core": FAST, "request_timeout_s": 3.0, **settings}
+        self.settings: dict[str, Any] = {"core": CALM, "request_timeout_s": HANGS_S, **settings}
         addresses = free_addresses(size)
         self.members = {f"n{number}": address for number, address in enumerate(addresses, 1)}
         self.nodes: dict[str, Node] = {}
         self.machines: dict[str, Register] = {}
         self.make_machine: Callable[[str], Register] = lambda _: Register()
+        self._opener: asyncio.Task[None] | None = None
 
     async def start(self, *names: str) -> None:
         """Start the named nodes, all if none is named."""
@@ -76,9 +77,7 @@ class Cluster:
     async def _start(self, name: str) -> None:
         self.machines[name] = self.make_machine(name)
         config = NodeConfig(node_id=name, members=self.members, data_dir=str(self.directory / name), **self.settings)
-        node = Node(config, self.machines[name])
-        await node.start()
-        self.nodes[name] = node
+        await self._run(name, config)
 
     async def join(self, name: str, address: str = "") -> str:
         """Start a new node that waits to be added, or spoken to; return its address."""
@@ -87,14 +86,33 @@ class Cluster:
         config = NodeConfig(
             node_id=name, members={}, address=address, data_dir=str(self.directory / name), **self.settings
         )
+        await self._run(name, config)
+        return address
+
+    async def _run(self, name: str, config: NodeConfig) -> None:
         node = Node(config, self.machines[name])
         await node.start()
         self.nodes[name] = node
-        return address
+        if self._opener is None:
+            self._opener = asyncio.create_task(self._open_elections())
 
     async def stop(self, *names: str) -> None:
-        """Stop the named nodes, all if none is named."""
+        """Stop the named nodes, all if none is named: then there is nobody to hand anything over to."""
+        if not names and len(self.nodes) > 1:
+            for node in self.nodes.values():
+                node.config = structs.replace(node.config, drain_s_max=0.0)
         await asyncio.gather(*(self.nodes.pop(name).stop() for name in names or list(self.nodes)))
+        if not self.nodes and self._opener is not None:
+            self._opener.cancel()
+            self._opener = None
+
+    async def _open_elections(self) -> None:
+        """Let groups whose nodes have all just started elect at once: an election timeout is for lost leaders."""
+        while True:
+            groups = [group for node in self.nodes.values() for group in node.groups.values()]
+            for number in {group.group for group in groups}:
+                _open_election([group for group in groups if group.group == number])
+            await asyncio.sleep(0.01)
 
     async def wiped(self) -> Node:
         """Return a follower that has started again without its directory, behind the leader's log; keys k0 to k999."""
@@ -110,7 +128,7 @@ class Cluster:
 
     async def leader(self) -> Node:
         """Wait until some running node leads, and return it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS_S):
             while True:
                 for node in self.nodes.values():
                     if node.is_leader:
@@ -124,7 +142,7 @@ class Cluster:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that must come true; bounded."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS_S):
             while not condition():  # noqa: ASYNC110  a condition over several nodes has no event of its own
                 await asyncio.sleep(0.01)
 
@@ -132,6 +150,18 @@ class Cluster:
         """Wait until no node writes: a majority commits without the slowest of them (thesis 10.2.1)."""
         loops = [node._group for node in self.nodes.values() if node._group is not None]
         await self.until(lambda: not any(loop.persistence.is_writing for loop in loops))
+
+
+def _open_election(replicas: list[Group]) -> None:
+    """Let one with the longest log stand, if all that there are have never heard of a leader, and are a majority."""
+    states = [replica.driver.replica.core.state for replica in replicas]
+    if any(state.role in (Role.CANDIDATE, Role.LEADER) or state.leader_heard_at > 0 for state in states):
+        return
+    if 2 * len(states) <= max(len(state.membership.voters) for state in states):
+        return
+    replica = max(replicas, key=lambda each: each.status().last_index)
+    replica.driver.replica.core.state.election_deadline = asyncio.get_running_loop().time()
+    replica.driver.post(TimerDue())
 
 
 class StuckDisks:
@@ -150,7 +180,7 @@ class StuckDisks:
     def _stuck(self, append: Callable[[Any], None], is_stuck: threading.Event) -> Callable[[Any], None]:
         def stuck(writes: Any) -> None:
             is_stuck.set()
-            assert self.may_go_on.wait(10)
+            assert self.may_go_on.wait(HANGS_S)
             append(writes)
 
         return stuck
@@ -159,7 +189,7 @@ class StuckDisks:
         """Propose something and wait until each of the disks has begun to write it; return what will come of it."""
         outcome = asyncio.ensure_future(node.propose(b"k=first"))
         for is_stuck in self._are_stuck:
-            assert await asyncio.to_thread(is_stuck.wait, 10)
+            assert await asyncio.to_thread(is_stuck.wait, HANGS_S)
         return outcome
 
 

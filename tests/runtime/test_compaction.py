@@ -5,7 +5,10 @@ import shutil
 from types import SimpleNamespace
 from typing import Any
 
-from raftline import CoreConfig, NodeConfig
+from msgspec import structs
+from tests.runtime.conftest import CALM
+
+from raftline import NodeConfig
 from raftline.core.configuration import Configuration, encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, SnapshotMeta
 from raftline.core.log import Log
@@ -76,7 +79,7 @@ def test_the_log_waits_for_a_snapshot_under_way_but_not_for_ever(make_cluster: A
     """A follower that never finishes its snapshot costs a few snapshots' worth of log, no more (D18, §7)."""
 
     async def scenario() -> None:
-        core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=64)
+        core = structs.replace(CALM, snapshot_chunk_bytes=64)
         async with make_cluster(core=core, snapshot_log_entries=ENTRIES, keep_log_entries=10) as cluster:
             leader = await cluster.leader()
             state = leader._group.replica.core.state

@@ -6,8 +6,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec import structs
+from tests.runtime.conftest import CALM, FAST, HANGS_S
 
-from raftline import CoreConfig, GroupConfig, Node
+from raftline import GroupConfig, Node
 from raftline.errors import Overloaded
 from raftline.runtime import disk_watch, log_writer
 from raftline.runtime.group_loop import GroupLoop
@@ -57,10 +59,6 @@ def _loop_of(node: Node) -> GroupLoop:
     return node._group
 
 
-def _core(**settings: Any) -> CoreConfig:
-    return CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), **settings)
-
-
 def _behind(node: Node) -> int:
     return _loop_of(node).host.writer.behind_bytes
 
@@ -94,7 +92,7 @@ def test_what_waits_for_a_leaders_disk_is_bounded(play: Play, hanging: Hanging) 
         assert await follower.propose(b"k=1") == _COMMAND[2:]
         await cluster.until(lambda: all(machine.values[b"k"] == b"1" for machine in cluster.machines.values()))
 
-    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0))
+    play(scenario, pending_bytes_max=_LIMIT, core=structs.replace(CALM, priority_handover_s=60.0))
 
 
 def test_all_that_waited_is_written_in_the_end(play: Play, hanging: Hanging, monkeypatch: Any) -> None:
@@ -115,7 +113,7 @@ def test_all_that_waited_is_written_in_the_end(play: Play, hanging: Hanging, mon
         assert await (await cluster.leader()).read(b"k99") == b"99"
         assert await cluster.nodes[name].read(b"k0") == b"0"
 
-    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=60.0))
+    play(scenario, pending_bytes_max=_LIMIT, core=structs.replace(CALM, priority_handover_s=60.0))
 
 
 def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(play: Play, hanging: Hanging) -> None:
@@ -124,7 +122,7 @@ def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(play: Play, hangin
     async def scenario(cluster: Any, old: Node) -> None:
         async with hanging(old):
             await _propose_until_refused(old)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANGS_S):
                 while old.is_leader:
                     await asyncio.gather(old.propose(_COMMAND), return_exceptions=True)
             for _ in range(100):
@@ -134,7 +132,7 @@ def test_a_leader_at_the_limit_lets_one_lead_whose_disk_works(play: Play, hangin
         await cluster.until(lambda: _behind(old) == 0)
         assert await old.read(b"k") == _COMMAND[2:]
 
-    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.1))
+    play(scenario, pending_bytes_max=_LIMIT, core=CALM)
 
 
 def test_a_group_that_has_nothing_to_write_moves_as_well(play: Play, hanging: Hanging) -> None:
@@ -153,12 +151,12 @@ def test_a_group_that_has_nothing_to_write_moves_as_well(play: Play, hanging: Ha
         await cluster.until(lambda: _behind(old) == 0)
         async with hanging(old):
             await _propose_until_refused(old)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANGS_S):
                 while idle.is_leader:
                     await asyncio.gather(idle.propose(b"k=2"), return_exceptions=True)
             assert await idle.propose(b"k=3") in {b"1", b"2"}
 
-    play(scenario, pending_bytes_max=_LIMIT, core=_core(priority_handover_s=0.5))
+    play(scenario, pending_bytes_max=_LIMIT, core=structs.replace(CALM, priority_handover_s=0.5))
 
 
 def test_a_leader_whose_disk_hangs_lets_another_lead(play: Play, hanging: Hanging, monkeypatch: Any) -> None:
@@ -173,7 +171,7 @@ def test_a_leader_whose_disk_hangs_lets_another_lead(play: Play, hanging: Hangin
                 if node is not old:
                     assert await node.read(b"k") == b"first"
 
-    play(scenario, core=_core(priority_handover_s=0.1))
+    play(scenario, core=FAST)
 
 
 def test_what_waits_for_a_followers_disk_is_bounded_by_the_window(play: Play, hanging: Hanging) -> None:
@@ -190,4 +188,4 @@ def test_what_waits_for_a_followers_disk_is_bounded_by_the_window(play: Play, ha
         name = follower.config.node_id
         await cluster.until(lambda: _behind(follower) == 0 and machines[name].values == {b"k": _COMMAND[2:]})
 
-    play(scenario, core=_core(priority_handover_s=60.0, inflight_bytes_max=window))
+    play(scenario, core=structs.replace(CALM, priority_handover_s=60.0, inflight_bytes_max=window))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.conftest import free_addresses
+from tests.runtime.conftest import FAST, HANGS_S, free_addresses
 
 from raftline import ConfigError, Group, GroupConfig, Node, NodeConfig, StateMachine, Stopped, StorageError
 from raftline.kv.sharded.machine import ShardMachine
@@ -45,7 +45,7 @@ async def add(cluster: Any, number: int, **settings: Any) -> list[Group]:
 
 async def led(groups: list[Group]) -> Group:
     """Wait until one of these replicas leads, and return it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_S):
         while True:
             for group in groups:
                 if group.is_leader:
@@ -139,7 +139,7 @@ def test_messages_for_a_group_that_is_not_hosted_are_counted(make_cluster: Any) 
     """And nothing else happens to them."""
 
     async def scenario() -> None:
-        async with make_cluster(3) as cluster:
+        async with make_cluster(3, core=FAST) as cluster:
             one: Node = cluster.nodes["n1"]
             await one.add_group(GroupConfig(group=7, members=cluster.members), Count())
             other: Node = cluster.nodes["n2"]
@@ -210,7 +210,7 @@ def test_a_disk_that_fails_while_a_group_is_forgotten_stops_the_node(tmp_path: P
         async with Node(config, Count(), ports=ports) as node:
             group = await node.add_group(GroupConfig(group=1, members=members), Count())
             await asyncio.gather(*(group.propose(b"one") for _ in range(50)))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANGS_S):
                 while not group.status().snapshot_index:
                     await group.propose(b"one")
             files.fails = True

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.runtime.conftest import HANGS_S
 
 from raftline import (
     AddLearner,
@@ -182,7 +183,7 @@ def test_a_leader_that_stops_fails_no_write(make_cluster: Any) -> None:
     """It hands over first, and whoever waits gets a result, here and on the other nodes (thesis 3.10)."""
 
     async def scenario() -> None:
-        async with make_cluster() as cluster:
+        async with make_cluster(drain_s_max=HANGS_S) as cluster:
             for _ in range(3):
                 leader = await cluster.leader()
                 await leader.propose(b"k=1")

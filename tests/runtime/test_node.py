@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
+from tests.runtime.conftest import CALM, FAST, HANGS_S
 
 from raftline import (
     ApplyError,
@@ -85,7 +87,7 @@ def test_without_a_quorum_requests_fail_in_time_and_with_words(make_cluster: Any
     """No majority: an error after a bounded wait, never a wrong answer (G5, G11)."""
 
     async def scenario() -> None:
-        async with make_cluster(request_timeout_s=0.5) as cluster:
+        async with make_cluster(core=FAST, request_timeout_s=0.5) as cluster:
             leader = await cluster.leader()
             await leader.propose(b"k=1")
             others = [name for name in cluster.nodes if name != leader.config.node_id]
@@ -107,7 +109,7 @@ def test_a_wiped_node_catches_up_by_snapshot_and_votes_again(make_cluster: Any) 
     """A node that lost its directory gets the snapshot in chunks, the log behind it, and is whole again (C14, D6)."""
 
     async def scenario() -> None:
-        core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=1000)
+        core = structs.replace(CALM, snapshot_chunk_bytes=1000)
         async with make_cluster(core=core, snapshot_log_entries=100, keep_log_entries=10) as cluster:
             node = await cluster.wiped()
             assert await node.read(b"k999") == b"999"
@@ -237,7 +239,7 @@ def test_a_diverging_machine_stops_serving(make_cluster: Any) -> None:
             proposals = (leader.propose(b"k=%d" % number) for number in range(5))
             outcomes = await asyncio.gather(*proposals, return_exceptions=True)
             assert not [outcome for outcome in outcomes if not isinstance(outcome, bytes | ProposalError)]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANGS_S):
                 stopped = [asyncio.ensure_future(node.wait_failed()) for node in cluster.nodes.values()]
                 finished, waiting = await asyncio.wait(stopped, return_when=asyncio.FIRST_COMPLETED)
                 assert "differs from the leader's at index" in str(next(iter(finished)).result())

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.runtime.conftest import HANGS_S
 
 from raftline import Node, Stopped
 from raftline.core.entries import Entry
@@ -103,7 +104,7 @@ def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(
                 called: list[Any] = []
                 leader.before_turn(partial(_submit, leader, called))
                 second = asyncio.ensure_future(leader.propose(b"k=second"))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(HANGS_S):
                     assert await first == b"0"
                     assert await second == b"first"
                     assert await called[0] == b"second"
@@ -185,7 +186,7 @@ def test_who_wants_to_propose_is_called_before_the_turn(make_cluster: Any, monke
             assert sizes == [3]
             again = loop.create_future()
             leader.before_turn(lambda: leader.before_turn(lambda: leader.submit(b"k=9", again.set_result)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANGS_S):
                 assert await again == b"3"
 
     asyncio.run(scenario())
@@ -212,7 +213,7 @@ def test_who_wants_to_propose_to_a_node_that_stops_hears_of_it(
                 await asyncio.sleep(0)
                 group.stop(Stopped("for the test"))
                 leader.before_turn(lambda: group.submit(b"\x00k=2", outcomes[1].set_result))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(HANGS_S):
                     assert [type(outcome) for outcome in await asyncio.gather(*outcomes)] == [Stopped, Stopped]
                 with pytest.raises(ProposalError):
                     await first

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
+from tests.runtime.conftest import CALM
 from tests.runtime.test_group import Count, add
 from tests.runtime.test_snapshotting import Bench, put
 
-from raftline import CoreConfig, GroupConfig
+from raftline import GroupConfig
 from raftline.core.events import ChunkRead
 from raftline.core.ready import ChunkWanted
 from raftline.errors import Stopped
@@ -89,7 +91,7 @@ def test_a_snapshot_that_was_sent_is_closed(make_cluster: Any) -> None:
     """Kept open it would take disk space long after newer ones took its place (D16)."""
 
     async def scenario() -> None:
-        core = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24), snapshot_chunk_bytes=1000)
+        core = structs.replace(CALM, snapshot_chunk_bytes=1000)
         async with make_cluster(core=core, snapshot_log_entries=100, keep_log_entries=10) as cluster:
             leader = await cluster.leader()
             node = await cluster.wiped()
