@@ -66,8 +66,8 @@ def test_snapshots_go_on_while_entries_become_larger(make_cluster: Any) -> None:
         bytes_apart = 100_000
         async with make_cluster(1, snapshot_log_bytes=bytes_apart, keep_log_entries=1_000) as cluster:
             leader = await cluster.leader()
-            for number in range(4_000):
-                await leader.propose(b"k%d=%s" % (number % 3, b"x" * 50))
+            for _ in range(40):
+                await asyncio.gather(*(leader.propose(b"k%d=%s" % (number % 3, b"x" * 50)) for number in range(100)))
             for number in range(100):
                 await leader.propose(b"k%d=%s" % (number % 3, b"x" * 10_000))
                 await cluster.until(lambda: leader.status().log_bytes <= 4 * bytes_apart)

@@ -81,6 +81,8 @@ def test_every_group_comes_back_with_what_it_had(make_cluster: Any) -> None:
             for number in (1, 2, 3):
                 groups = await add(cluster, number)
                 await asyncio.gather(*(groups[0].propose(b"one") for _ in range(10 * number)))
+                last = max(group.status().last_index for group in groups)
+                await cluster.until(lambda: {group.status().persisted_index for group in groups} == {last})  # noqa: B023
             await cluster.stop()
             await cluster.start()
             assert {node.recovered_groups for node in cluster.nodes.values()} == {(1, 2, 3)}

@@ -161,7 +161,7 @@ class World:
         """Connect to a node's peer port; what is said at once is there before the node hears of the connection."""
         wire = socket.create_connection(("127.0.0.1", node.transport.port))
         wire.sendall(said)
-        wire.setblocking(False)
+        wire.setblocking(False)  # noqa: FBT003  it has no keywords
         client = RawClient(*await asyncio.open_connection(sock=wire))
         self._closers.append(client.close)
         return client
