@@ -3,6 +3,8 @@
 By default an example that takes 200 ms fails its test, which on a busy machine says nothing about the code.
 """
 
+import contextlib
+import os
 import shutil
 import tempfile
 from datetime import datetime
@@ -17,6 +19,7 @@ from raftline.transport.tls import TlsFiles
 settings.register_profile("raftline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("raftline")
 
+_DESCRIPTORS = Path("/proc/self/fd")
 _DISK_BYTES_MIN = 4 << 30
 """What the tests of one run hold at once, several times over: the nodes of a test set 64 MiB each aside."""
 
@@ -30,6 +33,15 @@ def pytest_configure() -> None:
             f"{directory} has {free_bytes >> 20} MiB left, and the tests need {_DISK_BYTES_MIN >> 20}: "
             "free some, or name another directory with TMPDIR"
         )
+
+
+def open_files(directory: Path) -> list[str]:
+    """Return the files whose path begins with `directory` that are open in this process, removed or not."""
+    paths: list[str] = []
+    for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208  no name outlives its listing
+        with contextlib.suppress(FileNotFoundError):  # another thread has closed it since
+            paths.append(os.readlink(_DESCRIPTORS / name))  # noqa: PTH115
+    return [path for path in paths if path.startswith(str(directory))]
 
 
 class Office:

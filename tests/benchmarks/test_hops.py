@@ -18,7 +18,7 @@ def hops(tmp_path: Path) -> BareHops:
 
 def test_what_is_acknowledged_is_in_the_files_of_two(hops: BareHops) -> None:
     """Each request is answered once, pipelined ones too, and its bytes are in at least two of three files."""
-    with hops, socket.create_connection(("127.0.0.1", hops.leader), 10) as client:
+    with hops, socket.create_connection(("127.0.0.1", hops.leader), 60) as client:
         answers = b""
         for count in (1, 16, 400):
             client.sendall(_SET * count)

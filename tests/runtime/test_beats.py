@@ -9,6 +9,8 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from msgspec import structs
+from tests.runtime.conftest import CALM, FAST, HANGS_S
 
 from raftline import AddLearner
 from raftline.core.config import CoreConfig
@@ -258,7 +260,7 @@ async def asleep(cluster: Any) -> Any:
     return await cluster.leader()
 
 
-SLEEPY = CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.2, 0.4), quiesce_after_s=0.1)
+SLEEPY = structs.replace(CALM, quiesce_after_s=0.1)
 
 
 def test_a_sleeping_cluster_answers_as_any_other(make_cluster: Any) -> None:
@@ -272,25 +274,25 @@ def test_a_sleeping_cluster_answers_as_any_other(make_cluster: Any) -> None:
                 await asleep(cluster)
                 assert await node.read(name.encode()) == b"1"
                 await asleep(cluster)
-                assert await node.read(name.encode(), consistency="bounded", staleness_s_max=1.0) == b"1"
+                assert await node.read(name.encode(), consistency="bounded", staleness_s_max=HANGS_S) == b"1"
                 assert node.measure().not_ready == ""
 
     asyncio.run(scenario())
 
 
-def test_bounded_reads_in_a_row_are_answered_while_a_group_wakes(make_cluster: Any) -> None:
+def test_bounded_reads_in_a_row_are_answered_while_a_group_wakes(make_cluster: Any, monkeypatch: Any) -> None:
     """The first wakes the group; the next come before a leader has vouched for the copy again (G3, A30)."""
 
     async def scenario() -> None:
         async with make_cluster(core=SLEEPY) as cluster:
             await asleep(cluster)
             for node in cluster.nodes.values():
-                core, now = node.groups[0].driver.replica.core, asyncio.get_running_loop().time
-                await cluster.until(
-                    lambda core=core, now=now: core.is_asleep and now() - core.freshness(now())[0] > 1.0
-                )
+                core, loop = node.groups[0].driver.replica.core, asyncio.get_running_loop()
+                await cluster.until(lambda core=core: core.is_asleep)
+                now = loop.time
+                monkeypatch.setattr(loop, "time", lambda now=now: now() + HANGS_S + 1.0)
                 for _ in range(20):
-                    assert await node.read(b"x", consistency="bounded", staleness_s_max=1.0) == b""
+                    assert await node.read(b"x", consistency="bounded", staleness_s_max=HANGS_S) == b""
 
     asyncio.run(scenario())
 
@@ -314,7 +316,7 @@ def test_a_leader_that_is_gone_while_all_sleep_is_replaced(make_cluster: Any) ->
     """Its connections break, nobody asks anything, and the others elect (A30)."""
 
     async def scenario() -> None:
-        async with make_cluster(core=SLEEPY) as cluster:
+        async with make_cluster(core=structs.replace(FAST, quiesce_after_s=0.1)) as cluster:
             leader = await asleep(cluster)
             await leader.groups[0].driver.host.transport.stop()
             others = [node for node in cluster.nodes.values() if node is not leader]

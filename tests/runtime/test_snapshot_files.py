@@ -1,13 +1,13 @@
 """Files of snapshots are closed when nobody needs them any more, whatever was going on just then."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.conftest import open_files
 from tests.runtime.conftest import CALM
 from tests.runtime.test_group import Count, add
 from tests.runtime.test_snapshotting import Bench, put
@@ -17,8 +17,6 @@ from raftline.core.events import ChunkRead
 from raftline.core.ready import ChunkWanted
 from raftline.errors import Stopped
 
-_DESCRIPTORS = Path("/proc/self/fd")
-
 
 @pytest.fixture
 def leader(tmp_path: Path) -> Iterator[Bench]:
@@ -27,13 +25,6 @@ def leader(tmp_path: Path) -> Iterator[Bench]:
     bench.write(*[put(number, "a") for number in range(100)])
     yield bench
     assert bench.failures == []
-
-
-def _open_files(directory: Path) -> list[str]:
-    """Return the files whose path begins with `directory` that are open in this process, removed or not."""
-    links = [_DESCRIPTORS / name for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208  no name outlives its listing
-    paths = [os.readlink(link) for link in links if os.path.lexists(link)]  # noqa: PTH115
-    return [path for path in paths if path.startswith(str(directory))]
 
 
 def _leave(bench: Bench) -> None:
@@ -50,7 +41,7 @@ def test_a_snapshot_that_is_being_taken_goes_with_its_group(leader: Bench, tmp_p
     for _ in range(steps):
         leader.disk.step()
     _leave(leader)
-    assert _open_files(tmp_path) == []
+    assert open_files(tmp_path) == []
     assert list((tmp_path / "n1").iterdir()) == []
 
 
@@ -63,7 +54,7 @@ def test_a_snapshot_that_is_being_restored_is_closed_with_its_group(leader: Benc
     for _ in range(steps):
         leader.disk.step()
     _leave(leader)
-    assert _open_files(tmp_path) == []
+    assert open_files(tmp_path) == []
 
 
 def test_a_snapshot_that_is_being_sent_is_closed_with_its_group(leader: Bench, tmp_path: Path) -> None:
@@ -73,10 +64,10 @@ def test_a_snapshot_that_is_being_sent_is_closed_with_its_group(leader: Bench, t
     leader.snapshots.move_chunks([ChunkWanted("n2", leader.replica.applied, 0)], [])
     leader.disk.run()
     assert isinstance(leader.posted[-1], ChunkRead)
-    assert len(_open_files(tmp_path)) == 1
+    assert len(open_files(tmp_path)) == 1
     leader.snapshots.move_chunks([ChunkWanted("n3", leader.replica.applied, 0)], [])
     _leave(leader)
-    assert _open_files(tmp_path) == []
+    assert open_files(tmp_path) == []
 
 
 def test_whoever_waits_for_a_snapshot_of_a_group_that_leaves_is_told(leader: Bench) -> None:
@@ -99,7 +90,7 @@ def test_a_snapshot_that_was_sent_is_closed(make_cluster: Any) -> None:
             await cluster.until(lambda: not leader.status().snapshot_in_progress)
             assert leader.is_leader
             files = Path(leader.config.data_dir) / "snapshot"
-            await cluster.until(lambda: not _open_files(files))
+            await cluster.until(lambda: not open_files(files))
 
     asyncio.run(scenario())
 
@@ -117,18 +108,18 @@ def test_a_snapshot_of_a_group_that_could_not_be_added_is_closed(make_cluster: A
             await cluster.start()
             node = cluster.nodes["n1"]
             files = Path(node.config.data_dir) / "snapshot"
-            before = len(_open_files(files))
+            before = len(open_files(files))
             config = GroupConfig(group=1, members=cluster.members)
             for _ in range(2):
                 adding = asyncio.ensure_future(node.add_group(config, Count()))
                 while True:
                     await asyncio.sleep(0)
-                    if adding.done() or len(_open_files(files)) > before:
+                    if adding.done() or len(open_files(files)) > before:
                         break
                 adding.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await adding
-                await cluster.until(lambda: len(_open_files(files)) == before)
+                await cluster.until(lambda: len(open_files(files)) == before)
             assert node.recovered_groups == (1,)
 
     asyncio.run(scenario())
@@ -142,8 +133,8 @@ def test_a_node_that_stops_closes_what_it_was_just_writing(make_cluster: Any) ->
             leader = await cluster.leader()
             await asyncio.gather(*(leader.propose(b"k%d=%d" % (number, number)) for number in range(200)))
             files = Path(leader.config.data_dir) / "snapshot"
-            await cluster.until(lambda: _open_files(files))
+            await cluster.until(lambda: open_files(files))
             await cluster.stop()
-            assert _open_files(files) == []
+            assert open_files(files) == []
 
     asyncio.run(scenario())

@@ -1,9 +1,9 @@
 """Backup files: everything is checked, and what is no backup, damaged or newer is told apart."""
 
-import os
 from pathlib import Path
 
 import pytest
+from tests.conftest import open_files
 
 from raftline.core.entries import SnapshotMeta
 from raftline.core.membership import Membership
@@ -88,9 +88,8 @@ def test_a_newer_format_is_refused_with_words(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """And so is a directory; neither leaves a file open."""
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with pytest.raises(ConfigError, match=r"gone is not there: name a file that `raftline backup` made"):
         read(tmp_path / "gone")
     with pytest.raises(ConfigError, match=r"is a directory: name a file that `raftline backup` made"):
         read(tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert open_files(tmp_path) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import open_files
 
 from raftline.core.entries import Entry, HardState, SnapshotMeta
 from raftline.core.membership import Membership
@@ -577,12 +578,11 @@ def test_a_refused_directory_is_given_back(tmp_path: Path) -> None:
     wal.close()
     (path,) = tmp_path.glob("wal-*.log")
     data = path.read_bytes()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(3):
         path.write_bytes(data[:-1])
         with pytest.raises(CorruptLog):
             _open(tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert open_files(tmp_path) == []
     path.write_bytes(data)
     wal = _open(tmp_path)
     assert _indices(wal) == [(1, 1)]
