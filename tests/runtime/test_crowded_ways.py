@@ -5,11 +5,7 @@ from typing import Any
 
 from tests.runtime.conftest import Register
 
-from raftline.core.config import CoreConfig
-
 MIB = 1 << 20
-SETTINGS: Any = {"core": CoreConfig(heartbeat_interval_s=0.2, election_timeout_s=(2.0, 4.0)), "request_timeout_s": 10.0}
-"""Nobody is taken for dead because megabytes are on their way."""
 
 
 class Generous(Register):
@@ -25,7 +21,7 @@ def test_large_commands_of_a_followers_clients_all_arrive(make_cluster: Any) -> 
     """More than a peer's queue holds, at a time: they go as fast as the leader takes them, in their order."""
 
     async def scenario() -> None:
-        async with make_cluster(**SETTINGS) as cluster:
+        async with make_cluster() as cluster:
             await cluster.leader()
             follower = await cluster.follower()
             values = [b"%03d" % number + bytes(MIB) for number in range(60)]
@@ -39,7 +35,7 @@ def test_large_results_of_a_followers_clients_all_arrive(make_cluster: Any) -> N
     """Frames that are answered at the same time wait for each other where together they are too much."""
 
     async def scenario() -> None:
-        async with make_cluster(started=False, **SETTINGS) as cluster:
+        async with make_cluster(started=False) as cluster:
             cluster.make_machine = lambda _: Generous()
             await cluster.start()
             await cluster.leader()

@@ -489,8 +489,11 @@ def test_many_slow_followers_at_once_do_not_stop_the_leader(tmp_path: Path) -> N
         ports = Ports.real(config)
         ports.transport = wire
         async with Node(config, KvMachine(), ports=ports) as leader:
-            for number in range(2000):
-                await leader.propose(encode_command([b"SET", f"key:{number}".encode(), b"v" * 20]))
+            for start in range(0, 2000, 100):
+                commands = [
+                    encode_command([b"SET", b"key:%d" % number, b"v" * 20]) for number in range(start, start + 100)
+                ]
+                await asyncio.gather(*(leader.propose(command) for command in commands))
             names = [f"n{number}" for number in range(4, 10)]
             for number, name in enumerate(names):
                 wire.learners[name] = Learner(name, wire)

@@ -28,12 +28,14 @@ def test_what_comes_from_a_cluster_of_another_history_is_not_taken(make_cluster:
 
     async def scenario() -> None:
         other = Cluster(tmp_path / "other", 3)
-        async with make_cluster(request_timeout_s=1.0) as cluster:
+        async with make_cluster(started=False) as cluster:
             try:
-                await other.start("n1", "n2")
+                await asyncio.gather(other.start("n1", "n2"), cluster.start("n1", "n2"))
                 theirs, _ = await host(other), await host(cluster)
                 if (leader := await cluster.leader()) is not cluster.nodes["n1"]:
                     await leader.transfer_leadership("n1")  # a leader is refused by the core, with its log's history
+                cluster.settings["request_timeout_s"] = 1.0
+                await cluster.start("n3")
                 nodes = (*cluster.nodes.values(), *other.nodes.values())
                 await cluster.until(lambda: all(node.status().commit_index for node in nodes))
                 asking = cluster.nodes["n3"]
