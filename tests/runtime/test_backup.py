@@ -106,7 +106,7 @@ def test_without_a_leader_there_is_no_backup(make_cluster: MakeCluster) -> None:
     asyncio.run(scenario())
 
 
-def test_a_node_that_stops_says_so(make_cluster: MakeCluster) -> None:
+def test_a_node_that_stops_says_so(make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both to whoever waits for a backup and to whoever reads one."""
 
     async def scenario() -> None:
@@ -115,11 +115,18 @@ def test_a_node_that_stops_says_so(make_cluster: MakeCluster) -> None:
             await node.propose(b"a=1")
             backup = await node.open_backup()
             await node.propose(b"a=2")
-            waiting = asyncio.ensure_future(node.open_backup())
-            await until_taking(node)
-            await cluster.nodes.pop("n1").stop()
-            with pytest.raises(Stopped):
-                await waiting
+            _, disk = node._disks
+            with monkeypatch.context() as patch:
+                put_off: list[Any] = []  # or the snapshot is there before the node has stopped
+                patch.setattr(disk, "submit", lambda *work: put_off.append(work))
+                waiting = asyncio.ensure_future(node.open_backup())
+                await until_taking(node)
+                stopping = asyncio.ensure_future(cluster.nodes.pop("n1").stop())
+                with pytest.raises(Stopped):
+                    await waiting
+            for work in put_off:
+                disk.submit(*work)
+            await stopping
             with pytest.raises(Stopped):
                 await backup.read(1000)
             backup.close()
