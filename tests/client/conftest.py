@@ -1,6 +1,7 @@
 """Nodes that are no nodes: sockets with a script, and one counter behind all of them that knows sessions."""
 
 import contextlib
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import hiredis
 import pytest
 import redis
 
+from raftline.client import lease
 from raftline.kv.machine import KvMachine, encode_command
 
 ROWS: list[tuple[str, tuple[str, ...]]] = [
@@ -69,7 +71,7 @@ class FakeCluster:
                 self.scripts[0] = "ok"
             reply = self._answer(args)
         if is_held:
-            self.release.wait(10)
+            self.release.wait(60)
         return reply
 
     def _answer(self, args: tuple[str, ...]) -> bytes:
@@ -164,6 +166,8 @@ class _Handler(socketserver.BaseRequestHandler):
                     continue
                 with contextlib.suppress(OSError):
                     self.request.sendall(reply)
+                if words[0] == b"SUBSCRIBE":
+                    server.listeners.append(self.request)
 
     def _receive(self) -> bytes:
         try:
@@ -173,15 +177,21 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 class FakeNode(socketserver.ThreadingTCPServer):
-    """One listening socket of the cluster."""
+    """One listening socket of the cluster; its port stays its own when it has stopped, and refuses connections then."""
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, cluster: FakeCluster) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self._claim = socket.socket()
+        self._claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._claim.bind(("127.0.0.1", 0))
+        super().__init__(self._claim.getsockname(), _Handler)
         self.cluster = cluster
-        self.sockets: list[Any] = []
+        self.sockets: list[socket.socket] = []
+        self.listeners: list[socket.socket] = []
+        """Those that were told that they are subscribed."""
         cluster.ports.append(self.server_address[1])
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -191,8 +201,13 @@ class FakeNode(socketserver.ThreadingTCPServer):
         self.shutdown()
         self.server_close()
         for each in self.sockets:
-            each.close()
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # unlike its end here alone, this wakes whoever reads it
         self._thread.join()
+
+    def give_up_port(self) -> None:
+        """Let others have the port."""
+        self._claim.close()
 
 
 @pytest.fixture
@@ -213,6 +228,7 @@ def start_node(cluster: FakeCluster) -> Iterator[Callable[[], FakeNode]]:
     yield start
     for node in nodes:
         node.stop()
+        node.give_up_port()
 
 
 class LockCluster:
@@ -256,6 +272,12 @@ class LockCluster:
     def held(self) -> int:
         """Return how many locks are held."""
         return self.machine.store.count
+
+
+@pytest.fixture
+def often_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let locks be renewed thousands of times a lease, so that a long one is seen to be renewed."""
+    monkeypatch.setattr(lease, "_RENEWALS", 20_000)
 
 
 @pytest.fixture

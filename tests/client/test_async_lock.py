@@ -67,6 +67,7 @@ def test_the_wait_has_an_end(locks: "LockCluster") -> None:
     asyncio.run(work())
 
 
+@pytest.mark.usefixtures("often_renewed")
 def test_it_is_renewed_until_it_is_taken_away(locks: "LockCluster") -> None:
     """Then the holder is told, by the callback, by the flag and by the end of the block."""
 
@@ -85,7 +86,7 @@ def test_it_is_renewed_until_it_is_taken_away(locks: "LockCluster") -> None:
             told.set()
 
         locks.before = before
-        async with make(locks, lease_s=0.6, on_lost=on_lost) as lock:
+        async with make(locks, on_lost=on_lost) as lock:
             await asyncio.wait_for(renewed.wait(), 30)
             assert not lock.lost
             await lock.renew()
@@ -133,6 +134,7 @@ def test_the_client_makes_it() -> None:
     asyncio.run(work())
 
 
+@pytest.mark.usefixtures("often_renewed")
 def test_a_release_that_is_cancelled_says_so(locks: "LockCluster") -> None:
     """Also while it waits for the last renewal to end; nothing renews the lock from then on."""
 
@@ -141,7 +143,7 @@ def test_a_release_that_is_cancelled_says_so(locks: "LockCluster") -> None:
 
         def __init__(self) -> None:
             super().__init__(locks)
-            self.is_renewing, self.is_given_up = asyncio.Event(), asyncio.Event()
+            self.is_renewing, self.is_given_up, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def execute_within(self, _deadline_s: float, *_args: Any) -> Any:
             self.is_renewing.set()
@@ -149,11 +151,11 @@ def test_a_release_that_is_cancelled_says_so(locks: "LockCluster") -> None:
                 await asyncio.Event().wait()
             finally:
                 self.is_given_up.set()
-                await asyncio.sleep(0.01)
+                await self.may_end.wait()
 
     async def scenario() -> None:
         door: Any = SlowDoor()
-        lock = AsyncRaftlineLock(door, "name", 0.3, 30.0)
+        lock = AsyncRaftlineLock(door, "name", 600.0, 30.0)
         await lock.acquire()
         await door.is_renewing.wait()
         releasing = asyncio.create_task(lock.release())
@@ -161,7 +163,9 @@ def test_a_release_that_is_cancelled_says_so(locks: "LockCluster") -> None:
         releasing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await releasing
-        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=5)
+        (renewing,) = asyncio.all_tasks() - {asyncio.current_task()}
+        door.may_end.set()
+        await asyncio.wait([renewing])
         assert len(asyncio.all_tasks()) == 1
         with pytest.raises(raftline.LockLost, match="not held"):
             lock.check()

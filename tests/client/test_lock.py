@@ -64,8 +64,9 @@ def test_the_wait_has_an_end(locks: "LockCluster") -> None:
         assert locks.held == 1
 
 
+@pytest.mark.usefixtures("often_renewed")
 def test_it_is_renewed(locks: "LockCluster") -> None:
-    """As long as the block lasts, three times a lease; no more after it."""
+    """As long as the block lasts, several times a lease; no more after it."""
     renewed = threading.Event()
     renewals = 0
 
@@ -77,7 +78,7 @@ def test_it_is_renewed(locks: "LockCluster") -> None:
                 renewed.set()
 
     locks.before = before
-    with make(locks, lease_s=0.6) as lock:
+    with make(locks) as lock:
         assert renewed.wait(30)
         assert lock.token == 1
         lock.renew()
@@ -85,6 +86,7 @@ def test_it_is_renewed(locks: "LockCluster") -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("raftline-lock")]
 
 
+@pytest.mark.usefixtures("often_renewed")
 def test_a_lock_that_was_taken_away_is_told(locks: "LockCluster") -> None:
     """By the flag, by the token, by the callback, and by the end of the block."""
     told = threading.Event()
@@ -95,7 +97,7 @@ def test_a_lock_that_was_taken_away_is_told(locks: "LockCluster") -> None:
         told.set()
 
     def work() -> None:
-        with make(locks, lease_s=0.6, on_lost=on_lost) as lock:
+        with make(locks, on_lost=on_lost) as lock:
             locks.do("DEL", "name")
             assert told.wait(30)
             assert lost == [lock]
