@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.client.conftest import FakeCluster, FakeNode
 
+from raftline.client import pulse
 from raftline.client.asynchronous import AsyncClient
 from raftline.client.errors import Unavailable
 from raftline.client.sync import Client
@@ -19,8 +20,10 @@ StartNode = Callable[[], FakeNode]
 ListenAt = Callable[..., AbstractContextManager["Listener"]]
 Options = dict[str, Any]
 _TIMEOUT_S = 0.2
-_SHORT: Options = {"socket_timeout": 1.0, "deadline_s": 0.4}
+_SHORT: Options = {"socket_timeout": 3.0, "deadline_s": 1.0}
 """The deadline is shorter than it takes to be sure that a node is dead."""
+_FINAL: Options = {"socket_timeout": 1.0, "deadline_s": 1.5}
+"""There is time to try each of two nodes."""
 
 
 @pytest.fixture(params=[2, 3])
@@ -28,6 +31,13 @@ def options(request: pytest.FixtureRequest, cluster: FakeCluster) -> Options:
     """Return a client's options for each protocol in turn, which the cluster speaks with its subscribers."""
     cluster.protocol = request.param
     return {"protocol": cluster.protocol, "socket_timeout": _TIMEOUT_S, "decode_responses": True}
+
+
+@pytest.fixture
+def patient(options: Options, monkeypatch: pytest.MonkeyPatch) -> Options:
+    """Return the options of a client that asks a node after a moment, and waits for an answer as long as it takes."""
+    monkeypatch.setattr(pulse, "_ASKED_AFTER", 0.001)
+    return options | {"socket_timeout": 60.0}
 
 
 class Listener:
@@ -104,62 +114,69 @@ def listen_at(request: pytest.FixtureRequest) -> ListenAt:
 
 
 @contextmanager
-def meanwhile(act: Callable[[], None]) -> Iterator[None]:
-    """Let something happen to the nodes beside what is done here."""
-    thread = threading.Thread(target=act)
+def meanwhile(act: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let something happen to the nodes beside what is done here; `act` is told when that is over."""
+    is_over = threading.Event()
+    thread = threading.Thread(target=act, args=(is_over,))
     thread.start()
     try:
         yield
     finally:
+        is_over.set()
         thread.join()
+
+
+def publish_until(is_heard: threading.Event, cluster: FakeCluster, text: str, *nodes: FakeNode) -> None:
+    """Say something again and again: what is said while a listener goes from one node to another is missed."""
+    while not is_heard.wait(0.01):
+        for listener in [listener for node in nodes for listener in node.listeners]:
+            with suppress(OSError):
+                listener.sendall(cluster.push("message", "news", text))
 
 
 def publish_after_silence(cluster: FakeCluster, node: FakeNode) -> None:
     """Say something once the subscriber has asked three times whether anybody is there."""
     until(lambda: cluster.times_seen("0", "PING") >= 3)
-    node.sockets[-1].sendall(cluster.push("message", "news", "at last"))
+    node.listeners[-1].sendall(cluster.push("message", "news", "at last"))
 
 
-def fall_silent(cluster: FakeCluster, first: FakeNode, second: FakeNode) -> None:
-    """Let a node say nothing any more once somebody listens at it; the other one says something then."""
-    until(lambda: cluster.times_seen("0", "SUBSCRIBE") == 1)
+def fall_silent(is_heard: threading.Event, cluster: FakeCluster, first: FakeNode, second: FakeNode) -> None:
+    """Let a node say nothing any more once somebody listens; the other one says something then."""
+    until(lambda: first.listeners or second.listeners)
     cluster.leader = 1
     cluster.silent.add(first.server_address[1])
-    until(lambda: cluster.times_seen("1", "SUBSCRIBE") == 1)
-    second.sockets[-1].sendall(cluster.push("message", "news", "from here"))
+    publish_until(is_heard, cluster, "from here", second)
 
 
-def stop_talking(cluster: FakeCluster) -> None:
+def stop_talking(cluster: FakeCluster, nodes: list[FakeNode]) -> None:
     """Let no node say anything any more to whoever listens; new connections are still taken."""
-    until(lambda: cluster.times_seen("0", "SUBSCRIBE") == 1)
+    until(lambda: any(node.listeners for node in nodes))
     cluster.greets = True
     cluster.silent.update(cluster.ports)
 
 
-def publish_to_whoever_comes_back(cluster: FakeCluster, nodes: list[FakeNode]) -> None:
+def publish_to_whoever_comes_back(is_heard: threading.Event, cluster: FakeCluster, nodes: list[FakeNode]) -> None:
     """Say something once somebody has asked for another channel."""
     until(lambda: any(cluster.times_seen(number, "SUBSCRIBE", "others") for number in ("0", "1")))
-    for node in nodes:
-        with suppress(OSError):
-            node.sockets[-1].sendall(cluster.push("message", "news", "again"))
+    publish_until(is_heard, cluster, "again", *nodes)
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], object]) -> None:
     """Wait."""
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < give_up_at
         time.sleep(0.01)
 
 
 def test_a_subscriber_stays_at_a_node_that_is_idle(
-    cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
+    cluster: FakeCluster, start_node: StartNode, patient: Options, listen_at: ListenAt
 ) -> None:
     """However long nothing is published, as long as the node answers."""
     node = start_node()
     with (
-        listen_at(address_of(node), **options) as listener,
-        meanwhile(lambda: publish_after_silence(cluster, node)),
+        listen_at(address_of(node), **patient) as listener,
+        meanwhile(lambda _: publish_after_silence(cluster, node)),
     ):
         listener.subscribe("news")
         assert listener.hear() == "at last"
@@ -173,13 +190,14 @@ def test_a_subscriber_leaves_a_node_that_is_silent(
     first, second = start_node(), start_node()
     with (
         listen_at(address_of(first), **options) as listener,
-        meanwhile(lambda: fall_silent(cluster, first, second)),
+        meanwhile(lambda is_heard: fall_silent(is_heard, cluster, first, second)),
     ):
         listener.subscribe("news")
         assert listener.hear() == "from here"
         assert listener.port == second.server_address[1]
 
 
+@pytest.mark.parametrize("options", [3], indirect=True)
 def test_the_deadline_begins_when_the_node_is_known_to_be_dead(
     cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
 ) -> None:
@@ -187,7 +205,7 @@ def test_the_deadline_begins_when_the_node_is_known_to_be_dead(
     first, second = start_node(), start_node()
     with (
         listen_at(address_of(first), **options | _SHORT) as listener,
-        meanwhile(lambda: fall_silent(cluster, first, second)),
+        meanwhile(lambda is_heard: fall_silent(is_heard, cluster, first, second)),
     ):
         listener.subscribe("news")
         assert listener.hear() == "from here"
@@ -201,7 +219,7 @@ def test_whoever_looks_in_now_and_then_leaves_it_too(
     first, second = start_node(), start_node()
     with (
         listen_at(address_of(first), **options) as listener,
-        meanwhile(lambda: fall_silent(cluster, first, second)),
+        meanwhile(lambda is_heard: fall_silent(is_heard, cluster, first, second)),
     ):
         listener.subscribe("news")
         while (message := listener.look(timeout_s)) is None:
@@ -210,25 +228,26 @@ def test_whoever_looks_in_now_and_then_leaves_it_too(
         assert listener.port == second.server_address[1]
 
 
+@pytest.mark.parametrize("options", [3], indirect=True)
 def test_a_subscriber_gives_up_where_every_node_is_silent(
     cluster: FakeCluster, start_node: StartNode, options: Options, listen_at: ListenAt
 ) -> None:
     """A connection that is taken is no answer: the deadline runs until somebody says a word."""
     nodes = [start_node(), start_node()]
-    with listen_at(",".join(map(address_of, nodes)), **options | {"deadline_s": 0.5}) as listener:
-        with meanwhile(lambda: stop_talking(cluster)):
+    with listen_at(",".join(map(address_of, nodes)), **options | _FINAL) as listener:
+        with meanwhile(lambda _: stop_talking(cluster, nodes)):
             listener.subscribe("news")
             with pytest.raises(Unavailable, match=r"no answer after \d+ attempts.*does not answer PING"):
                 listener.hear()
         assert cluster.times_seen("1", "SUBSCRIBE") >= 1
         cluster.silent.clear()
-        with meanwhile(lambda: publish_to_whoever_comes_back(cluster, nodes)):
+        with meanwhile(lambda is_heard: publish_to_whoever_comes_back(is_heard, cluster, nodes)):
             listener.subscribe("others")
             assert listener.hear() == "again"
 
 
 def test_closing_ends_the_iteration_of_another_thread(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, patient: Options
 ) -> None:
     """Whoever waits for messages meanwhile gets no further one, and no error; nothing listens any more then."""
     node = start_node()
@@ -240,18 +259,23 @@ def test_closing_ends_the_iteration_of_another_thread(
         except BaseException as error:  # noqa: BLE001  whatever it is
             heard.append(error)
 
-    def is_asked(times: int) -> bool:
-        return cluster.times_seen("0", "PING") >= times
+    def is_told(times: int) -> bool:
+        return len(node.listeners) == times
 
-    with Client(address_of(node), **options) as client:
+    def is_asked_again(times: int) -> bool:
+        return cluster.times_seen("0", "PING") > times
+
+    with Client(address_of(node), **patient) as client:
         for number in range(1, 11):
             subscriber = client.pubsub(ignore_subscribe_messages=True)
             subscriber.subscribe("news")
+            until(partial(is_told, number))
+            times_asked = cluster.times_seen("0", "PING")
             thread = threading.Thread(target=listen, args=(subscriber,))
             thread.start()
-            until(partial(is_asked, number))
+            until(partial(is_asked_again, times_asked))
             subscriber.close()
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
             assert heard == []
             assert subscriber.connection is None
@@ -259,7 +283,7 @@ def test_closing_ends_the_iteration_of_another_thread(
 
 
 def test_closing_ends_the_iteration_of_another_task(
-    cluster: FakeCluster, start_node: StartNode, options: Options
+    cluster: FakeCluster, start_node: StartNode, patient: Options
 ) -> None:
     """The same for one event loop; the connection is in the pool of its node, and nobody opens it again there."""
     nodes = [start_node(), start_node()]
@@ -268,21 +292,52 @@ def test_closing_ends_the_iteration_of_another_task(
         return [message async for message in subscriber.listen()]
 
     async def scenario() -> None:
-        async with AsyncClient(",".join(map(address_of, nodes)), **options) as client:
+        async with AsyncClient(",".join(map(address_of, nodes)), **patient) as client:
             for number in range(1, 11):
                 subscriber: Any = client.pubsub(ignore_subscribe_messages=True)
                 await subscriber.subscribe("news")
                 connection = subscriber.connection
+                while len(nodes[0].listeners) < number:  # noqa: ASYNC110  nodes run in threads
+                    await asyncio.sleep(0)
+                times_asked = cluster.times_seen("0", "PING")
                 task = asyncio.create_task(listen(subscriber))
-                while cluster.times_seen("0", "PING") < number:  # noqa: ASYNC110  nodes run in threads
+                while cluster.times_seen("0", "PING") == times_asked:  # noqa: ASYNC110  nodes run in threads
                     await asyncio.sleep(0)
                 await subscriber.aclose()
-                assert await asyncio.wait_for(task, 5) == []
+                assert await asyncio.wait_for(task, 60) == []
                 assert not connection.is_connected
                 assert connection.port == nodes[0].server_address[1]
                 assert cluster.times_seen("0", "SUBSCRIBE") == number, "it did not come back"
 
     asyncio.run(scenario())
+
+
+def test_who_was_held_sees_the_answer_that_came_meanwhile(
+    cluster: FakeCluster, start_node: StartNode, patient: Options
+) -> None:
+    """A thread that did not run when the answer came, until the patience had ended, is no silence of the node."""
+    node = start_node()
+    with sync_listener(address_of(node), **patient) as listener:
+        listener.subscribe("news")
+        connection: Any = listener.subscriber.connection
+        look, is_held = connection.can_read, False
+
+        def held(timeout: float) -> bool:
+            nonlocal is_held
+            asked_at = listener.subscriber._pulse._asked_at
+            if is_held or asked_at is None:
+                return bool(look(timeout=timeout))
+            is_held = True
+            assert look(timeout=60), "the answer comes right after this look"
+            listener.subscriber._pulse.on_asked(asked_at - 60)
+            return False
+
+        connection.can_read = held
+        while not is_held:
+            listener.look(0.01)
+        assert cluster.times_seen("0", "SUBSCRIBE") == 1
+        node.listeners[-1].sendall(cluster.push("message", "news", "still here"))
+        assert listener.hear() == "still here"
 
 
 def address_of(node: FakeNode) -> str:

@@ -27,7 +27,7 @@ __all__ = ["AsyncFollowingPubSub", "FollowingPubSub"]
 
 _BROKEN = (redis.ConnectionError, redis.TimeoutError, OSError)
 _LAST_LOOK_S = 0.1
-"""A loop that was held may not have seen yet what has come."""
+"""Whoever was held when its patience ended may not have seen yet what had come."""
 _NO_ANSWER = "the node does not answer PING"
 
 
@@ -155,8 +155,9 @@ class FollowingPubSub(redis.client.PubSub):
         if not connection.can_read(timeout=min(wait_s, pulse.wait_s(time.monotonic()))):
             now = time.monotonic()
             if pulse.is_dead(now):
-                raise redis.TimeoutError(_NO_ANSWER)
-            if pulse.must_ask(now):
+                if not connection.can_read(timeout=_LAST_LOOK_S):
+                    raise redis.TimeoutError(_NO_ANSWER)
+            elif pulse.must_ask(now):
                 connection.send_command("PING", self.HEALTH_CHECK_MESSAGE, check_health=False)
                 self.health_check_response_counter += 1
                 pulse.on_asked(now)

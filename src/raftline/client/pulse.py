@@ -6,14 +6,18 @@ half. No I/O, no clock: whoever listens says what happened and when.
 
 __all__ = ["Pulse"]
 
+_ASKED_AFTER = 0.5
+"""The part of the patience after which a node that said nothing is asked; the other part it has to answer."""
+
 
 class Pulse:
     """One connection, from the moment it is made; `patience_s` is for how long a living node may say nothing."""
 
-    __slots__ = ("_asked_at", "_half_s", "_heard_at")
+    __slots__ = ("_answer_s", "_ask_s", "_asked_at", "_heard_at")
 
     def __init__(self, patience_s: float, now: float) -> None:
-        self._half_s = patience_s / 2
+        self._ask_s = patience_s * _ASKED_AFTER
+        self._answer_s = patience_s - self._ask_s
         self._heard_at = now
         self._asked_at: float | None = None
 
@@ -28,8 +32,8 @@ class Pulse:
 
     def wait_s(self, now: float) -> float:
         """Return for how long to listen before there is something to do."""
-        since = self._heard_at if self._asked_at is None else self._asked_at
-        return max(0.0, since + self._half_s - now)
+        end = self._heard_at + self._ask_s if self._asked_at is None else self._asked_at + self._answer_s
+        return max(0.0, end - now)
 
     def must_ask(self, now: float) -> bool:
         """Say whether to ask the node; call after listening in vain."""
