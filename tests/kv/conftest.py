@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -294,6 +295,15 @@ _LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
+@contextmanager
+def claimed_port() -> Iterator[int]:
+    """Take a loopback port that nobody else listens on, neither before it is used here nor after."""
+    with socket.socket() as claim:
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claim.bind(("127.0.0.1", 0))
+        yield claim.getsockname()[1]
+
+
 @pytest.fixture(params=list(_LOOPS))
 def serve(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Return a function that runs a scenario, for so long at most, against a server of its own in front of a node."""
@@ -302,14 +312,14 @@ def serve(request: pytest.FixtureRequest) -> Callable[..., None]:
         scenario: Callable[[KvServer], Awaitable[None]], node: HeldNode, within_s: float, limits: Mapping[str, Any]
     ) -> None:
         async def main() -> None:
-            server = KvServer(node, node.machine, "127.0.0.1", 0, Limits(**limits), clock=node.clock)
+            server = KvServer(node, node.machine, "127.0.0.1", port, Limits(**limits), clock=node.clock)
             await server.start()
             try:
                 await asyncio.wait_for(scenario(server), within_s)
             finally:
                 await server.stop()
 
-        with asyncio.Runner(loop_factory=_LOOPS[request.param]) as runner:
+        with claimed_port() as port, asyncio.Runner(loop_factory=_LOOPS[request.param]) as runner:
             runner.run(main())
 
     return run
@@ -364,14 +374,14 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed, so there is nothing to compare with")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     directory = tmp_path_factory.mktemp("redis")
     settings = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--databases", "1", "--dir", str(directory))
-    with subprocess.Popen(
-        [program, "--port", str(port), *settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    with (
+        claimed_port() as port,
+        subprocess.Popen(
+            [program, "--port", str(port), *settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             if b"Ready to accept connections" in line:
@@ -404,10 +414,10 @@ class Talker:
 
     async def take(self) -> bytes:
         """Return the next reply as it came."""
-        line = await asyncio.wait_for(self.reader.readuntil(CRLF), 20)
+        line = await asyncio.wait_for(self.reader.readuntil(CRLF), 60)
         kind, rest = line[:1], line[1:-2]
         if kind in b"$=" and rest != b"-1":
-            return line + await asyncio.wait_for(self.reader.readexactly(int(rest) + 2), 20)
+            return line + await asyncio.wait_for(self.reader.readexactly(int(rest) + 2), 60)
         if kind in b"*%~>" and rest != b"-1":
             count = int(rest) * (2 if kind == b"%" else 1)
             return line + b"".join([await self.take() for _ in range(count)])

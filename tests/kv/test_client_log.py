@@ -53,7 +53,7 @@ def close_after(request: pytest.FixtureRequest, prompt_node: "PromptNode", machi
                 await server.stop()
 
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return *runner.run(asyncio.wait_for(main(), 10)), heard.lines
+            return *runner.run(asyncio.wait_for(main(), 60)), heard.lines
 
     return run
 

@@ -25,10 +25,10 @@ def run(request: pytest.FixtureRequest) -> Run:
     def run_scenario(scenario: Callable[[HttpDoor], Awaitable[None]], **limits: float) -> None:
         async def main() -> None:
             routes = {"/page": lambda: text_reply(HTTPStatus.OK, "text"), "/fault": _fail}
-            door = HttpDoor("127.0.0.1", 0, routes, **limits)  # type: ignore[arg-type]
+            door = HttpDoor("127.0.0.1", 0, routes, **({"seconds_max": 60.0} | limits))  # type: ignore[arg-type]
             await door.start()
             try:
-                await asyncio.wait_for(scenario(door), 30)
+                await asyncio.wait_for(scenario(door), 60)
             finally:
                 await door.stop()
 

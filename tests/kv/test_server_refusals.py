@@ -99,14 +99,14 @@ def test_a_client_that_waits_for_an_element_is_refused_at_once(
         await server.start()
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(request_of(b"BLPOP", b"k", b"0") + b"*2\r\n$3\r\nGET\r\n$5\r\nab")
-            everything = asyncio.create_task(reader.read())
-            while not everything.done():
-                if held_node.waiting:
-                    held_node.answer()
+            writer.write(request_of(b"BLPOP", b"k", b"0"))
+            while not any(client.blocked and client.blocked.is_queued for client in server.service.clients.values()):
+                held_node.answer()
                 await asyncio.sleep(0)
+            writer.write(b"*2\r\n$3\r\nGET\r\n$5\r\nab")
+            everything = await reader.read()
             writer.close()
-            return everything.result()
+            return everything
         finally:
             await server.stop()
 

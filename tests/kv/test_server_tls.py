@@ -56,7 +56,7 @@ def run(request: pytest.FixtureRequest, prompt_node: "PromptNode", machine: KvMa
             server.log.notices = heard
             await server.start()
             try:
-                await asyncio.wait_for(scenario(server), 30)
+                await asyncio.wait_for(scenario(server), 60)
             finally:
                 await server.stop()
 

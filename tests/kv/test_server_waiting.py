@@ -24,19 +24,18 @@ RESET = b"\x01\0\0\0\0\0\0\0"
 @pytest.fixture
 def run(serve: Run, prompt_node: "PromptNode") -> Run:
     """Return a function that runs a scenario against a server of its own."""
-    return lambda scenario, node=None, **limits: serve(scenario, node or prompt_node, 5, limits)
+    return lambda scenario, node=None, **limits: serve(scenario, node or prompt_node, 60, limits)
 
 
 @asynccontextmanager
 async def client_that_sends(server: KvServer, data: bytes) -> AsyncIterator[socket.socket]:
-    """Connect, and send as much of `data` as is taken while the client waits."""
+    """Connect, and send `data` while the client waits, all of it unless the server ends the connection."""
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         sock.settimeout(0)
         sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(sock, data))
         while not server.service.clients or not all(c.blocked for c in server.service.clients.values()):  # noqa: ASYNC110
             await asyncio.sleep(0)
-        await asyncio.wait([sending], timeout=1)
-        sending.cancel()
+        await asyncio.wait([sending])
         yield sock
 
 

@@ -176,7 +176,7 @@ def test_time_ends_the_waiting() -> None:
         first = Waiter(FORMS["blpop"], [b"k"], 0.001)
         waiting.add(first)
         (second,) = added(waiting, 1)
-        await asyncio.wait_for(first.until_filled(), 10)
+        await asyncio.wait_for(first.until_filled(), 60)
         assert first.end == NULL_ARRAY
         push(machine, b"RPUSH", b"k", b"1")
         await settled()

@@ -33,7 +33,7 @@ class Both:
 
     def __init__(self, port: int, ours: "Conversation") -> None:
         self._ours = ours
-        self._theirs = socket.create_connection(("127.0.0.1", port), 10)
+        self._theirs = socket.create_connection(("127.0.0.1", port), 60)
 
     def ask(self, *words: str) -> tuple[object, object]:
         """Return redis-server's reply and ours."""
