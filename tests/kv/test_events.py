@@ -69,7 +69,7 @@ class Theirs:
     """Redis, with somebody who listens to everything."""
 
     def __init__(self, port: int) -> None:
-        self._talk, self._listen = (socket.create_connection(("127.0.0.1", port), 10) for _ in range(2))
+        self._talk, self._listen = (socket.create_connection(("127.0.0.1", port), 60) for _ in range(2))
         self._readers = {each: hiredis.Reader() for each in (self._talk, self._listen)}
         self._send(self._listen, [b"PSUBSCRIBE", b"*"])
         self._next(self._listen)
