@@ -23,9 +23,23 @@ _DESCRIPTORS = Path("/proc/self/fd")
 _DISK_BYTES_MIN = 4 << 30
 """What the tests of one run hold at once, several times over: the nodes of a test set 64 MiB each aside."""
 
+_OF_THE_TERMINAL = (
+    "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+    "COLUMNS", "LINES", "TERMINAL_WIDTH",
+)  # fmt: skip
+"""Make programs print colours, or narrower, where there is no terminal: services that build set some of them."""
+
+_OF_THE_NETWORK = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+"""Send a request to a node on this machine somewhere else."""
+
 
 def pytest_configure() -> None:
-    """Refuse to begin on a disk that would be full half-way: what fails then says nothing about the code."""
+    """Take away what changes the programs that are tested, and refuse to begin on a disk that would be full half-way.
+
+    What fails then says nothing about the code.
+    """
+    for name in (*_OF_THE_TERMINAL, *_OF_THE_NETWORK):
+        os.environ.pop(name, None)
     directory = tempfile.gettempdir()
     free_bytes = shutil.disk_usage(directory).free
     if free_bytes < _DISK_BYTES_MIN:
