@@ -11,10 +11,10 @@ from raftline.cli.local_cluster import ClusterTrouble
 
 
 def run(store: Any, until: Callable[[Load], bool], **options: Any) -> Load:
-    """Let a load go on until something holds (at most ten seconds), then stop it."""
-    load = Load([store.port], timeout_s=2.0, **options)
+    """Let a load go on until something holds (at most a minute), then stop it."""
+    load = Load([store.port], timeout_s=60.0, **options)
     load.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not until(load) and time.monotonic() < deadline:
         time.sleep(0.005)
     load.stop()

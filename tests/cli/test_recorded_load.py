@@ -14,6 +14,8 @@ from raftline.cli.main import app
 from raftline.cli.recorded_load import RecordedLoad, judge, says_nothing_happened
 from raftline.linearizability import Operation
 
+WAIT_S_MAX = 60.0
+
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
@@ -79,7 +81,7 @@ def test_a_good_server_is_found_good(cluster: LocalCluster, tmp_path: Path) -> N
     """Every kind of operation is asked, noted with its answer, and has its place in an order."""
     load = RecordedLoad({"n1": cluster.nodes["n1"].port}, think_s_max=0.0, generation_s=0.1)
     load.start()
-    cluster.wait_for(lambda: load.answered > 1000, "operations")
+    cluster.wait_for(lambda: load.answered > 1000, "operations", WAIT_S_MAX)
     load.stop()
     written = load.answered
     load.read_all("n1")
@@ -99,7 +101,7 @@ def test_what_breaks_off_is_of_unknown_outcome(cluster: LocalCluster, tmp_path: 
     load.start()
     try:
         for kills in range(1, 4):
-            cluster.wait_for(lambda kills=kills: load.answered > 60 * kills, "operations")  # type: ignore[misc]
+            cluster.wait_for(lambda kills=kills: load.answered > 60 * kills, "operations", WAIT_S_MAX)  # type: ignore[misc]
             cluster.kill9("n1")
             cluster.start("n1")
     finally:
@@ -116,7 +118,7 @@ def test_a_server_that_does_not_answer_is_a_fault() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         load = RecordedLoad({"n1": silent.getsockname()[1]}, clients=1, timeout_s=0.2)
         load.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_S_MAX
         while not load.faults and time.monotonic() < deadline:
             time.sleep(0.01)
         load.stop()

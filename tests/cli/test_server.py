@@ -6,6 +6,7 @@ import gc
 import resource
 import signal
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -166,10 +167,11 @@ def test_a_port_for_peers_is_no_node_to_join(fake_node: FakeNode) -> None:
 
 def test_a_node_to_join_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while of asking again: it may be starting, too."""
-    asked: list[float] = []
-    monkeypatch.setattr(server, "_JOIN_S_MAX", 0.05)
-    monkeypatch.setattr("raftline.cli.server.time.sleep", asked.append)
+    waits: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append)
+    monkeypatch.setattr(server, "_JOIN_S_MAX", 1.0)
+    monkeypatch.setattr(server, "time", clock)
     with pytest.raises(Unreachable, match=r"--join: 127.0.0.1:1: .*: start that node, or name another one"):
         server.with_cluster_id(JOINING)
-    assert asked
+    assert waits == [0.5, 0.5]
     assert server._told(JOINING, Unreachable("x")) == ExitCode.UNAVAILABLE

@@ -2,13 +2,13 @@
 
 import io
 import json
-import socket
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
 from raftline.cli import status
+from raftline.cli.local_cluster import free_port
 from raftline.cli.node_info import Unreachable
 from raftline.cli.status import ask_group, group_table, run_status
 
@@ -16,20 +16,13 @@ Lines = Callable[..., str]
 FakeNode = Callable[..., int]
 
 
-def spare_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+ANSWER_S_MAX = 60.0
+"""Nothing here waits for it: who is away refuses at once."""
 
 
 def three(fake_node: FakeNode, lines_of: Lines, **overrides: dict[str, object]) -> dict[str, int]:
     """Start three fakes that know each other; `overrides` are fields by node."""
-    ports = dict(zip(("n1", "n2", "n3"), spare_ports(3), strict=True))
+    ports = {name: free_port() for name in ("n1", "n2", "n3")}
     for name, port in ports.items():
         fake_node(lines_of(name, ports, **overrides.get(name, {})), port=port)
     return ports
@@ -38,7 +31,7 @@ def three(fake_node: FakeNode, lines_of: Lines, **overrides: dict[str, object]) 
 def test_a_group_in_order(fake_node: FakeNode, lines_of: Lines) -> None:
     """Whichever node is asked, every member is asked for itself."""
     ports = three(fake_node, lines_of, n3={"applied_index": 7})
-    group = ask_group("127.0.0.1", ports["n2"])
+    group = ask_group("127.0.0.1", ports["n2"], ANSWER_S_MAX)
     assert group.in_order
     assert group.summary == "n1 leads 3 members in term 4"
     assert [(row.node_id, row.role, row.lag_entries) for row in group.members] == [
@@ -49,9 +42,9 @@ def test_a_group_in_order(fake_node: FakeNode, lines_of: Lines) -> None:
 
 def test_a_member_that_is_away_is_shown(fake_node: FakeNode, lines_of: Lines) -> None:
     """It has a row, its trouble is told, and the group is not in order."""
-    ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))
+    ports = {name: free_port() for name in ("n1", "n2")}
     fake_node(lines_of("n1", ports), port=ports["n1"])
-    group = ask_group("127.0.0.1", ports["n1"])
+    group = ask_group("127.0.0.1", ports["n1"], ANSWER_S_MAX)
     assert not group.in_order
     assert group.summary == "n1 leads 2 members in term 4; unreachable: n2"
     assert not group.members[1].reachable
@@ -63,7 +56,7 @@ def test_the_leader_of_an_older_term_does_not_lead(fake_node: FakeNode, lines_of
     ports = three(
         fake_node, lines_of, n2={"role": "leader", "term": 5, "leader_id": "n2"}, n3={"leader_id": "n2", "term": 5}
     )
-    group = ask_group("127.0.0.1", ports["n1"])
+    group = ask_group("127.0.0.1", ports["n1"], ANSWER_S_MAX)
     assert (group.leader_id, group.term) == ("n2", 5)
     assert group.summary == "n2 leads 3 members in term 5; not following it: n1"
     assert not group.in_order
@@ -73,37 +66,37 @@ def test_nobody_leads(fake_node: FakeNode, lines_of: Lines) -> None:
     """An election that is under way is told as such."""
     lost: dict[str, object] = {"role": "candidate", "leader_id": ""}
     ports = three(fake_node, lines_of, n1=lost, n2=lost, n3=lost)
-    group = ask_group("127.0.0.1", ports["n1"])
+    group = ask_group("127.0.0.1", ports["n1"], ANSWER_S_MAX)
     assert (group.in_order, group.summary) == (False, "no leader in term 4")
 
 
 def test_an_address_where_another_node_answers_is_told(fake_node: FakeNode, lines_of: Lines) -> None:
     """Two clusters mixed up on one host do not look like one."""
-    ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))
+    ports = {name: free_port() for name in ("n1", "n2")}
     fake_node(lines_of("n1", ports), port=ports["n1"])
     fake_node(lines_of("n7", ports), port=ports["n2"])
-    row = ask_group("127.0.0.1", ports["n1"]).members[1]
+    row = ask_group("127.0.0.1", ports["n1"], ANSWER_S_MAX).members[1]
     assert not row.reachable
     assert "answers as 'n7', not as 'n2'" in row.trouble
 
 
 def test_a_node_that_was_moved_while_away_is_told_where_to_start(fake_node: FakeNode, lines_of: Lines) -> None:
     """Started with its old address it hears nobody, and has not heard of the move: the leader's list says it."""
-    ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))
+    ports = {name: free_port() for name in ("n1", "n2")}
     moved = f"127.0.0.1:1@{ports['n2'] - 1}"
     fake_node(lines_of("n1", ports | {"n2": 1}).replace("127.0.0.1:1@0", moved), port=ports["n1"])
     fake_node(lines_of("n2", ports, role="candidate", leader_id=""), port=ports["n2"])
-    row = ask_group("127.0.0.1", ports["n2"]).members[1]
+    row = ask_group("127.0.0.1", ports["n2"], ANSWER_S_MAX).members[1]
     own = f"127.0.0.1:{ports['n2']}@{ports['n2'] - 1}"
     assert row.trouble.startswith(f"it answers at {own}, and n1, the leader, has it at {moved}: start it with --listen")
 
 
 def test_the_table_has_a_line_per_member(fake_node: FakeNode, lines_of: Lines) -> None:
     """Role, term, positions and lag; a member that is away is marked."""
-    ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))
+    ports = {name: free_port() for name in ("n1", "n2")}
     fake_node(lines_of("n1", ports), port=ports["n1"])
     text = io.StringIO()
-    Console(file=text, width=140).print(group_table(ask_group("127.0.0.1", ports["n1"])))
+    Console(file=text, width=140).print(group_table(ask_group("127.0.0.1", ports["n1"], ANSWER_S_MAX)))
     lines = [line for line in text.getvalue().splitlines() if line.strip().startswith(("│ n1", "│ n2"))]
     assert "leader" in lines[0]
     assert "unreachable" in lines[1]
@@ -114,7 +107,7 @@ def test_json_has_the_same_as_the_table(
 ) -> None:
     """One document, exit code 0 for a group in order."""
     ports = three(fake_node, lines_of)
-    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=True, watch=False, timeout_s=2) == 0
+    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=True, watch=False, timeout_s=ANSWER_S_MAX) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["leader_id"] == "n1"
     assert [member["node_id"] for member in document["members"]] == ["n1", "n2", "n3"]
@@ -123,13 +116,13 @@ def test_json_has_the_same_as_the_table(
 
 def test_the_exit_code_tells_trouble(fake_node: FakeNode, lines_of: Lines, capsys: pytest.CaptureFixture[str]) -> None:
     """1 for a member that is away, 69 for a node that does not answer, 2 for an address that is none."""
-    ports = dict(zip(("n1", "n2"), spare_ports(2), strict=True))
+    ports = {name: free_port() for name in ("n1", "n2")}
     fake_node(lines_of("n1", ports), port=ports["n1"])
-    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=False, watch=False, timeout_s=2) == 1
+    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=False, watch=False, timeout_s=ANSWER_S_MAX) == 1
     assert "n2: 127.0.0.1" in capsys.readouterr().out
-    assert run_status(f"127.0.0.1:{ports['n2']}@1", as_json=False, watch=False, timeout_s=2) == 69
+    assert run_status(f"127.0.0.1:{ports['n2']}@1", as_json=False, watch=False, timeout_s=ANSWER_S_MAX) == 69
     assert "refused" in capsys.readouterr().err
-    assert run_status("nonsense", as_json=False, watch=False, timeout_s=2) == 2
+    assert run_status("nonsense", as_json=False, watch=False, timeout_s=ANSWER_S_MAX) == 2
     assert capsys.readouterr().err == (
         "raftline status: 'nonsense' is no address: write HOST:PORT, as in 127.0.0.1:7001\n"
     )
@@ -153,7 +146,7 @@ def test_watching_looks_again_until_interrupted(
 
     monkeypatch.setattr(status, "ask_group", look)
     monkeypatch.setattr(status, "_WATCH_S", 0.0)
-    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=True, watch=True, timeout_s=2) == 0
+    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=True, watch=True, timeout_s=ANSWER_S_MAX) == 0
     captured = capsys.readouterr()
     assert [json.loads(line)["leader_id"] for line in captured.out.splitlines()] == ["n1", "n1"]
     assert captured.err == "raftline status: gone\n"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import socket
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,23 +27,12 @@ NAME = re.compile(r"\b(?:raftline|process)_[a-z][a-z_]*[a-z]\b")
 OF_PROMETHEUS = {"up"}
 
 
-def _ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return what a real node of one answers to a scrape."""
-    client, bus = _ports(2)
 
     async def scrape() -> str:
-        members = {"n1": f"127.0.0.1:{client}@{bus}"}
+        members = {"n1": f"127.0.0.1:{free_port()}@{free_port()}"}
         machine = KvMachine()
         async with Node(
             NodeConfig(node_id="n1", members=members, data_dir=str(tmp_path_factory.mktemp("node"))), machine
@@ -64,14 +52,14 @@ def sharded_exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     address = f"127.0.0.1:{free_port()}"
 
     def page() -> str:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as reply:
             text: str = reply.read().decode()
             return text
 
     settings = {"sharded": "on", "metrics": address}
     with LocalCluster(tmp_path_factory.mktemp("sharded"), size=1, settings=settings) as cluster:
         cluster.start()
-        cluster.wait_for(lambda: 'raftline_group_leader{group="1"} 1.0' in page(), "the node leads its group")
+        cluster.wait_for(lambda: 'raftline_group_leader{group="1"} 1.0' in page(), "the node leads its group", 60.0)
         return page()
 
 
