@@ -1,6 +1,7 @@
 """Links that can be cut: what becomes of the bytes in each mode, one direction at a time."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from raftline.cli.local_cluster import free_port
 from raftline.transport.codec import Codec, Hello
 
 HOST = "127.0.0.2"
+WAIT_S_MAX = 60.0
 Dial = Callable[[str, str], tuple[socket.socket, socket.socket]]
 
 
@@ -39,12 +41,12 @@ def dial(ports: dict[str, int], proxies: LinkProxies) -> Iterator[Dial]:
     ends: list[socket.socket] = []
 
     def connect(source: str, target: str) -> tuple[socket.socket, socket.socket]:
-        near = socket.create_connection((HOST, ports[target]), 10)
+        near = socket.create_connection((HOST, ports[target]), WAIT_S_MAX)
         ends.append(near)
         near.sendall(opening(source, target))
-        listeners[target].settimeout(10)
+        listeners[target].settimeout(WAIT_S_MAX)
         far, _ = listeners[target].accept()
-        far.settimeout(10)
+        far.settimeout(WAIT_S_MAX)
         ends.append(far)
         assert receive(far, len(opening(source, target))) == opening(source, target)
         return near, far
@@ -101,7 +103,7 @@ def test_a_refusing_link_resets_one_direction_only(dial: Dial, proxies: LinkProx
     proxies.set([("n1", "n2")], LinkMode.REFUSE)
     assert is_reset(near)
     assert is_reset(far)
-    with socket.create_connection((HOST, ports["n2"]), 10) as refused:
+    with socket.create_connection((HOST, ports["n2"]), WAIT_S_MAX) as refused:
         refused.sendall(opening("n1", "n2"))
         assert is_reset(refused)
     back.sendall(b"still here")
@@ -116,10 +118,13 @@ def test_a_swallowing_link_stays_and_is_silent(dial: Dial, proxies: LinkProxies)
     proxies.set([("n1", "n2")], LinkMode.SWALLOW)
     near.sendall(b"lost")
     far.sendall(b"lost too")
+    deadline = time.monotonic() + WAIT_S_MAX
+    while proxies.bytes_of("n1", "n2")[1] < len(b"lost" + b"lost too") and time.monotonic() < deadline:
+        time.sleep(0.005)
     far.settimeout(0.2)
     with pytest.raises(TimeoutError):
         far.recv(1)
-    far.settimeout(10)
+    far.settimeout(WAIT_S_MAX)
     proxies.heal()
     assert is_reset(near)
     assert is_reset(far)
@@ -134,7 +139,7 @@ def test_a_holding_link_delivers_late(dial: Dial, proxies: LinkProxies) -> None:
     far.settimeout(0.2)
     with pytest.raises(TimeoutError):
         far.recv(1)
-    far.settimeout(10)
+    far.settimeout(WAIT_S_MAX)
     near.sendall(b"second")
     proxies.heal()
     assert receive(far, 12) == b"first second"
@@ -163,7 +168,7 @@ def test_whoever_is_no_node_of_the_cluster_gets_nowhere(
     said: bytes, proxies: LinkProxies, ports: dict[str, int]
 ) -> None:
     """Only pairs that can be cut are carried."""
-    with socket.create_connection((HOST, ports["n2"]), 10) as stranger:
+    with socket.create_connection((HOST, ports["n2"]), WAIT_S_MAX) as stranger:
         stranger.sendall(said)
         stranger.shutdown(socket.SHUT_WR)
         assert stranger.recv(1) == b""
@@ -174,7 +179,7 @@ def test_leaving_ends_every_connection(ports: dict[str, int]) -> None:
     """Nothing is left open, and the ports are free again."""
     with socket.create_server(("127.0.0.1", ports["n2"])) as listener:
         with LinkProxies(HOST, ports):
-            near = socket.create_connection((HOST, ports["n2"]), 10)
+            near = socket.create_connection((HOST, ports["n2"]), WAIT_S_MAX)
             near.sendall(opening("n1", "n2"))
             far, _ = listener.accept()
             assert receive(far, len(opening("n1", "n2"))) == opening("n1", "n2")

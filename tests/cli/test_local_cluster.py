@@ -42,7 +42,7 @@ def test_ports_that_were_given_take_few_descriptors() -> None:
     before = len(list(descriptors.iterdir()))
     for _ in range(200):
         free_port()
-    assert len(list(descriptors.iterdir())) == before
+    assert len(list(descriptors.iterdir())) <= before
 
 
 def test_the_command_line_has_identity_cluster_and_settings(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_paused_node_does_not_answer_until_it_is_resumed(cluster: LocalCluster
     cluster.pause("n1")
     assert cluster.info("n1", 0.2) is None
     cluster.resume("n1")
-    cluster.wait_for(lambda: cluster.info("n1"), "an answer")
+    cluster.wait_for(lambda: cluster.info("n1"), "an answer", 60.0)
 
 
 def test_what_was_written_survives_kill9_but_not_a_wipe(cluster: LocalCluster) -> None:
