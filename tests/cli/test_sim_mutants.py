@@ -76,8 +76,9 @@ def test_a_false_alarm_fails_the_command(outcomes: dict[str, dict[str, object]])
     assert "FALSE ALARM at seed 2" in output
 
 
-def test_json_says_the_same(outcomes: dict[str, dict[str, object]]) -> None:
-    """A program reads verdicts and controls."""
+def test_json_says_the_same(outcomes: dict[str, dict[str, object]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program reads verdicts and controls, without colours where all else is to have them."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
     assert not outcomes
     result = CliRunner().invoke(app, ["sim", "--mutants", "A11", "--json"])
     found = json.loads(result.stdout)

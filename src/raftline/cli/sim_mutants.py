@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from raftline.cli.output import say
 from raftline.errors import ConfigError
 from raftline.sim.mutants.catalogue import CATALOGUE, select
 from raftline.sim.mutants.mutant import Mutant
@@ -24,7 +25,7 @@ __all__ = ["list_mutants", "run_catalogue"]
 def list_mutants(*, as_json: bool) -> int:
     """Print every mutant; return the exit code."""
     if as_json:
-        Console().print_json(msgspec.json.encode(CATALOGUE).decode())
+        say(msgspec.json.format(msgspec.json.encode(CATALOGUE), indent=2).decode())
         return 0
     table = Table(title=f"{len(CATALOGUE)} mutants")
     for column in ("mutant", "rules", "what it does"):
@@ -48,7 +49,7 @@ def run_catalogue(words: Sequence[str], seeds: range, jobs: int, *, as_json: boo
     elapsed_s = time.monotonic() - started
     if as_json:
         fields = {"mutants": verdicts, "controls": controls, "elapsed_s": elapsed_s}
-        Console().print_json(json.dumps(msgspec.to_builtins(fields)))
+        say(json.dumps(msgspec.to_builtins(fields), indent=2))
     else:
         _print(Console(), verdicts, controls, elapsed_s)
     good = all(verdict.caught for verdict in verdicts)
