@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import re
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,9 +10,10 @@ from types import CodeType
 from typing import Any
 
 import raftline
+from raftline.cli.local_cluster import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "library.md"
-FAST = raftline.CoreConfig(heartbeat_interval_s=0.03, election_timeout_s=(0.12, 0.24))
+WAIT_S_MAX = 60.0
 
 
 def _blocks() -> list[CodeType]:
@@ -27,18 +27,8 @@ def _blocks() -> list[CodeType]:
     ]
 
 
-def _free_addresses(count: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(2 * count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return [f"127.0.0.1:{ports[2 * n]}@{ports[2 * n + 1]}" for n in range(count)]
-
-
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S_MAX):
         while not condition():  # noqa: ASYNC110  what another node knows
             await asyncio.sleep(0.01)
 
@@ -52,14 +42,18 @@ def test_every_block_runs(tmp_path: Path) -> None:
     assert names["config"].check().own_address == "127.0.0.1:7101"
 
     async def go() -> None:
-        addresses = dict(zip(("n1", "n2", "n3", "n4"), _free_addresses(4), strict=True))
+        addresses = {name: f"127.0.0.1:{free_port()}@{free_port()}" for name in ("n1", "n2", "n3", "n4")}
         voters = {name: addresses[name] for name in ("n1", "n2", "n3")}
         async with AsyncExitStack() as stack:
             nodes = []
             for name, address in addresses.items():
                 members = {} if name == "n4" else voters
                 config = raftline.NodeConfig(
-                    node_id=name, members=members, address=address, data_dir=str(tmp_path / name), core=FAST
+                    node_id=name,
+                    members=members,
+                    address=address,
+                    data_dir=str(tmp_path / name),
+                    request_timeout_s=WAIT_S_MAX,
                 )
                 node = raftline.Node(config, names["Accounts"]())
                 nodes.append(node)
