@@ -1,6 +1,7 @@
 """`raftline lab` runs what is named, says what failed and why, and answers by its exit code."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,12 +84,16 @@ def test_several_workers_say_the_same(run: Run) -> None:
     assert titles[0] == titles[1]
 
 
-def test_real_time_is_real(run: Run) -> None:
-    """With --real-time the test runs on the real clock and says so."""
-    result = run("basic agreement", "--real-time", "--json")
+def test_real_time_is_real(run: Run, tmp_path: Path) -> None:
+    """With --real-time the test runs on the real clock and says so; who never leads fails on a slow machine, too."""
+    began = time.monotonic()
+    result = run("initial election", "--real-time", "--json", "-i", _never_leads(tmp_path))
+    elapsed_s = time.monotonic() - began
     [test] = json.loads(result.output)["tests"]
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert test["virtual"] is False
+    assert test["failure"]["promise"].startswith("a leader stands within 5 s")
+    assert elapsed_s >= 5
 
 
 def test_an_unknown_test_is_exit_code_2(run: Run) -> None:
