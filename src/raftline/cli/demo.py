@@ -29,8 +29,9 @@ __all__ = ["Demo", "run_demo"]
 _LOOK_S = 0.2
 _LINE_S = 1.0
 _WRITE_S = 2.0
-_RESUME_S_MAX = 8.0
-_LEVEL_S_MAX = 8.0
+_RESUME_S_MAX = 30.0
+"""Guards against a cluster that never comes back; how long it took is told."""
+_LEVEL_S_MAX = 30.0
 
 
 def run_demo(*, sharded: bool = False) -> ExitCode:

@@ -25,8 +25,8 @@ SETTINGS: dict[str, object] = {"sharded": "on", "groups": 3}
 """What the cluster of this demo is started with."""
 
 _CHANGE_S_MAX = 30.0
-_RESUME_S_MAX = 8.0
-_REPLY_S_MAX = 5.0
+_RESUME_S_MAX = 30.0
+_REPLY_S_MAX = 30.0
 
 
 class ShardedDemo(Demo):
