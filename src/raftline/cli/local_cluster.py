@@ -35,9 +35,11 @@ _CLAIMS_MAX = 200
 """Each takes a descriptor, of which a process often has 1,024; whoever was given so many since has used the oldest."""
 _HOST = "127.0.0.1"
 _PROXY_HOST = "127.0.0.2"
-_START_S_MAX = 20.0
-_STOP_S_MAX = 15.0
+_START_S_MAX = 60.0
+_STOP_S_MAX = 60.0
 _POLL_S = 0.02
+_LOOK_S = 1.0
+"""Who is paused holds up a look at all nodes for so long."""
 
 
 class ClusterTrouble(OperatingError):
@@ -248,7 +250,7 @@ class LocalCluster:
             self.terminate(name)
         self.start(name)
 
-    def info(self, name: str, timeout_s: float = 1.0) -> NodeInfo | None:
+    def info(self, name: str, timeout_s: float = 10.0) -> NodeInfo | None:
         """Return what a node says of itself, None if it does not answer."""
         try:
             return ask_node("127.0.0.1", self.nodes[name].port, timeout_s, self.access)
@@ -257,7 +259,7 @@ class LocalCluster:
 
     def infos(self) -> dict[str, NodeInfo]:
         """Return what every node that answers says."""
-        found = {name: self.info(name) for name, node in self.nodes.items() if node.running}
+        found = {name: self.info(name, _LOOK_S) for name, node in self.nodes.items() if node.running}
         return {name: info for name, info in found.items() if info is not None}
 
     def leader(self) -> str | None:
@@ -265,7 +267,7 @@ class LocalCluster:
         leading = [(info.term, name) for name, info in self.infos().items() if info.role == "leader"]
         return max(leading)[1] if leading else None
 
-    def wait_for_leader(self, timeout_s: float = 10.0, *, other_than: str | None = None) -> str:
+    def wait_for_leader(self, timeout_s: float = 30.0, *, other_than: str | None = None) -> str:
         """Wait until a node leads (another one than `other_than`) and return its name."""
         for _ in _until(timeout_s):
             leader = self.leader()
@@ -278,14 +280,14 @@ class LocalCluster:
         leader = self.wait_for_leader()
         return [name for name, node in self.nodes.items() if node.running and name != leader]
 
-    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
         """Wait until `condition()` is true; `what` says in words what did not happen."""
         for _ in _until(timeout_s):
             if condition():
                 return
         raise ClusterTrouble(f"{what}: not after {timeout_s} s:\n{self._logs()}")
 
-    def wait_until_level(self, timeout_s: float = 10.0) -> dict[str, NodeInfo]:
+    def wait_until_level(self, timeout_s: float = 30.0) -> dict[str, NodeInfo]:
         """Wait until every node has applied the same index, and return what they say of it."""
         infos: dict[str, NodeInfo] = {}
         for _ in _until(timeout_s):
