@@ -1,5 +1,6 @@
 """Something that answers INFO raft, and disks that crash at every step of a piece of work."""
 
+import contextlib
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -39,18 +40,19 @@ class _Fake(socketserver.ThreadingTCPServer):
 
 class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        """Answer command after command."""
+        """Answer command after command; a client that leaves is no complaint on what may be another test's output."""
         assert isinstance(self.server, _Fake)
-        while data := self.request.recv(65536):
-            replies = []
-            for command in data.split(b"*")[1:]:
-                if b"HELLO" in command:
-                    replies.append(b"%1\r\n$5\r\nproto\r\n:3\r\n")
-                elif b"CLIENT" in command:
-                    replies.append(b"+OK\r\n")
-                else:
-                    replies.append(self.server.reply)
-            self.request.sendall(b"".join(replies))
+        with contextlib.suppress(ConnectionError):
+            while data := self.request.recv(65536):
+                replies = []
+                for command in data.split(b"*")[1:]:
+                    if b"HELLO" in command:
+                        replies.append(b"%1\r\n$5\r\nproto\r\n:3\r\n")
+                    elif b"CLIENT" in command:
+                        replies.append(b"+OK\r\n")
+                    else:
+                        replies.append(self.server.reply)
+                self.request.sendall(b"".join(replies))
 
 
 FakeNode = Callable[..., int]
@@ -144,12 +146,13 @@ class _StoreHandler(socketserver.BaseRequestHandler):
         """Answer command after command."""
         assert isinstance(self.server, ForgetfulStore)
         reader = hiredis.Reader()
-        while data := self.request.recv(65536):
-            reader.feed(data)
-            replies = b""
-            while (command := reader.gets()) is not False:
-                replies += self.server.answer(command)
-            self.request.sendall(replies)
+        with contextlib.suppress(ConnectionError):
+            while data := self.request.recv(65536):
+                reader.feed(data)
+                replies = b""
+                while (command := reader.gets()) is not False:
+                    replies += self.server.answer(command)
+                self.request.sendall(replies)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """`raftline member` and `raftline transfer` against a node that says what a test wants."""
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -80,12 +81,13 @@ class _Handler(socketserver.BaseRequestHandler):
         """Answer command after command."""
         assert isinstance(self.server, Scripted)
         reader = hiredis.Reader()
-        while data := self.request.recv(65536):
-            reader.feed(data)
-            while (command := reader.gets()) is not False:
-                words = [word.decode() for word in command]
-                hello = b"%1\r\n$5\r\nproto\r\n:3\r\n"
-                self.request.sendall(hello if words[0] == "HELLO" else self.server.answer(words))
+        with contextlib.suppress(ConnectionError):
+            while data := self.request.recv(65536):
+                reader.feed(data)
+                while (command := reader.gets()) is not False:
+                    words = [word.decode() for word in command]
+                    hello = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+                    self.request.sendall(hello if words[0] == "HELLO" else self.server.answer(words))
 
 
 @pytest.fixture
