@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -49,7 +50,7 @@ def _results(todo: Sequence[tuple[str, int]], jobs: int, traces: str) -> Iterato
     if jobs == 1:
         yield from map(run, todo)
         return
-    with ProcessPoolExecutor(jobs) as processes:
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as processes:
         yield from processes.map(run, todo)
 
 
