@@ -51,8 +51,9 @@ def test_the_example_is_small() -> None:
 @pytest.mark.parametrize("name", [name for name in VISIBLE if name not in _IN_A_PROCESS])
 def test_a_mistake_is_diagnosed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test that the list names fails, and its diagnosis names the rule that was broken."""
-    monkeypatch.setattr(run_module, "_STUCK_S", 1.0)
     mistake = BROKEN.MISTAKES[name]
+    if mistake.rule == "F19":  # it spins; any other may be held up by the machine
+        monkeypatch.setattr(run_module, "_STUCK_S", 1.0)
     [test] = select([mistake.test])
     result, _ = run_test(test, BROKEN.broken(name).make, _SEED, virtual=True)
     assert result.failure is not None

@@ -161,7 +161,7 @@ class Spinning(Caller):
 @pytest.mark.parametrize("virtual", [True, False])
 def test_an_endless_loop_fails_the_test(monkeypatch: pytest.MonkeyPatch, *, virtual: bool) -> None:
     """A loop that spins is interrupted, and named, on virtual and on real time (F19)."""
-    monkeypatch.setattr(run_module, "_STUCK_S", 0.6)
+    monkeypatch.setattr(run_module, "_STUCK_S", 2.5)
     result, _ = _run("initial election", Spinning, virtual=virtual)
     assert result.failure is not None
     assert "in work" in result.failure.seen
@@ -237,6 +237,7 @@ def test_leaving_the_program_fails_the_test() -> None:
 def test_a_test_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit holds for the test's own clock, too (J4)."""
     monkeypatch.setattr(run_module, "TIME_LIMIT_S", 2.0)
+    monkeypatch.setattr(run_module, "_FAREWELLS_S", -60.0)  # until real time is over
     result, _ = _run("initial election")
     assert result.failure is not None
     assert result.failure.seen == "the test did not end within 2 s"
