@@ -1,7 +1,6 @@
 """Nodes that host what the configuration gives them: real ones, in one event loop, on loopback."""
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from raftline import CoreConfig, Node, NodeConfig
+from raftline.cli.local_cluster import free_port
 from raftline.core.changes import AddLearner
 from raftline.errors import ChangeRefused, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
@@ -29,16 +29,8 @@ KEYS = [b"key%d" % number for number in range(60)]
 
 
 def free_addresses(count: int) -> list[str]:
-    """Return loopback addresses whose client and bus ports are free at this moment."""
-    sockets = [socket.socket() for _ in range(2 * count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-    return [f"127.0.0.1:{ports[2 * n]}@{ports[2 * n + 1]}" for n in range(count)]
+    """Return loopback addresses whose client and bus ports nobody gets meanwhile, nor while a node is stopped."""
+    return [f"127.0.0.1:{free_port()}@{free_port()}" for _ in range(count)]
 
 
 def in_a_loop(test: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
@@ -125,7 +117,7 @@ class Sharded:
 
     async def wait(self, condition: Callable[[], object], what: str) -> None:
         """Look again and again until it is so."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110  a condition over several nodes has no event of its own
                 await asyncio.sleep(0.02)
         assert condition(), what

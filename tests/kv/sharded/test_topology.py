@@ -3,7 +3,6 @@
 import asyncio
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from raftline.cli.local_cluster import free_port
 from raftline.kv.sharded.topology import id_of
 from raftline.shards.configuration import Move
+from raftline.shards.ranges import SLOT_COUNT
 
 if TYPE_CHECKING:
     from tests.kv.sharded.conftest import FakeCluster
@@ -79,10 +80,8 @@ def redis_cluster_port(tmp_path: Path) -> Iterator[int]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed, so there is nothing to compare with")
-    with socket.socket() as probe, socket.socket() as bus:
-        probe.bind(("127.0.0.1", 0))
-        bus.bind(("127.0.0.1", 0))
-        port, bus_port = probe.getsockname()[1], bus.getsockname()[1]
+    port = next(port for port in iter(free_port, None) if port > SLOT_COUNT)  # no slot looks like it
+    bus_port = free_port()
     settings = (
         f"--port {port} --cluster-port {bus_port} --bind 127.0.0.1 --cluster-enabled yes --save  --dir {tmp_path}"
     )
@@ -105,7 +104,7 @@ async def talk(port: int, protocol: int, lines: tuple[str, ...]) -> list[bytes]:
         writer.write(line.encode() + b"\r\nPING end\r\n" if line != "MULTI" else b"MULTI\r\nPING end\r\n")
         text = b""
         while not text.endswith(b"$3\r\nend\r\n") and not text.endswith(b"+QUEUED\r\n"):
-            text += await asyncio.wait_for(reader.read(65536), 5)
+            text += await asyncio.wait_for(reader.read(65536), 60)
         text = re.sub(rb"[0-9a-f]{40}", b"ID", text)
         replies.append(re.sub(rb"\b%d\b" % port, b"PORT", text))
     writer.close()
@@ -115,10 +114,9 @@ async def talk(port: int, protocol: int, lines: tuple[str, ...]) -> list[bytes]:
 async def until_ok(port: int) -> None:
     """Give a redis-server all slots, and wait until it serves them."""
     await talk(port, 2, ("CLUSTER ADDSLOTSRANGE 0 16383",))
-    for _ in range(200):
-        if b"cluster_state:ok" in (await talk(port, 2, ("CLUSTER INFO",)))[0]:
-            return
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):
+        while b"cluster_state:ok" not in (await talk(port, 2, ("CLUSTER INFO",)))[0]:  # noqa: ASYNC110  no event
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
