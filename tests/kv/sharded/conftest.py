@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from tests.kv.conftest import HeldNode
 
 NODES = ("n1", "n2", "n3")
-_HOLD_S = 1.0
+_HOLD_S = 60.0
+"""How long a node holds what is not served, unless a test is about the end of it: longer than a process ever stands."""
 
 
 class FakeGroup:
@@ -185,7 +186,8 @@ class FakeGroups:
 
     def formers(self, slot: int) -> list[GroupId]:
         before = self._cluster.before.owner(slot)
-        return [] if before in {NOBODY, self.configuration.owner(slot)} else [before]
+        is_there = before in self._cluster.groups and before not in {NOBODY, self.configuration.owner(slot)}
+        return [before] if is_there else []
 
     def hosted(self, group: GroupId) -> HostedGroup | None:
         held = self._cluster.groups.get(group)
@@ -277,6 +279,11 @@ class FakeCluster:
         """Close them."""
         for server in self.servers.values():
             await server.stop()
+
+    def hold_for(self, seconds: float) -> None:
+        """Let each node hold what comes by connections that are made from now on no longer than this."""
+        for server in self.servers.values():
+            server.service._hold_s_max = seconds  # type: ignore[attr-defined]
 
     def port(self, node: NodeId) -> int:
         """Return where a node serves clients."""

@@ -46,7 +46,7 @@ def test_a_command_that_waited_is_answered_again(run_sharded: Run) -> None:
     """Sent once more in its session it gets what was popped, though there is nothing any more to wait for (G8)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        async with asyncio.timeout(5), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
+        async with asyncio.timeout(60), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
             once = ("RAFTLINE.ONCE", await client.execute_command("RAFTLINE.SESSION"), 1, *_POP)
             await other.rpush(KEY, "v")
             assert await client.execute_command(*once) == [KEY, b"v"]
@@ -60,7 +60,7 @@ def test_a_command_that_waits_is_answered_with_what_it_got_through_another_node(
     """Whoever repeats a command may come before the first try has popped anything (G8)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        async with asyncio.timeout(5), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
+        async with asyncio.timeout(60), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
             once = ("RAFTLINE.ONCE", await client.execute_command("RAFTLINE.SESSION"), 1, *_POP)
             waiting = asyncio.ensure_future(client.execute_command(*once))
             while not cluster.groups[1].asked:  # noqa: ASYNC110  a question has no event here
@@ -86,7 +86,7 @@ def test_who_does_not_know_what_was_done_is_asked_for_keys_alone(run_sharded: Ru
             return await ask(query.replace(b"RAFTLINE.SHARD.DONE", b"RAFTLINE.SHARD.LATE"), *promise)
 
         group.ask = older  # type: ignore[assignment, method-assign]
-        async with asyncio.timeout(5), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
+        async with asyncio.timeout(60), connected(cluster, "n3") as client, connected(cluster, "n1") as other:
             once = ("RAFTLINE.ONCE", await client.execute_command("RAFTLINE.SESSION"), 1, *_POP)
             waiting = asyncio.ensure_future(client.execute_command(*once))
             while len(group.asked) < 4:  # noqa: ASYNC110  a question has no event here
@@ -122,7 +122,7 @@ def test_a_client_that_closed_one_direction_does_not_wait(run_sharded: Run) -> N
             reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port(node))
             writer.write(b"RPUSH %b x\r\nBLPOP %b 0\r\nBLPOP %b 0\r\n" % (KEY, KEY, KEY))
             writer.write_eof()
-            assert await asyncio.wait_for(reader.read(), 5) == b":1\r\n*2\r\n$4\r\n{b}k\r\n$1\r\nx\r\n*-1\r\n"
+            assert await asyncio.wait_for(reader.read(), 60) == b":1\r\n*2\r\n$4\r\n{b}k\r\n$1\r\nx\r\n*-1\r\n"
             writer.close()
 
     run_sharded(scenario)

@@ -8,6 +8,8 @@ import pytest
 import redis.asyncio
 from msgspec import msgpack
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterCrossSlotError,
     ClusterDownError,
@@ -33,8 +35,9 @@ LOW, HIGH = b"{b}k", b"{a}k"
 
 
 def plain(cluster: "FakeCluster", node: str = "n1", **more: Any) -> Any:
-    """Return a client of one node."""
-    return redis.asyncio.Redis(port=cluster.port(node), protocol=3, **more)
+    """Return a client of one node, which asks once: a command that is never answered is seen."""
+    once = Retry(NoBackoff(), 0)
+    return redis.asyncio.Redis(port=cluster.port(node), protocol=3, socket_timeout=None, retry=once, **more)
 
 
 def knowing(cluster: "FakeCluster", node: str = "n1") -> Any:
@@ -184,6 +187,7 @@ def test_held_no_longer_than_allowed(run_sharded: Run) -> None:
 
     async def scenario(cluster: "FakeCluster") -> None:
         slot = slot_of(LOW)
+        cluster.hold_for(0.5)
         async with plain(cluster) as client, plain(cluster) as reader:
             await client.set(LOW, 1)
             cluster.change(Move(slot, slot + 1, 2))
@@ -223,7 +227,9 @@ def test_who_knows_no_groups_yet_holds_what_comes(run_sharded: Run) -> None:
         assert held[:3] == [b"7", True, [b"{b}list", b"1"]]
         assert held[4] == [1]
         cluster.known["n1"] = EMPTY
-        for command in (clients[0].get(LOW), clients[1].set(LOW, 9), clients[2].blpop(b"{b}list", 0)):
+        cluster.hold_for(0.5)
+        clients += [plain(cluster) for _ in range(3)]
+        for command in (clients[5].get(LOW), clients[6].set(LOW, 9), clients[7].blpop(b"{b}list", 0)):
             with pytest.raises(ClusterDownError, match=r"not learned yet which groups.* did not take effect"):
                 await command
         for client in clients:
@@ -302,7 +308,7 @@ def test_a_flush_waits_for_groups_that_go_on(run_sharded: Run) -> None:
                 cluster.carry(source, 3)
             del cluster.unled[0]
             done(None)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not cluster.groups[1].submitted:  # noqa: ASYNC110  what is refused has no event here
                     await asyncio.sleep(0)
             assert not flush.done()
@@ -333,7 +339,7 @@ def test_a_flush_reaches_slots_that_move_while_it_goes_on(run_sharded: Run) -> N
                 cluster.view(view, 2).submit = lambda *args: tasks.append(asyncio.ensure_future(later(*args)))
             cluster.groups[2].submit = cluster.view("n2", 2).submit  # type: ignore[method-assign]
             flush = asyncio.ensure_future(client.flushall())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not tasks:  # noqa: ASYNC110  the flush waits at group 2, and has reached the others
                     await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -487,7 +493,7 @@ def test_a_session_that_cannot_be_opened_hangs_nobody(run_sharded: Run, failure:
             session = await client.execute_command("RAFTLINE.SESSION")
             once = client.execute_command("RAFTLINE.ONCE", session, 1, "INCR", LOW)
             with pytest.raises(ClusterDownError, match="did not take effect"):
-                await asyncio.wait_for(once, 5)
+                await asyncio.wait_for(once, 60)
 
     run_sharded(scenario)
 
@@ -549,7 +555,7 @@ def test_redirects_as_set(run_sharded: Run, redirects: str, is_moved: bool) -> N
 
 async def _popped(cluster: "FakeCluster", node: str, key: bytes, pushing: Callable[[], Awaitable[Any]]) -> Any:
     async with plain(cluster, node) as client:
-        waiting = asyncio.ensure_future(client.blpop([key], timeout=5))
+        waiting = asyncio.ensure_future(client.blpop([key], timeout=0))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         await pushing()
@@ -588,7 +594,7 @@ def test_waiting_once(run_sharded: Run) -> None:
         for node in ("n1", "n3"):
             async with plain(cluster, node) as client, plain(cluster) as other:
                 session = await client.execute_command("RAFTLINE.SESSION")
-                once = ("RAFTLINE.ONCE", session, 1, "BLPOP", LOW, 2)
+                once = ("RAFTLINE.ONCE", session, 1, "BLPOP", LOW, 0)
                 waiting = asyncio.ensure_future(client.execute_command(*once))
                 await asyncio.sleep(0.05)
                 await other.rpush(LOW, "v", "w")
@@ -609,11 +615,11 @@ def test_channels_and_events(run_sharded: Run) -> None:
             await pubsub.subscribe("news")
             await pubsub.psubscribe("__keyspace@0__:*")
             for _ in range(2):
-                await pubsub.get_message(timeout=1)
+                await pubsub.get_message(timeout=60)
             await sender.publish("news", "hello")
             await sender.set(LOW, 1)
             await sender.set(HIGH, 1)
-            messages = [await pubsub.get_message(timeout=1) for _ in range(3)]
+            messages = [await pubsub.get_message(timeout=60) for _ in range(3)]
             assert [message["data"] for message in messages if message] == [b"hello", b"set", b"set"]
             await pubsub.aclose()
 

@@ -40,7 +40,7 @@ def test_messages_reach_the_clients_of_every_node(run_sharded: Run) -> None:
             await pubsub.execute_command("SSUBSCRIBE", "news")
             await pubsub.subscribe("news")
             for _ in range(2):
-                await pubsub.get_message(timeout=1)
+                await pubsub.get_message(timeout=60)
             session = await sender.execute_command("RAFTLINE.SESSION")
             for number, name in enumerate(("SPUBLISH", "PUBLISH"), 1):
                 pipe = sender.pipeline(transaction=True)
@@ -49,7 +49,7 @@ def test_messages_reach_the_clients_of_every_node(run_sharded: Run) -> None:
                 await sender.execute_command(name, "news", "first")
                 await sender.execute_command("RAFTLINE.ONCE", session, number, name, "news", "second")
                 assert await pipe.execute() == [0, 0]
-                messages = [await pubsub.get_message(timeout=1) for _ in range(4)]
+                messages = [await pubsub.get_message(timeout=60) for _ in range(4)]
                 assert [message["data"] for message in messages] == [b"first", b"second", b"third", b"fourth"]
             await pubsub.aclose()
 

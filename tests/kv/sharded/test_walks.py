@@ -78,7 +78,7 @@ def test_a_group_that_goes_meanwhile_takes_no_answer_along(run_sharded: Run, com
     """What it held is with the others, which are asked again (G15)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        async with plain(cluster, "n2") as client, asyncio.timeout(5):
+        async with plain(cluster, "n2") as client, asyncio.timeout(60):
             await client.set("{a}k", 1)
             waiting = cluster.unled[1] = asyncio.Queue()
             answer = asyncio.ensure_future(client.execute_command(*command.split()))
@@ -94,7 +94,7 @@ def test_a_replica_that_was_removed_is_not_taken_for_its_node(run_sharded: Run) 
     """Until its node has noticed that the group goes on without it, who asks waits; nobody is told to go away (G15)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        async with plain(cluster, "n2") as client, asyncio.timeout(5):
+        async with plain(cluster, "n2") as client, asyncio.timeout(60):
             await client.set("{a}k", 1)
             waiting = cluster.unled[1] = asyncio.Queue()
             answer = asyncio.ensure_future(client.keys("*"))
@@ -112,7 +112,7 @@ def test_a_group_that_cannot_be_asked_is_not_left_out(run_sharded: Run) -> None:
     """As long as it is there nobody is told of the others alone (G13)."""
 
     async def scenario(cluster: "FakeCluster") -> None:
-        async with plain(cluster, "n2") as client, asyncio.timeout(5):
+        async with plain(cluster, "n2") as client, asyncio.timeout(60):
             waiting = cluster.unled[1] = asyncio.Queue()
             answer = asyncio.ensure_future(client.keys("*"))
             (await waiting.get())(Timeout("no leader"))
