@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raftline.lab import watchdog
 from raftline.lab.watchdog import Interrupted, watch_progress
 
 
@@ -62,12 +63,13 @@ def test_nothing_is_left_behind() -> None:
         pass
 
 
-def test_nobody_is_interrupted_where_python_would_drop_it() -> None:
+def test_nobody_is_interrupted_where_python_would_drop_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the callback of a weak reference it waits for the next signal: what is raised there reaches nobody."""
     here = compile("def spin(check, frame):\n    check(14, frame())\n", weakref.__file__, "exec")
     names: dict[str, Any] = {}
     exec(here, names)  # noqa: S102  a frame that looks like one of that module
     stuck: list[str] = []
+    monkeypatch.setattr(watchdog, "_CHECK_INTERVAL_S", 3600.0)  # the signals are sent by hand
     with watch_progress(lambda: 0, lambda name, _: stuck.append(name), stuck_s=0.0, limit_s=60.0):
         check: Any = signal.getsignal(signal.SIGALRM)
         names["spin"](check, lambda: sys._getframe(1))

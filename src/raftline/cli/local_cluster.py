@@ -37,6 +37,8 @@ _HOST = "127.0.0.1"
 _PROXY_HOST = "127.0.0.2"
 _START_S_MAX = 60.0
 _STOP_S_MAX = 60.0
+_WAIT_S_MAX = 30.0
+"""However busy the machine is: only what does not come at all takes so long."""
 _POLL_S = 0.02
 _LOOK_S = 1.0
 """Who is paused holds up a look at all nodes for so long."""
@@ -267,7 +269,7 @@ class LocalCluster:
         leading = [(info.term, name) for name, info in self.infos().items() if info.role == "leader"]
         return max(leading)[1] if leading else None
 
-    def wait_for_leader(self, timeout_s: float = 30.0, *, other_than: str | None = None) -> str:
+    def wait_for_leader(self, timeout_s: float = _WAIT_S_MAX, *, other_than: str | None = None) -> str:
         """Wait until a node leads (another one than `other_than`) and return its name."""
         for _ in _until(timeout_s):
             leader = self.leader()
@@ -280,14 +282,14 @@ class LocalCluster:
         leader = self.wait_for_leader()
         return [name for name, node in self.nodes.items() if node.running and name != leader]
 
-    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = _WAIT_S_MAX) -> None:
         """Wait until `condition()` is true; `what` says in words what did not happen."""
         for _ in _until(timeout_s):
             if condition():
                 return
         raise ClusterTrouble(f"{what}: not after {timeout_s} s:\n{self._logs()}")
 
-    def wait_until_level(self, timeout_s: float = 30.0) -> dict[str, NodeInfo]:
+    def wait_until_level(self, timeout_s: float = _WAIT_S_MAX) -> dict[str, NodeInfo]:
         """Wait until every node has applied the same index, and return what they say of it."""
         infos: dict[str, NodeInfo] = {}
         for _ in _until(timeout_s):
