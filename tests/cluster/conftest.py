@@ -10,6 +10,9 @@ from raftline.cli.local_cluster import LocalCluster
 
 StartCluster = Callable[..., LocalCluster]
 
+STEADY = {"election_timeout_s": "2.5,5"}
+"""For tests in which nobody is to be elected after the beginning, though a process may stand for a second or two."""
+
 
 def stop_cleanly(cluster: LocalCluster) -> None:
     """Resume and terminate whatever runs; each must end with exit code 0 and without a traceback in its log."""
@@ -52,8 +55,8 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
 
 @pytest.fixture(scope="module")
 def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """One cluster for the tests of a file that leave it as it was; `SETTINGS` and `ACCESS` of the file are for it."""
-    settings, access = (getattr(request.module, name, None) for name in ("SETTINGS", "ACCESS"))
+    """One steady cluster for the tests of a file that leave it as it was; the file's SETTINGS, ACCESS are for it."""
+    settings, access = STEADY | getattr(request.module, "SETTINGS", {}), getattr(request.module, "ACCESS", None)
     cluster = LocalCluster(tmp_path_factory.mktemp("shared"), settings=settings, access=access)
     try:
         cluster.start()

@@ -59,7 +59,7 @@ def test_redis_cli_works_unchanged(shared_cluster: LocalCluster, role: str, prot
     port = shared_cluster.nodes[node_in_role(shared_cluster, role)].port
     script = "SET cli:k hello\nGET cli:k\nSTRLEN cli:k\nGET cli:none\nDEL cli:k\nNOSUCH\nPING\n"
     done = subprocess.run(
-        [path, protocol, "-p", str(port)], input=script.encode(), capture_output=True, timeout=20, check=True
+        [path, protocol, "-p", str(port)], input=script.encode(), capture_output=True, timeout=60, check=True
     )
     lines = [line for line in done.stdout.decode().splitlines() if line]
     assert lines[:3] == ["OK", "hello", "5"]

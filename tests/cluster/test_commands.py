@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.cluster.conftest import STEADY
+
 from raftline.cli.local_cluster import LocalCluster
 
 RAFTLINE = [sys.executable, "-m", "raftline.cli.main"]
@@ -14,14 +16,14 @@ RAFTLINE = [sys.executable, "-m", "raftline.cli.main"]
 
 def status_of(cluster: LocalCluster, name: str, *flags: str) -> tuple[int, str, str]:
     """Run `raftline status` against one node; return exit code, standard output, standard error."""
-    command = [*RAFTLINE, "status", f"127.0.0.1:{cluster.nodes[name].port}", *flags]
-    done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    command = [*RAFTLINE, "status", f"127.0.0.1:{cluster.nodes[name].port}", "--timeout-s", "30", *flags]
+    done = subprocess.run(command, capture_output=True, timeout=100, check=False)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def test_status_shows_the_cluster_from_any_node(start_cluster: Callable[..., LocalCluster]) -> None:
     """All in order: code 0. A member killed: its row says so, code 1. The node asked is dead: code 69."""
-    cluster = start_cluster()
+    cluster = start_cluster(settings=STEADY)
     leader = cluster.wait_for_leader()
     cluster.wait_until_level()
     for name in cluster.nodes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalNode
@@ -46,11 +47,14 @@ def add(cluster: "LocalCluster", name: str, asked: str) -> None:
     assert f"{name} votes now" in member(cluster, asked, "add", f"{name}={node.address}").stdout
 
 
-def voters(cluster: "LocalCluster", asked: str) -> list[str]:
-    """Return who votes, as one node knows it."""
-    info = cluster.info(asked)
-    assert info is not None
-    return [each.node_id for each in info.members if each.voter]
+def await_voters(cluster: "LocalCluster", asked: str, names: list[str]) -> None:
+    """Wait until these vote, as one node knows it: a majority without it is enough for a change."""
+
+    def known() -> bool:
+        info = cluster.info(asked)
+        return info is not None and [each.node_id for each in info.members if each.voter] == names
+
+    cluster.wait_for(known, f"{asked} knows that {names} vote")
 
 
 @contextmanager
@@ -107,7 +111,7 @@ def shrink(cluster: "LocalCluster", name: str, asked: str) -> None:
     member(cluster, asked, "remove", name)
 
     def knows() -> bool:
-        info = cluster.info(name)
+        info = cluster.info(name, 30)
         return info is not None and info.role == "removed" and info.leader_id is None
 
     cluster.wait_for(knows, f"{name} knows that it was removed")
@@ -129,18 +133,18 @@ def test_three_become_five_become_three_under_load(
     redis-benchmark runs against the three nodes that stay, as do recorded clients. Clients of a node that is removed
     are told so, and that their command did not take effect; nothing that it acknowledged is lost.
     """
-    cluster = start_cluster()
+    cluster = start_cluster(settings=STEADY | {"drain_s_max": 30})
     stay = list(cluster.nodes)
     with benchmarked(cluster, stay) as benchmarks, recorded(cluster, stay, tmp_path / "history.jsonl") as load:
         add(cluster, "n4", "n1")
         add(cluster, "n5", "n2")
-        assert voters(cluster, "n3") == ["n1", "n2", "n3", "n4", "n5"]
+        await_voters(cluster, "n3", ["n1", "n2", "n3", "n4", "n5"])
         done = raftline("transfer", "--to", "n5", "--node", f"127.0.0.1:{cluster.nodes['n1'].port}")
         assert done.stdout.startswith("n5 leads now"), done.stderr
         leaving = Load([cluster.nodes["n5"].port], writers=2, readers=1, prefix="leaving")
         leaving.start()
         cluster.wait_for(lambda: leaving.writes > 100, "100 writes of clients of n5")
-        assert cluster.leader() == "n5"
+        assert cluster.wait_for_leader() == "n5"
         shrink(cluster, "n5", "n4")
         leaving.stop()
         shrink(cluster, "n4", "n1")
@@ -151,7 +155,7 @@ def test_three_become_five_become_three_under_load(
             f" operations, none failed, slowest {load.slowest_s:.2f} s; clients of the leader that was removed were"
             f" told {leaving.refusals}"
         )
-    assert voters(cluster, "n1") == stay
+    await_voters(cluster, "n1", stay)
     level = cluster.wait_until_level()
     assert len({info.digest for info in level.values()}) == 1
     assert leaving.wrong == []
@@ -161,7 +165,7 @@ def test_three_become_five_become_three_under_load(
 
 def test_a_node_moves_to_another_address(start_cluster: "StartCluster") -> None:
     """Stopped, announced at its new address, started there with its directory: it goes on, and can lead."""
-    cluster = start_cluster()
+    cluster = start_cluster(settings=STEADY)
     with cluster.client("n1") as client:
         client.set("key", "value")
     old = cluster.nodes["n3"]
@@ -172,7 +176,7 @@ def test_a_node_moves_to_another_address(start_cluster: "StartCluster") -> None:
     assert moved.stdout == f"n3 is at {new.address} from now on\n"
     cluster.start("n3")
     cluster.wait_until_level()
-    info = cluster.info("n2")
+    info = cluster.info("n2", 30)
     assert info is not None
     assert {each.node_id: each.address for each in info.members}["n3"] == new.address
     done = raftline("transfer", "--to", "n3", "--node", f"127.0.0.1:{cluster.nodes['n2'].port}")
@@ -199,7 +203,7 @@ def peers_of(node: LocalNode) -> str:
 
 def test_a_node_that_was_removed_while_it_was_down_is_told(start_cluster: "StartCluster") -> None:
     """Its clients, its status and its log say so, over restarts of everybody; added again, it goes on (K1, K2)."""
-    cluster = start_cluster(settings={"request_timeout_s": 30})
+    cluster = start_cluster(settings=STEADY | {"request_timeout_s": 30})
     with cluster.client("n1") as client:
         client.set("key", "value")
     cluster.wait_until_level()
@@ -211,29 +215,29 @@ def test_a_node_that_was_removed_while_it_was_down_is_told(start_cluster: "Start
     cluster.wait_for(lambda: "'n3'" not in peers_of(leader), "the leader lets n3 go")
     cluster.start("n3")
     words = "n3 was removed from the group: ask n1 at"
-    with cluster.client("n3") as client:
+    with cluster.client("n3", timeout_s=60) as client:
         with pytest.raises(Exception, match=words):
             client.get("key")
         with pytest.raises(Exception, match=words):
             client.set("key", "other")
-    info = cluster.info("n3")
+    info = cluster.info("n3", 30)
     assert info is not None
     assert info.role == "removed"
     assert "this node is no member of the group" in cluster.nodes["n3"].log()
     for name in ("n1", "n2"):
         cluster.restart(name)
-    with cluster.client("n3") as client, pytest.raises(Exception, match=words):
+    with cluster.client("n3", timeout_s=60) as client, pytest.raises(Exception, match=words):
         client.get("key")
     member(cluster, "n1", "add", f"n3={cluster.nodes['n3'].address}")
     cluster.wait_until_level()
-    assert voters(cluster, "n3") == ["n1", "n2", "n3"]
+    await_voters(cluster, "n3", ["n1", "n2", "n3"])
     with cluster.client("n3") as client:
         assert client.get("key") == b"value"
 
 
 def test_a_learner_that_was_removed_while_it_was_down_is_told(start_cluster: "StartCluster") -> None:
     """It asks for no votes, and for a word: its clients and its status say where it belongs (K1)."""
-    cluster = start_cluster(settings={"request_timeout_s": 30})
+    cluster = start_cluster(settings=STEADY | {"request_timeout_s": 30})
     node = cluster.grow("n4", joins="n1")
     cluster.start("n4")
     member(cluster, "n1", "add", f"n4={node.address}", "--learner")
@@ -243,9 +247,12 @@ def test_a_learner_that_was_removed_while_it_was_down_is_told(start_cluster: "St
     leader = cluster.nodes[cluster.wait_for_leader()]
     cluster.wait_for(lambda: "'n4'" not in peers_of(leader), "the leader lets n4 go")
     cluster.start("n4")
-    with cluster.client("n4") as client, pytest.raises(Exception, match="n4 was removed from the group: ask n1 at"):
+    with (
+        cluster.client("n4", timeout_s=60) as client,
+        pytest.raises(Exception, match="n4 was removed from the group: ask n1 at"),
+    ):
         client.get("key")
-    info = cluster.info("n4")
+    info = cluster.info("n4", 30)
     assert info is not None
     assert (info.role, info.leader_id, cluster.wait_for_leader()) == ("removed", None, leader.name)
     member(cluster, "n1", "add", f"n4={node.address}", "--learner")
@@ -254,32 +261,38 @@ def test_a_learner_that_was_removed_while_it_was_down_is_told(start_cluster: "St
 
 def test_a_node_with_a_wrong_list_of_nodes_is_told(start_cluster: "StartCluster") -> None:
     """It never was a member: it says so instead of waiting for votes that nobody gives it."""
-    cluster = start_cluster(settings={"request_timeout_s": 30})
+    cluster = start_cluster(settings=STEADY | {"request_timeout_s": 30})
     with cluster.client("n1") as client:
         client.set("key", "value")
     cluster.wait_until_level()
     cluster.nodes["n4"] = LocalNode("n4", cluster.directory)
     cluster.start("n4")
-    with cluster.client("n4") as client, pytest.raises(Exception, match="n4 is no member of the group: ask n1 at"):
+    with (
+        cluster.client("n4", timeout_s=60) as client,
+        pytest.raises(Exception, match="n4 is no member of the group: ask n1 at"),
+    ):
         client.get("key")
-    info = cluster.info("n4")
+    info = cluster.info("n4", 30)
     assert info is not None
     assert (info.role, info.last_index) == ("stranger", 0)
 
 
 def test_a_node_that_joins_waits_and_says_so(start_cluster: "StartCluster") -> None:
     """Before it is added it refuses clients in words; added as a learner it reads, and does not vote."""
-    cluster = start_cluster(settings={"request_timeout_s": 0.5})
+    cluster = start_cluster(settings=STEADY)
     node = cluster.grow("n4", joins="n1")
     cluster.start("n4")
-    info = cluster.info("n4")
+    info = cluster.info("n4", 30)
     assert info is not None
     assert (info.role, info.term, info.members) == ("waiting", 0, ())
-    with cluster.client("n4") as client, pytest.raises(Exception, match="n4 waits to be added to a group: the command"):
+    with (
+        cluster.client("n4", timeout_s=60) as client,
+        pytest.raises(Exception, match="n4 waits to be added to a group: the command"),
+    ):
         client.set("key", "value")
     member(cluster, "n2", "add", f"n4={node.address}", "--learner")
     cluster.wait_until_level()
-    assert voters(cluster, "n4") == ["n1", "n2", "n3"]
+    await_voters(cluster, "n4", ["n1", "n2", "n3"])
     with cluster.client("n4") as client:
         assert client.set("key", "value")
         assert client.get("key") == b"value"
@@ -288,7 +301,7 @@ def test_a_node_that_joins_waits_and_says_so(start_cluster: "StartCluster") -> N
         cluster.wait_for(lambda: is_vouched_for(client), "a leader vouches for the learner's copy")
         assert client.get("key") == b"value"
     member(cluster, "n4", "promote", "n4")
-    assert voters(cluster, "n1") == ["n1", "n2", "n3", "n4"]
+    await_voters(cluster, "n1", ["n1", "n2", "n3", "n4"])
     assert cluster.terminate("n4") == 0
     cluster.start("n4")
     cluster.wait_until_level()

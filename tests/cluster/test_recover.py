@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.cluster.conftest import STEADY
 
 if TYPE_CHECKING:
     from raftline.cli.local_cluster import LocalCluster
@@ -42,7 +43,7 @@ def join_afresh(cluster: "LocalCluster", name: str, survivor: str) -> None:
 
 def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster") -> None:
     """Without the command nobody can be elected; with it every acknowledged write that the disk has is served (C14)."""
-    cluster = start_cluster(settings={"request_timeout_s": 1.0})
+    cluster = start_cluster(settings=STEADY)
     client = cluster.client("n1")
     for number in range(ACKNOWLEDGED):
         client.set(f"key{number}", str(number))
@@ -56,10 +57,12 @@ def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster")
     cluster.kill9()
     for name in others:
         cluster.wipe(name)
+    cluster.settings = {"request_timeout_s": 1.0}
     cluster.start(survivor)
     with cluster.client(survivor) as client, pytest.raises(redis.ResponseError, match="no quorum could be reached"):
         client.get("key0")
     cluster.terminate(survivor)
+    cluster.settings = {}
 
     asked = recover(cluster, survivor)
     assert asked.returncode == 2
@@ -82,7 +85,7 @@ def test_the_last_disk_of_three_becomes_a_cluster(start_cluster: "StartCluster")
     assert client.get(f"key{ACKNOWLEDGED - 1}") == str(ACKNOWLEDGED - 1).encode()
     assert client.set("after", "1")
     client.close()
-    info = cluster.info(survivor)
+    info = cluster.info(survivor, 30)
     assert info is not None
     assert [member.node_id for member in info.members] == [survivor]
     assert info.fields["cluster_id"] == "raftline-r1"
@@ -107,8 +110,8 @@ def test_a_survivor_beside_emptied_nodes_names_the_way_out(start_cluster: "Start
     cluster.start("n1", "n2")
     words = "no leader can be elected: n1 and n2 came with empty disks, and n3 alone is no majority"
     cluster.wait_for(lambda: (info := cluster.info("n3")) and words in info.fields["trouble"], "the survivor says it")
-    assert words in cluster.nodes["n3"].log()
-    shown = raftline("status", f"127.0.0.1:{cluster.nodes['n1'].port}")
+    cluster.wait_for(lambda: words in cluster.nodes["n3"].log(), "its log does")
+    shown = raftline("status", f"127.0.0.1:{cluster.nodes['n1'].port}", "--timeout-s", 30)
     assert shown.returncode == 1
     told = " ".join(shown.stdout.split())
     assert f"n3: {words}" in told
@@ -117,11 +120,11 @@ def test_a_survivor_beside_emptied_nodes_names_the_way_out(start_cluster: "Start
 
 def test_a_backup_becomes_a_new_cluster_of_three(start_cluster: "StartCluster", tmp_path: Path) -> None:
     """Restored on three nodes: the same data, another cluster, which goes on; lost entries gave none of its tokens."""
-    cluster = start_cluster(settings={"cluster_id": "old"})
+    cluster = start_cluster(settings=STEADY | {"cluster_id": "old"})
     with cluster.client("n2") as client:
         for number in range(ACKNOWLEDGED):
             client.set(f"key{number}", str(number))
-        token = client.execute_command("RAFTLINE.LOCK", "ACQUIRE", "lock", "me", 60_000)
+        token = client.execute_command("RAFTLINE.LOCK", "ACQUIRE", "lock", "me", 600_000)
     backup = tmp_path / "backup"
     taken = raftline("backup", f"127.0.0.1:{cluster.nodes['n1'].port}", backup)
     assert f"{ACKNOWLEDGED + 1} keys" in taken.stdout, taken.stderr
@@ -148,7 +151,7 @@ def test_a_backup_becomes_a_new_cluster_of_three(start_cluster: "StartCluster", 
 
 def test_an_old_member_that_comes_back_is_turned_away(start_cluster: "StartCluster") -> None:
     """The two that were thought lost elect a leader of their own; neither cluster touches the other."""
-    cluster = start_cluster(settings={"request_timeout_s": 1.0})
+    cluster = start_cluster(settings=STEADY)
     client = cluster.client("n1")
     client.set("key", "common")
     client.close()

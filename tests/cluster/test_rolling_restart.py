@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalCluster
@@ -35,14 +36,17 @@ main()
 SPEAKS_LATER = SPEAKS_ONE.replace("Versions(1, 1)", "Versions(98, 99)")
 """This code as a node of a release so late that it no longer speaks what we do."""
 
+UNHURRIED = STEADY | {"drain_s_max": 30}
+"""Nobody is elected, and nobody stops before all is answered, because a process had to wait for its turn."""
+
 CONNECTION_ENDS = ("Connection closed by server", "Connection refused", "Connection reset by peer", "Broken pipe")
 
 
 class Mixed(LocalCluster):
     """A cluster in which the nodes in `old` are started by `old_command`."""
 
-    def __init__(self, directory: Path, old_command: list[str]) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, old_command: list[str], **settings: object) -> None:
+        super().__init__(directory, settings=settings)
         self.old = set(self.nodes)
         self._old_command = old_command
 
@@ -53,9 +57,9 @@ class Mixed(LocalCluster):
 
 
 @contextmanager
-def mixed_cluster(directory: Path, old_command: list[str]) -> Iterator[Mixed]:
+def mixed_cluster(directory: Path, old_command: list[str], **settings: object) -> Iterator[Mixed]:
     """Start a cluster of old nodes."""
-    with Mixed(directory, old_command) as cluster:
+    with Mixed(directory, old_command, **settings) as cluster:
         cluster.start()
         cluster.wait_for_leader()
         yield cluster
@@ -95,14 +99,14 @@ def test_a_leader_that_is_stopped_costs_no_write(
     start_cluster: StartCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Clients of the others see no error, only a short pause, which is printed; the leader ends with code 0."""
-    cluster = start_cluster()
+    cluster = start_cluster(settings=UNHURRIED)
     pauses = []
     for turn in range(2):
         leader = cluster.wait_for_leader()
         load = running_load(cluster, others(cluster, leader), f"turn{turn}")
         stopped_at = time.monotonic()
         assert cluster.terminate(leader) == 0
-        load.wait_acknowledged_after(time.monotonic(), 10.0)
+        load.wait_acknowledged_after(time.monotonic(), 30.0)
         load.stop()
         assert (load.refusals, load.wrong) == ({}, [])
         pauses.append(longest_pause_s(load, stopped_at))
@@ -114,11 +118,11 @@ def test_a_leader_that_is_stopped_costs_no_write(
 
 def test_all_three_are_restarted_one_by_one(start_cluster: StartCluster) -> None:
     """Clients of all nodes: nobody is refused anything; whoever is connected to the one that stops sees it end."""
-    cluster = start_cluster()
+    cluster = start_cluster(settings=UNHURRIED)
     load = running_load(cluster, [node.port for node in cluster.nodes.values()])
     for name in list(cluster.nodes):
         cluster.restart(name)
-        load.wait_acknowledged_after(time.monotonic(), 10.0)
+        load.wait_acknowledged_after(time.monotonic(), 30.0)
     load.stop()
     errors = {text: count for text, count in load.refusals.items() if not any(end in text for end in CONNECTION_ENDS)}
     assert errors == {}
@@ -127,12 +131,12 @@ def test_all_three_are_restarted_one_by_one(start_cluster: StartCluster) -> None
 
 def test_an_upgrade_of_the_protocol_costs_no_write(tmp_path: Path) -> None:
     """Nodes that speak an older version are replaced one by one; clients of the others see no error."""
-    with mixed_cluster(tmp_path, [sys.executable, "-c", SPEAKS_ONE]) as cluster:
+    with mixed_cluster(tmp_path, [sys.executable, "-c", SPEAKS_ONE], **UNHURRIED) as cluster:
         for name in list(cluster.nodes):
             load = running_load(cluster, others(cluster, name), f"without-{name}")
             cluster.old.discard(name)
             cluster.restart(name)
-            load.wait_acknowledged_after(time.monotonic(), 10.0)
+            load.wait_acknowledged_after(time.monotonic(), 30.0)
             load.stop()
             assert (load.refusals, load.wrong) == ({}, [])
         check_everywhere(cluster, load)
@@ -156,7 +160,7 @@ def test_a_node_without_a_common_version_harms_nobody_and_says_what_to_upgrade(t
         healthy.wait_for(lambda: reason in healthy.nodes["n1"].log(), "n1 refuses what it cannot speak")
         healthy.wait_for(lambda: "upgrade 'n1' first" in healthy.nodes["n3"].log(), "n3 hears why")
         assert "upgrade 'n1' first" in healthy.nodes["n1"].log()
-        info = healthy.info("n3")
+        info = healthy.info("n3", 30)
         assert info is not None
         assert info.leader_id is None
         assert later.terminate("n3") == 0
@@ -188,8 +192,8 @@ def test_nodes_of_the_first_protocol_are_upgraded_one_by_one(tmp_path: Path) -> 
         for name in list(cluster.nodes):
             cluster.old.discard(name)
             cluster.restart(name)
-            load.wait_acknowledged_after(time.monotonic(), 10.0)
-            assert len(cluster.infos()) == len(cluster.nodes)
+            load.wait_acknowledged_after(time.monotonic(), 30.0)
+            assert all(cluster.info(each, 30) for each in cluster.nodes)
         load.stop()
         told = [*CONNECTION_ENDS, "may have been applied", "certain to be current", "did not take effect"]
         assert [text for text in load.refusals if not any(words in text for words in told)] == []

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.asking import Asker
 from raftline.cli.local_cluster import LocalCluster
@@ -60,7 +61,7 @@ def test_groups_come_and_go_and_a_node_dies_under_cluster_clients(start_cluster:
     Three nodes and eight groups, with redis-benchmark --cluster, redis-py's RedisCluster and plain clients on every
     node, while a group is added, one is removed, a node is killed with SIGKILL and started again.
     """
-    cluster = start_cluster(settings={"sharded": "on", "groups": 8})
+    cluster = start_cluster(settings=STEADY | {"sharded": "on", "groups": 8})
     wait_settled(cluster, "n1", 1, 8)
     ports = [node.port for node in cluster.nodes.values()]
     load = ShardedLoad(ports, writers=3, readers=1, prefix="sharded")
@@ -68,7 +69,7 @@ def test_groups_come_and_go_and_a_node_dies_under_cluster_clients(start_cluster:
     first = benchmark(ports[0], "set", 1500)
     change(cluster, "n1", "ADDGROUP", groups=9)
     change(cluster, "n3", "REMOVEGROUP", 2, groups=8)
-    cluster.wait_for(lambda: first.requests > 0, "a whole run", 30)
+    cluster.wait_for(lambda: first.requests > 0, "a whole run", 60)
     assert load.refusals == {}
     enough = load.writes + 200
     cluster.wait_for(lambda: load.writes >= enough, "the next run is in full swing", 30)
@@ -79,8 +80,8 @@ def test_groups_come_and_go_and_a_node_dies_under_cluster_clients(start_cluster:
     ending.join()
     assert len(first.troubles) <= 1
     assert [trouble for trouble in first.troubles if not LOST.search(trouble)] == []
-    cluster.wait_for(lambda: is_led_without(cluster, "n2"), "leaders elsewhere", 20)
-    load.wait_acknowledged_after(killed_at, 10.0)
+    cluster.wait_for(lambda: is_led_without(cluster, "n2"), "leaders elsewhere", 60)
+    load.wait_acknowledged_after(killed_at, 30.0)
     second = benchmark(ports[0], "set,get", 300)
     change(cluster, "n1", "ADDGROUP", 1, "ON", "n1", "n3", groups=9)
     cluster.start("n2")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis.asyncio.cluster
 from redis.cluster import LoadBalancingStrategy, RedisCluster
+from tests.cluster.conftest import STEADY
 from tests.cluster.test_sharded import change
 from tests.cluster.test_sharded_clients import report, tool, wait_until_settled
 
@@ -55,7 +56,7 @@ def test_no_walk_leaves_a_key_out(start_cluster: Any, redirects: str) -> None:
 
     Nor by one that reads from replicas, which says READONLY on each connection, nor by redis-cli at any node.
     """
-    cluster = start_cluster(settings={"sharded": "on", "groups": 2, "redirects": redirects})
+    cluster = start_cluster(settings=STEADY | {"sharded": "on", "groups": 2, "redirects": redirects})
     wait_until_settled(cluster)
     place(cluster, 2, "n1", "n3", "n2")  # group 1 is already, so that two nodes lead none
     where = {"host": "127.0.0.1", "port": cluster.nodes["n1"].port, "decode_responses": True}

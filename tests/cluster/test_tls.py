@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.access import Access
 
@@ -31,7 +32,7 @@ def test_a_cluster_under_mutual_tls(start_cluster: "StartCluster", office: "Offi
     """Clients, peers, a joining node and every command work over mutual TLS; SIGHUP brings new certificates."""
     files = office.files("n1", "n2", "n3", "n4", "127.0.0.1", stem="nodes")
     mine = office.files("operator", stem="operator")
-    settings = {
+    settings = STEADY | {
         "tls_clients": "mutual",
         "tls_peers": "mutual",
         "tls_cert": files._cert_file,
@@ -51,7 +52,7 @@ def test_a_cluster_under_mutual_tls(start_cluster: "StartCluster", office: "Offi
     assert added.returncode == 0, added.stderr
     cluster.wait_until_serving("n4")
     assert cluster.client("n4").get("key") == b"value"
-    assert raftline("status", target, *options).returncode == 0
+    assert raftline("status", target, "--timeout-s", 30, *options).returncode == 0
     assert raftline("backup", target, tmp_path / "backup", *options).returncode == 0
 
     without = raftline("status", target, "--tls-ca", office.ca_file)
@@ -75,7 +76,7 @@ def test_a_cluster_under_mutual_tls(start_cluster: "StartCluster", office: "Offi
 def test_a_node_without_tls_does_not_take_part(start_cluster: "StartCluster", office: "Office") -> None:
     """One of three nodes speaks plain text with its peers: both sides say what is wrong, and the others go on."""
     files = office.files("n1", "n2", "n3", stem="nodes")
-    settings = {
+    settings = STEADY | {
         "tls_peers": "mutual",
         "tls_cert": files._cert_file,
         "tls_key": files._key_file,

@@ -63,11 +63,11 @@ def test_messages_reach_the_clients_of_every_node(client: Any, shared_cluster: L
     with client.pubsub() as listener:
         listener.subscribe("news")
         listener.psubscribe("ne*")
-        assert [listener.get_message(timeout=20)["type"] for _ in range(2)] == ["subscribe", "psubscribe"]
+        assert [listener.get_message(timeout=60)["type"] for _ in range(2)] == ["subscribe", "psubscribe"]
         for number, port in enumerate(ports_of(shared_cluster) * 2):
             with redis.Redis(port=port) as other:
                 other.publish("news", str(number))
-        found = [listener.get_message(timeout=20) for _ in range(8)]
+        found = [listener.get_message(timeout=60) for _ in range(8)]
         assert [each["data"] for each in found if each["type"] == "message"] == [b"0", b"1", b"2", b"3"]
         assert [each["data"] for each in found if each["type"] == "pmessage"] == [b"0", b"1", b"2", b"3"]
         assert client.publish("news", "mine") == 2
@@ -80,12 +80,12 @@ def test_key_events_reach_the_clients_of_every_node(client: Any, shared_cluster:
     with redis.Redis(port=ports[1]) as other, client.pubsub() as listener:
         assert other.config_set("notify-keyspace-events", "KEA")
         listener.psubscribe("__keyevent@0__:*")
-        assert listener.get_message(timeout=20)["type"] == "psubscribe"
+        assert listener.get_message(timeout=60)["type"] == "psubscribe"
         for port in ports:
             with redis.Redis(port=port) as writer:
                 writer.set("k", "v", ex=1000)
                 writer.delete("k")
-        names = [listener.get_message(timeout=20)["channel"].rpartition(b":")[2] for _ in range(6)]
+        names = [listener.get_message(timeout=60)["channel"].rpartition(b":")[2] for _ in range(6)]
         assert names == [b"set", b"expire", b"del"] * 2
         assert other.config_set("notify-keyspace-events", "")
 
@@ -110,11 +110,11 @@ def test_the_asynchronous_client_waits_and_listens(shared_cluster: LocalCluster,
             await near.flushall()
             popped: asyncio.Future[Any] = asyncio.ensure_future(near.brpop("queue", timeout=20))
             await listener.subscribe("news")
-            assert (await listener.get_message(timeout=20))["type"] == "subscribe"
+            assert (await listener.get_message(timeout=60))["type"] == "subscribe"
             await far.rpush("queue", "a", "b")
             assert list(await popped) == [b"queue", b"b"]
             await far.publish("news", "m")
-            assert (await listener.get_message(timeout=20))["data"] == b"m"
+            assert (await listener.get_message(timeout=60))["data"] == b"m"
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
