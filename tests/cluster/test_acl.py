@@ -35,6 +35,12 @@ def _password() -> Iterator[None]:
         yield
 
 
+def know_all(cluster: "LocalCluster") -> None:
+    """Let every node's copy of the users be as new as the newest: a read there shows all that was done before it."""
+    for name in cluster.nodes:
+        cluster.client(name).get("key0")
+
+
 @pytest.fixture
 def guarded(shared_cluster: "LocalCluster") -> "LocalCluster":
     """Return a cluster with a password, and without users of earlier tests."""
@@ -48,6 +54,7 @@ def test_users_are_everywhere_and_stay(guarded: "LocalCluster") -> None:
     admin.acl_setuser("alice", enabled=True, passwords=["+" + MARKER], keys=["a:*"], commands=["+get", "+set"])
     for number in range(50):
         admin.set(f"key{number}", number)
+    know_all(guarded)
     for name in guarded.nodes:
         client = guarded.client(name, username="alice", password=MARKER)
         assert client.set("a:1", name)
@@ -60,6 +67,7 @@ def test_users_are_everywhere_and_stay(guarded: "LocalCluster") -> None:
     guarded.kill9()
     guarded.start()
     guarded.wait_for_leader()
+    know_all(guarded)
     assert guarded.client("n3", username="alice", password=MARKER).get("a:1") == b"n3"
 
 
@@ -76,7 +84,7 @@ def test_redis_py_logs_in_with_either_protocol(guarded: "LocalCluster") -> None:
 def test_commands_log_in_with_the_variable(guarded: "LocalCluster", monkeypatch: pytest.MonkeyPatch) -> None:
     """`raftline status` gives the password of RAFTLINE_PASSWORD, and says what is wrong without it."""
     target = f"127.0.0.1:{guarded.nodes['n1'].port}"
-    assert raftline("status", target).returncode == 0
+    assert raftline("status", target, "--timeout-s", 30).returncode == 0
     monkeypatch.setenv("RAFTLINE_PASSWORD", "wrong")
     done = raftline("status", target)
     assert done.returncode == 69
@@ -108,6 +116,7 @@ def test_our_client_works_as_a_restricted_user(guarded: "LocalCluster") -> None:
     guarded.client("n1").acl_setuser(
         "alice", enabled=True, passwords=["+" + MARKER], keys=["a:*"], commands=["+set", "+get", *needed]
     )
+    know_all(guarded)
     nodes = ",".join(f"127.0.0.1:{node.port}" for node in guarded.nodes.values())
     with raftline_package.Client(nodes, username="alice", password=MARKER) as client:
         assert client.set("a:1", "x")
@@ -122,6 +131,7 @@ def test_no_password_is_in_any_output(guarded: "LocalCluster", tmp_path: Path) -
     """After logins, wrong ones and changes of users no log, answer, command line, file or backup holds a password."""
     admin: Any = guarded.client("n1")
     admin.acl_setuser("alice", enabled=True, passwords=["+" + MARKER], keys=["*"], commands=["+@all"])
+    know_all(guarded)
     alice = guarded.client("n2", username="alice", password=MARKER)
     assert alice.ping()
     with pytest.raises(redis.AuthenticationError):

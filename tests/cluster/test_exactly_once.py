@@ -49,6 +49,11 @@ class Writers:
         except BaseException as error:  # noqa: BLE001  looked at by the test
             self.failed.append(error)
 
+    def go_on(self, cluster: LocalCluster) -> None:
+        """Wait until some more is acknowledged, or one of them failed."""
+        enough = len(self.counted) + 50
+        cluster.wait_for(lambda: len(self.counted) >= enough or self.failed, "50 more writes")
+
     def stop(self) -> None:
         """Let each end what it does."""
         self._is_over.set()
@@ -102,11 +107,10 @@ def test_what_threads_write_counts_once(start_cluster: StartCluster, torment: Ca
     with raftline.Client(addresses(cluster), socket_timeout=2.0) as client:
         writers = Writers(client, 4)
         for _ in range(KILLS if torment is not restart_all_in_turn else 1):
-            time.sleep(0.7)
+            writers.go_on(cluster)
             torment(cluster)
-        time.sleep(0.7)
+        writers.go_on(cluster)
         writers.stop()
-    assert len(writers.counted) > 50
     writers.check(cluster)
 
 
@@ -164,7 +168,7 @@ def test_a_retry_is_answered_from_memory_wherever_it_lands(start_cluster: StartC
             with cluster.client(name) as client:
                 assert client.execute_command(*once) == 5
                 assert client.get("count") == b"5"
-                assert cluster.info(name) is not None
+                assert cluster.info(name, 30) is not None
                 shown = client.execute_command("RAFTLINE.SESSION", "SHOW", session)
                 assert shown[b"sequence"] == 1 if isinstance(shown, dict) else shown[3] == 1
 
@@ -181,8 +185,10 @@ def test_a_retry_is_answered_from_memory_wherever_it_lands(start_cluster: StartC
         pipeline.execute()
     cluster.wait_until_level()
     for name in cluster.nodes:
-        with cluster.client(name) as client:
-            assert client.info("raft")["raft_snapshot_index"] > 0, "the session is in a snapshot now"
+        cluster.wait_for(
+            lambda name=name: (info := cluster.info(name)) and info.snapshot_index,  # type: ignore[misc]
+            f"the session is in a snapshot of {name}",
+        )
     cluster.kill9()
     cluster.start()
     cluster.wait_for_leader()
@@ -201,15 +207,16 @@ def test_a_retry_is_answered_from_memory_wherever_it_lands(start_cluster: StartC
 def test_without_a_quorum_the_client_says_what_may_have_happened(start_cluster: StartCluster) -> None:
     """The deadline holds; what "was not applied" is not there afterwards, what may have been is once at most (G19)."""
     cluster = start_cluster(settings={"request_timeout_s": 1})
-    with raftline.Client(addresses(cluster), deadline_s=3.0, socket_timeout=1.5) as client:
+    hasty = raftline.Client(addresses(cluster), deadline_s=3.0, socket_timeout=1.5)
+    with raftline.Client(addresses(cluster)) as client, hasty:
         assert client.incr("count") == 1
         leader = cluster.wait_for_leader()
         others = [name for name in cluster.nodes if name != leader]
         cluster.kill9(*others)
         with pytest.raises(raftline.Unavailable) as raised:
-            client.incr("count")
+            hasty.incr("count")
         with pytest.raises(raftline.Unavailable) as read:
-            client.get("count")
+            hasty.get("count")
         assert not read.value.may_have_been_applied
         cluster.start(*others)
         cluster.wait_for_leader()

@@ -5,13 +5,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.local_cluster import LocalCluster, free_port
 from raftline.runtime.stages import STAGES
@@ -25,12 +26,12 @@ class _Watched:
     def __init__(self, directory: Path) -> None:
         self.cluster = LocalCluster(directory)
         self.ports = {name: free_port() for name in self.cluster.nodes}
-        self.settings: dict[str, object] = {}
+        self.settings: Mapping[str, object] = {}
 
     def start(self, name: str) -> None:
         """Start one node and wait until it serves."""
         own = {"metrics": f"127.0.0.1:{self.ports[name]}", "slowlog_log_slower_than": 0}
-        self.cluster.settings = self.settings | own
+        self.cluster.settings = {**self.settings, **own}
         self.cluster.start(name)
 
     def page(self, name: str, path: str) -> tuple[int, str]:
@@ -79,18 +80,20 @@ def test_a_node_is_ready_when_a_majority_is_there(watched: _Watched) -> None:
     assert watched.value("n1", "raftline_ready") == 0
     watched.start("n2")
     watched.start("n3")
-    leader = watched.cluster.wait_for_leader()
     for name in watched.ports:
         watched.cluster.wait_for(partial(watched.is_ready, name), f"{name} is ready")
+    leader = watched.cluster.wait_for_leader()
     others = [name for name in watched.ports if name != leader]
     watched.cluster.kill9(*others)
     watched.cluster.wait_for(lambda: watched.page(leader, "/readyz")[0] == 503, "the last one is not ready")
     assert watched.page(leader, "/healthz") == (200, "alive\n")
-    assert "no majority was heard for 0.8 s: " in watched.cluster.nodes[leader].log()
+    log = watched.cluster.nodes[leader].log
+    watched.cluster.wait_for(lambda: "no majority was heard for 0.8 s: " in log(), "its log says why")
 
 
 def test_what_a_group_does_is_seen_in_its_metrics(watched: _Watched) -> None:
     """One leader, a write's way through all seven stages, followers without lag, and a frame of `raftline top`."""
+    watched.settings = STEADY
     for name in watched.ports:
         watched.start(name)
     leader = watched.cluster.wait_for_leader()
@@ -111,7 +114,8 @@ def test_what_a_group_does_is_seen_in_its_metrics(watched: _Watched) -> None:
         assert watched.value(name, "raftline_stage_seconds_count", stage="fsync") >= 1
         if name != leader:
             assert watched.value(leader, "raftline_peer_connected", peer=name) == 1
-    command = [sys.executable, "-m", "raftline", "top", f"127.0.0.1:{watched.cluster.nodes['n2'].port}", "--once"]
+    target = f"127.0.0.1:{watched.cluster.nodes['n2'].port}"
+    command = [sys.executable, "-m", "raftline", "top", target, "--once", "--timeout-s", "30"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert f"{leader} leads in term " in shown
     assert "3 of 3 nodes answer" in shown

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.load import Load
 from raftline.cli.local_cluster import LocalCluster
@@ -14,6 +15,7 @@ KEYS = int(os.environ.get("CLUSTER_KEYS", "20000"))
 """How many keys a restart has to bring back; `CLUSTER_KEYS=1000000` for the full number."""
 
 BATCH = 2000
+COMPACTING = STEADY | {"snapshot_log_entries": 50, "keep_log_entries": 5, "segment_bytes": 1 << 17}
 
 
 def fill(cluster: LocalCluster, count: int, prefix: str = "key") -> None:
@@ -35,9 +37,15 @@ def check_keys(cluster: LocalCluster, name: str, count: int, prefix: str = "key"
             assert values == [b"value %d" % number for number in numbers]
 
 
+def all_have_compacted(cluster: LocalCluster, index: int) -> bool:
+    """Say whether no node that runs has an entry up to this index in its log: whoever leads sends a snapshot."""
+    infos = [cluster.info(name) for name, node in cluster.nodes.items() if node.running]
+    return all(info is not None and info.compacted_index > index for info in infos)
+
+
 def test_a_wiped_node_catches_up_from_the_log(start_cluster: Callable[..., LocalCluster]) -> None:
     """Its directory is gone, the others' logs reach back: it comes back as it was, while clients go on writing."""
-    cluster = start_cluster()
+    cluster = start_cluster(settings=STEADY)
     fill(cluster, 3000)
     victim = cluster.followers()[0]
     others = [node.port for name, node in cluster.nodes.items() if name != victim]
@@ -61,16 +69,13 @@ def test_a_wiped_node_catches_up_from_the_log(start_cluster: Callable[..., Local
 
 def test_a_wiped_node_gets_a_snapshot_where_the_log_is_compacted(start_cluster: Callable[..., LocalCluster]) -> None:
     """The others' logs no longer reach back to the first entry: it is sent a snapshot and then the rest."""
-    settings = {"snapshot_log_entries": 50, "keep_log_entries": 5, "segment_bytes": 1 << 17}
-    cluster = start_cluster(settings=settings)
+    cluster = start_cluster(settings=COMPACTING)
     fill(cluster, 6000)
     victim = cluster.wait_for_leader()
     cluster.kill9(victim)
     cluster.wipe(victim)
     leader = cluster.wait_for_leader()
-    cluster.wait_for(
-        lambda: (info := cluster.info(leader)) and info.compacted_index > 50, "the others compact their logs"
-    )
+    cluster.wait_for(lambda: all_have_compacted(cluster, 50), "the others compact their logs")
     cluster.start(victim)
     level = cluster.wait_until_level()
     assert level[victim].snapshot_index > 50
@@ -84,12 +89,13 @@ def test_a_wiped_node_gets_a_snapshot_where_the_log_is_compacted(start_cluster: 
 
 def test_a_node_that_was_away_gets_a_snapshot(start_cluster: Callable[..., LocalCluster]) -> None:
     """Its own directory is older than what the others still have: the snapshot replaces it, across a restart too."""
-    settings = {"snapshot_log_entries": 50, "keep_log_entries": 5, "segment_bytes": 1 << 17}
-    cluster = start_cluster(settings=settings)
+    cluster = start_cluster(settings=COMPACTING)
     fill(cluster, 500, "early")
     victim = cluster.followers()[0]
     cluster.kill9(victim)
+    reached = max(info.last_index for info in cluster.infos().values())
     fill(cluster, 5000)
+    cluster.wait_for(lambda: all_have_compacted(cluster, reached), "the others compact their logs")
     cluster.start(victim)
     level = cluster.wait_until_level()
     assert int(level[victim].fields["snapshots_installed"]) >= 1
@@ -106,7 +112,7 @@ def test_a_restart_brings_every_key_back(
     start_cluster: Callable[..., LocalCluster], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Many keys, all nodes killed: each serves again within the bound, with everything there."""
-    cluster = start_cluster()
+    cluster = start_cluster(settings=STEADY)
     fill(cluster, KEYS)
     cluster.wait_until_level(60)
     cluster.kill9()

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import redis
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.local_cluster import plain_client
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     StartCluster = Callable[..., LocalCluster]
 
-SETTINGS = {
+SETTINGS = STEADY | {
     "snapshot_log_bytes": 1 << 20,
     "keep_log_entries": 100,
     "segment_bytes": 1 << 20,
@@ -74,23 +75,30 @@ def test_stale_reads_go_on_while_a_snapshot_arrives(start_cluster: "StartCluster
     cluster.wait_until_level()
     port = cluster.nodes[away].port
     readers = [Reader(port, stale=True), Reader(port, stale=False)]
+    first = plain_client(port)
+    first.execute_command("CLIENT", "READS", "STALE")  # type: ignore[no-untyped-call]
+    asked = first.connection_pool.get_connection()
     cluster.pause(away)
     fill(cluster, leader, "n", NEW)
+    asked.send_command("DBSIZE")  # type: ignore[no-untyped-call]
     cluster.resume(away)
     for reader in readers:
         reader.start()
+    counted = asked.read_response()
+    asked.disconnect()  # type: ignore[no-untyped-call]
+    first.close()
     cluster.wait_until_level(60.0)
     enough = [len(reader.seen) + 10 for reader in readers]
     for reader, count in zip(readers, enough, strict=True):
         cluster.wait_for(partial(reader.has_seen, count), "reads of the new state")
         reader.stop()
-    info = cluster.info(away)
+    info = cluster.info(away, 30)
     assert info is not None
     assert int(info.fields["snapshots_installed"]) > 0
     stale, linearizable = readers
     old, new = b"o" * 500, b"n" * 500
     assert stale.refusals == []
-    counts = [count for _, count in stale.seen]
+    counts = [counted, *(count for _, count in stale.seen)]
     assert OLD <= counts[0] < NEW  # with what was in its sockets when it fell asleep
     assert counts == sorted(counts)
     assert {value for value, _ in stale.seen} <= {old, new}
