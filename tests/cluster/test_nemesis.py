@@ -30,7 +30,7 @@ SETTINGS = {
     "log_level": "info",
 }
 LASTS_S = (0.2, 3.0) if SECONDS else (0.2, 1.0)
-PROGRESS_S_MAX = 20.0
+PROGRESS_S_MAX = 60.0
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def succeeds(action: Callable[[], object]) -> bool:
         return False
 
 
-@pytest.mark.timeout(120 + 4 * SECONDS)
+@pytest.mark.timeout(300 + 4 * SECONDS)
 def test_clients_see_one_store_through_kills_pauses_and_cuts(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,7 +89,7 @@ def test_clients_see_one_store_through_kills_pauses_and_cuts(
         ordered.check_node(name)
     lasted_s = time.monotonic() - began
     path = Path(os.environ.get("CLUSTER_NEMESIS_DIR", tmp_path)) / f"nemesis-{SEED}.jsonl"
-    verdict = judge(load.operations, path, limit_s=20 + SECONDS)
+    verdict = judge(load.operations, path, limit_s=60 + SECONDS)
     with capsys.disabled():
         say(
             f"\nseed {SEED}: {lasted_s:.0f} s, {strikes} strikes {dict(nemesis.counts)}; {load.answered} operations"
