@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from redis.cluster import RedisCluster
+from tests.cluster.conftest import STEADY
 
 from raftline.cli.access import Access
 
@@ -38,7 +39,7 @@ def test_a_sharded_cluster_under_mutual_tls(start_cluster: "StartCluster", offic
     """Cluster clients find every group, slots move with what they hold, and commands show it all."""
     files = office.files("n1", "n2", "n3", "127.0.0.1", stem="nodes")
     mine = office.files("operator", stem="operator")
-    settings = {
+    settings = STEADY | {
         "sharded": "on",
         "groups": 2,
         "replicas": 2,
@@ -85,4 +86,4 @@ def test_a_sharded_cluster_under_mutual_tls(start_cluster: "StartCluster", offic
         assert [client.get(name) for name in names] == [VALUE] * 100
 
     assert "n3" in raftline("shard", "status", "--node", target, *options)
-    assert "n3" in raftline("top", target, "--once", *options)
+    assert "n3" in raftline("top", target, "--once", "--timeout-s", 30, *options)
