@@ -82,8 +82,8 @@ def _still(group: GroupLoop, monkeypatch: Any) -> None:
     """Let no timer of the replica and no sweep give it a turn."""
     monkeypatch.setattr(group_loop, "_SWEEP_S", 60.0)
     monkeypatch.setattr(group, "_arm_timer", lambda _now: None)
-    assert group._timer is not None
-    group._timer.cancel()
+    if group._timer is not None:  # else it has just run out, and the turn that it gives arms no other
+        group._timer.cancel()
 
 
 def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(
