@@ -148,7 +148,16 @@ class _Grown:
         disk = SimpleNamespace(submit=lambda _work, _done: None)
         wal = SimpleNamespace(release=lambda _group, _index: 0)
         host: Any = SimpleNamespace(config=config, wal=wal, log_disk=disk, log_growth=log_growth)
-        self.compaction = Compaction(0, host, replica, snapshotting, wake=self._turn_again, post=nobody, fail=nobody)
+        self.compaction = Compaction(
+            0, host, replica, snapshotting, wake=self._turn_again, post=self._compact, fail=nobody
+        )
+
+    def write(self, count: int) -> None:
+        """Append and apply as many entries of 1,000 bytes."""
+        log = self.state.log
+        first = log.last_index + 1
+        log.append([Entry(index, 1, b"x" * 1000) for index in range(first, first + count)])
+        self.compaction._replica.applied = log.last_index
 
     def let_go_to(self, index: int) -> None:
         """Let a snapshot up to `index` stand for the log, as one does that was taken before."""
@@ -157,6 +166,9 @@ class _Grown:
 
     def _take(self) -> None:
         self.taken += 1
+
+    def _compact(self, event: Any) -> None:
+        self.state.log.compact_to(event.index)
 
     def _turn_again(self) -> None:
         self.turns += 1
@@ -189,3 +201,24 @@ def test_no_snapshot_is_taken_early_of_a_log_that_was_let_go_of_meanwhile() -> N
     asked.let_go_to(19)
     asked.compaction.step()
     assert asked.taken == 0
+
+
+def test_what_is_written_while_a_snapshot_is_taken_has_grown() -> None:
+    """It is behind the snapshot, and in the log when that was let go before it (D18)."""
+    growth = Shared(100_000)
+    one = _Grown(growth, snapshot_bytes=100)
+    one.write(60)
+    one.compaction.step()
+    assert one.taken == 1
+    one.snapshotting.taking = True
+    one.write(15)
+    one.compaction.step()
+    assert growth.size == 15_000
+    one.state.snapshot, one.snapshotting.taking = SnapshotMeta(80, 1), False
+    for _ in range(3):
+        one.compaction.step()
+    assert one.state.log.base_index > 0, "let go"
+    assert growth.size == 15_000
+    one.write(50)
+    one.compaction.step()
+    assert one.taken == 2, "64,000 bytes after the first"

@@ -127,7 +127,9 @@ class Log:
         term = self.term_at(index)
         assert term is not None, "only what is held can be compacted"
         position = index - self.base_index
-        self.size_bytes -= self._bytes_of_first(position)
+        self.size_bytes -= self.bytes_up_to(index)
+        self.bytes_on_disk -= sum(self._sizes_on_disk[:position])
+        del self._sizes_on_disk[:position]
         del self._entries[:position]
         self.base_index = index
         self.base_term = term
@@ -175,12 +177,10 @@ class Log:
             if data is not entry.data:
                 self._entries[position] = Entry(entry.index, entry.term, data, entry.kind, entry.time_ms)
 
-    def _bytes_of_first(self, count: int) -> int:
-        """Return the payload of the first entries, and forget what was noted of those on disk."""
-        on_disk = sum(self._sizes_on_disk[:count])
-        del self._sizes_on_disk[:count]
-        self.bytes_on_disk -= on_disk
-        return on_disk + sum([len(entry.data) for entry in self._entries[:count]])
+    def bytes_up_to(self, index: Index) -> int:
+        """Return the payload of the entries up to and including `index`, in bytes, as far as they are held."""
+        count = max(0, index - self.base_index)
+        return sum(self._sizes_on_disk[:count]) + sum([len(entry.data) for entry in self._entries[:count]])
 
     def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
         """Say whether a log that ends in these is at least as up to date as this one (§5.4.1, A13)."""
