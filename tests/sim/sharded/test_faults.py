@@ -59,6 +59,13 @@ def test_a_group_is_placed_where_it_can_go_on() -> None:
     assert seen["wipe"] == seen["away"] == 1
 
 
+def test_who_is_to_hold_a_group_of_one_can_catch_up() -> None:
+    """Its only voter waits for nobody: through a window of one byte a learner would get less than is written."""
+    seen = faults([13009466], ShardScenario())
+    assert seen["replacenode done"] >= 1
+    assert seen["machines replaced"] >= 1
+
+
 @pytest.mark.parametrize("nodes", [0, 3])
 def test_a_disk_is_emptied(nodes: int) -> None:
     """Where every group goes on without it: its machine catches up, with all that it has a part of (C14, G17)."""

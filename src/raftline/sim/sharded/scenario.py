@@ -124,6 +124,8 @@ class ShardScenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return int(usual / self.snapshot_s) if self.snapshot_s > 0 else FAST_SNAPSHOTS
 
 
+_WINDOW_BYTES = 300
+"""A few entries: a group of one voter writes as fast as its disk, and who is to hold it instead has to catch up."""
 _SNAPSHOT_BYTES = 20_000
 """What a snapshot may have: it has to arrive while the log waits for it, for a few times `snapshot_entries`."""
 
@@ -200,7 +202,8 @@ def _draw_replaced(random: Random) -> int:
 
 def _draw_settings(random: Random) -> Settings:
     drawn = Settings.draw(random)
-    drawn = msgspec.structs.replace(drawn, lease_reads=False, pace=min(drawn.pace, 1.2))
+    window = max(drawn.inflight_bytes_max, _WINDOW_BYTES)
+    drawn = msgspec.structs.replace(drawn, lease_reads=False, pace=min(drawn.pace, 1.2), inflight_bytes_max=window)
     return drawn.with_sleep(random) if random.random() < _SLEEPY and drawn.pre_vote else drawn
 
 
