@@ -4,6 +4,7 @@ What the demo, the failure benchmarks and the tests on real processes share: sta
 who leads. Every process is started here, and ended here by its own pid.
 """
 
+import atexit
 import contextlib
 import random
 import shutil
@@ -46,6 +47,12 @@ _LOOK_S = 1.0
 
 class ClusterTrouble(OperatingError):
     """A local cluster did not do what was asked of it in time; says what, and what the node's log says last."""
+
+
+@atexit.register
+def _let_ports_go() -> None:
+    for claim in _claims.values():
+        claim.close()
 
 
 def free_port() -> int:
