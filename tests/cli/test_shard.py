@@ -120,6 +120,8 @@ def test_a_group_is_shown_with_what_it_is_doing() -> None:
     text = shown(group_table(report()))
     assert "0-8191" in text
     assert "configuration 1: 2 groups; no slot is on its way" in text
+    given = replaced(report(), groups=(replaced(one, giving=4), replaced(report().groups[1], configuration=0)))
+    assert "4 slots are on their way" in shown(group_table(given)), "who is to take them has not heard of it"
     unknown = ShardReport(node_id="n4", configuration=EMPTY, last_group=0, replicas=3, nodes=(), groups=())
     assert "n4 has not learned yet which groups there are" in shown(group_table(unknown))
     assert '"ranges": [\n        [\n          0,\n          8191' in shown_json(report())
@@ -283,6 +285,18 @@ def test_a_node_that_knows_no_groups_is_not_in_order(
     assert "n4 has not learned yet" in capsys.readouterr().out
     reports[:] = [report()]
     assert shard.run_status("a:1", as_json=False, timeout_s=1.0) is ExitCode.OK
+
+
+def test_a_placement_that_waits_for_a_node_that_is_down_is_shown() -> None:
+    """A group that others vote for than are to is not just serving: it is said who votes, and who is missing."""
+    told = report()
+    placed = msgspec.structs.replace(told.groups[0], nodes=("n2", "n3"), members=("n1", "n2", "n3"))
+    assert state_of(told, placed) == "n1, n2, n3 vote until its nodes can"
+    without = tuple(msgspec.structs.replace(each, up=each.node_id != "n2") for each in told.nodes)
+    told = msgspec.structs.replace(told, nodes=without)
+    assert state_of(told, placed) == "n1, n2, n3 vote until its nodes can; n2: down"
+    assert state_of(told, msgspec.structs.replace(placed, change="removing n1")) == "removing n1"
+    assert state_of(told, msgspec.structs.replace(placed, members=("n3", "n2"))) == "serving"
 
 
 def test_a_change_is_waited_for_until_all_groups_have_it(

@@ -131,7 +131,7 @@ def group_table(report: ShardReport) -> Iterator[Table | str]:
         return
     yield nodes
     yield groups_only(report)
-    moving = sum(group.arriving for group in report.groups)
+    moving = max(sum(group.arriving for group in report.groups), sum(group.giving for group in report.groups))
     under_way = f"{moving} slots are on their way" if moving else "no slot is on its way"
     yield f"configuration {report.configuration.number}: {len(report.groups)} groups; {under_way}"
 
@@ -176,9 +176,18 @@ def state_of(report: ShardReport, group: GroupReport) -> str:
         parts.append(f"{group.giving} slots to go")
     if group.change:
         parts.append(group.change)
+    elif group.members and set(group.members) != set(group.nodes) and not group.leaving:
+        parts.append(_replaced_later(report, group))
     if group.configuration < report.configuration.number and not parts:
         parts.append(f"at configuration {group.configuration}")
     return ", ".join(parts) or "serving"
+
+
+def _replaced_later(report: ShardReport, group: GroupReport) -> str:
+    """Return in words that others vote than are to, and which of those that are to are down."""
+    down = [each.node_id for each in report.nodes if not each.up and each.node_id in group.nodes]
+    waits = f"; {', '.join(down)}: down" if down else ""
+    return f"{', '.join(group.members)} vote until its nodes can{waits}"
 
 
 def ranges_text(configuration: Configuration, group: GroupId) -> str:
