@@ -156,6 +156,7 @@ def test_the_new_voters_have_to_be_able_to_elect(leading: Any) -> None:
     one.state.progress["n2"].on_trust(trusted=False)
     reason = _refusal(one, Remove("n1"))
     assert reason.startswith("of the voters n2, n3 too few could elect a leader: n2 did not answer yet")
+    assert reason.endswith("start it, if it is down, or remove it first"), "new leaders have not heard of who is down"
     assert "n2" in _refusal(one, Remove("n3"))
     _ask(one, Remove("n2"))
     assert one.state.membership.voters == ("n1", "n3")

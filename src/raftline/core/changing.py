@@ -164,7 +164,10 @@ def _what_is_wrong(state: RaftState, voters: tuple[NodeId, ...]) -> list[str]:
         if progress is None:
             continue  # this leader itself
         if not progress.is_trusted:
-            wrong[node] = f"{node} did not answer yet, or lost what it had on disk and has not caught up"
+            wrong[node] = (
+                f"{node} did not answer yet, or lost what it had on disk and has not caught up: "
+                "start it, if it is down, or remove it first"
+            )
         elif progress.is_silent(silent_since):
             wrong[node] = f"{node} does not answer: start it, or remove it first"
     fit = [node for node in voters if node not in wrong]
