@@ -13,7 +13,7 @@ from raftline.core.configuration import Configuration, encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, SnapshotMeta
 from raftline.core.log import Log
 from raftline.core.membership import Membership
-from raftline.core.progress import Mode
+from raftline.core.progress import Mode, PeerProgress
 from raftline.core.state import Role
 from raftline.runtime.compaction import Compaction
 from raftline.runtime.sharing import Shared
@@ -222,3 +222,33 @@ def test_what_is_written_while_a_snapshot_is_taken_has_grown() -> None:
     one.write(50)
     one.compaction.step()
     assert one.taken == 2, "64,000 bytes after the first"
+
+
+def test_what_is_let_go_of_behind_a_slow_follower_is_not_counted_anew_each_time(monkeypatch: Any) -> None:
+    """With each acknowledgement a little goes; to sum up the rest each time held the loop for seconds (D18)."""
+    count = 200_000
+    one = _Grown(Shared(1 << 40), snapshot_bytes=100)
+    compaction, state = one.compaction, one.state
+    compaction._config = structs.replace(compaction._config, snapshot_log_bytes=64 << 20, snapshot_log_entries=100_000)
+    state.log.append([Entry(index, 1, b"x" * 100) for index in range(21, count + 1)])
+    compaction._replica.applied = count
+    compaction.step()
+    assert one.taken == 1
+    state.snapshot = SnapshotMeta(count, 1)
+    follower = PeerProgress(1, 0.0)
+    follower.on_heard(0.0, 1)
+    state.role, state.now, state.progress = Role.LEADER, 0.0, {"n2": follower}
+    state.config = SimpleNamespace(election_timeout_s=(1.0, 2.0))
+    summed = []
+    bytes_up_to = Log.bytes_up_to
+
+    def counted(log: Log, index: int) -> int:
+        summed.append(min(len(log), index - log.base_index))
+        return bytes_up_to(log, index)
+
+    monkeypatch.setattr(Log, "bytes_up_to", counted)
+    for match in range(1000, count + 1, 1000):
+        follower.on_stored(match)
+        compaction.step()
+    assert state.log.base_index == count - compaction._config.keep_log_entries
+    assert sum(summed) <= 2 * count

@@ -190,7 +190,9 @@ class Compaction:
         if base > self._released and base >= self._target:
             self._released = base
             self._log_disk.submit(partial(self._wal.release, self._group, base), self._on_released)
-            self._bytes_at_snapshot = state.log.bytes_up_to(self._index_at_snapshot)  # more came while it was taken
+            if base >= self._covered and not self._snapshotting.taking:
+                # More came while it was taken. Asked once for each snapshot: of what it covers little is left by now.
+                self._bytes_at_snapshot = state.log.bytes_up_to(self._index_at_snapshot)
 
     def _on_released(self, result: int | BaseException) -> None:
         if isinstance(result, BaseException):
