@@ -9,6 +9,7 @@ import redis
 from tests.cluster.conftest import STEADY
 
 from raftline.cli.local_cluster import plain_client
+from raftline.cli.node_info import NodeInfo
 
 if TYPE_CHECKING:
     from raftline.cli.local_cluster import LocalCluster
@@ -66,6 +67,13 @@ def fill(cluster: "LocalCluster", name: str, value: str, count: int) -> None:
                 pipeline.execute()
 
 
+def info_of(cluster: "LocalCluster", name: str) -> NodeInfo:
+    """Return what a node says of itself."""
+    info = cluster.info(name, 30)
+    assert info is not None
+    return info
+
+
 def test_stale_reads_go_on_while_a_snapshot_arrives(start_cluster: "StartCluster") -> None:
     """They show some state of before, then the new one, never a part of it, and no error; others only the new (D11)."""
     cluster = start_cluster(settings=SETTINGS)
@@ -78,8 +86,11 @@ def test_stale_reads_go_on_while_a_snapshot_arrives(start_cluster: "StartCluster
     first = plain_client(port)
     first.execute_command("CLIENT", "READS", "STALE")  # type: ignore[no-untyped-call]
     asked = first.connection_pool.get_connection()
+    held = info_of(cluster, away).last_index
     cluster.pause(away)
     fill(cluster, leader, "n", NEW)
+    # While it is taken for one that answers, the log waits for it.
+    cluster.wait_for(lambda: info_of(cluster, leader).compacted_index > held, "the leader lets go of what was written")
     asked.send_command("DBSIZE")  # type: ignore[no-untyped-call]
     cluster.resume(away)
     for reader in readers:
@@ -92,9 +103,7 @@ def test_stale_reads_go_on_while_a_snapshot_arrives(start_cluster: "StartCluster
     for reader, count in zip(readers, enough, strict=True):
         cluster.wait_for(partial(reader.has_seen, count), "reads of the new state")
         reader.stop()
-    info = cluster.info(away, 30)
-    assert info is not None
-    assert int(info.fields["snapshots_installed"]) > 0
+    assert int(info_of(cluster, away).fields["snapshots_installed"]) > 0
     stale, linearizable = readers
     old, new = b"o" * 500, b"n" * 500
     assert stale.refusals == []
