@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.cluster import RedisCluster
 from tests.cluster.conftest import STEADY
-
-from raftline.cli.access import Access
+from tests.cluster.test_tls import mutual_tls, shown
 
 if TYPE_CHECKING:
     from tests.conftest import Office
@@ -39,18 +38,8 @@ def test_a_sharded_cluster_under_mutual_tls(start_cluster: "StartCluster", offic
     """Cluster clients find every group, slots move with what they hold, and commands show it all."""
     files = office.files("n1", "n2", "n3", "127.0.0.1", stem="nodes")
     mine = office.files("operator", stem="operator")
-    settings = STEADY | {
-        "sharded": "on",
-        "groups": 2,
-        "replicas": 2,
-        "tls_clients": "mutual",
-        "tls_peers": "mutual",
-        "tls_cert": files._cert_file,
-        "tls_key": files._key_file,
-        "tls_ca": office.ca_file,
-    }
-    access = Access(tls=True, ca=str(office.ca_file), cert=mine._cert_file, key=mine._key_file)
-    options = ["--tls-ca", office.ca_file, "--tls-cert", mine._cert_file, "--tls-key", mine._key_file]
+    settings = STEADY | {"sharded": "on", "groups": 2, "replicas": 2} | mutual_tls(files, office)
+    access, options = shown(mine, office)
     cluster = start_cluster(settings=settings, access=access)
     cluster.wait_for(lambda: all(serves_all(cluster, node) for node in cluster.nodes), "all slots")
     target = f"127.0.0.1:{cluster.nodes['n1'].port}"

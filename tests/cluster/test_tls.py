@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import Office
 
     from raftline.cli.local_cluster import LocalCluster
+    from raftline.transport.tls import TlsFiles
 
     StartCluster = Callable[..., LocalCluster]
 
@@ -28,19 +29,30 @@ def raftline(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
-def test_a_cluster_under_mutual_tls(start_cluster: "StartCluster", office: "Office", tmp_path: Path) -> None:
-    """Clients, peers, a joining node and every command work over mutual TLS; SIGHUP brings new certificates."""
-    files = office.files("n1", "n2", "n3", "n4", "127.0.0.1", stem="nodes")
-    mine = office.files("operator", stem="operator")
-    settings = STEADY | {
+def mutual_tls(files: "TlsFiles", office: "Office") -> dict[str, object]:
+    """Return the settings of nodes that believe nobody without a certificate."""
+    return {
         "tls_clients": "mutual",
         "tls_peers": "mutual",
         "tls_cert": files._cert_file,
         "tls_key": files._key_file,
         "tls_ca": office.ca_file,
     }
-    access = Access(tls=True, ca=str(office.ca_file), cert=mine._cert_file, key=mine._key_file)
-    options = ["--tls-ca", office.ca_file, "--tls-cert", mine._cert_file, "--tls-key", mine._key_file]
+
+
+def shown(files: "TlsFiles", office: "Office") -> tuple[Access, list[object]]:
+    """Return how a client shows a certificate to such nodes, and the options by which a command does."""
+    cert, key = files._cert_file, files._key_file
+    options: list[object] = ["--tls-ca", office.ca_file, "--tls-cert", cert, "--tls-key", key]
+    return Access(tls=True, ca=str(office.ca_file), cert=cert, key=key), options
+
+
+def test_a_cluster_under_mutual_tls(start_cluster: "StartCluster", office: "Office", tmp_path: Path) -> None:
+    """Clients, peers, a joining node and every command work over mutual TLS; SIGHUP brings new certificates."""
+    files = office.files("n1", "n2", "n3", "n4", "127.0.0.1", stem="nodes")
+    mine = office.files("operator", stem="operator")
+    settings = STEADY | mutual_tls(files, office)
+    access, options = shown(mine, office)
     cluster = start_cluster(settings=settings, access=access)
     assert cluster.client("n2").set("key", "value")
     assert cluster.client("n3").get("key") == b"value"
