@@ -195,6 +195,7 @@ def test_a_dry_run_changes_nothing(reports: list[ShardReport], capsys: pytest.Ca
     ("nodes", "code", "words"),
     [
         ("n9,n1", ExitCode.CONFIG, "'n9' is no node of this cluster; there are n1, n2, n3, n4"),
+        ("n1,n2,n1", ExitCode.CONFIG, "'n1' is named twice: a group has one replica on a node"),
         ("n1,,n2", ExitCode.CONFIG, "'' is no node of this cluster"),
         ("n1,n4", ExitCode.TROUBLE, "n4: down, so group 1 might stop until that is back"),
     ],

@@ -1,13 +1,15 @@
 """Promises of the replica: one applier, results to their proposers, exceptions as results, exactly-once sessions."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from raftline.core.config import CoreConfig
-from raftline.core.entries import Entry, SnapshotMeta
-from raftline.core.events import ChunkStored, Received
+from raftline.core.configuration import encode_membership
+from raftline.core.entries import KIND_MEMBERSHIP, Entry, SnapshotMeta
+from raftline.core.events import ChunkStored, Persisted, Received
 from raftline.core.membership import Membership
 from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest
 from raftline.core.raft import Raft
@@ -55,6 +57,45 @@ def test_the_machine_hears_that_history_was_lost(driver: Any) -> None:
     driver.machine.on_history_lost = lambda: told.append(len(driver.machine.commands))
     assert driver.propose(plain(b"a"), history_lost(), plain(b"b")) == [b"did a", b"", b"did b"]
     assert told == [1]
+
+
+def test_the_machine_hears_who_the_members_are() -> None:
+    """In log order; who is being removed is none from the joint configuration on (G17)."""
+    told: list[tuple[int, Sequence[str]]] = []
+    machine = _machine()
+    replica = _follower(machine)
+    machine.on_membership = lambda members: told.append((replica.applied, members))
+    joint = Membership(
+        voters=("n1", "n2"),
+        outgoing=("n1", "n2", "n3"),
+        learners=("n4",),
+        addresses=tuple((f"n{number}", f"127.0.0.1:{number}") for number in range(1, 5)),
+    )
+    entries = (Entry(1, 1, plain(b"a")), Entry(2, 1, encode_membership(joint), KIND_MEMBERSHIP))
+    replica.step(Received("n1", AppendRequest(1, 0, 0, entries, 2)), 0.0)
+    replica.take_ready()
+    assert replica.apply_some(1, 0.0) == 1
+    assert not told
+    replica.apply_some(1, 0.0)
+    assert told == [(1, ("n1", "n2", "n4"))]
+
+
+def test_the_machine_knows_what_stands_before_a_removal(driver: Any) -> None:
+    """All of the log that is not applied, committed or not; who is no member is the core's affair (G17)."""
+    pending: list[tuple[str, list[bytes]]] = []
+    driver.machine.objection_to_removal = lambda node, commands: pending.append((node, list(commands)))
+    replica: Replica = driver.replica
+    driver.propose(plain(b"applied"))
+    sessions = open_session(7), in_session(7, 1, b"in a session"), close_session(7)
+    replica.propose([plain(b"committed"), *sessions], [lambda _outcome: None] * 4, 0.0, 0)
+    while (ready := replica.take_ready()) is not None:
+        if ready.must_persist:
+            replica.step(Persisted(ready.number), 0.0)
+    assert replica.backlog == 4
+    replica.propose([plain(b"appended")], [lambda _outcome: None], 0.0, 0)
+    for node in ("n1", "n9"):
+        assert replica.objection_to_removal(node) is None
+    assert pending == [("n1", [b"committed", b"in a session", b"appended"])]
 
 
 def test_a_retry_in_a_session_is_answered_from_the_remembered_reply(driver: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raftline.core.changes import AddLearner
+from raftline.core.changes import AddLearner, Remove
 from raftline.core.events import ChangeRequested, TransferRequested
 from raftline.core.ready import Answer, Verdict
 from raftline.errors import ChangeRefused, Stopped
@@ -25,9 +25,15 @@ class _Bench:
     def __init__(self) -> None:
         self.core = _fake(has_settled=True, awaits_voters=False, is_changing_by_itself=False)
         self.stepped: list[Any] = []
-        replica: Any = _fake(core=self.core, step=lambda event, _now: self.stepped.append(event))
+        self.objections: dict[str, str] = {}
+        self.replica: Any = _fake(
+            core=self.core,
+            step=lambda event, _now: self.stepped.append(event),
+            restoring=None,
+            objection_to_removal=self.objections.get,
+        )
         self.held: list[Proposal] = []
-        self.controls = Controls(replica, self.held.append)
+        self.controls = Controls(self.replica, self.held.append)
         self.outcomes: list[Any] = []
 
     def proposal(self, command: bytes) -> Proposal:
@@ -57,6 +63,21 @@ def test_what_the_leader_can_decide_in_a_moment_waits_for_it(fact: str, value: b
     assert len(bench.held) == 1
     assert not bench.stepped
     assert not bench.outcomes
+
+
+def test_the_state_machine_is_asked_before_a_member_is_removed() -> None:
+    """In the same turn, and of nothing else; while it is being restored it knows nothing: the request waits (G17)."""
+    bench = _Bench()
+    bench.objections["n2"] = "n2 holds something"
+    bench.take(change_membership(Remove("n2")), change_membership(Remove("n3")), transfer_leadership("n2"))
+    assert bench.stepped == [ChangeRequested(2, Remove("n3")), TransferRequested(3, "n2")]
+    (refused,) = bench.outcomes
+    assert isinstance(refused, ChangeRefused)
+    assert str(refused) == "n2 holds something"
+    bench.replica.restoring = object()
+    bench.take(change_membership(Remove("n3")), change_membership(ADD))
+    assert bench.stepped[2:] == [ChangeRequested(5, ADD)]
+    assert len(bench.held) == 1
 
 
 def test_each_outcome_is_told_in_its_own_words() -> None:

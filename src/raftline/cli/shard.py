@@ -29,7 +29,7 @@ from raftline.cli.shard_view import (
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, OperatingError, RaftlineError
 from raftline.kv.sharded.requests import AddGroups, Request, as_change
-from raftline.kv.shards_view import GroupReport, ShardReport, decode_report, numbered
+from raftline.kv.shards_view import GroupReport, ShardReport, decode_report
 from raftline.shards.configuration import (
     NOTHING_WOULD_CHANGE,
     Change,
@@ -38,6 +38,7 @@ from raftline.shards.configuration import (
     Place,
     Rebalance,
     changed,
+    numbered,
     placed_leaving,
 )
 from raftline.shards.placement import places_without

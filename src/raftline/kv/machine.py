@@ -41,14 +41,14 @@ TICK_COMMAND = encode_command([TICK_NAME])
 class KvMachine(StateMachine):
     """The key/value store as a replicated state machine."""
 
-    version = 6
+    version = 7
     """2: RAFTLINE.EXEC; conditions on values in SET, DELEX, DELIFEQ. 3: several commands in one entry.
 
     4: groups that are leaving are placed, by group 0 of a sharded server (`MetaMachine`), which all commands are held
     against there. 5: a transaction has a budget for commands that look at whole values; new groups go where few
     replicas are, those of groups that are leaving counted. 6: a group remembers when a slot left it, so that a watched
     key which was not there has changed if its slot was elsewhere; group 0 carries out SPUBLISH, and transactions of
-    messages.
+    messages. 7: group 0 makes and places groups on members only.
     """
 
     takes_bundles = True

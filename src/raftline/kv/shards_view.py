@@ -13,7 +13,7 @@ from raftline.errors import ChangeRefused, ConfigError
 from raftline.kv.sharded.requests import Request
 from raftline.shards.configuration import Configuration, Place
 
-__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report", "numbered"]
+__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report"]
 
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,16 +81,12 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
         """Return the groups that left and still hold something, with their nodes."""
         return {group.group: group.nodes for group in self.groups if group.leaving}
 
-    def held_by(self, node: NodeId) -> tuple[GroupId, ...]:
-        """Return the groups of which a member of the cluster is to hold a replica, those that are leaving included."""
-        if all(each.node_id != node for each in self.nodes):
-            return ()
-        return tuple(group.group for group in self.groups if node in group.nodes)
-
     def check_known(self, names: Sequence[NodeId]) -> None:
-        """Raise `ConfigError` for a name that no node of the cluster has."""
+        """Raise `ConfigError` for a name that no node of the cluster has, and for one that is given twice."""
         known = [node.node_id for node in self.nodes]
-        for name in names:
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise ConfigError(f"{name[:80]!r} is named twice: a group has one replica on a node")
             if name not in known:
                 raise ConfigError(f"{name[:80]!r} is no node of this cluster; there are {', '.join(known)}")
 
@@ -148,8 +144,3 @@ class ShardsAdmin(Protocol):
 
     async def replace_node(self, gone: NodeId) -> list[bytes]:
         """Have a node's replicas made anew elsewhere; return the reply for each group that it held."""
-
-
-def numbered(groups: Sequence[GroupId]) -> str:
-    """Return groups by their numbers, as in `groups 1, 2`."""
-    return f"group{'s' if len(groups) > 1 else ''} {', '.join(map(str, groups))}"

@@ -31,6 +31,7 @@ __all__ = [
     "USE_VERSION",
     "change_membership",
     "close_session",
+    "command_in",
     "control_event",
     "history_lost",
     "in_session",
@@ -128,6 +129,13 @@ def change_membership(change: MembershipChange) -> bytes:
 def transfer_leadership(to: NodeId | None) -> bytes:
     """Wrap the wish for another leader, `to` or whoever is best; its result is empty."""
     return _TRANSFER + (to or "").encode()
+
+
+def command_in(data: bytes) -> bytes | None:
+    """Return the state machine's part of a command entry; None if the entry has none."""
+    if data[:1] == b"\x00":
+        return data[1:]
+    return data[SESSION_HEADER.size :] if data[:1] == b"\x01" else None
 
 
 def is_control(command: bytes) -> bool:

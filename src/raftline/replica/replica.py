@@ -9,9 +9,10 @@ from itertools import chain
 
 import msgspec
 
-from raftline.core.entries import KIND_COMMAND, Entry, SnapshotMeta
+from raftline.core.configuration import decode_membership
+from raftline.core.entries import KIND_COMMAND, KIND_MEMBERSHIP, Entry, SnapshotMeta
 from raftline.core.events import Applied, Event, Proposed, Received
-from raftline.core.ids import Index
+from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import Ready
@@ -23,6 +24,7 @@ from raftline.replica.commands import (
     PLAIN,
     SESSION_HEADER,
     USE_VERSION,
+    command_in,
     session_to_close,
     session_to_open,
     use_version,
@@ -138,6 +140,20 @@ class Replica:
             add(index, term, done)
         return True
 
+    def objection_to_removal(self, node: NodeId) -> str | None:
+        """As leader, return why the state machine cannot do without a member, in words; None if it can.
+
+        Whatever stands in the log by now counts, applied or not: the removal would stand behind it. Of who is no member
+        the core has something to say.
+        """
+        if not self.core.state.membership.is_member(node):
+            return None
+        last_index = self.core.state.log.last_index
+        behind = self.core.state.log.slice(self.applied + len(self._to_apply) + 1, last_index + 1)
+        entries = (entry for entry in chain(self._to_apply, behind) if entry.kind == KIND_COMMAND)
+        commands = (command for entry in entries if (command := command_in(entry.data)) is not None)
+        return self.machine.objection_to_removal(node, commands)
+
     def take_ready(self) -> Ready | None:
         """Return the core's next `Ready`; committed entries are queued here, an installed snapshot blocks them."""
         ready = self.core.take_ready()
@@ -239,6 +255,9 @@ class Replica:
                 self.digest.on_applied(index, data, type(result).__name__.encode())
         else:
             self.digest.on_applied(index, b"", b"")
+            if entry.kind == KIND_MEMBERSHIP:
+                membership = decode_membership(entry.data)
+                self.machine.on_membership((*membership.voters, *membership.learners))
         if used:
             self._use_version(used)
             self.machine.use_version(self.version.in_force)

@@ -5,8 +5,9 @@ over sets, nothing from outside. Time comes in with the command. What differs is
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from raftline.core.ids import NodeId
 from raftline.replica.sessions import Sessions
 
 __all__ = ["StateMachine"]
@@ -45,6 +46,21 @@ class StateMachine(ABC):
         A cluster goes on from one survivor, or from a backup. What a state machine counts and gives out, and nobody
         may get a second time, such as fencing tokens, goes on above whatever the lost entries can have given out.
         """
+
+    def on_membership(self, members: Sequence[NodeId]) -> None:  # noqa: B027  few machines have a use for it
+        """Take note, in log order on every replica, of who is a member from here on; who is to be removed is none.
+
+        Before the first change of the membership nobody says who the members are. What is made of it belongs in the
+        snapshots: the change that it came from may be in no log any more.
+        """
+
+    def objection_to_removal(self, node: NodeId, pending: Iterable[bytes]) -> str | None:  # noqa: ARG002
+        """Say, in words for whoever asked, why the member `node` cannot be removed now; None: it can.
+
+        Asked of the leader's machine in the turn in which the removal would be appended. `pending` are the commands
+        that stand before it in the log, and are not applied yet: any of them may be lost still.
+        """
+        return None
 
     def use_sessions(self, sessions: Sessions) -> None:  # noqa: B027  most machines leave them alone
         """Get to know the group's sessions, once, before anything is applied: for what moves between groups (G16)."""

@@ -6,6 +6,8 @@ They travel and wait as proposals do, and never enter the log as commands.
 from collections.abc import Callable
 from itertools import count
 
+from raftline.core.changes import Remove
+from raftline.core.events import ChangeRequested
 from raftline.core.ready import Answer, Verdict
 from raftline.errors import ChangeRefused, Stopped
 from raftline.replica.commands import control_event
@@ -37,7 +39,8 @@ class Controls:
         """Give the core, which leads, the requests among `batch`; return the commands.
 
         What the leader could only refuse, and will not in a moment, waits for that: the first commit of its term, the
-        first answer of each voter, and the end of what it does by itself, as when it promotes a learner.
+        first answer of each voter, and the end of what it does by itself, as when it promotes a learner. Whether a
+        member can be removed is asked of the state machine in the very turn in which the entry is appended.
         """
         core = self._replica.core
         for proposal in batch:
@@ -51,6 +54,14 @@ class Controls:
             if event is None:
                 proposal.finish(ChangeRefused("the request cannot be read: it comes from another version"))
                 continue
+            if isinstance(event, ChangeRequested) and isinstance(event.change, Remove):
+                if self._replica.restoring is not None:
+                    self._hold(proposal)  # the state machine can say nothing until then
+                    continue
+                objection = self._replica.objection_to_removal(event.change.node)
+                if objection is not None:
+                    proposal.finish(ChangeRefused(objection))
+                    continue
             proposal.may_take_effect = True
             self._open[request_id] = proposal
             self._replica.step(event, now)

@@ -28,6 +28,7 @@ __all__ = [
     "changed",
     "check_slots",
     "moves_between",
+    "numbered",
     "placed_leaving",
     "shared",
 ]
@@ -238,6 +239,11 @@ def _check_move(groups: dict[GroupId, tuple[NodeId, ...]], move: Move) -> None:
     if not 0 <= move.low < move.high <= SLOT_COUNT:
         raise ChangeRefused(f"slots [{move.low}, {move.high}) are none: they go from 0 to {SLOT_COUNT}")
     _check_known(groups, [move.group])
+
+
+def numbered(groups: Sequence[GroupId]) -> str:
+    """Return groups by their numbers, as in `groups 1, 2`."""
+    return f"group{'s' if len(groups) > 1 else ''} {', '.join(map(str, groups))}"
 
 
 def _placed(groups: Mapping[GroupId, tuple[NodeId, ...]], place: Place) -> dict[GroupId, tuple[NodeId, ...]]:

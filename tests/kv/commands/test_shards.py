@@ -91,6 +91,7 @@ def test_each_change_is_asked_for_as_it_was_written(function: Any, words: list[b
         (shards.add_group, [b"x"], "not an integer"),
         (shards.add_group, [b"on", b"n9"], "'n9' is no node of this cluster; there are n1, n2, n3"),
         (shards.add_group, [b"on", b"n1", b"n3"], "n3: down, so a group there might never begin"),
+        (shards.add_group, [b"on", b"n1", b"n1"], "'n1' is named twice: a group has one replica on a node"),
         (shards.place, [b"1", b"n9"], "'n9' is no node of this cluster; there are n1, n2, n3"),
         (shards.replace_node, [b"n9"], "'n9' is no node"),
         (shards.move, [b"a", b"b", b"c"], "not an integer"),

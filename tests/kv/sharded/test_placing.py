@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from tests.kv.sharded.test_keeper import Sharded, in_a_loop, sharded
 
-from raftline.core.changes import AddLearner
+from raftline.core.changes import AddLearner, Remove
 from raftline.errors import ChangeRefused
 from raftline.kv.commands import cluster as cluster_commands
 from raftline.kv.commands import shards
 from raftline.kv.commands.command import Refused
+from raftline.kv.sharded.requests import AddGroups
 from raftline.shards.configuration import Place
 
 
@@ -40,6 +41,27 @@ async def test_a_member_that_holds_replicas_is_not_removed(tmp_path: Path) -> No
         await cluster.wait_settled(await cluster.change(Place(2, ("n4", "n1", "n2"))))
         assert await ask(cluster_commands.member_remove, cluster, "n1", b"n3") == b"+OK\r\n"
         assert "n3" not in [member.node_id for member in cluster.places["n1"].node.members()]
+
+
+@in_a_loop
+async def test_no_group_is_made_on_a_node_that_was_removed(tmp_path: Path) -> None:
+    """Whoever asks for it may not have heard yet; and who holds one is not removed, whoever asks for that (G17)."""
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.fill()
+        first = cluster.places["n1"]
+        founders = {name: cluster.addresses[name] for name in ("n1", "n2")}
+        others = {"n4": "127.0.0.1:4@14", "n5": "127.0.0.1:5@15"}
+        for name, address in others.items():
+            await first.node.change_membership(AddLearner(name, address, promote=False))
+
+        async def make(name: str) -> bytes:
+            return await first.keeper.change(AddGroups(1, {**founders, name: others[name]}))
+
+        assert await make("n4") == b":2\r\n"
+        with pytest.raises(ChangeRefused, match="n4 holds replicas of group 2: first have"):
+            await first.node.change_membership(Remove("n4"))
+        await first.node.change_membership(Remove("n5"))
+        assert (await make("n5")).startswith(b"-ERR n5 is no member of the cluster")
 
 
 @in_a_loop

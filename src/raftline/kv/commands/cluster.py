@@ -6,15 +6,12 @@ Replies come when the work is done, on whichever node was asked; refusals are th
 import re
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Promote, Remove, SetPriority
-from raftline.core.ids import NodeId
-from raftline.errors import ChangeRefused, ConfigError
+from raftline.errors import ConfigError
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import require_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.ports import KvNode
-from raftline.kv.proposals import when_readable
 from raftline.kv.resp.replies import NULL, OK, array, bulk, bulk_or_null, error, integer, mapping
-from raftline.kv.shards_view import ShardsAdmin, numbered
 from raftline.runtime.backup import Backup
 from raftline.runtime.status import MemberStatus
 from raftline.transport.address import parse_address
@@ -48,12 +45,9 @@ async def member_add(node: KvNode, _client: Client, args: Arguments) -> bytes:
     return await _change(node, AddLearner(_name(args[2]), _address(args[3]), promote=not learner))
 
 
-async def member_remove(node: KvNode, client: Client, args: Arguments) -> bytes:
-    """RAFTLINE.MEMBER REMOVE id: in a sharded cluster, once no group is to have a replica there."""
-    name = _name(args[2])
-    if client.server.shards is not None:
-        await _check_holds_nothing(node, client.server.shards, name)
-    return await _change(node, Remove(name))
+async def member_remove(node: KvNode, _client: Client, args: Arguments) -> bytes:
+    """RAFTLINE.MEMBER REMOVE id: refused in a sharded cluster as long as a group is to have a replica there."""
+    return await _change(node, Remove(_name(args[2])))
 
 
 async def member_promote(node: KvNode, _client: Client, args: Arguments) -> bytes:
@@ -113,19 +107,6 @@ def _backup(client: Client, number: bytes) -> Backup:
     if backup is None:
         raise Refused(error("ERR no such backup on this connection: RAFTLINE.BACKUP BEGIN makes one"))
     return backup
-
-
-async def _check_holds_nothing(node: KvNode, shards: ShardsAdmin, name: NodeId) -> None:
-    """Raise `ChangeRefused` if a member holds replicas: once it is none, nobody could have them elsewhere."""
-    failure = await when_readable(node)
-    if failure is not None:
-        raise failure
-    held = shards.report().held_by(name)
-    if held:
-        raise ChangeRefused(
-            f"{name} holds replicas of {numbered(held)}: first have them elsewhere by `raftline shard replace-node "
-            f"{name}`, or by `raftline shard place` with fewer nodes where no other one has room"
-        )
 
 
 async def _change(node: KvNode, change: MembershipChange) -> bytes:

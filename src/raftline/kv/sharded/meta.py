@@ -5,7 +5,7 @@ stand in its log as `RAFTLINE.SHARD.CHANGE`. Ids of groups are given here and ne
 come back to life; a group that left is remembered until it is empty, because somebody has to go on hosting it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import msgspec
@@ -16,11 +16,11 @@ from raftline.kv.commands.lookup import EXEC_NAME, MESSAGE_NAMES, TICK_NAME, fin
 from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
-from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Retire, as_change, decode_request
-from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, placed_leaving
+from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Request, Retire, as_change, decode_request
+from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, numbered, placed_leaving
 from raftline.shards.controller import ControllerMachine
 
-__all__ = ["CARRIES_MESSAGES", "COUNTS_LEAVING", "PLACES_LEAVING", "MetaMachine"]
+__all__ = ["CARRIES_MESSAGES", "COUNTS_LEAVING", "KNOWS_MEMBERS", "PLACES_LEAVING", "MetaMachine"]
 
 _FORMAT = 1
 PLACES_LEAVING = 4
@@ -29,6 +29,10 @@ COUNTS_LEAVING = 5
 """That from which on new groups go where few replicas are, those of groups that are leaving counted."""
 CARRIES_MESSAGES = 6
 """That from which on SPUBLISH is no command with a key, and messages may be sent by a transaction."""
+KNOWS_MEMBERS = 7
+"""That from which on groups are made and placed on members only, as far as the log has said who they are."""
+_NAME_WITHIN = 40
+"""So far from the start of a command its name ends, if it is that of a change."""
 _LATER = "ERR no change that this version knows: upgrade every node first"
 _NO_KEYS = error("ERR the controller of a sharded cluster keeps no keys")
 
@@ -43,6 +47,7 @@ class _Header(msgspec.Struct, array_like=True):
     placed: list[GroupId]
     leaving: dict[GroupId, tuple[NodeId, ...]]
     history_chunks: int
+    members: tuple[NodeId, ...] | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -54,7 +59,8 @@ class MetaMachine(KvMachine):
     """Group 0's machine.
 
     Invariants: `last_group` is the highest id that any group ever had; `leaving` are groups that are in no newer
-    configuration and may still hold something; every group that is there or leaving has its founders.
+    configuration and may still hold something; every group that is there or leaving has its founders. No member is
+    removed that is to hold a group, and from version `KNOWS_MEMBERS` on nobody is to hold one who is no member.
     """
 
     takes_bundles = False
@@ -71,6 +77,8 @@ class MetaMachine(KvMachine):
         self.placed: set[GroupId] = set()
         """Groups that were placed anew: who hosts one now and holds nothing of it waits to be added, founder or not."""
         self.leaving: dict[GroupId, tuple[NodeId, ...]] = {}
+        self.members: tuple[NodeId, ...] | None = None
+        """Those of the cluster at this point of the log; None if no change has told since everybody looks at it."""
         self._nodes_in: Configuration | None = None
         self._nodes: dict[GroupId, tuple[NodeId, ...]] = {}
         """Of each group in that configuration."""
@@ -115,6 +123,28 @@ class MetaMachine(KvMachine):
         """Say whether a group was there once and is not any more."""
         return 0 < group <= self.last_group and not self.nodes_of(group)
 
+    def on_membership(self, members: Sequence[NodeId]) -> None:
+        """Take note of who can hold groups from here on."""
+        if self.store.version >= KNOWS_MEMBERS:
+            self.members = tuple(members)
+
+    def on_history_lost(self) -> None:
+        """Take note as the store does; the members may be others than the log that is left says."""
+        super().on_history_lost()
+        self.members = None
+
+    def objection_to_removal(self, node: NodeId, pending: Iterable[bytes]) -> str | None:
+        """Say so if a member is to hold replicas: once it is none, nobody could have them elsewhere."""
+        held = [group for group, nodes in self.groups if node in nodes]
+        if held:
+            return (
+                f"{node} holds replicas of {numbered(held)}: first have them elsewhere by `raftline shard replace-node "
+                f"{node}`, or by `raftline shard place` with fewer nodes where no other one has room"
+            )
+        if any(node in _nodes_wanted(command) for command in pending):
+            return f"{node} is about to get replicas of a group: a change of the shards is under way, ask again shortly"
+        return None
+
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Make a change, or carry out a command that needs no keys, and return its RESP3 reply."""
         try:
@@ -156,6 +186,7 @@ class MetaMachine(KvMachine):
             if isinstance(request, Began):
                 self.begun |= {request.group} & self.founders.keys()
                 return integer(before.number)
+            self._check_members(request)
             if isinstance(request, Place) and request.group in self.leaving and self._places_leaving:
                 self._place_leaving(request)
                 return integer(before.number)
@@ -177,6 +208,13 @@ class MetaMachine(KvMachine):
         self._check_begun(place)
         self.leaving = leaving
         self.placed.add(place.group)
+
+    def _check_members(self, request: Request) -> None:
+        """Refuse groups on nodes that are no members (any more): they would hear of nothing, and nobody could tell."""
+        gone = [] if self.members is None else [node for node in _wanted_by(request) if node not in self.members]
+        if gone:
+            verb = "is no member" if len(gone) == 1 else "are no members"
+            raise ChangeRefused(f"{', '.join(gone)} {verb} of the cluster, or about to be removed: name others")
 
     def _check_begun(self, change: Change) -> None:
         """Refuse to place a group that has no leader yet: founders that have not begun it would wait to be let in."""
@@ -208,6 +246,7 @@ class MetaMachine(KvMachine):
             sorted(self.placed),
             dict(self.leaving),
             len(self.controller.kept.cuts()) - 1,
+            self.members,
         )
         return chain([_encode(header)], history, super().snapshot())
 
@@ -244,4 +283,21 @@ class MetaMachine(KvMachine):
         self.controller.restore_end()
         self.last_group, self.founders, self.leaving = restored.last_group, restored.founders, restored.leaving
         self.begun, self.placed = set(restored.begun), set(restored.placed)
+        self.members = restored.members
         self._restored = None
+
+
+def _nodes_wanted(command: bytes) -> Iterable[NodeId]:
+    """Return the nodes that are to hold a group by a command, whatever it is."""
+    if CHANGE_NAME not in command[:_NAME_WITHIN]:
+        return ()
+    try:
+        args = _decode_args(command)
+        return _wanted_by(decode_request(args[1])) if args[0] == CHANGE_NAME else ()
+    except (msgspec.MsgspecError, IndexError):
+        return ()
+
+
+def _wanted_by(request: Request) -> Iterable[NodeId]:
+    """Return the nodes that are to hold a group by a request."""
+    return request.nodes if isinstance(request, AddGroups | Place) else ()

@@ -9,6 +9,7 @@ __all__ = ["MUTANTS"]
 
 _KEEPER = "raftline.kv.sharded.keeper"
 _META = "raftline.kv.sharded.meta"
+_CONTROLS = "raftline.runtime.controls"
 _MACHINE = "raftline.kv.sharded.machine"
 _KV_MACHINE = "raftline.kv.machine"
 _BUNDLES = "raftline.kv.bundles"
@@ -172,5 +173,38 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         bench="sharded_travellers",
+    ),
+    Mutant(
+        name="removed_with_its_replicas",
+        rules=("G17", "K1"),
+        does="A member is removed although groups are to have replicas on it.",
+        patches=(
+            Patch(
+                _CONTROLS,
+                "                if objection is not None:\n",
+                "                if False:\n",
+            ),
+        ),
+        bench="group_beside_a_removal",
+    ),
+    Mutant(
+        name="removed_beside_a_group_in_the_making",
+        rules=("G17", "K1"),
+        does="Whether groups are to be on a member that is removed is looked up in what is applied, not in the log.",
+        patches=(
+            Patch(
+                _META,
+                "        if any(node in _nodes_wanted(command) for command in pending):\n",
+                "        if False:\n",
+            ),
+        ),
+        bench="group_beside_a_removal",
+    ),
+    Mutant(
+        name="groups_on_who_was_removed",
+        rules=("G17", "K1"),
+        does="A group is made on a node that was removed before, in the log.",
+        patches=(Patch(_META, "            self._check_members(request)\n", ""),),
+        bench="group_beside_a_removal",
     ),
 )
