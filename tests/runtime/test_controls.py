@@ -74,9 +74,12 @@ def test_the_state_machine_is_asked_before_a_member_is_removed() -> None:
     (refused,) = bench.outcomes
     assert isinstance(refused, ChangeRefused)
     assert str(refused) == "n2 holds something"
+    bench.replica.objection_to_removal = lambda _node: 1 / 0
+    bench.take(change_membership(Remove("n3")))
+    assert "raised ZeroDivisionError" in str(bench.outcomes[1])
     bench.replica.restoring = object()
     bench.take(change_membership(Remove("n3")), change_membership(ADD))
-    assert bench.stepped[2:] == [ChangeRequested(5, ADD)]
+    assert bench.stepped[2:] == [ChangeRequested(6, ADD)]
     assert len(bench.held) == 1
 
 

@@ -3,7 +3,7 @@
 A report is what one node knows; of groups that it does not host it knows where they are and no more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,9 +11,9 @@ import msgspec
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError
 from raftline.kv.sharded.requests import Request
-from raftline.shards.configuration import Configuration, Place
+from raftline.shards.configuration import Configuration, Place, numbered
 
-__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report"]
+__all__ = ["GroupReport", "NodeReport", "ShardReport", "ShardsAdmin", "decode_report", "why_not_removed"]
 
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,3 +144,14 @@ class ShardsAdmin(Protocol):
 
     async def replace_node(self, gone: NodeId) -> list[bytes]:
         """Have a node's replicas made anew elsewhere; return the reply for each group that it held."""
+
+
+def why_not_removed(node: NodeId, groups: Iterable[tuple[GroupId, Sequence[NodeId]]]) -> str | None:
+    """Return, in words, why a node that is to hold some of `groups` has to stay a member; None if it holds none."""
+    held = [group for group, nodes in groups if node in nodes]
+    if not held:
+        return None
+    return (
+        f"{node} holds replicas of {numbered(held)}: first have them elsewhere by `raftline shard replace-node "
+        f"{node}`, or by `raftline shard place` with fewer nodes where no other one has room"
+    )

@@ -57,8 +57,8 @@ class StateMachine(ABC):
     def objection_to_removal(self, node: NodeId, pending: Iterable[bytes]) -> str | None:  # noqa: ARG002
         """Say, in words for whoever asked, why the member `node` cannot be removed now; None: it can.
 
-        Asked of the leader's machine in the turn in which the removal would be appended. `pending` are the commands
-        that stand before it in the log, and are not applied yet: any of them may be lost still.
+        Asked of the leader's machine in the turn in which a `Remove` would be appended; of a `Replace` it is not asked.
+        `pending` are the commands that stand before it in the log, and are not applied yet: any may be lost still.
         """
         return None
 

@@ -58,7 +58,10 @@ class Controls:
                 if self._replica.restoring is not None:
                     self._hold(proposal)  # the state machine can say nothing until then
                     continue
-                objection = self._replica.objection_to_removal(event.change.node)
+                try:
+                    objection = self._replica.objection_to_removal(event.change.node)
+                except Exception as error:  # noqa: BLE001  somebody else's code
+                    objection = f"the state machine raised {type(error).__name__}: {error}"
                 if objection is not None:
                     proposal.finish(ChangeRefused(objection))
                     continue

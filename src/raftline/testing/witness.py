@@ -4,10 +4,11 @@ Each replica's machine is wrapped, and one record holds what was answered first 
 compare notices the same a little later; this one can say which command gave what to whom.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from raftline.core.ids import Index, NodeId
 from raftline.errors import Diverged, SafetyViolation
+from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
 
 __all__ = ["Watched", "Witness", "shown"]
@@ -54,6 +55,7 @@ class Watched(StateMachine):
 
     def __init__(self, inner: StateMachine, witness: Witness) -> None:
         self.inner = inner
+        self.version = inner.version
         self._witness = witness
         self._chunks: list[bytes] = []
 
@@ -67,6 +69,26 @@ class Watched(StateMachine):
         self._witness.on_applied(self, index, command, result)
         return result
 
+    def use_version(self, version: int) -> None:
+        """Tell the machine."""
+        self.inner.use_version(version)
+
+    def on_history_lost(self) -> None:
+        """Tell the machine."""
+        self.inner.on_history_lost()
+
+    def on_membership(self, members: Sequence[NodeId]) -> None:
+        """Tell the machine."""
+        self.inner.on_membership(members)
+
+    def objection_to_removal(self, node: NodeId, pending: Iterable[bytes]) -> str | None:
+        """Ask the machine."""
+        return self.inner.objection_to_removal(node, pending)
+
+    def use_sessions(self, sessions: Sessions) -> None:
+        """Tell the machine."""
+        self.inner.use_sessions(sessions)
+
     def read(self, query: bytes, time_ms: int) -> bytes:
         """Do what the machine does."""
         return self.inner.read(query, time_ms)
@@ -74,6 +96,11 @@ class Watched(StateMachine):
     def snapshot(self) -> Iterable[bytes]:
         """Do what the machine does."""
         return self.inner.snapshot()
+
+    @property
+    def reads_while_restoring(self) -> bool:
+        """Say what the machine says."""
+        return self.inner.reads_while_restoring
 
     def restore_begin(self) -> None:
         """Do what the machine does."""

@@ -30,7 +30,9 @@ class _Node:
         self.proposed = 0
 
     def members(self) -> tuple[Any, ...]:
-        return tuple(SimpleNamespace(node_id=node, address=address) for node, address in ADDRESSES.items())
+        return tuple(
+            SimpleNamespace(node_id=node, address=address, leaving=False) for node, address in ADDRESSES.items()
+        )
 
     def is_up(self, node: str) -> bool:
         return node not in self.down

@@ -1,5 +1,6 @@
 """Where replicas may be asked to go, and which nodes may leave: real nodes, asked by the commands of clients."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from raftline.errors import ChangeRefused
 from raftline.kv.commands import cluster as cluster_commands
 from raftline.kv.commands import shards
 from raftline.kv.commands.command import Refused
-from raftline.kv.sharded.requests import AddGroups
+from raftline.kv.sharded.requests import KNOWS_MEMBERS, AddGroups
 from raftline.shards.configuration import Place
 
 
@@ -44,12 +45,35 @@ async def test_a_member_that_holds_replicas_is_not_removed(tmp_path: Path) -> No
 
 
 @in_a_loop
+async def test_a_node_refuses_for_a_leader_that_may_not_know_how(tmp_path: Path) -> None:
+    """While members of before are there, one may lead that lets any member go (G17)."""
+    async with sharded(tmp_path, first_groups=1) as cluster:
+        await cluster.fill()
+        place = cluster.places["n1"]
+        asked: list[Remove] = []
+
+        async def change_membership(change: Remove) -> None:
+            asked.append(change)
+
+        client = SimpleNamespace(server=SimpleNamespace(shards=place.keeper))
+        for version, refused in ((KNOWS_MEMBERS - 1, True), (KNOWS_MEMBERS, False)):
+            node: Any = SimpleNamespace(
+                command_version=version, submit_read=place.node.submit_read, change_membership=change_membership
+            )
+            remove = cluster_commands.member_remove(node, client, [b"RAFTLINE.MEMBER", b"REMOVE", b"n3"])  # type: ignore[arg-type]
+            with pytest.raises(ChangeRefused, match="n3 holds replicas of group 1: ") if refused else nullcontext():
+                await remove
+        assert asked == [Remove("n3")]
+
+
+@in_a_loop
 async def test_no_group_is_made_on_a_node_that_was_removed(tmp_path: Path) -> None:
     """Whoever asks for it may not have heard yet; and who holds one is not removed, whoever asks for that (G17)."""
     async with sharded(tmp_path, first_groups=1) as cluster:
         await cluster.fill()
         first = cluster.places["n1"]
         founders = {name: cluster.addresses[name] for name in ("n1", "n2")}
+        await cluster.wait(lambda: first.node.command_version >= KNOWS_MEMBERS, "all members look at who they are")
         others = {"n4": "127.0.0.1:4@14", "n5": "127.0.0.1:5@15"}
         for name, address in others.items():
             await first.node.change_membership(AddLearner(name, address, promote=False))

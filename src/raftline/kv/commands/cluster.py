@@ -6,12 +6,15 @@ Replies come when the work is done, on whichever node was asked; refusals are th
 import re
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Promote, Remove, SetPriority
-from raftline.errors import ConfigError
+from raftline.errors import ChangeRefused, ConfigError
 from raftline.kv.client import Client
 from raftline.kv.commands.arguments import require_integer
 from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.ports import KvNode
+from raftline.kv.proposals import until_readable
 from raftline.kv.resp.replies import NULL, OK, array, bulk, bulk_or_null, error, integer, mapping
+from raftline.kv.sharded.requests import KNOWS_MEMBERS
+from raftline.kv.shards_view import why_not_removed
 from raftline.runtime.backup import Backup
 from raftline.runtime.status import MemberStatus
 from raftline.transport.address import parse_address
@@ -45,9 +48,19 @@ async def member_add(node: KvNode, _client: Client, args: Arguments) -> bytes:
     return await _change(node, AddLearner(_name(args[2]), _address(args[3]), promote=not learner))
 
 
-async def member_remove(node: KvNode, _client: Client, args: Arguments) -> bytes:
-    """RAFTLINE.MEMBER REMOVE id: refused in a sharded cluster as long as a group is to have a replica there."""
-    return await _change(node, Remove(_name(args[2])))
+async def member_remove(node: KvNode, client: Client, args: Arguments) -> bytes:
+    """RAFTLINE.MEMBER REMOVE id: refused in a sharded cluster as long as a group is to have a replica there.
+
+    It is the leader that refuses; for one that may not know of it yet, this node does.
+    """
+    name = _name(args[2])
+    if client.server.shards is not None and node.command_version < KNOWS_MEMBERS:
+        await until_readable(node)
+        groups = client.server.shards.report().groups
+        reason = why_not_removed(name, [(each.group, each.nodes) for each in groups])
+        if reason is not None:
+            raise ChangeRefused(reason)
+    return await _change(node, Remove(name))
 
 
 async def member_promote(node: KvNode, _client: Client, args: Arguments) -> bytes:

@@ -6,7 +6,7 @@ decides is an entry of some group's log, so it may stop anywhere, and whoever le
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -212,13 +212,17 @@ class Keeper:
     def adding(self, count: int, nodes: Sequence[NodeId] = (), *, only_first: bool = False) -> AddGroups:
         """Return the request for so many groups, on members that are up; a report tells whether `nodes` are."""
         self._note_addresses()
-        usual = [node for node in self._addresses if only_first or self.is_up(node)]
+        usual = [node for node in self._staying() if only_first or self.is_up(node)]
         where = {node: self._addresses[node] for node in nodes or usual}
         return AddGroups(count, where, self._settings.replicas, only_first=only_first)
 
+    def _staying(self) -> Iterable[NodeId]:
+        """Return the members that are not about to be removed."""
+        return (member.node_id for member in self._node.members() if not member.leaving)
+
     async def replace_node(self, gone: NodeId) -> list[bytes]:
         """Give up a node: its replicas go where there is room. Returns the reply for each group that it held."""
-        takers = [node for node in self.node_ids if self.is_up(node)]
+        takers = [node for node in self._staying() if self.is_up(node)]
         return [await self.change(place) for place in places_without(self._meta.groups, gone, takers)]
 
     def report(self) -> ShardReport:
@@ -465,7 +469,7 @@ class Keeper:
             since_s = self._down_since.setdefault(node, now_s)
             if now_s - since_s < self._settings.replace_dead_after_s:
                 continue
-            takers = [taker for taker in self.node_ids if self.is_up(taker)]
+            takers = [taker for taker in self._staying() if self.is_up(taker)]
             places = places_without(self._meta.groups, node, takers)
             if any(self._meta.can_place(place.group) for place in places):
                 _log.warning("a node is given up: its replicas go elsewhere", node=node, gone_s=round(now_s - since_s))

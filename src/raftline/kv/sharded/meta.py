@@ -10,17 +10,28 @@ from itertools import chain
 
 import msgspec
 
+from raftline.core.changing import ASK_AGAIN
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ChangeRefused, ConfigError, StorageError
 from raftline.kv.commands.lookup import EXEC_NAME, MESSAGE_NAMES, TICK_NAME, find_logged
 from raftline.kv.commands.transactions import decode_watched
 from raftline.kv.machine import KvMachine
 from raftline.kv.resp.replies import error, integer
-from raftline.kv.sharded.requests import CHANGE_NAME, AddGroups, Began, Request, Retire, as_change, decode_request
-from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, numbered, placed_leaving
+from raftline.kv.sharded.requests import (
+    CHANGE_NAME,
+    KNOWS_MEMBERS,
+    AddGroups,
+    Began,
+    Request,
+    Retire,
+    as_change,
+    decode_request,
+)
+from raftline.kv.shards_view import why_not_removed
+from raftline.shards.configuration import Change, Configuration, Join, Leave, Place, changed, placed_leaving
 from raftline.shards.controller import ControllerMachine
 
-__all__ = ["CARRIES_MESSAGES", "COUNTS_LEAVING", "KNOWS_MEMBERS", "PLACES_LEAVING", "MetaMachine"]
+__all__ = ["CARRIES_MESSAGES", "COUNTS_LEAVING", "PLACES_LEAVING", "MetaMachine"]
 
 _FORMAT = 1
 PLACES_LEAVING = 4
@@ -29,8 +40,6 @@ COUNTS_LEAVING = 5
 """That from which on new groups go where few replicas are, those of groups that are leaving counted."""
 CARRIES_MESSAGES = 6
 """That from which on SPUBLISH is no command with a key, and messages may be sent by a transaction."""
-KNOWS_MEMBERS = 7
-"""That from which on groups are made and placed on members only, as far as the log has said who they are."""
 _NAME_WITHIN = 40
 """So far from the start of a command its name ends, if it is that of a change."""
 _LATER = "ERR no change that this version knows: upgrade every node first"
@@ -59,8 +68,8 @@ class MetaMachine(KvMachine):
     """Group 0's machine.
 
     Invariants: `last_group` is the highest id that any group ever had; `leaving` are groups that are in no newer
-    configuration and may still hold something; every group that is there or leaving has its founders. No member is
-    removed that is to hold a group, and from version `KNOWS_MEMBERS` on nobody is to hold one who is no member.
+    configuration and may still hold something; every group that is there or leaving has its founders; once the log has
+    said who the members are, behind version `KNOWS_MEMBERS`, nobody else gets a group, nor is removed with one.
     """
 
     takes_bundles = False
@@ -128,22 +137,17 @@ class MetaMachine(KvMachine):
         if self.store.version >= KNOWS_MEMBERS:
             self.members = tuple(members)
 
-    def on_history_lost(self) -> None:
-        """Take note as the store does; the members may be others than the log that is left says."""
-        super().on_history_lost()
-        self.members = None
-
     def objection_to_removal(self, node: NodeId, pending: Iterable[bytes]) -> str | None:
         """Say so if a member is to hold replicas: once it is none, nobody could have them elsewhere."""
-        held = [group for group, nodes in self.groups if node in nodes]
-        if held:
-            return (
-                f"{node} holds replicas of {numbered(held)}: first have them elsewhere by `raftline shard replace-node "
-                f"{node}`, or by `raftline shard place` with fewer nodes where no other one has room"
-            )
-        if any(node in _nodes_wanted(command) for command in pending):
-            return f"{node} is about to get replicas of a group: a change of the shards is under way, ask again shortly"
-        return None
+        for command in pending:
+            request = _request_in(command)
+            if request is None:
+                continue
+            if node in _wanted_by(request):
+                return f"{node} is about to get replicas of a group, a change of the shards is under way: {ASK_AGAIN}"
+            if isinstance(request, Place) and node in self.nodes_of(request.group):
+                return f"{node} is about to be without group {request.group}: {ASK_AGAIN}"
+        return why_not_removed(node, self.groups)
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Make a change, or carry out a command that needs no keys, and return its RESP3 reply."""
@@ -210,11 +214,20 @@ class MetaMachine(KvMachine):
         self.placed.add(place.group)
 
     def _check_members(self, request: Request) -> None:
-        """Refuse groups on nodes that are no members (any more): they would hear of nothing, and nobody could tell."""
-        gone = [] if self.members is None else [node for node in _wanted_by(request) if node not in self.members]
+        """Refuse groups on nodes that are no members (any more), and would hear of nothing.
+
+        Who is to hold the group already may stay: a version that let it go too early may have left it there.
+        """
+        if self.members is None:
+            return
+        there = self.nodes_of(request.group) if isinstance(request, Place) else ()
+        gone = [node for node in _wanted_by(request) if node not in self.members and node not in there]
         if gone:
             verb = "is no member" if len(gone) == 1 else "are no members"
-            raise ChangeRefused(f"{', '.join(gone)} {verb} of the cluster, or about to be removed: name others")
+            raise ChangeRefused(
+                f"{', '.join(gone)} {verb} of the cluster, or about to be removed: name others; {ASK_AGAIN}, if you "
+                f"named none"
+            )
 
     def _check_begun(self, change: Change) -> None:
         """Refuse to place a group that has no leader yet: founders that have not begun it would wait to be let in."""
@@ -287,15 +300,15 @@ class MetaMachine(KvMachine):
         self._restored = None
 
 
-def _nodes_wanted(command: bytes) -> Iterable[NodeId]:
-    """Return the nodes that are to hold a group by a command, whatever it is."""
+def _request_in(command: bytes) -> Request | None:
+    """Return the request that a command is, if it is one that can be read."""
     if CHANGE_NAME not in command[:_NAME_WITHIN]:
-        return ()
+        return None
     try:
         args = _decode_args(command)
-        return _wanted_by(decode_request(args[1])) if args[0] == CHANGE_NAME else ()
-    except (msgspec.MsgspecError, IndexError):
-        return ()
+        return decode_request(args[1]) if args[0] == CHANGE_NAME else None
+    except (msgspec.MsgspecError, IndexError, ValueError, RecursionError):
+        return None
 
 
 def _wanted_by(request: Request) -> Iterable[NodeId]:

@@ -12,10 +12,22 @@ from raftline.errors import ChangeRefused
 from raftline.shards.configuration import Change, Configuration, Leave, Move, Place, Rebalance
 from raftline.shards.placement import join_of
 
-__all__ = ["CHANGE_NAME", "AddGroups", "Began", "Request", "Retire", "as_change", "change_command", "decode_request"]
+__all__ = [
+    "CHANGE_NAME",
+    "KNOWS_MEMBERS",
+    "AddGroups",
+    "Began",
+    "Request",
+    "Retire",
+    "as_change",
+    "change_command",
+    "decode_request",
+]
 
 CHANGE_NAME = b"RAFTLINE.SHARD.CHANGE"
 """What a request is called in the log."""
+KNOWS_MEMBERS = 7
+"""The version of commands from which on groups are for members only, once the log has said who these are."""
 
 
 class AddGroups(msgspec.Struct, frozen=True, array_like=True, tag=True):

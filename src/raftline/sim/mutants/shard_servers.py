@@ -194,8 +194,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _META,
-                "        if any(node in _nodes_wanted(command) for command in pending):\n",
-                "        if False:\n",
+                "            if node in _wanted_by(request):\n",
+                "            if False:\n",
             ),
         ),
         bench="group_beside_a_removal",

@@ -261,6 +261,12 @@ class SharedNodes(Ways):
             late += [f"{name} still hosts group {group}" for name in there if name not in newest.nodes_of(group)]
             late += [lag for copy in copies if (lag := lag_of(copy, newest.number))]
         late += [f"group {group} is still hosted" for group in self.group_ids[1:] if group not in newest.group_ids]
+        first = newest_leader(self.copies(CONTROLLER))
+        members = () if first is None else first.membership.everyone()
+        for group in newest.group_ids:
+            late += [
+                f"group {group} is for {name}, no member" for name in newest.nodes_of(group) if name not in members
+            ]
         for member in self.cluster.ready():
             if member.node is not None and member.node.recovered_groups:
                 late.append(f"{member.name} keeps groups {member.node.recovered_groups} that nobody needs")
