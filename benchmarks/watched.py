@@ -47,6 +47,7 @@ class Ticks:
         if now - self._written_at > _WRITE_S:
             self._written_at = now
             self.write()
+            now, cpu_s = time.perf_counter(), time.thread_time()  # the writing is not the server's
         self._at, self._cpu_s = now, cpu_s
 
     def write(self) -> None:

@@ -95,6 +95,14 @@ def test_a_short_run_proves_no_absence_of_pauses() -> None:
     assert list(verdicts(pauses={"seconds": 20, "nodes": {"n1": ticks | {"cpu_ms_max": 11.0}}}).values()) == [False]
 
 
+def test_what_the_machine_does_by_itself_stands_beside_it() -> None:
+    """And changes no verdict."""
+    ticks = {"cpu_ms_max": 11.0, "clock_ms_max": 12}
+    (row,) = judge({"pauses": {"seconds": 600, "nodes": {"n1": ticks}, "idle_cpu_ms_max": 39.2}})
+    assert row.measured.endswith("; a loop that does nothing: 39.2 ms of CPU")
+    assert row.met is False
+
+
 def test_only_times_by_the_clock_are_called_disturbed() -> None:
     """Bytes are bytes on a busy machine, too."""
     before = {"load_before": {"busy_percent": 100, "1 min": 9.0}}
