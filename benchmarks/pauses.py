@@ -1,9 +1,9 @@
 """The longest pause of the leader's event loop in a run with snapshots: `python -m benchmarks.pauses --seconds 600`.
 
 64 clients write 128-byte values; snapshots are taken as often as by default, or as `--snapshot-entries` says. A pause
-by the clock may be the machine's: a pause in CPU time of the loop's own thread is the loop's, and is what is judged. Yet
-a virtual machine that is stopped from outside counts that as CPU of the thread, too, now and then: how long such pauses
-are shows a loop that does nothing, which is run before.
+by the clock may be the machine's: a pause in CPU time of the loop's own thread is the loop's, and is what is judged.
+Yet a virtual machine that is stopped from outside counts that as CPU of the thread, too, now and then: how long such
+pauses are shows a loop that does nothing, which is run before.
 """
 
 import argparse
