@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.conftest import free_addresses
 
 from raftline import CoreConfig, Node, NodeConfig
-from raftline.cli.local_cluster import free_port
 from raftline.core.changes import AddLearner
 from raftline.errors import ChangeRefused, NotServed, RaftlineError
 from raftline.kv.machine import encode_command
@@ -26,11 +26,6 @@ from raftline.shards.configuration import Leave, Place
 
 FAST = CoreConfig(heartbeat_interval_s=0.05, election_timeout_s=(0.25, 0.5), priority_handover_s=0.1)
 KEYS = [b"key%d" % number for number in range(60)]
-
-
-def free_addresses(count: int) -> list[str]:
-    """Return loopback addresses whose client and bus ports nobody gets meanwhile, nor while a node is stopped."""
-    return [f"127.0.0.1:{free_port()}@{free_port()}" for _ in range(count)]
 
 
 def in_a_loop(test: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
