@@ -1,6 +1,7 @@
 """AsyncRaftlineLock: as the other one, with tasks."""
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import raftline
 from raftline.client.async_lock import AsyncRaftlineLock
 from raftline.client.errors import Unavailable
+from raftline.client.lease import Lease
 
 if TYPE_CHECKING:
     from tests.client.conftest import LockCluster
@@ -172,3 +174,29 @@ def test_a_release_that_is_cancelled_says_so(locks: "LockCluster") -> None:
         assert await lock.acquire(wait_s=0) is False
 
     asyncio.run(scenario())
+
+
+def test_a_release_ends_though_a_cancellation_is_lost(locks: "LockCluster", monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python 3.11 loses one that comes when what is waited for is done already; nothing is renewed after it."""
+    monkeypatch.setattr(Lease, "renewal_in_s", lambda _lease: 0.0)
+    renewals = 0
+
+    async def work() -> None:
+        lock = make(locks)
+        under_way = asyncio.Event()
+
+        async def renew(_lease_s: float) -> None:
+            nonlocal renewals
+            renewals += 1
+            under_way.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(lock, "_renew", renew)
+        assert await lock.acquire()
+        await under_way.wait()
+        async with asyncio.timeout(60):
+            await lock.release()
+
+    asyncio.run(work())
+    assert (renewals, locks.held) == (1, 0)

@@ -58,6 +58,17 @@ def test_a_closed_session_is_replaced_only_if_nothing_was_carried_out() -> None:
     assert raised.value.may_have_been_applied
 
 
+def test_servers_that_know_no_session_are_not_asked_without_end() -> None:
+    """One session is replaced at once; a second one that is gone has to do with the servers, which get time."""
+    one = call()
+    assert one.on_failure(Outcome.SESSION_CLOSED, ERROR, 0.0) == 0.0
+    assert one.on_failure(Outcome.SESSION_CLOSED, ERROR, 0.0) > 0.0
+    assert one.needs_session
+    with pytest.raises(Unavailable) as raised:
+        one.on_failure(Outcome.SESSION_CLOSED, ERROR, 1e9)
+    assert not raised.value.may_have_been_applied
+
+
 def test_what_the_session_no_longer_knows_is_said() -> None:
     """A forgotten reply is an effect without a reply; an outdated number is nobody's to send again."""
     with pytest.raises(ReplyLost) as lost:

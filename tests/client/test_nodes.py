@@ -52,6 +52,27 @@ def test_a_node_that_never_answers_is_tried_ever_more_rarely() -> None:
     assert 4 <= len(tried) <= 8
 
 
+def test_many_commands_that_fail_at_once_are_one_failure() -> None:
+    """Fifty under way when a leader is elected would have it left alone for two minutes."""
+    nodes = Nodes([A], learns=True)
+    nodes.learn(members(A), 0.0)
+    for number in range(50):
+        nodes.on_failure(A, 1.0 + number / 100)
+    nodes.learn(members(A), 5.0)
+    assert nodes.current == A
+
+
+def test_a_failure_of_long_ago_does_not_count() -> None:
+    """A leader is not asked who leads, so nothing else says that it has answered since."""
+    nodes = Nodes([A], learns=True)
+    nodes.learn(members(A), 0.0)
+    for second in (0.0, 10.0, 20.0, 30.0):
+        nodes.on_failure(A, second)
+    nodes.on_failure(A, 1000.0)
+    nodes.learn(members(A), 1004.0)
+    assert nodes.current == A
+
+
 def test_the_node_that_failed_longest_ago_is_next() -> None:
     """Nobody is asked again before everybody else was."""
     nodes = Nodes([A, B, C], learns=False)

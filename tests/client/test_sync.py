@@ -149,6 +149,40 @@ def test_a_refusal_of_the_second_try_says_nothing_about_the_first(cluster: "Fake
     assert cluster.count == 1
 
 
+@pytest.mark.parametrize("words", ["DENIED this node is in protected mode", "ERR too many keys are waited for"])
+def test_a_refusal_at_the_door_says_nothing_about_the_first_try(
+    cluster: "FakeCluster", client: Driver, words: str
+) -> None:
+    """Nor does one of what the client asks by itself in between: this attempt was never sent (G19)."""
+    cluster.scripts = ["lost", words]
+    with pytest.raises(redis.ResponseError, match=words.removeprefix("ERR ")) as raised:
+        client("incr", "k")
+    assert raised.value.may_have_been_applied is True  # type: ignore[attr-defined]
+    cluster.scripts = ["lost"]
+    cluster._members = lambda: b"-ERR not today\r\n"  # type: ignore[method-assign]
+    with pytest.raises(redis.ResponseError, match="not today") as raised:
+        client("incr", "k")
+    assert raised.value.may_have_been_applied is True  # type: ignore[attr-defined]
+
+
+def test_a_full_pool_of_connections_is_no_fault_of_the_node(cluster: "FakeCluster", client: Driver) -> None:
+    """Another node would be one more hop to the leader, and its pool is no larger: a connection is waited for."""
+    assert client("get", "k") == 0
+    pool = client.client.connection_pool
+    get_connection = pool.get_connection
+    refusals = [redis.ConnectionError("Too many connections")] * 2
+
+    def get() -> Any:
+        if refusals:
+            raise refusals.pop()
+        return get_connection()
+
+    pool.get_connection = get
+    assert client("get", "k") == 0
+    assert not refusals
+    assert cluster.times_seen("1") == 0
+
+
 def test_reads_are_repeated_freely(cluster: "FakeCluster", client: Driver) -> None:
     """They need no session and no number."""
     cluster.scripts = ["lost", REFUSED]

@@ -3,12 +3,23 @@
 from typing import Any
 
 import pytest
+import redis
 import redis.exceptions as theirs
 from redis.retry import Retry
 
 from raftline.client.call import Outcome
 from raftline.client.nodes import Member
-from raftline.client.wire import Waits, failure_of, is_own_reply, members_of, node_options, once, piece_s, words_of
+from raftline.client.wire import (
+    Waits,
+    failure_of,
+    is_of_the_pool,
+    is_own_reply,
+    members_of,
+    node_options,
+    once,
+    piece_s,
+    words_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +36,7 @@ from raftline.client.wire import Waits, failure_of, is_own_reply, members_of, no
         (theirs.MovedError("5 127.0.0.1:7001"), Outcome.REFUSED),
         (theirs.ConnectionError("max number of clients reached"), Outcome.REFUSED),
         (theirs.ResponseError("NOSESSION session 5 is not open"), Outcome.SESSION_CLOSED),
+        (theirs.ResponseError("too many half-received requests are held by this server"), Outcome.REFUSED),
         (theirs.ResponseError("value is not an integer or out of range"), Outcome.FINAL),
         (theirs.AuthenticationError("invalid password"), Outcome.FINAL),
         (theirs.DataError("Invalid input of type: 'dict'"), Outcome.FINAL),
@@ -62,8 +74,18 @@ def test_an_attempt_never_waits_for_ever_and_never_repeats_itself() -> None:
     assert options["socket_timeout"] == 5.0
     assert options["retry"]._retries == 0
     assert node_options({"socket_timeout": 1}, Retry)["socket_timeout"] == 1
-    with pytest.raises(TypeError, match="retry cannot be given"):
-        node_options({"retry": 1}, Retry)
+    for name in ("retry", "cache_config"):
+        with pytest.raises(TypeError, match=f"{name} cannot be given"):
+            node_options({name: 1}, Retry)
+
+
+def test_as_many_connections_as_commands_under_way() -> None:
+    """redis-py 8 stops at 100 of its own accord, and a client that is asked more takes nodes for dead."""
+    with redis.Redis(**node_options({}, Retry)) as client:
+        assert client.connection_pool.max_connections >= 1 << 31
+    assert node_options({"max_connections": 7}, Retry)["max_connections"] == 7
+    assert is_of_the_pool(theirs.ConnectionError("Too many connections"))
+    assert not is_of_the_pool(theirs.ConnectionError("closed"))
 
 
 def test_a_command_that_waits_is_cut_into_pieces() -> None:
@@ -85,6 +107,7 @@ def test_a_command_that_waits_is_cut_into_pieces() -> None:
     ("error", "is_own"),
     [
         (theirs.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), True),
+        (theirs.ResponseError("too many half-received requests are held by this server"), False),
         (theirs.ResponseError("value is not an integer or out of range"), True),
         (theirs.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), False),
         (theirs.NoPermissionError("this user has no permissions"), False),

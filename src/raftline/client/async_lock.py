@@ -167,6 +167,8 @@ class AsyncRaftlineLock:
                 delay_s = lease.on_failed_renewal(error, time.monotonic())
             else:
                 delay_s = None if lease.reason else lease.renewal_in_s()
+            if self._task is not asyncio.current_task():
+                return  # told to stop: a cancellation that comes in the last moment of a wait is lost in Python 3.11
         if self._on_lost is not None:
             told = self._on_lost(self)
             if inspect.isawaitable(told):

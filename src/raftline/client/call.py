@@ -57,7 +57,7 @@ _BY_CODE = {
 }
 _UNSURE = "may have been applied"
 _STOPS = "UNBLOCKED this node stops"
-_TOO_MANY = "ERR max number of clients reached"
+_TOO_MANY = ("ERR max number of clients reached", "too many half-received requests")
 
 
 def outcome_of(reply: str) -> Outcome:
@@ -65,7 +65,7 @@ def outcome_of(reply: str) -> Outcome:
     outcome = _BY_CODE.get(reply.partition(" ")[0], Outcome.FINAL)
     if outcome is Outcome.REFUSED and _UNSURE in reply:
         return Outcome.LOST
-    if outcome is Outcome.FINAL and reply.startswith((_TOO_MANY, _STOPS)):
+    if outcome is Outcome.FINAL and reply.startswith((*_TOO_MANY, _STOPS)):
         return Outcome.REFUSED
     return outcome
 
@@ -76,7 +76,7 @@ class Call:
     Invariant: once `may_have_been_applied`, the session and the number of a write stay as they are.
     """
 
-    __slots__ = ("_deadline", "_random", "attempts", "kind", "may_have_been_applied", "needs_session")
+    __slots__ = ("_deadline", "_random", "_sessions", "attempts", "kind", "may_have_been_applied", "needs_session")
 
     def __init__(self, kind: Kind, deadline: float, random: Callable[[], float]) -> None:
         self.kind = kind
@@ -86,6 +86,8 @@ class Call:
         self.attempts = 0
         self._deadline = deadline
         self._random = random
+        self._sessions = 0
+        """How many were gone before the command was carried out in them."""
 
     def on_failure(self, outcome: Outcome, error: Exception, now: float) -> float:
         """Return after how many seconds to try again, on another node; raise what the caller is to be told."""
@@ -100,7 +102,9 @@ class Call:
                     f"no reply, and this kind of command is not sent twice ({error})", may_have_been_applied=True
                 ) from error
         if outcome in {Outcome.SESSION_CLOSED, Outcome.OUTDATED, Outcome.FORGOTTEN}:
-            return self._on_session(outcome, error)
+            self._on_session(outcome, error)
+            if self._sessions == 1:
+                return 0.0
         delay_s = self._random() * min(_BACKOFF_S_MAX, _BACKOFF_S * (1 << min(self.attempts, _DOUBLINGS_MAX)))
         if now + delay_s >= self._deadline:
             raise Unavailable(
@@ -114,13 +118,13 @@ class Call:
         if sent and self.kind is not Kind.READ:
             self.may_have_been_applied = True
 
-    def _on_session(self, outcome: Outcome, error: Exception) -> float:
+    def _on_session(self, outcome: Outcome, error: Exception) -> None:
         if outcome is Outcome.FORGOTTEN:
             raise ReplyLost(str(error), may_have_been_applied=True) from error
         if outcome is Outcome.OUTDATED or self.may_have_been_applied:
             raise SessionLost(str(error), may_have_been_applied=self.may_have_been_applied) from error
         self.needs_session = True
-        return 0.0
+        self._sessions += 1
 
     def beside(self) -> "Call":
         """Return a call for something that this one needs first, with the same deadline, harmless if sent again."""

@@ -16,7 +16,7 @@ _HARMLESS = frozenset({"PING", "ECHO", "INFO", "TIME", "COMMAND", "RAFTLINE.MEMB
 """Neither reads nor writes to the servers, and nothing is lost if they are asked twice."""
 _OF_A_CONNECTION = frozenset(
     {"AUTH", "DISCARD", "EXEC", "HELLO", "MONITOR", "MULTI", "PSUBSCRIBE", "QUIT", "READONLY", "READWRITE", "RESET"}
-    | {"SELECT", "SUBSCRIBE", "UNWATCH", "WATCH"}
+    | {"SELECT", "SSUBSCRIBE", "SUBSCRIBE", "UNWATCH", "WATCH"}
     | {
         f"CLIENT {word}"
         for word in ("CACHING", "NO-EVICT", "NO-TOUCH", "READS", "REPLY", "SETINFO", "SETNAME", "TRACKING")

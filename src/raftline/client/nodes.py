@@ -15,6 +15,8 @@ __all__ = ["Address", "Member", "Nodes", "parse_nodes"]
 _SUSPECT_S = 3.0
 _SUSPECT_S_MAX = 120.0
 _ASK_AGAIN_S = 5.0
+_SAME_FAILURE_S = 1.0
+"""What fails within so long of the last one counts as that: hundreds of commands may be under way at once."""
 
 Address = tuple[str, int]
 
@@ -79,7 +81,12 @@ class Nodes:
 
     def on_failure(self, address: Address, now: float) -> None:
         """Leave a node alone for a while and go on to the one that failed longest ago, or never."""
-        self._failures[address] = (self._failures.get(address, (0, 0.0))[0] + 1, now)
+        count, failed_at = self._failures.get(address, (0, now))
+        if count == 0 or now - failed_at > _suspect_s(count) + 2 * _ASK_AGAIN_S:
+            count = 1  # it was asked meanwhile, and answered
+        elif now - failed_at >= _SAME_FAILURE_S:
+            count += 1
+        self._failures[address] = (count, now)
         self._asked_at = None
         if address == self.current:
             others = [each for each in self.all if each != address] or [address]
@@ -88,7 +95,12 @@ class Nodes:
     def _is_suspect(self, address: Address, now: float) -> bool:
         """Say whether it failed just now; the longer it has not answered, the longer that is."""
         count, failed_at = self._failures.get(address, (0, 0.0))
-        return count > 0 and now - failed_at < min(_SUSPECT_S_MAX, _SUSPECT_S * 2 ** (count - 1))
+        return count > 0 and now - failed_at < _suspect_s(count)
+
+
+def _suspect_s(count: int) -> float:
+    """Return for how long a node is left alone that has failed so often in a row."""
+    return min(_SUSPECT_S_MAX, _SUSPECT_S * 2.0 ** min(count - 1, 10))
 
 
 def parse_nodes(nodes: str | Iterable[str | Address]) -> list[Address]:

@@ -31,6 +31,7 @@ from raftline.client.wire import (
     OPEN,
     Waits,
     failure_of,
+    is_of_the_pool,
     is_own_reply,
     members_of,
     node_options,
@@ -90,7 +91,7 @@ class Client(redis.Redis):
         deadline = time.monotonic() + deadline_s
         call = Call(self._kind_of(words, deadline), deadline, random.random)
         if call.kind is Kind.WAIT:
-            return self._wait(args[0], words, options)
+            return self._wait(args[0], words, options, deadline_s)
         if call.kind is not Kind.WRITE:
             return self._carry_out(call, args[0], lambda: words, options)
         return self._write(call, args[0], words, options)
@@ -157,12 +158,12 @@ class Client(redis.Redis):
 
     # One command.
 
-    def _wait(self, name: Any, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _wait(self, name: Any, words: tuple[Any, ...], options: dict[str, Any], deadline_s: float) -> Any:
         """Wait a while at a time; each is a write of its own, so that none is carried out twice."""
         waits = Waits(words, time.monotonic(), piece_s(self._options))
         while True:
             piece, waits_s = waits.piece(time.monotonic())
-            call = Call(Kind.WRITE, time.monotonic() + waits_s + self._deadline_s, random.random)
+            call = Call(Kind.WRITE, time.monotonic() + waits_s + deadline_s, random.random)
             reply = self._write(call, name, piece, options)
             if reply is not None or waits.is_over(time.monotonic()):
                 return reply
@@ -193,24 +194,28 @@ class Client(redis.Redis):
 
     def _carry_out(self, call: Call, name: Any, wire: Callable[[], tuple[Any, ...]], options: dict[str, Any]) -> Any:
         """Attempt until there is a reply, or none can come any more; whatever is raised says what is certain."""
+        is_sent = [False]
         try:
             while True:
+                is_sent = [False]
                 words = wire()
                 address = self._nodes.current
-                is_sent = [False]
                 try:
                     address = self._go_to_leader()
                     return self._attempt(address, words, name, dict(options), is_sent)
                 except (redis.RedisError, OSError) as error:
                     delay_s = call.on_failure(failure_of(error, sent=is_sent[0]), error, time.monotonic())
+                    stays = call.needs_session or is_of_the_pool(error)
                 except BaseException:
                     call.on_interrupted(sent=is_sent[0])
                     raise
-                if not call.needs_session:
+                if not stays:
                     self._leave(address)
+                if delay_s > 0:
                     time.sleep(delay_s)
         except BaseException as error:
-            note(error, may_have_been_applied=call.may_have_been_applied and not is_own_reply(error))
+            is_told = is_sent[0] and is_own_reply(error)
+            note(error, may_have_been_applied=call.may_have_been_applied and not is_told)
             raise
 
     def _attempt(
@@ -251,7 +256,8 @@ class Client(redis.Redis):
 
     def _disconnect(self) -> None:
         for node in list(self._by_address.values()):
-            node.close()
+            with contextlib.suppress(redis.RedisError, OSError):  # a peer that is gone never says goodbye to TLS
+                node.close()
 
     def _go_to_leader(self) -> Address:
         """Ask the node in use who leads, if that is not known; return the node to ask for everything else."""
@@ -295,7 +301,9 @@ class Client(redis.Redis):
                 return pool, pool.get_connection()
             except (redis.RedisError, OSError) as error:
                 delay_s = call.on_failure(failure_of(error, sent=False), error, time.monotonic())
-            self._leave(address)
+                stays = is_of_the_pool(error)
+            if not stays:
+                self._leave(address)
             time.sleep(delay_s)
 
 

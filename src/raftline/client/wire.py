@@ -19,6 +19,7 @@ __all__ = [
     "OPEN",
     "Waits",
     "failure_of",
+    "is_of_the_pool",
     "is_own_reply",
     "members_of",
     "node_options",
@@ -35,7 +36,13 @@ OPEN = ("RAFTLINE.SESSION",)
 MEMBERS = ("RAFTLINE.MEMBER", "LIST")
 NO_SCRIPTS = "raftline runs no Lua scripts; for a lock there is Client.lock"
 
-_AT_THE_DOOR = ("UNBLOCKED ", "too many keys are waited for")
+_AT_THE_DOOR = ("UNBLOCKED ", "too many keys are waited for", "too many half-received requests", "DENIED ")
+_OWN_AFFAIR = (
+    *("host", "port", "connection_pool", "unix_socket_path", "single_connection_client", "retry", "cache"),
+    "cache_config",
+)
+_CONNECTIONS_MAX = 1 << 31
+"""What redis-py did not bound before its version 8, which stops at 100: as many as commands are under way at a time."""
 _TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 2.0
 _TIMEOUT_FIRST = frozenset({"BLMPOP", "BZMPOP"})
@@ -55,10 +62,14 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 
 def node_options(options: dict[str, Any], retry: Any) -> dict[str, Any]:
     """Return the options for a redis-py client of one node: it never retries by itself, and never waits for ever."""
-    for name in ("host", "port", "connection_pool", "unix_socket_path", "single_connection_client", "retry", "cache"):
+    for name in _OWN_AFFAIR:
         if name in options:
             raise TypeError(f"{name} cannot be given: this client has connections to several nodes of its own")
-    defaults = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _CONNECT_TIMEOUT_S}
+    defaults = {
+        "socket_timeout": _TIMEOUT_S,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "max_connections": _CONNECTIONS_MAX,
+    }
     return {**defaults, **options, "retry": retry(NoBackoff(), 0)}
 
 
@@ -87,6 +98,11 @@ def failure_of(error: Exception, *, sent: bool) -> Outcome:
     if str(error).startswith("max number of clients"):
         return Outcome.REFUSED
     return Outcome.LOST if sent else Outcome.NOT_SENT
+
+
+def is_of_the_pool(error: Exception) -> bool:
+    """Say whether it was this client's own limit that was met: the node is not to blame, nor would another one be."""
+    return isinstance(error, redis.exceptions.ConnectionError) and str(error).startswith("Too many connections")
 
 
 class Waits:

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.kv.sharded.test_keeper import KEYS, Sharded, free_addresses, in_a_loop, sharded
+from tests.kv.sharded.test_keeper import KEYS, Sharded, in_a_loop, sharded
+from tests.runtime.conftest import free_addresses
 
 from raftline.core.changes import AddLearner
 from raftline.core.changes import Move as MoveMember
