@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 from raftline.cli import demo
 from raftline.cli.demo import Demo
 from raftline.cli.load import Load
-from raftline.cli.local_cluster import LocalCluster
+from raftline.cli.local_cluster import ClusterTrouble, LocalCluster
 
 PATIENT_DEMO = """
 import functools
@@ -54,6 +55,24 @@ def test_the_demo_holds_its_promises(tmp_path: Path, terminal: bool) -> None:  #
     assert told.count("ok    ") == 5
     assert "FAIL" not in told
     assert servers_in(tmp_path) == []
+
+
+def test_the_demo_minds_nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password in the environment is for another cluster: its own nodes would refuse the demo."""
+    started: list[Mapping[str, str] | None] = []
+
+    class Cluster(LocalCluster):
+        def start(self, *names: str, wait: bool = True) -> None:  # noqa: ARG002
+            started.append(self.env)
+            raise ClusterTrouble("far enough")
+
+    monkeypatch.setenv("RAFTLINE_PASSWORD", "secret")
+    monkeypatch.setattr(demo, "LocalCluster", Cluster)
+    assert demo.run_demo() == 1
+    (env,) = started
+    assert env is not None
+    assert env["PATH"]
+    assert not [name for name in env if name.startswith("RAFTLINE_")]
 
 
 def test_the_demo_fails_when_something_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

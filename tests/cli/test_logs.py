@@ -1,12 +1,16 @@
 """Where log lines go."""
 
+import contextlib
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from raftline.cli.logs import set_up_logs
+from raftline.cli.output import complain
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +49,17 @@ def test_less_important_lines_are_left_out(capsys: pytest.CaptureFixture[str]) -
     set_up_logs("error", "json")
     structlog.get_logger("x").warning("event")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_log_that_nobody_can_read_disturbs_nobody(monkeypatch: pytest.MonkeyPatch, log_format: str) -> None:
+    """The terminal was closed, or the disk is full: whoever logs goes on, a node that is to stop above all."""
+    went_on = False
+    with contextlib.suppress(OSError), Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        set_up_logs("info", log_format, node="n1")
+        for _ in range(1000):
+            structlog.get_logger("x").info("event", value="x" * 100)
+        complain("raftline x: this cannot be told either")
+        went_on = True
+    assert went_on

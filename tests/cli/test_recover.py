@@ -162,6 +162,31 @@ def test_damage_and_newer_formats_are_refused(survivor: Path) -> None:
     assert "use a newer raftline" in err
 
 
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_a_node_that_ran_while_somebody_thought_about_it_loses_nothing(
+    survivor: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_behind: bool,  # noqa: FBT001
+) -> None:
+    """A supervisor started and stopped it before the answer: its new entries, or its vote, would be overwritten."""
+
+    def answer() -> str:
+        wal = Wal.open(OsFiles(), str(survivor), cluster_id="c", node_id="n1", segment_bytes=1 << 16)
+        newer = Write(group=0, hard_state=HardState(5, "n1"))
+        wal.append([Write(group=0, entries=(Entry(10, 4, b"\0x"),)) if is_behind else newer])
+        wal.close()
+        return "n1"
+
+    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr(recover_module, "_is_terminal", lambda: True)
+    code, _, err = run(survivor)
+    assert code == 2
+    assert "a node ran here since this command looked at it: nothing was changed; give the command again" in err
+    assert not list(survivor.glob("recovered-*"))
+    assert report_on(str(survivor)).cluster_id == "c"
+    assert run(survivor, "--yes")[0] == 0
+
+
 class _Breaking(OsFiles):
     """Files that fail when the new segment is to get its name."""
 

@@ -108,6 +108,9 @@ def test_a_server_names_the_command_that_was_interrupted(backup: Path, tmp_path:
         assert done.returncode == 76, arguments
         assert words in done.stderr, arguments
     (directory / "snapshot-0-0000000000000007-2.snap.taken.tmp").write_bytes(b"half")
+    nameless = CliRunner().invoke(app, ["restore", str(backup), *base, "--cluster-id", ""])
+    assert nameless.exit_code == 2
+    assert "--cluster-id: it is empty: give the new cluster a name of its own" in nameless.stderr
     again = CliRunner().invoke(app, ["restore", str(backup), *base, "--cluster-id", "new"])
     assert (again.exit_code, again.stderr) == (0, "")
     assert [path for path in directory.iterdir() if path.suffix == ".tmp"] == []

@@ -55,6 +55,7 @@ def test_a_directory_remembers(tmp_path: Path) -> None:
     directory = tmp_path / "a" / "d"
     mark_sharded(str(directory))
     mark_sharded(str(directory))
+    assert directory.stat().st_mode & 0o777 == 0o700, "nobody else reads what users wrote"
     assert is_sharded(settings(directory), nobody)
     assert is_sharded(settings(directory, "on"), nobody)
     with pytest.raises(ConfigError, match="is of a sharded cluster, and stays so"):

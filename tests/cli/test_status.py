@@ -1,7 +1,9 @@
 """`raftline status` against nodes that are not there, or say what a test wants."""
 
+import errno
 import io
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -126,6 +128,21 @@ def test_the_exit_code_tells_trouble(fake_node: FakeNode, lines_of: Lines, capsy
     assert capsys.readouterr().err == (
         "raftline status: 'nonsense' is no address: write HOST:PORT, as in 127.0.0.1:7001\n"
     )
+
+
+def test_watching_ends_when_nobody_reads_it(
+    fake_node: FakeNode, lines_of: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before `| head -1`: it would ask the cluster every second for ever."""
+    ports = three(fake_node, lines_of)
+
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(status, "_WATCH_S", 0.0)
+    assert run_status(f"127.0.0.1:{ports['n1']}", as_json=True, watch=True, timeout_s=ANSWER_S_MAX) == 0
 
 
 def test_watching_looks_again_until_interrupted(

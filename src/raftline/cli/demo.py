@@ -5,6 +5,7 @@ lines elsewhere. Whatever happens, the processes and the directory are gone afte
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -47,7 +48,9 @@ def run_demo(*, sharded: bool = False) -> ExitCode:
     interruption = _Interruption()
     before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        with LocalCluster(directory, settings=settings) as cluster:
+        # What is meant for a server of the user's is not for these: a password would keep the demo from its own nodes.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RAFTLINE_")}
+        with LocalCluster(directory, settings=settings, env=env) as cluster:
             return kind(cluster, console, check=interruption.check).run()
     except KeyboardInterrupt:
         complain("raftline demo: interrupted")

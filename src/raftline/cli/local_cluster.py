@@ -140,8 +140,11 @@ class LocalCluster:
         settings: Mapping[str, object] | None = None,
         prefix: Sequence[str] = (),
         access: Access | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
+        self.env = env
+        """The environment of the servers; this process's own if there is none."""
         self.settings = dict(settings or {})
         self.access = access or Access()
         """How the nodes' client ports are reached."""
@@ -199,7 +202,12 @@ class LocalCluster:
             node.out_path.unlink(missing_ok=True)
             with node.out_path.open("wb") as out, node.log_path.open("ab") as log:
                 node.process = subprocess.Popen(  # noqa: S603  our own command line
-                    self.command(name), stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True
+                    self.command(name),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=log,
+                    start_new_session=True,
+                    env=self.env,
                 )
         if wait:
             for name in chosen:

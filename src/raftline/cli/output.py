@@ -17,16 +17,19 @@ DEBUG_VARIABLE = "RAFTLINE_DEBUG"
 _WIDTH_PIPED = 140
 
 
-def say(text: str) -> None:
-    """Print one line of the command's answer at once."""
-    with contextlib.suppress(BrokenPipeError):
+def say(text: str) -> bool:
+    """Print one line of the command's answer at once; return whether there is still a reader."""
+    try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def complain(text: str) -> None:
-    """Print one line to standard error at once."""
-    with contextlib.suppress(BrokenPipeError):
+    """Print one line to standard error at once, if it can be: the exit code is to tell what went wrong, not this."""
+    with contextlib.suppress(OSError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 

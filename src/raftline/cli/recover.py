@@ -25,6 +25,7 @@ from raftline.errors import ConfigError, CorruptLog, DirectoryInUse, RaftlineErr
 from raftline.replica.commands import history_lost
 from raftline.transport.address import parse_address
 from raftline.wal.files import Files, OsFiles
+from raftline.wal.replay import Recovered
 from raftline.wal.wal import Wal, Write
 
 __all__ = ["Recovery", "carry_out", "run_recover"]
@@ -196,6 +197,7 @@ def carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: in
         segment_bytes=segment_bytes,
     )
     try:
+        _check_unchanged(wal.recovered.get(_GROUP), recovery, data_dir)
         record = f"{data_dir}/recovered-{recovery.time.replace(':', '')}.json"
         file = files.open(f"{record}.tmp", create=True)
         file.truncate(0)
@@ -218,6 +220,17 @@ def carry_out(files: Files, data_dir: str, recovery: Recovery, segment_bytes: in
     finally:
         wal.close()
     return record
+
+
+def _check_unchanged(found: Recovered | None, recovery: Recovery, data_dir: str) -> None:
+    """Raise `ConfigError` if the log is not the one that was looked at, before somebody confirmed."""
+    last = None if found is None else found.entries[-1] if found.entries else found.snapshot
+    term = recovery.term if found is None or found.hard_state is None else found.hard_state.term
+    seen = (recovery.last_index, recovery.last_term, recovery.term)
+    if last is None or (last.index, last.term, term) != seen:
+        raise ConfigError(
+            f"{data_dir}: a node ran here since this command looked at it: nothing was changed; give the command again"
+        )
 
 
 def _say_how_to_go_on(recovery: Recovery, data_dir: str, record: str) -> None:

@@ -29,6 +29,8 @@ def run_restore(file: str, *, data_dir: str, node_id: str, cluster: str, cluster
     """Make the directory; return the exit code."""
     flags = {"id": node_id, "cluster": cluster, "data_dir": data_dir, "cluster_id": cluster_id}
     try:
+        if not cluster_id:
+            raise ConfigError("--cluster-id: it is empty: give the new cluster a name of its own")
         settings = load_settings(flags, {}).settings
         checked = check_backup(file)
         if checked.header.cluster_id == cluster_id:

@@ -257,8 +257,8 @@ async def _stop(running: contextlib.AsyncExitStack, started: asyncio.Future[Any]
 
 def _on_signal(signalled: asyncio.Future[Any], number: signal.Signals) -> None:
     if not signalled.done():
-        _log.info("stopping", signal=number.name)
         signalled.set_result(number)
+        _log.info("stopping", signal=number.name)
 
 
 def _on_hangup(tls: TlsFiles | None) -> None:

@@ -16,7 +16,7 @@ from raftline.cli.settings import ServerSettings
 from raftline.errors import ConfigError
 from raftline.kv.sharded.keeper import Keeper
 from raftline.runtime.config import NodeConfig
-from raftline.wal.files import ReadOnlyOsFiles
+from raftline.wal.files import OsFiles, ReadOnlyOsFiles
 from raftline.wal.segment import owner_of
 
 __all__ = ["is_marked", "is_sharded", "mark_sharded", "running_keeper", "sharded_config"]
@@ -62,8 +62,8 @@ def mark_sharded(directory: str) -> None:
     """Write into the data directory, durably, that it is of a sharded cluster."""
     if is_marked(directory):
         return
+    OsFiles().make_directory(directory)
     path = Path(directory) / _MARK
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         file.write(_TEXT)
         file.flush()

@@ -197,8 +197,8 @@ def _watch(host: str, port: int, timeout_s: float, *, as_json: bool) -> ExitCode
                 group = ask_group(host, port, timeout_s)
                 if display is not None:
                     display.update(group_table(group), refresh=True)
-                else:
-                    _show_line(group, as_json=as_json)
+                elif not _show_line(group, as_json=as_json):
+                    return ExitCode.OK
             except Unreachable as error:
                 if display is not None:
                     display.update(f"[red]{error}[/red]", refresh=True)
@@ -212,9 +212,9 @@ def _watch(host: str, port: int, timeout_s: float, *, as_json: bool) -> ExitCode
             display.stop()
 
 
-def _show_line(group: GroupStatus, *, as_json: bool) -> None:
-    """Print one line per look, so that the output can be piped."""
+def _show_line(group: GroupStatus, *, as_json: bool) -> bool:
+    """Print one line per look, so that the output can be piped; return whether there is still a reader."""
     if as_json:
-        say(msgspec.json.encode(group).decode())
-    else:
-        _show(group, as_json=False)
+        return say(msgspec.json.encode(group).decode())
+    _show(group, as_json=False)
+    return True

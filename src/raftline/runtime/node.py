@@ -401,9 +401,9 @@ class Node(GroupHandle):
 
     def _on_failure(self, error: BaseException) -> None:
         """One group cannot go on: the disk that all share failed, or a promise is broken, and none of them may."""
-        _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._failed is not None and not self._failed.done():
-            self._failed.set_result(error)
+            self._failed.set_result(error)  # first of all: a log may raise
+        _log.error("stopped", node=self.config.node_id, error=str(error), kind=type(error).__name__)
         if self._host is not None:
             self._host.turns.stop()
         self._end(Stopped(f"this node stopped: {error}"))

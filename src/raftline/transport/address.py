@@ -17,6 +17,7 @@ BUS_PORT_OFFSET = 10000
 
 _PORT_MAX = 65535
 _HOST_LENGTH_MAX = 253
+_LABEL_LENGTH_END = 64
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -93,9 +94,18 @@ def _split_host(head: str, text: str) -> tuple[str, str]:
         raise ConfigError(f"address {text!r}: put an IPv6 address in brackets, as in '[{host}]:{port_text}'")
     if not host:
         raise ConfigError(f"address {text!r}: the host is missing; write 'host:port' or 'host:port@busport'")
-    if len(host) > _HOST_LENGTH_MAX or not all(char.isalnum() or char in "-._" for char in host):
+    if len(host) > _HOST_LENGTH_MAX or not (_has_labels(host) and all(c.isalnum() or c in "-._" for c in host)):
         raise ConfigError(f"address {text!r}: {host[:80]!r} is no host name or IP address")
     return host, port_text
+
+
+def _has_labels(host: str) -> bool:
+    """Say whether a name can be looked up at all: Python raises what is no OSError for empty and for long labels."""
+    try:
+        labels = (host if host.isascii() else host.encode("idna").decode()).removesuffix(".").split(".")
+    except UnicodeError:
+        return False
+    return all(0 < len(label) < _LABEL_LENGTH_END for label in labels)
 
 
 def _parse_port(port_text: str, what: str, text: str) -> int:
