@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test oracle soak bench bench-quick bench-micro bench-guard lint types ci format clean
+.PHONY: help demo test same-trace oracle soak bench bench-quick bench-micro bench-guard lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
@@ -22,6 +22,7 @@ help:
 	@echo 'make bench-quick   the ones that matter most, in about five minutes'
 	@echo 'make bench-micro   what the parts cost one by one: instructions (with valgrind) and CPU time'
 	@echo 'make bench-guard   has the way of a command become dearer? (BENCH_ARGS=--update makes a new baseline)'
+	@echo 'make same-trace   do the same seeds give the same traces on every Python of this machine?'
 	@echo 'make lint    ruff, rules and format'
 	@echo 'make types   mypy --strict'
 	@echo 'make ci      what .ci/run does: lint, types, tests with coverage, demo'
@@ -34,6 +35,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	@bash scripts/install-redis-tools
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+same-trace: $(STAMP)
+	$(BIN)/python scripts/same_trace.py
 
 oracle: $(STAMP)
 	@bash scripts/install-redis-tools
