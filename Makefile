@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 MINUTES ?= 10
-# Three for two processors: tests of real servers wait half of their time, and whoever is done takes tests from others.
-PYTEST_ARGS ?= -n 3 --dist worksteal
+# Four for two processors: tests of real servers wait half of their time, and whoever is done takes tests from others.
+PYTEST_ARGS ?= -n 4 --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 # Containers often set it. The tests start a thousand programs; each would compile all that it imports anew.
