@@ -190,3 +190,12 @@ def test_only_who_is_out_of_the_first_group_is_advised_to_stop(group: int, advis
     (line,) = lines
     assert (line["group"], line["node"], line["told_by"]) == (group, "n3", "n1")
     assert ("stop it" in line["event"]) == ("emptied" in line["event"]) == advises_to_stop
+
+
+def test_who_were_learners_when_they_were_last_heard_of_are_asked() -> None:
+    """They may be the only voters by now; a candidate asks none of them for a vote (seed 15016165)."""
+    bench = _Bench("n3", {}, last_index=9, commit=0, group=1)
+    known = Membership(voters=("n1", "n3"), learners=("n2",), addresses=tuple(MEMBERS.items()), promoting=("n2",))
+    bench.state.configuration.restart_at(9, known)
+    assert bench.strangers.ask(("n1", "n2"))
+    assert [to for to, _, _ in bench.sent] == ["n2"]

@@ -56,20 +56,20 @@ class Strangers:
         return word
 
     def ask(self, nodes: Sequence[NodeId]) -> bool:
-        """Ask nodes that may hold the group, though this replica knows of none of them, for their word; say if so.
+        """Ask nodes that may hold the group, though none of them is asked for a vote, for their word; say if so.
 
-        As `ask_for_word` of the core asks those that it knows, which may all have been let go: its members may be
-        entirely other nodes by now. Who hears a leader has no need to ask.
+        The voters that it knows may all have been let go: those who vote by now may be entirely other nodes, or were
+        learners when it last heard of them. Who hears a leader has no need to ask.
         """
         state = self._state
         if state.leader is not None or state.is_out or self.word is not None:
             return False
         last_index, last_term = state.log.last_index, state.log.last_term
         question = VoteRequest(state.term, last_index, last_term, pre_vote=True, history=state.history)
-        strangers = [node for node in nodes if not state.membership.is_member(node)]
-        for node in strangers:
+        unasked = [node for node in nodes if not state.membership.is_voter(node)]
+        for node in unasked:
             self._transport.send(node, self._group, question)
-        return bool(strangers)
+        return bool(unasked)
 
     def answer(self, candidate: NodeId) -> None:
         """Tell whoever asks for a vote if it is no member, as far as is committed here and no change is under way."""

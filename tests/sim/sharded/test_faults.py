@@ -66,6 +66,12 @@ def test_who_is_to_hold_a_group_of_one_can_catch_up() -> None:
     assert seen["machines replaced"] >= 1
 
 
+def test_a_replica_is_given_up_whose_learners_are_the_voters_by_now() -> None:
+    """It missed the change, and the voters that it knows hold nothing any more: those it knows as learners tell it."""
+    seen = faults([15016165], ShardScenario())
+    assert seen["away"] == seen["wipe"] == 1
+
+
 @pytest.mark.parametrize("nodes", [0, 3])
 def test_a_disk_is_emptied(nodes: int) -> None:
     """Where every group goes on without it: its machine catches up, with all that it has a part of (C14, G17)."""
