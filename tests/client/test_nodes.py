@@ -62,15 +62,34 @@ def test_many_commands_that_fail_at_once_are_one_failure() -> None:
     assert nodes.current == A
 
 
-def test_a_failure_of_long_ago_does_not_count() -> None:
+def test_a_failure_before_an_answer_does_not_count() -> None:
     """A leader is not asked who leads, so nothing else says that it has answered since."""
     nodes = Nodes([A], learns=True)
     nodes.learn(members(A), 0.0)
     for second in (0.0, 10.0, 20.0, 30.0):
         nodes.on_failure(A, second)
+    nodes.on_answer(A)
     nodes.on_failure(A, 1000.0)
     nodes.learn(members(A), 1004.0)
     assert nodes.current == A
+
+
+def test_a_leader_that_hangs_is_tried_ever_more_rarely() -> None:
+    """However long each attempt takes, and however seldom there is something to ask."""
+    nodes = Nodes([A, B], learns=True)
+    nodes.learn(members(B), 0.0)
+    hung_s, now = 0.0, 0.0
+    while now < 1200.0:
+        if nodes.must_ask(now) and nodes.current == A:
+            nodes.learn(members(B), now)
+        if nodes.current == B:
+            now += 20.0
+            hung_s += 20.0
+            nodes.on_failure(B, now)
+        else:
+            nodes.on_answer(A)
+            now += 1.0
+    assert hung_s < 400.0
 
 
 def test_the_node_that_failed_longest_ago_is_next() -> None:

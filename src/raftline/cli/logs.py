@@ -27,7 +27,9 @@ def set_up_logs(level: str, log_format: str, **bound: str) -> None:
         processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
         processors.append(
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr is not None and sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
         )
     structlog.configure(
         processors=processors,
@@ -43,16 +45,19 @@ class _Lines:
     The terminal may be closed, the reader of a pipe gone, the disk full: a node goes on, and stops as it should.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        """`stream` is None in a process that was started without standard error."""
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write, or lose it."""
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, or do not."""
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.flush()

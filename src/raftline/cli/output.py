@@ -29,7 +29,7 @@ def say(text: str) -> bool:
 
 def complain(text: str) -> None:
     """Print one line to standard error at once, if it can be: the exit code is to tell what went wrong, not this."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # a process may have been started without standard error
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 

@@ -199,13 +199,16 @@ class AsyncClient(redis.asyncio.Redis):
                 address = self._nodes.current
                 try:
                     address = await self._go_to_leader()
-                    return await self._attempt(address, words, name, dict(options), is_sent)
+                    reply = await self._attempt(address, words, name, dict(options), is_sent)
                 except (redis.RedisError, OSError) as error:
                     delay_s = call.on_failure(failure_of(error, sent=is_sent[0]), error, time.monotonic())
                     stays = call.needs_session or is_of_the_pool(error)
                 except BaseException:
                     call.on_interrupted(sent=is_sent[0])
                     raise
+                else:
+                    self._nodes.on_answer(address)
+                    return reply
                 if not stays:
                     await self._leave(address)
                 if delay_s > 0:

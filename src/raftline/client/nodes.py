@@ -79,14 +79,15 @@ class Nodes:
         if self._leader is not None and not self._is_suspect(self._leader, now):
             self.current = self._leader
 
+    def on_answer(self, address: Address) -> None:
+        """Note that a node has answered: it has failed no more than the next time it does."""
+        if self._failures:
+            self._failures.pop(address, None)
+
     def on_failure(self, address: Address, now: float) -> None:
         """Leave a node alone for a while and go on to the one that failed longest ago, or never."""
-        count, failed_at = self._failures.get(address, (0, now))
-        if count == 0 or now - failed_at > _suspect_s(count) + 2 * _ASK_AGAIN_S:
-            count = 1  # it was asked meanwhile, and answered
-        elif now - failed_at >= _SAME_FAILURE_S:
-            count += 1
-        self._failures[address] = (count, now)
+        count, failed_at = self._failures.get(address, (0, now - _SAME_FAILURE_S))
+        self._failures[address] = (count + (now - failed_at >= _SAME_FAILURE_S), now)
         self._asked_at = None
         if address == self.current:
             others = [each for each in self.all if each != address] or [address]
