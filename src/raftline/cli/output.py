@@ -29,7 +29,9 @@ def say(text: str) -> bool:
 
 def complain(text: str) -> None:
     """Print one line to standard error at once, if it can be: the exit code is to tell what went wrong, not this."""
-    with contextlib.suppress(OSError, AttributeError):  # a process may have been started without standard error
+    if sys.stderr is None:
+        return  # the process was started without one
+    with contextlib.suppress(OSError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 

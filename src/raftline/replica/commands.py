@@ -55,6 +55,7 @@ USE_VERSION = 5
 CLOSE_SESSION = 6
 HISTORY_LOST = 7
 
+_PLAIN_BYTE, _SESSION_BYTE = bytes((PLAIN,)), bytes((IN_SESSION,))
 SESSION_HEADER = struct.Struct(">BQQ")
 _ID = struct.Struct(">BQ")
 _GUEST = struct.Struct(">BQQ")
@@ -133,9 +134,9 @@ def transfer_leadership(to: NodeId | None) -> bytes:
 
 def command_in(data: bytes) -> bytes | None:
     """Return the state machine's part of a command entry; None if the entry has none."""
-    if data[:1] == b"\x00":
+    if data.startswith(_PLAIN_BYTE):
         return data[1:]
-    return data[SESSION_HEADER.size :] if data[:1] == b"\x01" else None
+    return data[SESSION_HEADER.size :] if data.startswith(_SESSION_BYTE) else None
 
 
 def is_control(command: bytes) -> bool:
