@@ -12,7 +12,15 @@ from raftline.core.configuration import encode_membership
 from raftline.core.entries import KIND_MEMBERSHIP, Entry, SnapshotMeta
 from raftline.core.events import ChangeRequested, TransferRequested
 from raftline.core.membership import Membership
-from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest, TimeoutNow, VoteReply, VoteRequest
+from raftline.core.messages import (
+    AppendReply,
+    AppendRequest,
+    SnapshotReply,
+    SnapshotRequest,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
 from raftline.core.ready import Answer, Verdict
 from raftline.sim.core_cluster import CoreCluster
 
@@ -391,6 +399,34 @@ def test_whoever_comes_back_starts_from_nothing(leading: Any) -> None:
     _ask(one, AddLearner("n3", "h:3"))
     assert one.state.progress["n3"].match_index == 0
     assert "n3" not in one.state.departing
+
+
+@pytest.mark.parametrize("kind", [AppendReply, SnapshotReply])
+def test_what_it_answered_before_it_left_does_not_count_later(leading: Any, kind: Any) -> None:
+    """An answer that was long under way is one of a replica that is gone: the new one holds nothing of it (E2)."""
+
+    def answer(stamp: int) -> None:
+        term = one.core.term
+        replies = {
+            AppendReply: AppendReply(term, term, True, 1, 1, echo=stamp),  # noqa: FBT003
+            SnapshotReply: SnapshotReply(term, term, 1, 0, installed=True, echo=stamp),
+        }
+        one.receive("n3", replies[kind])
+
+    one = leading()
+    before = one.state.stamps.use(one.now)
+    _ask(one, Remove("n3"))
+    for _ in range(2):
+        _accept(one, "n2")
+        _accept(one, "n3")
+    one.taken()
+    _ask(one, AddLearner("n3", "h:3"))
+    since = [message.stamp for to, message in one.taken() if to == "n3"][-1]
+    answer(before)
+    assert one.state.progress["n3"].match_index == 0
+    assert not one.state.progress["n3"].was_heard
+    answer(since)
+    assert one.state.progress["n3"].match_index == 1
 
 
 def test_a_leader_that_removes_itself_does_not_count_itself(leading: Any) -> None:

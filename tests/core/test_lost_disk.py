@@ -248,9 +248,15 @@ def test_the_leader_forgets_what_a_lost_disk_acknowledged() -> None:
     assert raft.is_leader
     _deliver(raft, "n3", AppendReply(2, 2, True, 2, 3), now)  # noqa: FBT003
     assert raft.state.progress["n3"].match_index == 3
+    before = raft.state.stamps.use(now)
     sent = _deliver(raft, "n3", AppendReply(2, 2, False, 3, 0, conflict_index=1, unestablished=True), now)  # noqa: FBT003
     assert raft.state.progress["n3"].match_index == 0
     assert [message.prev_index for to, message in sent if to == "n3"] == [0]
+    _deliver(raft, "n3", AppendReply(2, 2, True, 2, 3, echo=before), now)  # noqa: FBT003
+    assert raft.state.progress["n3"].match_index == 0, "it said so before it lost its disk (E2)"
+    since = next(message.stamp for to, message in sent if to == "n3")
+    _deliver(raft, "n3", AppendReply(2, 2, True, 0, 1, echo=since), now)  # noqa: FBT003
+    assert raft.state.progress["n3"].match_index == 1
 
 
 def test_a_restart_with_a_disk_is_no_first_start() -> None:

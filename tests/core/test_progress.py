@@ -74,7 +74,7 @@ def test_a_follower_that_reaches_the_base_needs_no_snapshot_any_more() -> None:
 def test_a_lost_disk_takes_acknowledgements_back() -> None:
     """The only way in which a match index falls (C14)."""
     progress = _replicating(match=100)
-    progress.on_log_lost()
+    progress.on_log_lost(first_echo=7)
     assert progress.match_index == 0
     assert not progress.is_stale_refusal(50)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from raftline.core.events import Applied, ChunkRead, ChunkStored, Compacted, SnapshotTaken
@@ -146,6 +147,26 @@ def test_a_chunk_stored_for_a_former_leader_is_reported_to_the_present_one(bench
     one.node.work_on_snapshot()
     ((to, reply),) = one.taken()
     assert (to, reply.request_term, reply.next_offset) == ("n3", 2, 10)
+
+
+def test_an_answer_names_the_request_it_is_to(bench: Any) -> None:
+    """Of an earlier leader's none: its numbers were its own (E2)."""
+    one = bench()
+    content = _file(one, 6)
+    first, second = (
+        msgspec.structs.replace(_chunk(one, at, content[at : at + 10], done=False), stamp=70 + at) for at in (0, 10)
+    )
+    one.receive("n2", first)
+    one.node.work_on_snapshot()
+    ((_, reply),) = one.taken()
+    assert (reply.next_offset, reply.echo) == (10, 70)
+    reply = one.answer("n2", first)
+    assert (reply.next_offset, reply.echo) == (10, 70)
+    one.receive("n2", second)
+    one.receive("n3", AppendRequest(2, 0, 0, (), 0))
+    one.node.work_on_snapshot()
+    ((to, reply),) = one.taken()
+    assert (to, reply.next_offset, reply.echo) == ("n3", 20, 0)
 
 
 def test_without_a_leader_nobody_is_told(bench: Any) -> None:

@@ -137,6 +137,8 @@ class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, ta
     round: int = 0
     history: int = 0
     """Of the leader's log, as in `AppendRequest`."""
+    stamp: int = 0
+    """The leader's number for what it sends about now; 0: an older node's."""
 
 
 class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="s"):
@@ -151,6 +153,8 @@ class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     installed: bool
     """The follower holds everything up to `index`, from this snapshot or already before it."""
     round: int = 0
+    echo: int = 0
+    """The request's stamp; 0 if that was an earlier leader's."""
 
 
 class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="R"):

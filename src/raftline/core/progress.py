@@ -44,6 +44,7 @@ class PeerProgress:
         "command_version",
         "fetched",
         "fetching_index",
+        "first_echo",
         "followed_at",
         "heard_at",
         "inflight_bytes",
@@ -66,7 +67,8 @@ class PeerProgress:
         "was_heard",
     )
 
-    def __init__(self, next_index: Index, now: float) -> None:
+    def __init__(self, next_index: Index, now: float, first_echo: int = 0) -> None:
+        """`first_echo` is a number of the leader's (`core/stamps.py`) under which nothing was sent to it before."""
         self.mode = Mode.PROBE
         self.match_index: Index = 0
         self.next_index = next_index
@@ -102,6 +104,14 @@ class PeerProgress:
         self.fetching_index: Index = 0
         """From where on entries are being read from the disk; 0: none are."""
         self.fetched: tuple[Entry, ...] = ()
+        self.first_echo = first_echo
+
+    def is_outdated(self, echo: int) -> bool:
+        """Say whether an answer is to what was sent before this progress began, or the disk was lost (E2).
+
+        Whoever gave it may have been removed since, or have lost what it acknowledges. Older nodes echo nothing, 0.
+        """
+        return 0 < echo < self.first_echo
 
     @property
     def inflight_messages(self) -> int:
@@ -207,9 +217,13 @@ class PeerProgress:
         """Note whether the follower's state machine restores a snapshot."""
         self.is_restoring = restoring
 
-    def on_log_lost(self) -> None:
-        """Note that the follower lost its disk: nothing it acknowledged counts from here on (C14)."""
+    def on_log_lost(self, first_echo: int) -> None:
+        """Note that the follower lost its disk: nothing it acknowledged counts from here on (C14).
+
+        Nor do answers to older numbers than `first_echo`, which may still come (E2).
+        """
         self.match_index = 0
+        self.first_echo = first_echo
 
     def on_heartbeat_due(self) -> None:
         """Note that an unanswered probe may be repeated: it, or its answer, may be lost."""

@@ -29,6 +29,8 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
     progress = state.progress.get(sender)
     if progress is None:
         return "not a member"
+    if progress.is_outdated(reply.echo):
+        return "answers what was sent before it was added, or lost its disk"
     progress.on_heard(state.now, reply.round)
     progress.on_echo(state.stamps.used_at(reply.echo), reply.stamp)
     state.must_recount = True
@@ -46,7 +48,7 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> str
             conclude_sleep(state)
         return None
     if reply.unestablished and reply.conflict_index <= progress.match_index:
-        progress.on_log_lost()
+        progress.on_log_lost(state.stamps.renew(state.now))
     if progress.is_stale_refusal(reply.prev_index):
         return "refuses an earlier probe"
     progress.on_refused(_next_index_after(state, reply))

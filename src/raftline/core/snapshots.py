@@ -99,6 +99,7 @@ def on_chunk_read(state: RaftState, event: ChunkRead) -> str | None:
         done=event.done,
         round=state.reads.round,
         history=claimed_history(state),
+        stamp=state.stamps.use(state.now),
     )
     state.send(event.to, request)
     return None
@@ -124,6 +125,7 @@ def on_snapshot_request(state: RaftState, sender: NodeId, request: SnapshotReque
         return "not the chunk that is wanted next"
     # Until the chunk is stored nothing else of this snapshot is wanted: -1.
     state.storing = (request.index, request.snapshot_term, -1)
+    state.storing_for = (request.term, request.stamp)
     meta = SnapshotMeta(request.index, request.snapshot_term, request.membership)
     state.chunks_received.append(ChunkReceived(meta, request))
     return None
@@ -140,9 +142,11 @@ def on_chunk_stored(state: RaftState, event: ChunkStored) -> str | None:
     if event.complete and meta.index > state.commit:
         _install(state, meta)
     if state.leader is not None and state.role is Role.FOLLOWER:
+        term, stamp = state.storing_for
+        echo = stamp if term == state.term else 0
         state.send(
             state.leader,
-            SnapshotReply(state.term, state.term, meta.index, event.next_offset, installed=event.complete),
+            SnapshotReply(state.term, state.term, meta.index, event.next_offset, installed=event.complete, echo=echo),
         )
     return None
 
@@ -152,6 +156,8 @@ def on_snapshot_reply(state: RaftState, sender: NodeId, reply: SnapshotReply) ->
     progress = state.progress.get(sender)
     if progress is None:
         return "not a member"
+    if progress.is_outdated(reply.echo):
+        return "answers what was sent before it was added, or lost its disk"
     progress.on_heard(state.now, reply.round)
     state.must_recount = True
     if reply.installed:
@@ -195,6 +201,12 @@ def _install(state: RaftState, meta: SnapshotMeta) -> None:
 
 def _reply(state: RaftState, to: NodeId, request: SnapshotRequest, next_offset: int, *, installed: bool) -> None:
     reply = SnapshotReply(
-        state.term, request.term, request.index, next_offset, installed=installed, round=request.round
+        state.term,
+        request.term,
+        request.index,
+        next_offset,
+        installed=installed,
+        round=request.round,
+        echo=request.stamp,
     )
     state.send(to, reply)

@@ -13,6 +13,8 @@ _KEPT_MAX = 1024
 class Stamps:
     """A number is used for `apart_s`, then the next one; `first` differs from one life of the replica to the next.
 
+    Numbers rise: what answers an older one than was drawn at some time answers what was sent before.
+
     Invariant: `_since[i]` is when number `_next - len(_since) + i` was first used.
     """
 
@@ -26,9 +28,14 @@ class Stamps:
     def use(self, now: float) -> int:
         """Return the number for what is sent now."""
         if not self._since or now >= self._since[-1] + self.apart_s:
-            self._since.append(now)
-            del self._since[:-_KEPT_MAX]
-            self._next += 1
+            return self.renew(now)
+        return self._next - 1
+
+    def renew(self, now: float) -> int:
+        """Return a number under which nothing was sent so far; it is used from now on."""
+        self._since.append(now)
+        del self._since[:-_KEPT_MAX]
+        self._next += 1
         return self._next - 1
 
     def used_at(self, number: int) -> float:

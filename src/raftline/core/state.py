@@ -114,6 +114,7 @@ class RaftState:
         "stamps",
         "stirred_at",
         "storing",
+        "storing_for",
         "term",
         "transfer",
         "unpersisted",
@@ -190,10 +191,10 @@ class RaftState:
         self.stamps = Stamps(first, config.heartbeat_interval_s / 4)
         self.directory: Directory | None = None
         self.level_at = float("-inf")
-        self.level_index: Index = 0
+        self.level_index = self.fresh_index = 0
         self.fresh_at = self.woken_at = float("-inf")  # it slept until `woken_at`
-        self.fresh_index: Index = 0
         self.storing: tuple[Index, Term, int] | None = None  # index, term, next offset
+        self.storing_for: tuple[Term, int] = (0, 0)  # term and stamp of the request whose chunk is being stored
 
         self._make_outputs()
 

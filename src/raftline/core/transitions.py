@@ -171,8 +171,10 @@ def append_entries(state: RaftState, entries: list[Entry]) -> None:
 def sync_progress(state: RaftState) -> None:
     """Keep progress for the other members and those on their way out; a newcomer is probed from the log's end."""
     others = [node for node in (*state.membership.everyone(), *state.departing) if node != state.me]
+    known = state.progress
+    first_echo = 0 if known.keys() >= set(others) else state.stamps.renew(state.now)
     state.progress = {
-        node: state.progress.get(node) or PeerProgress(state.log.last_index + 1, state.now) for node in others
+        node: known.get(node) or PeerProgress(state.log.last_index + 1, state.now, first_echo) for node in others
     }
     state.must_recount = True
     state.must_watch = True

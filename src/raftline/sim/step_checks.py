@@ -62,6 +62,7 @@ class _Before:
         "asleep",
         "commit",
         "deadline",
+        "first_echo",
         "last",
         "last_term",
         "leader",
@@ -83,9 +84,7 @@ class _Before:
         self.commit: Index = state.commit
         self.last: Index = state.log.last_index
         self.last_term: Term = state.log.last_term
-        self.match: Index = 0
-        self.next: Index = 0
-        self.round = 0
+        self.match = self.next = self.round = self.first_echo = 0
 
 
 class StepChecks:
@@ -226,6 +225,7 @@ class StepChecks:
             result = self._on_vote_request(event, message, before, now)
         elif (kind is AppendReply or kind is SnapshotReply) and (progress := state.progress.get(sender)) is not None:
             before.match, before.next, before.round = progress.match_index, progress.next_index, progress.acked_round
+            before.first_echo = progress.first_echo
             refuses_probe = kind is AppendReply and not is_stale(progress, message.prev_index)
             result = self._step(event, now)
             if state.role is Role.LEADER and state.term == before.term:
@@ -375,7 +375,7 @@ class StepChecks:
     # A leader's progress.
 
     def _check_progress(self, peer: NodeId, reply: Any, before: _Before, *, refuses_probe: bool) -> None:
-        """Progress moves forward only, refusals count only for the present probe (B20 to B24, E3, E4)."""
+        """Progress moves forward only, refusals count only for the present probe (B20 to B24, E2 to E4)."""
         state = self._state
         progress = state.progress.get(peer)
         if progress is None:
@@ -384,17 +384,18 @@ class StepChecks:
         if progress.acked_round > max(before.round, reply.round):
             self._violated(f"takes round {progress.acked_round} of reads for confirmed by {reply} of {peer} (G3, G11)")
         match = before.match
-        if reply.request_term == state.term and accepted:
+        counts = reply.request_term == state.term and not 0 < reply.echo < before.first_echo
+        if counts and accepted:
             self.refusals.discard(peer)
             reached = reply.match_index if type(reply) is AppendReply else reply.index
             match = max(match, reached)
-        lost = type(reply) is AppendReply and reply.unestablished and reply.conflict_index <= before.match
+        lost = counts and type(reply) is AppendReply and reply.unestablished and reply.conflict_index <= before.match
         if progress.match_index != match and not lost:
             self._violated(
                 f"takes {peer} for matching up to {progress.match_index} instead of {match} after {reply} "
                 f"(B20, D15, E3)"
             )
-        if type(reply) is AppendReply and reply.request_term == state.term and not accepted and not lost:
+        if type(reply) is AppendReply and counts and not accepted and not lost:
             wanted = before.next
             if refuses_probe:
                 self.refusals.add(peer)

@@ -10,6 +10,8 @@ _PROGRESS = "raftline.core.progress"
 _RAFT = "raftline.core.raft"
 _REPLICATION = "raftline.core.replication"
 _ROLES = "raftline.core.roles"
+_SNAPSHOTS = "raftline.core.snapshots"
+_TRANSITIONS = "raftline.core.transitions"
 
 _GATE = "    elif message.term > state.term and not ("
 _SENT_LATE = (
@@ -37,6 +39,58 @@ MUTANTS: tuple[Mutant, ...] = (
         does="A finished write counts for the index it had, although the log was cut and filled anew meanwhile.",
         patches=(Patch(_RAFT, "        if epoch == state.log_epoch and last_index", "        if last_index"),),
         bench="walk_late_writes",
+    ),
+    Mutant(
+        name="answers_of_a_former_self_count",
+        rules=("E2", "C14"),
+        does="An acknowledgement counts although its sender was removed and added since, or lost its disk.",
+        patches=(
+            Patch(
+                _REPLICATION,
+                "    if progress.is_outdated(reply.echo):\n",
+                "    if progress.is_outdated(reply.echo) and not reply.success:\n",
+            ),
+        ),
+        bench="answers_of_a_former_self",
+    ),
+    Mutant(
+        name="snapshots_of_a_former_self_count",
+        rules=("E2", "D15"),
+        does="An installed snapshot counts although its sender was removed and added since, or lost its disk.",
+        patches=(
+            Patch(
+                _SNAPSHOTS,
+                "    if progress.is_outdated(reply.echo):\n",
+                "    if progress.is_outdated(reply.echo) and not reply.installed:\n",
+            ),
+        ),
+        bench="answers_of_a_former_self",
+    ),
+    Mutant(
+        name="a_newcomer_answers_old_numbers",
+        rules=("E2",),
+        does="A leader does not note from which number on the answers of a node are those of a newcomer.",
+        patches=(
+            Patch(
+                _TRANSITIONS,
+                "PeerProgress(state.log.last_index + 1, state.now, first_echo)",
+                "PeerProgress(state.log.last_index + 1, state.now)",
+            ),
+        ),
+        bench="answers_of_a_former_self",
+    ),
+    Mutant(
+        name="a_lost_disk_answers_old_numbers",
+        rules=("E2", "C14"),
+        does="A leader does not note from which number on the answers are those of an emptied disk.",
+        patches=(
+            Patch(
+                _PROGRESS,
+                "        self.match_index = 0\n        self.first_echo = first_echo\n",
+                "        self.match_index = 0\n",
+            ),
+        ),
+        bench="answers_of_a_former_self",
     ),
     Mutant(
         name="last_reply_wins",

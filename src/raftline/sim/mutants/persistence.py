@@ -302,7 +302,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="acknowledgements_of_a_lost_disk_count",
         rules=("C14",),
         does="A leader goes on counting what a follower acknowledged before it lost its disk.",
-        patches=(Patch(_REPLICATION, "        progress.on_log_lost()\n", "        pass\n"),),
+        patches=(Patch(_REPLICATION, "progress.on_log_lost(state.stamps.renew(state.now))", "pass"),),
         bench="walk_lost_disks",
     ),
     # The durable log itself.

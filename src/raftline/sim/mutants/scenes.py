@@ -20,7 +20,7 @@ from raftline.replica.commands import plain
 from raftline.replica.replica import Replica
 from raftline.sim.core_cluster import CoreCluster, CoreNode
 from raftline.sim.mutants.feeding_scenes import bounded_window, fed_from_disk, two_histories, what_may_leave_memory
-from raftline.sim.mutants.member_scenes import group_beside_a_removal
+from raftline.sim.mutants.member_scenes import answers_of_a_former_self, group_beside_a_removal
 from raftline.sim.mutants.sleeping_scenes import woken_leader
 from raftline.sim.mutants.waiting_scenes import woken_by_a_snapshot, woken_in_order
 from raftline.sim.step_checks import StepChecks, Timeouts
@@ -130,6 +130,7 @@ SCENES: dict[str, Callable[[int], None]] = {
     "conflict_at_the_base": _conflict_at_the_base,
     "two_snapshots": _two_snapshots,
     "removal_beside_one_that_is_down": _removal_beside_one_that_is_down,
+    "answers_of_a_former_self": answers_of_a_former_self,
     "group_beside_a_removal": group_beside_a_removal,
     "woken_leader": woken_leader,
     "woken_in_order": woken_in_order,
