@@ -421,7 +421,7 @@ class Nemesis:
     def _lag(self, act: Act) -> str | None:
         """Cut a follower off until the leader has dropped what it needs, at most for the time that the act says."""
         leader, victim = self._leader(), self._machine(act)
-        if leader is None or victim is None or victim is leader or victim.node is None:
+        if leader is None or victim is None or victim is leader or victim.node is None or not victim.ready:
             return None
         last_index = victim.node.status().last_index
         network, name = self.cluster.network, victim.name

@@ -59,6 +59,16 @@ def test_a_group_is_placed_where_it_can_go_on() -> None:
     assert seen["wipe"] == seen["away"] == 1
 
 
+def test_no_disk_is_emptied_that_a_leaving_group_is_about_to_need() -> None:
+    """It had been asked to go to two machines; one without its disk and a restart of the other, and nobody leads it."""
+    faults([17006012], ShardScenario())
+
+
+def test_what_befalls_a_machine_waits_until_it_has_started() -> None:
+    """One that was starting was asked for its log, and the run ended by that."""
+    faults([17005767], ShardScenario())
+
+
 def test_who_is_to_hold_a_group_of_one_can_catch_up() -> None:
     """Its only voter waits for nobody: through a window of one byte a learner would get less than is written."""
     seen = faults([13009466], ShardScenario())
@@ -70,6 +80,18 @@ def test_a_replica_is_given_up_whose_learners_are_the_voters_by_now() -> None:
     """It missed the change, and the voters that it knows hold nothing any more: those it knows as learners tell it."""
     seen = faults([15016165], ShardScenario())
     assert seen["away"] == seen["wipe"] == 1
+
+
+def test_a_replica_that_comes_back_is_not_taken_for_its_former_self() -> None:
+    """An acknowledgement that was long under way said what is gone since: refusals were passed over for ever (E2)."""
+    seen = faults([16003406], ShardScenario())
+    assert seen["replicas that came back to a node"] == 1
+
+
+def test_nothing_is_slow_on_a_machine_that_comes_back_when_all_is_healed() -> None:
+    """It sent snapshots more slowly than the log went on: whoever was to hold its group could not catch up."""
+    seen = faults([16002928], ShardScenario())
+    assert seen["machines replaced"] == 2
 
 
 @pytest.mark.parametrize("nodes", [0, 3])

@@ -133,6 +133,7 @@ class Groups(Ways):
     def _on_ready(self, group: GroupId, member: Member) -> None:
         """Run the mover beside a node that has just begun; called in the node's own loop."""
         node, machine, loop = member.node, member.machine, member.loop
+        self.hasten(member)
         if group == CONTROLLER or node is None or loop is None:
             return
         assert isinstance(machine, WatchedShard), "a group's"

@@ -24,7 +24,7 @@ from raftline.kv.sharded.service import ShardedService
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.node import Node
-from raftline.shards.configuration import Change, Configuration, Join
+from raftline.shards.configuration import Change, Configuration, Join, Place
 from raftline.sim.cluster import Member, SimCluster
 from raftline.sim.loop import SimLoop
 from raftline.sim.no_checks import NoChecks
@@ -153,6 +153,8 @@ class SharedNodes(Ways):
         )
         cluster.on_ready = self._on_ready
         self.cluster = self.clusters[0] = cluster
+        self._few: set[NodeId] = set()
+        """Nodes that somebody has asked to place a group on that cannot miss them: they keep their disks."""
         self.eligible = list(cluster.members)
         """Nodes that groups may be placed on: members of group 0 that are to stay."""
         self.door = ServiceDoor(cluster, self.make_service)
@@ -163,6 +165,7 @@ class SharedNodes(Ways):
         node, machine, loop = member.node, member.machine, member.loop
         assert isinstance(machine, MetaMachine), "as made above"
         assert loop is not None, "it runs"
+        self.hasten(member)
         scenario = self.scenario
         pace = HealingPace(DEFAULT_BYTES_PER_SECOND if self.is_healed else scenario.bytes_per_second)
         settings = KeeperSettings(first_groups=scenario.joined, replicas=scenario.replicas)
@@ -226,7 +229,11 @@ class SharedNodes(Ways):
     def may_wipe(self, member: Member) -> bool:
         """Say whether every group would go on without a machine, with all that it has committed."""
         newest = self.ownership.configurations[-1]
-        if any(member.name in nodes and len(nodes) <= _LEFT_MIN for _, nodes in newest.groups):
+        placed = list(newest.groups)
+        for copy in self.copies(CONTROLLER):
+            assert isinstance(copy.machine, MetaMachine), "group 0's"
+            placed += copy.machine.groups  # also of those that leave
+        if member.name in self._few or any(_is_few(nodes) and member.name in nodes for _, nodes in placed):
             return False  # it may vote elsewhere still, where it can be missed
         groups = {*newest.group_ids, *self.group_ids[1:]}
         return all(self._is_safe_without(group, member.name) for group in sorted(groups))
@@ -302,6 +309,8 @@ class SharedNodes(Ways):
 
     async def change(self, at: int, session: int | None, sequence: int, change: Change) -> str:
         """Propose a change at a machine, as a keeper does."""
+        if isinstance(change, Place) and _is_few(change.nodes):
+            self._few.update(change.nodes)
         addresses = {name: self.cluster.addresses[name] for name in self.eligible}
         request: Request = AddGroups(1, addresses, self.scenario.replicas) if isinstance(change, Join) else change
         command = change_command(request)
@@ -322,6 +331,11 @@ class SharedNodes(Ways):
         super().heal()
         for _, keeper in self._keepers.values():
             keeper.pace.heal()
+
+
+def _is_few(nodes: Sequence[NodeId]) -> bool:
+    """Say whether a group on these nodes could not go on without one of them."""
+    return len(nodes) <= _LEFT_MIN
 
 
 def _holds_all(state: RaftState, leader: RaftState) -> bool:
