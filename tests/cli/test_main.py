@@ -127,6 +127,23 @@ def test_what_few_need_is_loaded_by_them(module: str, unneeded: tuple[str, ...])
     assert shown.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--tls-ca", "gone.pem"],
+            "raftline: authority gone.pem: cannot be read: No such file or directory; correct --tls-ca",
+        ),
+        (["--tls-cert", "c.pem", "--tls-key", "k.pem"], "raftline: certificate c.pem with key k.pem: cannot be read: "),
+    ],
+)
+def test_a_file_that_a_client_cannot_use_is_named(flags: list[str], told: str) -> None:
+    """Before anybody is asked: a connection that fails would not say which."""
+    result = runner.invoke(app, ["status", "127.0.0.1:1", *flags])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(told)
+
+
 def test_a_wrong_setting_ends_with_code_2_and_says_where() -> None:
     """Nothing is started."""
     result = runner.invoke(

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from rich.table import Table
 
 from raftline.cli.output import complain, make_console, say
 
@@ -32,3 +33,14 @@ def test_a_reader_that_went_away_is_no_error(monkeypatch: pytest.MonkeyPatch) ->
 def test_tables_are_not_wrapped_in_a_pipe() -> None:
     """A row stays a line where nobody said how wide the screen is."""
     assert make_console().width >= 120
+
+
+def test_an_address_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands in the brackets of an IPv6 address is no style."""
+    table = Table("address")
+    table.add_row("[fe80::1]:7001")
+    make_console().print(table)
+    make_console().print("[fe80::2]:7002")
+    shown = capsys.readouterr().out
+    assert "[fe80::1]:7001" in shown
+    assert "[fe80::2]:7002" in shown

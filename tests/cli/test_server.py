@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import resource
 import signal
+import socket
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 import structlog
 
 from raftline.cli import server
-from raftline.cli.exit_codes import ExitCode
+from raftline.cli.exit_codes import ExitCode, exit_code_of
 from raftline.cli.node_info import Unreachable
 from raftline.cli.settings import ServerSettings, limits_of, node_config_of
 from raftline.errors import ConfigError, SafetyViolation
@@ -128,13 +130,27 @@ def test_a_disk_that_hangs_does_not_keep_the_process(monkeypatch: pytest.MonkeyP
         running.push_async_callback(hang)
         started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         started.set_result(None)
-        await server._stop(running, started)
+        await server._stop(running, started, 0.05)
 
     said = structlog.testing.CapturingLogger()
     monkeypatch.setattr(server, "_log", said)
-    monkeypatch.setattr(server, "_STOP_S_MAX", 0.05)
     asyncio.run(stop())
     assert ["did not answer" in call.args[0] for call in said.calls] == [True]
+
+
+def test_an_address_that_cannot_be_listened_on_is_named() -> None:
+    """A port that is taken may be free later; one that nobody may use here, or a host that is none, is a setting."""
+    for error, code in (
+        (OSError(errno.EADDRINUSE, "address already in use"), ExitCode.UNAVAILABLE),
+        (PermissionError(errno.EACCES, "permission denied"), ExitCode.CONFIG),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), ExitCode.CONFIG),
+    ):
+        with (
+            pytest.raises(ConfigError, match="cannot listen for monitoring on h:80: ") as raised,
+            server._listening("monitoring", "h", 80),
+        ):
+            raise error
+        assert exit_code_of(raised.value) is code
 
 
 JOINING = ServerSettings(id="n4", listen="127.0.0.1:7004", join="127.0.0.1:1", data_dir="gone")

@@ -78,6 +78,7 @@ def test_the_example_file_can_be_used() -> None:
 def test_sizes_are_bytes_or_have_a_unit(written: str, size: int) -> None:
     """Units are those of 1024, written out."""
     assert load_settings({**FLAGS, "segment_bytes": written}, {}).settings.segment_bytes == size
+    assert load_settings({**FLAGS, "snapshot_bytes_per_second": written}, {}).settings.snapshot_bytes_per_second == size
 
 
 def test_a_range_is_two_numbers(tmp_path: Path) -> None:

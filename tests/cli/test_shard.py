@@ -364,7 +364,7 @@ def test_what_takes_too_long_goes_on_without_the_command(
     """The change is made; who has not carried it out is named, and the exit code says so."""
     reports += [report(), report(changed(TWO, Move(0, 10, 2)), giving=1)]
     assert change(timeout_s=0.05) is ExitCode.TROUBLE
-    assert "groups 1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
+    assert "groups 1, 2 have not carried it out within --timeout-s" in capsys.readouterr().err
 
 
 def test_json_tells_the_plan(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:
@@ -418,7 +418,7 @@ def test_replacing_a_node_ends_when_nothing_needs_it(
         told = report(**facts)
         reports[:] = [msgspec.structs.replace(told, nodes=(*told.nodes, spare))]
         assert shard.run_replace_node("n4", "a:1", **options) is ExitCode.TROUBLE
-        assert "groups 1, 2 have not carried it out within 0.05 s" in capsys.readouterr().err
+        assert "groups 1, 2 have not carried it out within --timeout-s" in capsys.readouterr().err
     assert Asked.sent == []
 
 

@@ -94,3 +94,5 @@ def test_the_flag_alone_means_on() -> None:
     assert _spelled_out(["server", "--id", "n1", "--sharded"]) == ["server", "--id", "n1", "--sharded", "on"]
     assert _spelled_out(["server", "--sharded", "off"]) == ["server", "--sharded", "off"]
     assert _spelled_out(["demo", "--sharded"]) == ["demo", "--sharded"]
+    behind_debug = _spelled_out(["--debug", "server", "--sharded", "--id", "n1"])
+    assert behind_debug == ["--debug", "server", "--sharded", "on", "--id", "n1"]

@@ -15,6 +15,7 @@ import typer
 
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.output import complain
+from raftline.errors import ConfigError
 
 __all__ = ["PASSWORD_VARIABLE", "Access", "current_access", "login_trouble", "use_access", "with_access"]
 
@@ -104,6 +105,8 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
         if bool(cert) != bool(key):
             complain("raftline: --tls-cert and --tls-key go together: give both, or neither")
             raise typer.Exit(ExitCode.CONFIG)
+        if chosen["tls_ca"] or cert:
+            _check_files(chosen["tls_ca"], cert, key)
         use_access(
             Access(
                 tls=chosen["tls"] or bool(chosen["tls_ca"] or cert),
@@ -124,3 +127,14 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
     run.__annotations__ = command.__annotations__ | {parameter.name: parameter.annotation for parameter in added}
     return run
+
+
+def _check_files(ca: str, cert: str, key: str) -> None:
+    """Leave if a file cannot be used, and name it: a failed connection would not."""
+    from raftline.transport.tls import check_client_files  # noqa: PLC0415  most commands need no TLS
+
+    try:
+        check_client_files(ca, cert, key)
+    except ConfigError as error:
+        complain(f"raftline: {error}; correct --tls-ca, --tls-cert or --tls-key")
+        raise typer.Exit(ExitCode.CONFIG) from None

@@ -43,7 +43,7 @@ def run_demo(*, sharded: bool = False) -> ExitCode:
         from raftline.cli.demo_sharded import SETTINGS, ShardedDemo  # noqa: PLC0415  it is built on this file
 
         kind, settings = ShardedDemo, SETTINGS
-    console = make_console()
+    console = make_console(markup=True)
     directory = Path(tempfile.mkdtemp(prefix="raftline-demo-"))
     interruption = _Interruption()
     before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -44,7 +44,7 @@ def main() -> None:
 
 def _spelled_out(words: list[str]) -> list[str]:
     """Return a command line in which a setting that was only named has its value: `--sharded` means `--sharded on`."""
-    if words[:1] != ["server"]:
+    if next((word for word in words if not word.startswith("-")), "") != "server":
         return words
     out = []
     for word, after in zip(words, [*words[1:], "--"], strict=True):

@@ -63,7 +63,14 @@ def _backup(
     target: Annotated[str, typer.Argument(metavar="HOST:PORT|verify", help="Client address of any node, or `verify`.")],
     file: Annotated[str, typer.Argument(metavar="FILE", help="The backup; it must not be there yet.")],
     *,
-    timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.05, help="Wait this long for each answer.")] = 60.0,
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--timeout-s",
+            min=0.05,
+            help="Wait this long for each answer; the first comes once a snapshot is written, half a minute for a GiB.",
+        ),
+    ] = 600.0,
 ) -> None:
     """Write all data, as of one moment and with everything acknowledged before it, to a checked FILE.
 

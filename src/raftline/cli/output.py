@@ -36,10 +36,13 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
-def make_console() -> Console:
-    """Return a console for standard output; where that is no terminal, tables keep one line per row."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH_PIPED)
+def make_console(*, markup: bool = False) -> Console:
+    """Return a console for standard output; where that is no terminal, tables keep one line per row.
+
+    Without `markup` what stands in square brackets is no style: an address may, as in [fe80::1]:7001.
+    """
+    console = Console(highlight=False, markup=markup)
+    return console if console.is_terminal else Console(highlight=False, markup=markup, width=_WIDTH_PIPED)
 
 
 @contextlib.contextmanager

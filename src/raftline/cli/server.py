@@ -12,7 +12,7 @@ import resource
 import signal
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 __all__ = ["run_server", "with_cluster_id"]
 
 _log = structlog.get_logger("raftline.server")
-_STOP_S_MAX = 10.0
+_STOP_S_MAX = 6.0
+"""Beside twice `drain_s_max`, for clients and for successors."""
 _FILES_OF_ITS_OWN = 256
 """Open files that a node needs beside its clients' connections, at most."""
 _JOIN_S_MAX = 30.0
@@ -193,7 +194,7 @@ async def _serve(settings: ServerSettings, *, sharded: bool) -> ExitCode:
             error = failed.result() if failed.done() else None
             failed.cancel()
     finally:
-        await _stop(running, started)
+        await _stop(running, started, _STOP_S_MAX + 2 * settings.drain_s_max)
     return ExitCode.OK if error is None else _told(settings, error)
 
 
@@ -216,17 +217,28 @@ async def _start(
     """Start the monitoring port, the node, its groups, then its Redis port; `running` stops them in reverse."""
     began = time.monotonic()
     if monitor is not None:
-        await monitor.start()
+        with _listening("monitoring", monitor.door.host, monitor.door.port):
+            await monitor.start()
         running.push_async_callback(monitor.stop)
     await node.start()
     running.push_async_callback(node.stop)
     _check_members_named(settings, node)
     if keeper is not None:
         await running_keeper(keeper, running)
-    await server.start()
+    with _listening("clients", server.host, server.port):
+        await server.start()
     server.service.shards = keeper
     running.push_async_callback(server.stop)
     _log.info("serving", start_s=round(time.monotonic() - began, 3))
+
+
+@contextlib.contextmanager
+def _listening(what: str, host: str, port: int) -> Iterator[None]:
+    """Raise ConfigError with the address if it cannot be listened on; the port for peers says so itself."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"cannot listen for {what} on {host}:{port}: {error}") from error
 
 
 def _check_members_named(settings: ServerSettings, node: Node) -> None:
@@ -239,10 +251,10 @@ def _check_members_named(settings: ServerSettings, node: Node) -> None:
         )
 
 
-async def _stop(running: contextlib.AsyncExitStack, started: asyncio.Future[Any]) -> None:
+async def _stop(running: contextlib.AsyncExitStack, started: asyncio.Future[Any], seconds_max: float) -> None:
     """Close connections, then the log; give up on a disk that does not answer."""
     try:
-        async with asyncio.timeout(_STOP_S_MAX):
+        async with asyncio.timeout(seconds_max):
             if not started.done():
                 started.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -251,7 +263,7 @@ async def _stop(running: contextlib.AsyncExitStack, started: asyncio.Future[Any]
         _log.info("stopped")
     except TimeoutError:
         _log.error(
-            "the disk did not answer within the time for stopping: leaving as after a crash", seconds=_STOP_S_MAX
+            "the disk did not answer within the time for stopping: leaving as after a crash", seconds=seconds_max
         )
 
 

@@ -133,7 +133,7 @@ def _value_of(row: Setting, written: Any, origin: str) -> Any:
 
 def _parser(row: Setting) -> Callable[[Any], Any]:
     base = row.base
-    if row.unit == "bytes":
+    if row.unit in ("bytes", "bytes per second"):
         return _size
     if base is int:
         return _integer

@@ -121,6 +121,7 @@ def run_change(
     timeout_s: float,
 ) -> ExitCode:
     """Make a change, or show what it would do; wait until it is carried out."""
+    deadline = time.monotonic() + timeout_s
 
     def work() -> tuple[str, Plan]:
         report = _groups_known(node)
@@ -131,7 +132,7 @@ def run_change(
             return text, plan
         with Asker(node, timeout_s) as asker:
             number, done = _ask_for(asker, request, report.configuration.number, text)
-        return _ended(done, _ways(node, report), number, plan, timeout_s if wait else None), plan
+        return _ended(done, _ways(node, report), number, plan, deadline if wait else None), plan
 
     return _run(what, work, dry_run=dry_run, as_json=as_json)
 
@@ -140,6 +141,7 @@ def run_replace_node(
     gone: NodeId, node: str, *, dry_run: bool, wait: bool, as_json: bool, timeout_s: float
 ) -> ExitCode:
     """Have a node's replicas made anew elsewhere."""
+    deadline = time.monotonic() + timeout_s
 
     def work() -> tuple[str, Plan]:
         report = _groups_known(node)
@@ -162,17 +164,17 @@ def run_replace_node(
             with Asker(node, timeout_s) as asker:
                 number = int(asker.ask("RAFTLINE.SHARD", "REPLACENODE", gone))
         return _ended(
-            f"configuration {number}: {text}", _ways(node, report), number, plan, timeout_s if wait else None
+            f"configuration {number}: {text}", _ways(node, report), number, plan, deadline if wait else None
         ), plan
 
     return _run("replace-node", work, dry_run=dry_run, as_json=as_json)
 
 
-def _ended(done: str, ways: list[str], number: int, plan: Plan, timeout_s: float | None) -> str:
-    """Return what was done and how far it is; with a time, wait until configuration `number` is carried out."""
-    if timeout_s is None:
+def _ended(done: str, ways: list[str], number: int, plan: Plan, deadline: float | None) -> str:
+    """Return what was done and how far it is; with a deadline, wait until configuration `number` is carried out."""
+    if deadline is None:
         return f"{done}; {_NOT_WAITED_FOR}"
-    _wait_carried_out(ways, number, plan.slots, timeout_s)
+    _wait_carried_out(ways, number, plan.slots, deadline)
     return f"{done}; {_CARRIED_OUT}"
 
 
@@ -279,9 +281,8 @@ def _ways(node: str, report: ShardReport) -> list[str]:
     return [node, *filter(None, others)]
 
 
-def _wait_carried_out(ways: list[str], number: int, slots: int, timeout_s: float) -> None:
+def _wait_carried_out(ways: list[str], number: int, slots: int, deadline: float) -> None:
     """Look again until every group has carried out configuration `number`; raise `_Unfinished` if it takes too long."""
-    deadline = time.monotonic() + timeout_s
     left: list[GroupId] = []
     with _bar(slots) as show:
         while True:
@@ -298,7 +299,7 @@ def _wait_carried_out(ways: list[str], number: int, slots: int, timeout_s: float
                 names = numbered(left) if left else "the groups, which nobody tells of,"
                 verb = "has" if len(left) == 1 else "have"
                 raise _Unfinished(
-                    f"configuration {number} is made; {names} {verb} not carried it out within {timeout_s:g} s: it "
+                    f"configuration {number} is made; {names} {verb} not carried it out within --timeout-s: it "
                     "goes on without this command (`raftline shard status` shows how far)"
                 )
             time.sleep(_POLL_S)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from raftline.cli.exit_codes import ExitCode
 from raftline.cli.node_info import NodeInfo, Unreachable, ask_node
@@ -201,7 +202,7 @@ def _watch(host: str, port: int, timeout_s: float, *, as_json: bool) -> ExitCode
                     return ExitCode.OK
             except Unreachable as error:
                 if display is not None:
-                    display.update(f"[red]{error}[/red]", refresh=True)
+                    display.update(Text(str(error), style="red"), refresh=True)
                 else:
                     complain(f"raftline status: {error}")
             time.sleep(_WATCH_S)

@@ -15,7 +15,16 @@ import msgspec
 
 from raftline.errors import ConfigError
 
-__all__ = ["TLS_FIRST_BYTE", "TlsFiles", "TlsLayer", "TlsRole", "certified_names", "is_certified_as", "words_of"]
+__all__ = [
+    "TLS_FIRST_BYTE",
+    "TlsFiles",
+    "TlsLayer",
+    "TlsRole",
+    "certified_names",
+    "check_client_files",
+    "is_certified_as",
+    "words_of",
+]
 
 TLS_FIRST_BYTE: Final = 0x16
 """With this every TLS connection begins, and neither a frame of ours nor a Redis command."""
@@ -77,21 +86,36 @@ class TlsFiles:
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         if role.is_server:
             context.num_tickets = 0
-        try:
-            context.load_cert_chain(self._cert_file, self._key_file, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"certificate {self._cert_file} with key {self._key_file}: {_file_trouble(error)}"
-            ) from error
+        _load_certificate(context, self._cert_file, self._key_file)
         if role.needs_certificate:
             if not self._ca_file:
                 raise ConfigError("certificates are to be verified, but tls_ca names no authority's certificate")
-            try:
-                context.load_verify_locations(self._ca_file)
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"authority {self._ca_file}: {_file_trouble(error)}") from error
+            _load_authority(context, self._ca_file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def check_client_files(ca_file: str, cert_file: str, key_file: str) -> None:
+    """Raise ConfigError naming the file with which a client could not connect; an empty name: not given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca_file:
+        _load_authority(context, ca_file)
+    if cert_file:
+        _load_certificate(context, cert_file, key_file)
+
+
+def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"certificate {cert_file} with key {key_file}: {_file_trouble(error)}") from error
+
+
+def _load_authority(context: ssl.SSLContext, ca_file: str) -> None:
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"authority {ca_file}: {_file_trouble(error)}") from error
 
 
 class TlsLayer(asyncio.Protocol):
