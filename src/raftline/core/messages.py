@@ -154,7 +154,7 @@ class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """The follower holds everything up to `index`, from this snapshot or already before it."""
     round: int = 0
     echo: int = 0
-    """The request's stamp; 0 if that was an earlier leader's."""
+    """The stamp of the request that is answered, or of a later one; 0 if the chunk was stored for an earlier leader."""
 
 
 class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="R"):

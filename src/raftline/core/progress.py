@@ -109,7 +109,8 @@ class PeerProgress:
     def is_outdated(self, echo: int) -> bool:
         """Say whether an answer is to what was sent before this progress began, or the disk was lost (E2).
 
-        Whoever gave it may have been removed since, or have lost what it acknowledges. Older nodes echo nothing, 0.
+        Whoever gave it may have been removed since, or have lost what it acknowledges. 0 always counts: older nodes
+        echo nothing, and a chunk of a snapshot may have been stored for an earlier leader.
         """
         return 0 < echo < self.first_echo
 

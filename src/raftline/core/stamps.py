@@ -11,7 +11,7 @@ _KEPT_MAX = 1024
 
 
 class Stamps:
-    """A number is used for `apart_s`, then the next one; `first` differs from one life of the replica to the next.
+    """A number is used for `apart_s` at most, then the next one; `first` differs in each life of the replica.
 
     Numbers rise: what answers an older one than was drawn at some time answers what was sent before.
 
