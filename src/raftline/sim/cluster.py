@@ -52,6 +52,7 @@ class Member:
         self.node: Node | None = None
         self.machine: StateMachine | None = None
         self.ready = False
+        self.was_wiped = False
         self.failure: BaseException | None = None
         self.flips_before = 0
         """Wrong bits that had been read from the disk when the present incarnation began."""
@@ -132,6 +133,7 @@ class Member:
         """Lose everything on disk; only while the machine is down."""
         assert not self.is_up, "down"
         self.disk.wipe()
+        self.was_wiped = True
         self.cluster.checkers.on_wiped(self)
 
 

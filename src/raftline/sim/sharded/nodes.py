@@ -310,6 +310,8 @@ class SharedNodes(Ways):
     async def change(self, at: int, session: int | None, sequence: int, change: Change) -> str:
         """Propose a change at a machine, as a keeper does."""
         if isinstance(change, Place) and _is_few(change.nodes):
+            if any(self.cluster.members[name].was_wiped for name in change.nodes):
+                return "a disk was emptied there: nobody who knows that would have a group depend on it"
             self._few.update(change.nodes)
         addresses = {name: self.cluster.addresses[name] for name in self.eligible}
         request: Request = AddGroups(1, addresses, self.scenario.replicas) if isinstance(change, Join) else change
