@@ -151,6 +151,7 @@ def test_a_missing_setting_is_named_with_all_the_ways_to_give_it(missing: str) -
         ("segment_bytes", "12x", "'12x' is no size: write bytes, as in 1048576, 1024KiB or 1MiB"),
         ("segment_bytes", "1MB", "'1MB' is no size"),
         ("segment_bytes", "100", "it must be >= 65536 bytes"),
+        ("request_bytes_max", "2GiB", "it must be <= 536870912 bytes"),
         ("clients_max", "many", "'many' is no whole number"),
         ("clients_max", "0", "it must be >= 1 connections"),
         ("groups", "16385", "it must be <= 16384 groups"),
@@ -173,7 +174,7 @@ def test_a_missing_setting_is_named_with_all_the_ways_to_give_it(missing: str) -
         ("cluster", "n1=h:70000", "out of range"),
         ("cluster", "n1=h:1000,n2=h:1000", "n2's client port is h:1000, and so is n1's client port"),
         ("cluster", "n1=h:1000,n2=h:11000", "n2's client port is h:11000, and so is n1's bus port"),
-        ("key_bytes_max", "1GiB", "is above request_bytes_max"),
+        ("key_bytes_max", "1GiB", "it must be <= 524288 bytes"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_with_place_and_remedy(name: str, written: str, what_to_do: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type
 from msgspec import NODEFAULT, UNSET, Meta, Struct, structs
 
 from raftline.core.config import CoreConfig
-from raftline.kv.limits import Limits
+from raftline.kv.limits import KEY_BYTES_CEILING, Limits
 from raftline.kv.sharded.settings import KeeperSettings
 from raftline.replica.sessions import ONE_REPLY_BYTES_MAX
 from raftline.runtime.config import NodeConfig
@@ -36,6 +36,9 @@ CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
 """Names the settings file, if no flag does."""
 COMMAND_SPARE_BYTES = 1 << 20
 """What a request, or a reply that goes with a slot, may grow by on its way into the log: lengths, time, session."""
+
+REQUEST_BYTES_CEILING = 512 << 20
+"""As long as one string may be. A node that cannot write an entry stops, and a record of the log holds 1 GiB."""
 
 _CORE = CoreConfig()
 _NODE = NodeConfig(node_id="", members={}, data_dir="")
@@ -150,10 +153,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     clients_max: Annotated[
         int, _about("Most client connections at a time; further ones are told so and closed.", "connections", ge=1)
     ] = _LIMITS.clients_max
-    request_bytes_max: Annotated[int, _about("Largest single request of a client.", "bytes", ge=1024)] = (
-        _LIMITS.request_bytes_max
-    )
-    key_bytes_max: Annotated[int, _about("Longest key.", "bytes", ge=1)] = _LIMITS.key_bytes_max
+    request_bytes_max: Annotated[
+        int, _about("Largest single request of a client.", "bytes", ge=1024, le=REQUEST_BYTES_CEILING)
+    ] = _LIMITS.request_bytes_max
+    key_bytes_max: Annotated[int, _about("Longest key.", "bytes", ge=1, le=KEY_BYTES_CEILING)] = _LIMITS.key_bytes_max
     value_bytes_max: Annotated[
         int, _about("Largest value in a request; APPEND and SETRANGE may make it longer.", "bytes", ge=1)
     ] = _LIMITS.value_bytes_max

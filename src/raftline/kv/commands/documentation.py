@@ -39,7 +39,22 @@ _ERRORS = [
         "a read that could not be made linearizable in time",
         "it was a read",
     ),
-    ("`-TRYAGAIN ...`", "the leader changed, too many commands wait, or a slot moves for too long", "no"),
+    (
+        "`-CLUSTERDOWN the copy that was asked is too old: ...`",
+        "a read that may be older: no leader has vouched for so young a copy",
+        "it was a read",
+    ),
+    (
+        "`-CLUSTERDOWN Hash slot not served`",
+        "a sharded store: no group serves the slot, as far as the node knows",
+        "no",
+    ),
+    (
+        "`-TRYAGAIN ...`",
+        "the leader changed, too many commands wait, or a slot moves for too long",
+        "no; of FLUSHALL in a sharded store `some groups were flushed, others not`",
+    ),
+    ("`-OOM ...`", "keys and values take more than `maxmemory` on this node", "no"),
     ("`-NOTMEMBER ...`", "a command about the cluster, asked of a node that was removed or not added yet", "no"),
     ("`-MOVED slot host:port`", "a sharded store: another node leads the group of this slot; see below", "no"),
     ("`-CROSSSLOT ...`", "a sharded store: keys of one command, or of one transaction, are in several slots", "no"),
@@ -51,9 +66,11 @@ _ERRORS = [
     ("`-OUTDATED ...`", "the session of RAFTLINE.ONCE carried out a higher number", "as after NOSESSION"),
     (
         "`-FORGOTTEN ...`",
-        "the command in RAFTLINE.ONCE was carried out before, and its reply was too large, or is too old, to be kept",
+        "a command in a session was carried out before, and its reply is kept no more, or is too large for the way",
         "yes, once",
     ),
+    ("`-LOCKED ...`, `-NOTHELD ...`", "somebody else holds the lock; or who asks does not hold it", "no"),
+    ("`-UNBLOCKED ...`", "a command that waited for something to pop was ended, or the node stops", "no"),
     ("`-ERR a key of ... bytes`, `-ERR a value of ... bytes`", "above `key_bytes_max` or `value_bytes_max`", "no"),
     ("`-ERR max number of clients reached`", "more than `clients_max` connections", "no"),
 ]
@@ -77,6 +94,8 @@ the command that it carries.
 Replies and errors are those of Redis {REDIS_VERSION}, in RESP2 and, after `HELLO 3`, in RESP3. On top of them:
 
 {_table(_ERRORS)}
+
+[All that clients are told](operations.md#what-clients-are-told), with what to do.
 
 Commands of one connection take effect in the order in which they were sent, pipelined or not.
 Deadlines count by the log's clock, which is the same on every node: see
