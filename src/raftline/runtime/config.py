@@ -26,8 +26,8 @@ _LEAST = {
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `members` maps every first voter's id to `host:port@busport`, this node's included.
 
-    Empty `members` make a node that waits until it is added to a group, at `address`. Both count for an empty
-    directory only: afterwards the log says who the members are.
+    Empty `members` make a node that waits until it is added to a group, at `address`. The first change of the members,
+    and the first snapshot, put them into the log, which counts from then on; until then each start needs the same ones.
     """
 
     node_id: NodeId
@@ -106,7 +106,7 @@ class GroupConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One more group of a node; everything else is as the node has it.
 
     `members` maps every first voter's id to `host:port@busport`; empty: the replica waits until it is added. They count
-    only while the log holds nothing of the group.
+    until the log names members: with their first change, or the first snapshot.
     """
 
     group: GroupId
