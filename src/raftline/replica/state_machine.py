@@ -74,7 +74,7 @@ class StateMachine(ABC):
         """Return the state as of this call, in chunks of at most 1 MiB each.
 
         Chunks are fetched between later calls of `apply`, so an iterator that reads live data must shield itself: copy
-        first, and return an iterator over the copy. The body of a generator begins with its first chunk, too late to copy.
+        first, and return an iterator over the copy. A generator's body begins with its first chunk, too late to copy.
         """
 
     def restore(self, chunks: Iterable[bytes]) -> None:
