@@ -55,6 +55,7 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TooStale",
+    "described",
 ]
 
 
@@ -180,3 +181,12 @@ class SafetyViolation(RaftlineError):
 
 class Diverged(SafetyViolation):
     """This replica's state machine is not the same as the leader's at the same index."""
+
+
+def described(error: BaseException) -> str:
+    """Return type and text of an exception that is not ours: never raising, and such that UTF-8 can carry it."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  its own text raises
+        text = type(error).__name__
+    return text.encode(errors="backslashreplace").decode()

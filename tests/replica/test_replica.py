@@ -1,7 +1,7 @@
 """Promises of the replica: one applier, results to their proposers, exceptions as results, exactly-once sessions."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -42,6 +42,47 @@ def test_a_result_that_is_not_bytes_is_an_error_of_the_machine(driver: Any) -> N
     (outcome,) = driver.propose(plain(b"text"))
     assert isinstance(outcome, ApplyError)
     assert "must return bytes, not str" in str(outcome)
+
+
+class _Mute(Exception):
+    """One whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(_Mute(), "_Mute"), (ValueError("no letter: \ud800"), "ValueError: no letter: \\ud800")],
+)
+def test_whatever_an_exception_says_it_is_a_result(driver: Any, error: Exception, told: str) -> None:
+    """Also one that says nothing, or what UTF-8 has no letter for; in a session nothing is carried out twice (G7)."""
+
+    def fail(*_: object) -> bytes:
+        carried_out.append(1)
+        raise error
+
+    carried_out: list[int] = []
+    (session,) = driver.propose(open_session())
+    driver.machine.apply = fail
+    (plainly,) = driver.propose(plain(b"a"))
+    first, again = driver.propose(*[in_session(int(session), 1, b"a")] * 2)
+    assert [str(outcome) for outcome in (plainly, first, again)] == [told] * 3
+    assert len(carried_out) == 2
+
+
+def test_a_generator_gives_the_state_as_of_its_call(driver: Any) -> None:
+    """Though its body begins with the first chunk: what it copies first is not of later commands (D2)."""
+
+    def snapshot() -> Iterator[bytes]:
+        commands = [command for _, command, _ in driver.machine.commands]
+        yield from commands
+
+    driver.machine.snapshot = snapshot
+    driver.propose(plain(b"a"), plain(b"b"))
+    _, chunks = driver.replica.snapshot()
+    driver.propose(plain(b"c"))
+    assert list(chunks)[1:] == [b"a", b"b"]
 
 
 def test_time_never_goes_back_for_the_machine(driver: Any) -> None:

@@ -42,6 +42,8 @@ class Register(StateMachine):
     def read(self, query: bytes, time_ms: int) -> bytes:  # noqa: ARG002
         if query == b"boom":
             raise KeyError("no such thing")
+        if query == b"no bytes":
+            return None  # type: ignore[return-value]
         return self.values.get(query, b"")
 
     def snapshot(self) -> Iterable[bytes]:

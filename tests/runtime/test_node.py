@@ -51,6 +51,18 @@ def test_a_read_on_any_node_sees_every_acknowledged_write(make_cluster: Any) -> 
     asyncio.run(scenario())
 
 
+def test_a_read_that_gives_no_bytes_is_an_error_of_the_machine(make_cluster: Any) -> None:
+    """And not one that nobody answers."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            with pytest.raises(ApplyError, match=r"read\(\) must return bytes, not NoneType"):
+                await leader.read(b"no bytes")
+
+    asyncio.run(scenario())
+
+
 def test_everything_acknowledged_survives_a_restart_of_all(make_cluster: Any) -> None:
     """What was acknowledged is on disk (C13)."""
 

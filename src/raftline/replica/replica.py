@@ -5,7 +5,7 @@ nothing; entries wait here until the driver lets some of them be applied, so tha
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import msgspec
 
@@ -16,7 +16,15 @@ from raftline.core.ids import Index, NodeId
 from raftline.core.messages import AppendReply, AppendRequest
 from raftline.core.raft import Raft
 from raftline.core.ready import Ready
-from raftline.errors import ApplyError, ConfigError, NotServed, OutdatedSequence, ReplyForgotten, SessionClosed
+from raftline.errors import (
+    ApplyError,
+    ConfigError,
+    NotServed,
+    OutdatedSequence,
+    ReplyForgotten,
+    SessionClosed,
+    described,
+)
 from raftline.replica.commands import (
     CLOSE_SESSION,
     HISTORY_LOST,
@@ -223,7 +231,9 @@ class Replica:
         forgotten = self.sessions.forgotten
         own = _Header(self.digest.value, self.time_ms, self.sessions.dump(), self.version.in_force, forgotten)
         header = _encode_header(own)
-        return meta, chain((header,), self.machine.snapshot())
+        # The body of a generator begins with its first chunk: now, or it would give a later state than `meta` says.
+        chunks = iter(self.machine.snapshot())
+        return meta, chain((header,), list(islice(chunks, 1)), chunks)
 
     def _apply(self, entry: Entry) -> None:
         """Apply one entry; an exception of the state machine is the command's result, the same everywhere."""
@@ -246,7 +256,7 @@ class Replica:
             except ApplyError as error:
                 result = error
             except Exception as error:  # noqa: BLE001  whatever apply raises is its result
-                result = ApplyError(f"{type(error).__name__}: {error}")
+                result = ApplyError(described(error))
             if type(result) is bytes:
                 self.digest.on_applied(index, data, result)
             else:
@@ -320,7 +330,7 @@ class Replica:
             except NotServed:
                 raise  # nothing was done: the number stays free for where it is served (G16)
             except Exception as error:  # noqa: BLE001  whatever apply raises is its result
-                failed, reply = True, f"{type(error).__name__}: {error}".encode()
+                failed, reply = True, described(error).encode()
             self.sessions.remember(session_id, sequence, failed=failed, reply=reply, time_ms=self.time_ms)
         else:
             self.sessions.touch(session_id, self.time_ms)

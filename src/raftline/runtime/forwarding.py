@@ -334,7 +334,7 @@ def encode_outcome(outcome: bytes | Exception) -> tuple[int, bytes]:
     if isinstance(outcome, bytes):
         return APPLIED, outcome
     status = next((status for kind, status in _STATUS_OF.items() if isinstance(outcome, kind)), UNKNOWN)
-    return status, str(outcome).encode()
+    return status, str(outcome).encode(errors="backslashreplace")
 
 
 def decode_error(status: int, text: str) -> Exception:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Replace
 from raftline.core.ids import NodeId
-from raftline.errors import ApplyError, ConfigError, NotMember, TooNew
+from raftline.errors import ApplyError, ConfigError, NotMember, TooNew, described
 from raftline.replica.commands import (
     ID_END,
     change_membership,
@@ -198,7 +198,9 @@ class GroupHandle:
                 except ApplyError as raised:
                     outcome = raised
                 except Exception as raised:  # noqa: BLE001  the machine's answer is the caller's
-                    outcome = ApplyError(f"{type(raised).__name__}: {raised}")
+                    outcome = ApplyError(described(raised))
+                if not isinstance(outcome, bytes | ApplyError):
+                    outcome = ApplyError(f"TypeError: read() must return bytes, not {type(outcome).__name__}")
             done(outcome)
 
         self.submit_read(look, consistency, staleness_s_max)

@@ -79,9 +79,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "chain((header,), self.machine.snapshot())",
-                "chain((header,), (chunk for capture in (self.machine.snapshot,) for chunk in capture()))",
+                "iter(self.machine.snapshot())",
+                "(chunk for capture in (self.machine.snapshot,) for chunk in capture())",
             ),
+            Patch(_REPLICA, "chain((header,), list(islice(chunks, 1)), chunks)", "chain((header,), chunks)"),
         ),
         bench="busy_snapshots",
     ),
