@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from raftline.core.events import Proposed, ReadRequested, TransferRequested
-from raftline.core.messages import AppendReply, AppendRequest
+from raftline.core.messages import AppendReply, AppendRequest, ReadIndexReply
 
 
 def _stored(bench: Any, index: int, **fields: Any) -> AppendReply:
@@ -108,3 +108,54 @@ def test_a_leader_hears_of_its_disk_once_somebody_else_has_the_entry(bench: Call
     alone = bench(size=1)
     alone.lead()
     assert not alone.core.disk_may_wait
+
+
+def _round_answer(bench: Any, index: int, **fields: Any) -> AppendReply:
+    """Return a follower's answer to the heartbeat of the latest round of reads."""
+    return _stored(bench, index, prev_index=index, round=bench.state.reads.round, **fields)
+
+
+def _confirmed_round(bench: Callable[..., Any], **settings: Any) -> Any:
+    """Return a leader that a majority confirmed in a round of reads; one follower has not answered it yet."""
+    leader = _leader(bench, **settings)
+    for name in ("n2", "n3"):
+        leader.receive(name, _stored(leader, 1))
+    leader.node.ask(1, ReadRequested(1))
+    assert not leader.core.reply_may_wait("n2", _round_answer(leader, 1)), "it confirms the read"
+    leader.receive("n2", _round_answer(leader, 1))
+    assert not leader.state.reads.confirming
+    return leader
+
+
+def test_who_answers_a_round_of_reads_after_the_majority_is_not_waited_for(bench: Callable[..., Any]) -> None:
+    """The reads are answered; a heartbeat's answer is stepped at once, and so is one that a lease is made of (§8)."""
+    leader = _confirmed_round(bench)
+    assert leader.core.reply_may_wait("n3", _round_answer(leader, 1))
+    assert not leader.core.reply_may_wait("n3", _round_answer(leader, 1, restoring=True))
+    assert not leader.core.reply_may_wait("n3", _round_answer(leader, 1, command_version=9))
+    leader.receive("n3", _round_answer(leader, 1))
+    assert not leader.core.reply_may_wait("n3", _round_answer(leader, 1)), "it answers a heartbeat"
+    leasing = _confirmed_round(bench, lease_reads=True, pre_vote=True, check_quorum=True)
+    assert not leasing.core.reply_may_wait("n3", _round_answer(leasing, 1))
+
+
+def test_a_read_that_comes_during_a_round_waits_for_its_end(bench: Callable[..., Any]) -> None:
+    """It needs a round of its own, and one is under way at a time (§8)."""
+    leader = _leader(bench)
+    assert not leader.core.read_may_wait
+    leader.node.ask(1, ReadRequested(1))
+    assert leader.core.read_may_wait
+    leader.receive("n2", _round_answer(leader, 1))
+    assert not leader.core.read_may_wait
+
+
+def test_a_read_that_comes_while_a_follower_asks_waits_for_the_answer(bench: Callable[..., Any], entries: Any) -> None:
+    """It goes with the next question; without a leader nobody is asked."""
+    follower = bench(term=1)
+    assert not follower.core.read_may_wait, "no leader is known"
+    follower.receive("n2", AppendRequest(1, 0, 0, entries(1, 1), commit=0))
+    assert not follower.core.read_may_wait
+    follower.node.ask(1, ReadRequested(1))
+    assert follower.core.read_may_wait
+    follower.receive("n2", ReadIndexReply(1, follower.state.reads.asked, 0))
+    assert not follower.core.read_may_wait

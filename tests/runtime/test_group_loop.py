@@ -223,3 +223,29 @@ def test_a_turn_that_is_due_is_not_taken_twice(make_cluster: Any, monkeypatch: A
             assert not crowds
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("who", ["leader", "follower"])
+def test_a_read_that_can_only_wait_for_others_takes_no_turn(make_cluster: Any, who: str) -> None:
+    """A round of reads, or a question to the leader, is under way: its end lets the read go on (§8)."""
+
+    async def scenario() -> None:
+        async with make_cluster() as cluster:
+            leader = await cluster.leader()
+            await leader.propose(b"k=1")
+            node = leader if who == "leader" else await cluster.follower()
+            group = _loop_of(node)
+            reads = group.replica.core.state.reads
+            answered: list[Any] = []
+            for _ in range(10):
+                node.submit_read(answered.append)
+                while group._scheduled or not (reads.confirming or reads.asked):
+                    assert not answered, "a round was seen"
+                    await asyncio.sleep(0)
+                node.submit_read(answered.append)
+                assert not group._scheduled
+                assert await node.read(b"k") == b"1"
+                assert answered == [None, None]
+                answered.clear()
+
+    asyncio.run(scenario())

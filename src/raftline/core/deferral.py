@@ -7,22 +7,25 @@ latest when the next timer is due; so there has to be one, and whoever sleeps pu
 
 from raftline.core.ids import NodeId
 from raftline.core.messages import AppendReply
+from raftline.core.progress import Mode, PeerProgress
 from raftline.core.quorum import has_quorum
 from raftline.core.state import RaftState, Role
 
-__all__ = ["disk_may_wait", "reply_may_wait"]
+__all__ = ["disk_may_wait", "read_may_wait", "reply_may_wait"]
 
 
 def reply_may_wait(state: RaftState, sender: NodeId, reply: AppendReply) -> bool:
-    """Say whether an answer of a follower only tells that it, too, stores what is committed (§5.3).
+    """Say whether an answer of a follower only tells what a majority told before (§5.3, §8).
 
-    A heartbeat's answer never waits: leases, rounds of reads and the quorum's last sign of life are made of those.
+    It stores what is committed, or took part in a round of reads that is confirmed. A mere heartbeat's answer never
+    waits: leases and the leader's sign that it is followed are made of those.
     """
     progress = state.progress.get(sender)
     return (
         progress is not None
         and reply.success
-        and reply.prev_index < reply.match_index <= state.commit
+        and (reply.prev_index < reply.match_index or _is_late_in_round(state, progress, reply))
+        and reply.match_index <= state.commit
         and reply.term == reply.request_term == state.term
         and progress.next_index > state.log.last_index
         and (progress.sent_commit >= state.commit or not _has_commit_notices(state))
@@ -30,6 +33,32 @@ def reply_may_wait(state: RaftState, sender: NodeId, reply: AppendReply) -> bool
         and not (state.reads.waiting or state.reads.confirming)
         and not (state.must_watch or state.asleep)
     )
+
+
+def _is_late_in_round(state: RaftState, progress: PeerProgress, reply: AppendReply) -> bool:
+    """Say whether a follower answers a round after the majority, as one that always does, and nothing else."""
+    return (
+        progress.acked_round < reply.round
+        and progress.match_index >= reply.match_index
+        and progress.mode is Mode.REPLICATE
+        and progress.was_heard
+        and progress.is_trusted
+        and progress.is_restoring == reply.restoring
+        and progress.command_version == reply.command_version
+        and not state.config.lease_reads
+    )
+
+
+def read_may_wait(state: RaftState) -> bool:
+    """Say whether a read that comes now could not even be asked for: a round, or a question, is under way (§8).
+
+    Its end brings an event, or the timer does; what has come by then shares the next one.
+    """
+    if state.asleep:
+        return False
+    if state.role is Role.LEADER:
+        return bool(state.reads.confirming)
+    return state.role is Role.FOLLOWER and state.leader is not None and state.reads.asked != 0
 
 
 def _has_commit_notices(state: RaftState) -> bool:

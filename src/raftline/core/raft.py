@@ -202,6 +202,11 @@ class Raft:
         return deferral.reply_may_wait(self.state, sender, reply)
 
     @property
+    def read_may_wait(self) -> bool:
+        """Say whether a linearizable `ReadRequested` may be stepped together with the next event, whenever it comes."""
+        return deferral.read_may_wait(self.state)
+
+    @property
     def disk_may_wait(self) -> bool:
         """Say whether `Persisted` may be stepped together with the next event, whenever that comes."""
         return deferral.disk_may_wait(self.state)

@@ -167,7 +167,8 @@ class GroupLoop:
         read = Read(done, self._loop.time() + self._request_timeout_s, consistency, staleness_s_max)
         if self._admit(read):
             self._reading.add(read)
-            self._schedule()
+            if not (self._scheduled or (consistency == "linearizable" and self._core.read_may_wait)):
+                self._schedule()
 
     def start(self) -> None:
         """Begin to take turns."""

@@ -332,4 +332,18 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(Patch(_DEFERRAL, " and not has_quorum(state.membership, (state.me,))", ""),),
         bench="walk_members",
     ),
+    Mutant(
+        name="a_read_waits_for_a_round_that_nobody_began",
+        rules=("K4", "G3"),
+        does="A leader puts off a read although no round is under way.",
+        patches=(Patch(_DEFERRAL, "return bool(state.reads.confirming)", "return True"),),
+        bench="walk_reads",
+    ),
+    Mutant(
+        name="a_read_waits_for_a_question_that_nobody_asked",
+        rules=("K4", "G3"),
+        does="A follower puts off a read although it asks its leader nothing.",
+        patches=(Patch(_DEFERRAL, " and state.reads.asked != 0", ""),),
+        bench="walk_reads",
+    ),
 )
