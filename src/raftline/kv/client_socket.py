@@ -85,7 +85,8 @@ class ClientSocket(asyncio.Protocol):
             self._statistics.input_bytes += len(data)
             connection.client.last_ms = self._now_ms()
             connection.feed(data)
-            connection.client.is_at_end = connection.client.is_at_end or self._is_draining
+            if self._is_draining:
+                connection.client.is_at_end = True
             self._settle(connection)
 
     def eof_received(self) -> bool:

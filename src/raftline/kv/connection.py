@@ -194,14 +194,16 @@ class Connection:
 
     def _carry_out_commands(self) -> None:
         """Parse and start commands until one has to wait, the turn is long enough, or there are no more."""
-        commands = self._commands
+        commands, intake = self._commands, self.intake
         client = self.client
         self._is_free = self._is_unasked()
         count = 0
         self._slow.is_marked = False
         while not client.closing:
             if not commands:
-                if not self._parse_next():
+                if intake.waiting:
+                    commands.extend(intake.parse())
+                elif not self._has_last_word():
                     break
             elif count == _COMMANDS_PER_TURN:
                 self._be_ready()
@@ -224,17 +226,18 @@ class Connection:
         client.pending = len(self._slots)
         client.server.statistics.commands += count
 
-    def _parse_next(self) -> bool:
-        """Parse a slice of input; return False if there is none."""
-        commands = self.intake.parse()
-        if commands is not None:
-            self._commands.extend(commands)
-        elif self.parser.error is not None:
+    def _has_last_word(self) -> bool:
+        """Behind all input, say what the client is told before its connection ends; return False if nothing."""
+        intake = self.intake
+        intake.backlog_bytes = 0
+        if self.parser.error is not None:
             self._on_protocol_error(self.parser.error)
-        elif self.intake.refusal is not None:
-            self._reply(self.intake.refusal)
+        elif intake.refusal is not None:
+            self._reply(intake.refusal)
             self.client.closing = True
-        return commands is not None
+        else:
+            return False
+        return True
 
     def _must_wait(self) -> bool:
         """Say whether enough is under way, or waits to be sent."""

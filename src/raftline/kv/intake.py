@@ -22,7 +22,7 @@ class Intake:
         self._limits = limits
         self.waiting: deque[bytes] = deque()
         self.backlog_bytes = 0
-        """What was fed and not parsed, at the last look."""
+        """What was fed and not parsed, at the last look; whoever sees that nothing waits sets it to 0."""
         self.parser = RequestParser(limits)
         self.is_large = False
         """The commands parsed last may hold keys or values above their limits."""
@@ -39,16 +39,13 @@ class Intake:
         else:
             self.waiting.extend(data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES))
 
-    def parse(self) -> list[Arguments] | None:
-        """Return the commands that the next slice completes, None if there is no slice."""
-        if not self.waiting:
-            self.backlog_bytes = 0
-            return None
+    def parse(self) -> list[Arguments]:
+        """Return the commands that the next slice completes; there must be one in `waiting`."""
         data = self.waiting.popleft()
         parser = self.parser
         self.is_large = len(data) > self._limits.key_bytes_max or parser.partial_bytes > 0
         commands = parser.feed(data)
-        self.backlog_bytes = sum(map(len, self.waiting)) + len(data)
+        self.backlog_bytes = len(data) + (sum(map(len, self.waiting)) if self.waiting else 0)
         if parser.error is not None:
             self.waiting.clear()
         return commands

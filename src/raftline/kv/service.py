@@ -71,6 +71,8 @@ class Service:
         self.reply_latency = Histogram()
         self.monotonic_s = clock.monotonic_s
         """A stopwatch: to measure with, never to decide by."""
+        self.now_ms = clock.wall_ms
+        """The wall clock in milliseconds since 1970."""
         self.clients: dict[int, Client] = {}
         self.facts = ServerFacts(host=host, port=port, process_id=os.getpid(), started_ms=clock.wall_ms())
 
@@ -110,10 +112,6 @@ class Service:
             return measured
         status = structs.replace(measured.status, apply_errors=measured.status.apply_errors + self._machine.faults)
         return structs.replace(measured, status=status)
-
-    def now_ms(self) -> int:
-        """Return the wall clock in milliseconds since 1970."""
-        return self._clock.wall_ms()
 
     def connect(self, address: str, local_address: str, on_ready: Callable[[Connection], None]) -> Connection | None:
         """Admit a client, or return None if there are too many; `on_ready` asks for a `turn` of the connection."""

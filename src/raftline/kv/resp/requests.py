@@ -35,6 +35,7 @@ class RequestParser:
         "_position",
         "_request_bytes",
         "error",
+        "is_amid_request",
         "parsed_count",
     )
 
@@ -49,11 +50,8 @@ class RequestParser:
         self.error: str | None = None
         self.parsed_count = 0
         """Commands that were complete so far."""
-
-    @property
-    def is_amid_request(self) -> bool:
-        """Say whether part of a request was received, and not all of it."""
-        return bool(self._missing or self._buffer)
+        self.is_amid_request = False
+        """Part of a request was received, and not all of it."""
 
     @property
     def partial_bytes(self) -> int:
@@ -68,6 +66,7 @@ class RequestParser:
         self._args = []
         self._position = self._missing = self._request_bytes = 0
         self._bulk = -1
+        self.is_amid_request = False
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         """Take bytes in; return the commands they complete, each with at least one argument. See `error` afterwards."""
@@ -83,6 +82,7 @@ class RequestParser:
                 self._buffer = bytearray()
                 commands += self._parse(rest)
         self.parsed_count += len(commands)
+        self.is_amid_request = bool(self._missing or self._buffer)
         return commands
 
     def _parse(self, data: bytes) -> list[list[bytes]]:
