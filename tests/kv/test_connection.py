@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftline.errors import NotLeader, Timeout
+from raftline.kv.client_socket import partial_bytes_of
 from raftline.kv.connection import Connection
 from raftline.kv.limits import Limits
 from raftline.kv.machine import TICK_COMMAND, encode_command
@@ -132,7 +133,7 @@ def test_any_bytes_in_any_pieces_do_no_harm(new_conversation: "NewConversation")
         for piece in pieces:
             talk.raw(piece)
         assert not talk.node.waiting
-        assert talk.connection.partial_bytes < 10_000
+        assert partial_bytes_of(talk.connection) < 10_000
         talk.connection.client.is_at_end = True
         assert talk.connection.is_finished or talk.connection.client.closing or not talk.connection.client.pending
 
@@ -192,7 +193,7 @@ def test_a_reader_whose_clock_is_ahead_takes_the_logs_word(
     leaders_clock = talk.node.clock
     readers_clock = type(leaders_clock)()
     readers_clock.now_ms = leaders_clock.wall_ms() + 60_000  # type: ignore[attr-defined]
-    talk.connection.client.server._clock = readers_clock  # type: ignore[attr-defined]
+    talk.connection.client.server.now_ms = readers_clock.wall_ms  # type: ignore[method-assign]
     assert talk.raw(request_of(b"GET", b"k") + request_of(b"EXISTS", b"k", b"k")) == b"$1\r\nv\r\n:2\r\n"
     assert talk.node.log[-1] == TICK_COMMAND
     assert talk.node.log.count(TICK_COMMAND) == 1

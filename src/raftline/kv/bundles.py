@@ -23,6 +23,7 @@ __all__ = [
     "NOT_SERVED",
     "BundledNode",
     "Bundles",
+    "Run",
     "decode_bundle",
     "encode_replies",
 ]
@@ -77,28 +78,67 @@ def decode_bundle(command: bytes) -> list[list[bytes]]:
     return _decode_commands(memoryview(command)[1:])
 
 
+class Run:
+    """Commands of one client that stand one behind the other in a bundle, and are told of their outcomes together."""
+
+    __slots__ = ()
+
+    count: int
+    """How many they are."""
+
+    def join(self) -> None:
+        """Count one more."""
+        raise NotImplementedError
+
+    def take(self, outcomes: Sequence[bytes | Exception]) -> None:
+        """Take the replies or reasons, in order: of all, or of those that had entries of their own one by one."""
+        raise NotImplementedError
+
+    def take_one(self, outcome: bytes | Exception) -> None:
+        """Take the outcome of the next one."""
+        self.take((outcome,))
+
+
 class Bundles:
     """The writes of one node that wait for the next turn of one group.
 
-    Invariants: `_commands` and `_dones` belong together, in the order in which they came; unless both are empty the
-    node calls `flush` before its next turn. What a connection submits by itself goes behind what it has here.
+    Invariants: `_commands` and `_dones` belong together, in the order in which they came: each of these is of one
+    command, or of as many in a row as the count beside it says. Unless both are empty the node calls `flush` before
+    its next turn. What a connection submits by itself goes behind what it has here.
     """
 
-    __slots__ = ("_commands", "_dones", "_is_known", "_node", "_size_bytes")
+    __slots__ = ("_commands", "_dones", "_is_known", "_node", "_size_bytes", "last_run")
 
     def __init__(self, node: BundledNode) -> None:
         self._node = node
         self._commands: list[bytes] = []
-        self._dones: list[Done] = []
+        self._dones: list[Done | Run] = []
         self._size_bytes = 0
         self._is_known = False
         """Every member knows what a bundle is; that never ends."""
+        self.last_run: Run | None = None
+        """The run that the latest command belongs to, which the next one may join; None if it belongs to none."""
 
     def add(self, command: bytes, done: Done) -> None:
         """Propose a small command; `done` gets its reply or the reason, as from `KvNode.submit`."""
+        self._dones.append(done)
+        self.last_run = None
+        self._add(command)
+
+    def begin_run(self, command: bytes, run: "Run") -> None:
+        """Propose the first command of a run, which others may join."""
+        self._dones.append(run)
+        self.last_run = run
+        self._add(command)
+
+    def join_run(self, command: bytes, run: "Run") -> None:
+        """Propose a command behind those of `run`, which is `last_run`."""
+        run.join()
+        self._add(command)
+
+    def _add(self, command: bytes) -> None:
         commands = self._commands
         commands.append(command)
-        self._dones.append(done)
         self._size_bytes += len(command)
         if len(commands) == 1:
             self._node.before_turn(self.flush)
@@ -111,24 +151,32 @@ class Bundles:
         if not commands:
             return
         self._commands, self._dones, self._size_bytes = [], [], 0
+        self.last_run = None
         node = self._node
         self._is_known = self._is_known or node.command_version >= BUNDLE_VERSION
         if len(commands) > 1 and self._is_known:
-            node.submit(_HEADS[len(commands)] + b"".join(commands), partial(_tell, dones))
+            node.submit(_HEADS[len(commands)] + b"".join(commands), partial(_tell, dones, len(commands)))
         else:
-            for command, done in zip(commands, dones, strict=True):
-                node.submit(command, done)
+            each = [done for done in dones for _ in range(done.count if isinstance(done, Run) else 1)]
+            for command, done in zip(commands, each, strict=True):
+                node.submit(command, done.take_one if isinstance(done, Run) else done)
 
 
-def _tell(dones: list[Done], outcome: bytes | Exception) -> None:
-    """Let each command have its own reply, or all the same reason or refusal."""
+def _tell(dones: list[Done | Run], count: int, outcome: bytes | Exception) -> None:
+    """Let each of `count` commands have its own reply, or all the same reason or refusal."""
     if isinstance(outcome, Exception) or outcome.startswith(b"-"):
-        outcomes: Sequence[bytes | Exception] = [outcome] * len(dones)
+        outcomes: Sequence[bytes | Exception] = [outcome] * count
     else:
-        outcomes = _replies_of(outcome, len(dones))
-    for done, own in zip(dones, outcomes, strict=True):
+        outcomes = _replies_of(outcome, count)
+    first = 0
+    for done in dones:
         try:
-            done(own)
+            if isinstance(done, Run):
+                begin, first = first, first + done.count
+                done.take(outcomes[begin:first])
+            else:
+                first += 1
+                done(outcomes[first - 1])
         except Exception as error:  # noqa: BLE001  the others are to hear of theirs
             context = {"message": "the callback of a command in a bundle raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

@@ -16,7 +16,7 @@ from raftline.transport.tls import TLS_FIRST_BYTE
 if TYPE_CHECKING:
     from raftline.kv.server import KvServer
 
-__all__ = ["ClientSocket"]
+__all__ = ["ClientSocket", "partial_bytes_of"]
 
 _CLOSE_S = 10.0
 
@@ -214,7 +214,7 @@ class ClientSocket(asyncio.Protocol):
         if must_pause != self._is_paused:
             self._is_paused = must_pause
             (transport.pause_reading if self._is_paused else transport.resume_reading)()
-        partial_bytes = connection.partial_bytes
+        partial_bytes = partial_bytes_of(connection)
         if partial_bytes or self._partial_bytes:
             self._note_partial(connection, partial_bytes)
 
@@ -251,3 +251,10 @@ class ClientSocket(asyncio.Protocol):
             connection.client.transaction.break_()
         connection.turn()
         self._settle(connection)
+
+
+def partial_bytes_of(connection: Connection) -> int:
+    """Return what half a request, queued commands, and all behind a command that waits take; 0 if there is none."""
+    client, transaction = connection.client, connection.client.transaction
+    behind_bytes = 0 if client.blocked is None else connection.intake.backlog_bytes
+    return connection.parser.partial_bytes + behind_bytes + (0 if transaction is None else transaction.memory_bytes)

@@ -27,22 +27,12 @@ from raftline.kv.intake import Intake
 from raftline.kv.limits import ARGUMENT_BYTES, Limits
 from raftline.kv.machine import KvMachine, encode_command
 from raftline.kv.once import unwrap
-from raftline.kv.plans import (
-    PLANS,
-    Plan,
-    arity_refusal,
-    find_plan,
-    may_share,
-    size_refusal,
-    unknown_refusal,
-    version_refusal,
-)
+from raftline.kv.plans import PLANS, Plan, find_plan, may_share, size_refusal, unsuitable_refusal, version_refusal
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry, queue
 from raftline.kv.reading import Reading, Reads
 from raftline.kv.refusals import write_refusal
-from raftline.kv.reply_slots import Executed, Read, SilentWrite, Slot, SlowWatch, Write
-from raftline.kv.resp.downgrade import as_resp3, downgrade
+from raftline.kv.reply_slots import PLAIN_HEADS, Executed, Read, SilentWrite, Slot, SlowWatch, Write, Writes
 from raftline.kv.resp.replies import EMPTY_ARRAY, error
 
 __all__ = ["Connection"]
@@ -50,7 +40,6 @@ __all__ = ["Connection"]
 _COMMANDS_PER_TURN = 1024
 _STRANGERS_BYTES_MAX = 16 << 10
 """Half a request of a client that has not logged in may be this long."""
-_HTTP_WORDS = frozenset({b"POST", b"HOST:"})
 
 
 class Connection:
@@ -62,8 +51,8 @@ class Connection:
 
     __slots__ = (
         "_answering", "_bundles", "_calls", "_commands", "_held_bytes", "_is_current", "_is_free", "_is_ready",
-        "_limits", "_node", "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots", "_slow",
-        "_task", "_writes", "client", "intake", "is_abandoned", "is_output_blocked", "parser",
+        "_joined", "_limits", "_node", "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots",
+        "_slow", "_task", "_writes", "client", "intake", "is_abandoned", "is_output_blocked", "parser",
     )  # fmt: skip
 
     def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
@@ -86,6 +75,8 @@ class Connection:
         self._reading: list[Read] = []
         self._answering: Reading = Reads(client, node, limits.output_pause_bytes, self._be_ready, self._on_read)
         self._writes = self._held_bytes = self._out_bytes = 0
+        self._joined = 0
+        """Commands that share the place of their reply with one before them."""
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
         self.is_output_blocked = False
@@ -152,13 +143,6 @@ class Connection:
             return False
         return not (self.parser.is_amid_request or self.intake.has_backlog)
 
-    @property
-    def partial_bytes(self) -> int:
-        """Return what half a request, queued commands, and all behind a command that waits take; 0 if there is none."""
-        client, transaction = self.client, self.client.transaction
-        behind_bytes = 0 if client.blocked is None else self.intake.backlog_bytes
-        return self.parser.partial_bytes + behind_bytes + (0 if transaction is None else transaction.memory_bytes)
-
     def push(self, data: bytes) -> None:
         """Send what was not asked for, in the client's protocol, behind the replies that are known."""
         self._collect()
@@ -223,7 +207,7 @@ class Connection:
                     break
         if not client.is_authenticated and self.parser.partial_bytes > _STRANGERS_BYTES_MAX:
             self._on_protocol_error("unauthenticated bulk length")
-        client.pending = len(self._slots)
+        client.pending = len(self._slots) + self._joined
         client.server.statistics.commands += count
 
     def _has_last_word(self) -> bool:
@@ -252,7 +236,7 @@ class Connection:
         if self._out_bytes > limits.output_pause_bytes:
             self._be_ready()
             return True
-        return len(self._slots) >= limits.pipeline_max or self._held_bytes > limits.pipeline_bytes
+        return len(self._slots) + self._joined >= limits.pipeline_max or self._held_bytes > limits.pipeline_bytes
 
     def _start_shared(self, count_max: int) -> int:
         """Start small writes, with one look at all that cannot change between them; return how many."""
@@ -261,7 +245,7 @@ class Connection:
         if not is_plain or self._reads or self._reading:
             return 0
         find, count = PLANS.get, 0
-        count_max = min(count_max, limits.pipeline_max - len(self._slots))
+        count_max = min(count_max, limits.pipeline_max - len(self._slots) - self._joined)
         while count < count_max and commands and self._held_bytes <= limits.pipeline_bytes:
             args = commands[0]
             plan = find(args[0])
@@ -279,9 +263,20 @@ class Connection:
         command = encode_command(args)
         if len(command) > BUNDLED_BYTES_MAX:
             return False
-        slot = Write(self)
-        self._note_write(command, slot, args)
-        self._bundles.add(command, slot.done)
+        bundles = self._bundles
+        last = self._slots[-1] if self._slots else None
+        if type(last) is Writes and last is bundles.last_run:
+            self._joined += 1
+            self._held_bytes += len(command)
+            bundles.join_run(command, last)
+        elif len(self._commands) == 1:
+            slot = Write(self)
+            self._note_write(command, slot, args)
+            bundles.add(command, slot.done)
+        else:  # those that come after it may share the place of its reply
+            first = Writes(self)
+            self._note_write(command, first, args)
+            bundles.begin_run(command, first)
         return True
 
     def _start(self, plan: Plan | None, args: Arguments) -> bool:
@@ -448,13 +443,13 @@ class Connection:
         self._put(b"" if skipped or client.muted else reply)
 
     def _on_unsuitable(self, plan: Plan | None, args: Arguments) -> None:
-        if plan is not None:
-            self.client.transaction = None if plan.executes else self.client.transaction
-            self._reply(arity_refusal(plan))
-        elif args[0].upper() in _HTTP_WORDS:
+        if plan is not None and plan.executes:
+            self.client.transaction = None
+        refusal = unsuitable_refusal(plan, args)
+        if refusal is None:
             self.client.closing = True  # a browser was tricked: its lines must not become commands
         else:
-            self._reply(unknown_refusal(args))
+            self._reply(refusal)
 
     def _on_protocol_error(self, text: str) -> None:
         self.client.server.statistics.protocol_errors += 1
@@ -491,12 +486,14 @@ class Connection:
         if self._slow.marks:
             self._slow.look()
         while slots and (reply := slots[0].reply) is not None:
-            slots.popleft()
-            if reply[:1] not in b"+-:$":
-                reply = downgrade(reply) if is_old else as_resp3(reply)
+            slot = slots.popleft()
+            if reply[:1] not in PLAIN_HEADS:
+                reply = slot.converted(reply, is_old=is_old)
+            if self._joined and type(slot) is Writes:
+                self._joined -= slot.count - 1
             out.append(reply)
             size += len(reply)
         self._out_bytes += size
         if not slots:
             self._held_bytes = 0
-        self.client.pending = len(slots)
+        self.client.pending = len(slots) + self._joined

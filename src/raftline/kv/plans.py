@@ -26,6 +26,7 @@ __all__ = [
     "may_share",
     "size_refusal",
     "unknown_refusal",
+    "unsuitable_refusal",
     "version_refusal",
 ]
 
@@ -34,6 +35,7 @@ TOO_NEW = error(
     "TRYAGAIN not every member knows this command yet, upgrade the others first (the command was not taken)"
 )
 _EXEC_ALONE = error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
+_HTTP_WORDS = frozenset({b"POST", b"HOST:"})
 _SHOWN_BYTES_MAX = 128
 _CONDITIONS_VERSION = 2
 _FEW = 64  # arguments, among which nothing is repeated often
@@ -156,6 +158,13 @@ def arity_refusal(plan: Plan) -> bytes:
     if plan.name == "exec":
         return _EXEC_ALONE
     return error(f"ERR wrong number of arguments for '{plan.name}' command")
+
+
+def unsuitable_refusal(plan: Plan | None, args: Arguments) -> bytes | None:
+    """Return the reply to a command that is not there, or has too many or too few arguments; None to HTTP."""
+    if plan is not None:
+        return arity_refusal(plan)
+    return None if args[0].upper() in _HTTP_WORDS else unknown_refusal(args)
 
 
 def size_refusal(plan: Plan, args: Arguments, limits: Limits) -> bytes | None:

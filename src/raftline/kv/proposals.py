@@ -1,8 +1,9 @@
 """What tasks ask of a group: a command into the log, and what became of it; when its copy here can be read."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,12 +15,8 @@ from raftline.runtime.requests import Consistency
 
 __all__ = ["encode_command", "propose", "settle", "until_readable", "when_readable"]
 
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def encode_command(args: list[bytes]) -> bytes:
-    """Return the form in which a command stands in the log."""
-    return _encode(args)
+encode_command: Final[Callable[[list[bytes]], bytes]] = msgspec.msgpack.Encoder().encode
+"""Return the form in which a command stands in the log."""
 
 
 async def propose(

@@ -5,15 +5,32 @@ A connection keeps them in the order of its commands; a reply is None until it i
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from raftline.kv.bundles import Run
 from raftline.kv.channels import CHANNEL, SHARD
 from raftline.kv.client import Client
 from raftline.kv.commands.command import Arguments, ReadFunction
+from raftline.kv.resp.downgrade import as_resp3, downgrade
 from raftline.kv.resp.replies import integer
 from raftline.kv.slowlog import shorten
 
-__all__ = ["Executed", "Published", "Read", "SilentWrite", "Slot", "SlowWatch", "Write", "published_reply"]
+__all__ = [
+    "PLAIN_HEADS",
+    "Executed",
+    "Published",
+    "Read",
+    "SilentWrite",
+    "Slot",
+    "SlowWatch",
+    "Write",
+    "Writes",
+    "published_reply",
+]
+
+
+PLAIN_HEADS: Final = b"+-:$"
+"""What a reply begins with that is the same in both protocols."""
 
 
 class Owner(Protocol):
@@ -42,6 +59,10 @@ class Slot:
     def __init__(self, reply: bytes | None = None) -> None:
         self.reply = reply
 
+    def converted(self, reply: bytes, *, is_old: bool) -> bytes:
+        """Return a reply in the client's protocol: RESP2, the old one, or RESP3."""
+        return downgrade(reply) if is_old else as_resp3(reply)
+
 
 class Write(Slot):
     """A command on its way through the log."""
@@ -57,6 +78,39 @@ class Write(Slot):
         connection = self.connection
         self.reply = connection.on_failed_write(outcome) if isinstance(outcome, Exception) else outcome
         connection.on_write_done()
+
+
+class Writes(Write, Run):
+    """Commands in a row on their way through the log, whose replies come together as a rule, and leave together."""
+
+    __slots__ = ("_replies", "count")
+
+    ODD: Final = b"?"
+    """Stands for replies of which some look different in the client's protocol; no reply begins like this."""
+
+    def __init__(self, connection: Owner) -> None:
+        self.reply = None
+        self.connection = connection
+        self.count = 1
+        self._replies: list[bytes] = []
+
+    def join(self) -> None:
+        """Count one more command that shares this place."""
+        self.count += 1
+
+    def take(self, outcomes: Sequence[bytes | Exception]) -> None:
+        """Take outcomes; the connection looks at them once all are there."""
+        connection, replies = self.connection, self._replies
+        for outcome in outcomes:
+            replies.append(connection.on_failed_write(outcome) if isinstance(outcome, Exception) else outcome)
+        if len(replies) == self.count:
+            is_plain = not [True for reply in replies if reply[:1] not in PLAIN_HEADS]
+            self.reply = b"".join(replies) if is_plain else self.ODD
+            connection.on_write_done()
+
+    def converted(self, reply: bytes, *, is_old: bool) -> bytes:  # noqa: ARG002  it stands for others
+        """Return all replies in the client's protocol."""
+        return b"".join([super(Writes, self).converted(each, is_old=is_old) for each in self._replies])
 
 
 class Published(Write):
