@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.cost import Cost, Prepare, Work, has_valgrind, instruction_costs
+from benchmarks.library_path import LibraryPath
 from benchmarks.path import Path3
 
 __all__ = ["PIECES", "judge", "main", "ratios"]
@@ -82,6 +83,15 @@ def _path(kind: str, clients: int, pipeline: int, commands: int, groups: int = 0
     return prepare
 
 
+def _calls(in_flight: int, calls: int) -> Prepare:
+    def prepare(directory: Path) -> tuple[Work, int]:
+        path = LibraryPath(directory)
+        path.run(in_flight, in_flight=in_flight)
+        return lambda: path.run(calls, in_flight=in_flight), calls
+
+    return prepare
+
+
 PIECES: dict[str, Prepare] = {
     _CALIBRATION: _fixed_loop,
     "SET, 1 client": _path("SET", 1, 1, 100),
@@ -89,6 +99,7 @@ PIECES: dict[str, Prepare] = {
     "SET, 64 clients, pipeline 16": _path("SET", 64, 16, 4096),
     "GET, 64 clients": _path("GET", 64, 1, 2560),
     "SET, 64 clients, pipeline 16, 8 groups": _path("SET", 64, 16, 4096, groups=8),
+    "node.propose, 1,000 in flight": _calls(1000, 5000),
 }
 
 

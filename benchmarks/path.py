@@ -31,9 +31,9 @@ from raftline.transport.codec import Codec
 from raftline.transport.frame import PREFACE, FrameReader
 from raftline.wal.files import OsFiles
 
-__all__ = ["Path3", "get_request", "set_request"]
+__all__ = ["NAMES", "InlineDisk", "Path3", "Wire", "get_request", "set_request"]
 
-_NAMES = ("n1", "n2", "n3")
+NAMES = ("n1", "n2", "n3")
 _HOP_S = 0.00005
 _DISK_S = 0.0005
 _FRAME_BYTES_MAX = 64 << 20
@@ -53,7 +53,7 @@ def get_request(key: bytes) -> bytes:
     return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
-class _InlineDisk:
+class InlineDisk:
     """A `DiskThread` that works at once and reports a little later."""
 
     def __init__(self, world: SimLoop, loop: NodeLoop) -> None:
@@ -61,6 +61,7 @@ class _InlineDisk:
         self._loop = loop
 
     def submit(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do `work` now, and say so soon."""
         result: Any
         try:
             result = work()
@@ -72,10 +73,10 @@ class _InlineDisk:
         """Do nothing: all work is done."""
 
 
-class _Wire:
+class Wire:
     """A `Transport` that hands encoded frames over in the same process."""
 
-    def __init__(self, world: SimLoop, loop: NodeLoop, name: str, wires: dict[str, "_Wire"]) -> None:
+    def __init__(self, world: SimLoop, loop: NodeLoop, name: str, wires: dict[str, "Wire"]) -> None:
         self._world = world
         self._loop = loop
         self._name = name
@@ -87,6 +88,7 @@ class _Wire:
         wires[name] = self
 
     def send(self, to: str, group: int, message: Any) -> None:
+        """Put a message to what leaves with the next `flush`."""
         self._queued.setdefault(to, []).append(self._codec.frame_of(group, message))
 
     def reaches(self, to: str) -> bool:
@@ -98,6 +100,7 @@ class _Wire:
         return True
 
     def flush(self) -> None:
+        """Let what was sent arrive soon."""
         queued, self._queued = self._queued, {}
         for to, frames in queued.items():
             arrive = partial(self._wires[to].receive, self._name, b"".join(frames))
@@ -130,6 +133,7 @@ class _Wire:
         """All are connected already."""
 
     async def start(self, on_message: Any, on_stranger: Any = None, on_lost: Any = None) -> None:  # noqa: ARG002  nobody goes
+        """Note whom to hand messages."""
         self._on_message = on_message
 
     async def stop(self) -> None:
@@ -217,10 +221,10 @@ class Path3:
         self._sets = [set_request(name, value) for name in names]
         self._gets = [get_request(name) for name in names]
         self._get_reply_bytes = len(b"$%d\r\n%b\r\n" % (value_bytes, value))
-        wires: dict[str, _Wire] = {}
-        self._loops = {name: self._world.node(name) for name in _NAMES}
+        wires: dict[str, Wire] = {}
+        self._loops = {name: self._world.node(name) for name in NAMES}
         self.keepers: dict[str, Keeper] = {}
-        self.nodes = {name: self._start(name, directory / name, wires, groups) for name in _NAMES}
+        self.nodes = {name: self._start(name, directory / name, wires, groups) for name in NAMES}
         self._world.run_for(_SHARDED_START_S if groups else _START_S)
         self._connect(self._led(names), clients)
         self._run(keys, self._unwritten(), len(_OK), clients, pipeline=16)
@@ -239,17 +243,17 @@ class Path3:
             return leader
         return next(name for name, (node, _) in self.nodes.items() if node.is_leader)
 
-    def _start(self, name: str, directory: Path, wires: dict[str, _Wire], groups: int) -> tuple[Node, KvServer]:
+    def _start(self, name: str, directory: Path, wires: dict[str, Wire], groups: int) -> tuple[Node, KvServer]:
         world, loop = self._world, self._loops[name]
         clock = SimClock(world)
         ports = Ports(
             files=OsFiles(),
             clock=clock,
             random=world.stream(f"elections/{name}"),
-            transport=_Wire(world, loop, name, wires),
-            make_disk=lambda _name, _loop: _InlineDisk(world, loop),
+            transport=Wire(world, loop, name, wires),
+            make_disk=lambda _name, _loop: InlineDisk(world, loop),
         )
-        members = {each: f"127.0.0.1:{7001 + place}" for place, each in enumerate(_NAMES)}
+        members = {each: f"127.0.0.1:{7001 + place}" for place, each in enumerate(NAMES)}
         # A large log and no snapshot: what is measured is the way of a command, not what happens now and then.
         config = NodeConfig(
             node_id=name,

@@ -8,8 +8,8 @@ def test_a_reused_index_answers_each_proposer_by_term() -> None:
     """The first proposal at an index may be the one that commits; the second one then lost (G6)."""
     waiters = Waiters()
     told: list[tuple[str, bytes | Exception]] = []
-    waiters.add(2, 1, lambda outcome: told.append(("C2", outcome)))
-    waiters.add(2, 3, lambda outcome: told.append(("C4", outcome)))
+    waiters.add(2, 1, [lambda outcome: told.append(("C2", outcome))])
+    waiters.add(2, 3, [lambda outcome: told.append(("C4", outcome))])
     waiters.settle(2, 1, b"ok")
     assert told[0] == ("C2", b"ok")
     assert told[1][0] == "C4"
@@ -22,7 +22,7 @@ def test_another_terms_entry_at_the_index_means_lost() -> None:
     """Something applied at the index is no success by itself (G4)."""
     waiters = Waiters()
     told: list[bytes | Exception] = []
-    waiters.add(5, 2, told.append)
+    waiters.add(5, 2, [told.append])
     waiters.settle(5, 4, b"somebody else's")
     assert isinstance(told[0], ProposalLost)
     assert "term 4, not 2" in str(told[0])
@@ -32,8 +32,8 @@ def test_a_snapshot_over_the_index_leaves_the_outcome_open() -> None:
     """What a snapshot swallowed may have taken effect, and says so."""
     waiters = Waiters()
     told: list[bytes | Exception] = []
-    waiters.add(5, 2, told.append)
-    waiters.add(9, 2, told.append)
+    waiters.add(5, 2, [told.append])
+    waiters.add(9, 2, [told.append])
     waiters.skip_to(7)
     assert len(told) == 1
     assert isinstance(told[0], Stopped)

@@ -220,7 +220,7 @@ def test_work_that_is_left_lying_is_noticed(world: World) -> None:
     with pytest.raises(SafetyViolation, match=r"leaves what is committed behind it lying \(F10\)"):
         world.check()
     watched.replica._to_apply.clear()
-    watched.replica.waiters.add(1, 1, lambda _result: None)
+    watched.replica.waiters.add(1, 1, [lambda _result: None])
     with pytest.raises(SafetyViolation, match=r"lets somebody wait for index 1, it has applied 1 \(F13, G5\)"):
         world.check()
 

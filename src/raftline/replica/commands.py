@@ -13,6 +13,7 @@ Two more never stand in the log. They are requests to whoever leads, and travel 
 """
 
 import struct
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,7 @@ from raftline.errors import ConfigError
 
 __all__ = [
     "CLOSE_SESSION",
+    "CONTROLS",
     "HISTORY_LOST",
     "ID_END",
     "OPEN_SESSION",
@@ -35,7 +37,6 @@ __all__ = [
     "control_event",
     "history_lost",
     "in_session",
-    "is_control",
     "open_session",
     "plain",
     "session_to_close",
@@ -50,7 +51,8 @@ IN_SESSION = 1
 OPEN_SESSION = 2
 _CHANGE = b"\x03"
 _TRANSFER = b"\x04"
-_CONTROLS = frozenset({_CHANGE, _TRANSFER})
+CONTROLS: Final = frozenset({_CHANGE, _TRANSFER})
+"""The first byte of what is a request to the leader itself, and no entry."""
 USE_VERSION = 5
 CLOSE_SESSION = 6
 HISTORY_LOST = 7
@@ -137,11 +139,6 @@ def command_in(data: bytes) -> bytes | None:
     if data.startswith(_PLAIN_BYTE):
         return data[1:]
     return data[SESSION_HEADER.size :] if data.startswith(_SESSION_BYTE) else None
-
-
-def is_control(command: bytes) -> bool:
-    """Say whether a wrapped command is a request to the leader itself and no entry."""
-    return command[:1] in _CONTROLS
 
 
 def control_event(command: bytes, request_id: int) -> ChangeRequested | TransferRequested | None:

@@ -4,7 +4,7 @@ The same index can be handed out twice, and the command that got it first may st
 decides is the term of the entry that is finally applied there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from raftline.core.ids import Index, Term
 from raftline.errors import ProposalLost, Stopped
@@ -29,13 +29,15 @@ class Waiters:
     def __len__(self) -> int:
         return sum(len(waiting) for waiting in self._waiting.values())
 
-    def add(self, index: Index, term: Term, done: Done) -> None:
-        """Remember who proposed the entry `(index, term)`."""
-        waiting = self._waiting.get(index)
-        if waiting is None:
-            self._waiting[index] = [(term, done)]
-        else:
-            waiting.append((term, done))
+    def add(self, first: Index, term: Term, dones: Sequence[Done]) -> None:
+        """Remember who proposed the entries of `term` from `first` on."""
+        waiting = self._waiting
+        for index, done in enumerate(dones, first):
+            others = waiting.get(index)
+            if others is None:
+                waiting[index] = [(term, done)]
+            else:
+                others.append((term, done))
 
     def settle(self, index: Index, term: Term, result: bytes | Exception) -> None:
         """The entry `(index, term)` was applied: its proposer gets `result`, any other at this index lost."""

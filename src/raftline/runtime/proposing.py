@@ -107,10 +107,13 @@ class Proposing:
 
     def add(self, proposal: Proposal) -> bool:
         """Take a proposal in; return whether it needs a turn: not while it is held back, or a turn takes it anyway."""
-        if not (self._queue or self._is_calling):
-            self._stages.on_queued()
-        self._queue.append(proposal)
-        return not (self._is_calling or self._holds_back())
+        queue = self._queue
+        if queue or self._is_calling:  # of what is there already the first one has asked for a turn, or an alarm is set
+            queue.append(proposal)
+            return False
+        self._stages.on_queued()
+        queue.append(proposal)
+        return not self._holds_back()
 
     def before(self, call: Callable[[], None]) -> bool:
         """Call this right before proposals are taken next, soon: what it proposes goes with them; return as `add`."""

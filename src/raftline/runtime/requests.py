@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 from raftline.core.ids import Term
 from raftline.errors import ConfigError, Overloaded, Timeout
-from raftline.replica.commands import is_control
+from raftline.replica.commands import CONTROLS
 from raftline.runtime.admission import Admission
 
 __all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise", "head_of"]
@@ -61,7 +61,7 @@ class Proposal(Request):
         self.size_bytes = len(command)
         self.may_take_effect = False
         self.command = command
-        self.is_control = is_control(command)
+        self.is_control = command[:1] in CONTROLS
         self.term = term
         """Only the leader of this term may append it; None: any."""
 

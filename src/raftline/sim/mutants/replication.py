@@ -436,7 +436,7 @@ MUTANTS: tuple[Mutant, ...] = (
         does="The first command gets index 0: positions that callers hear are one too low.",
         patches=(
             Patch(
-                _REPLICA,
+                "raftline.replica.waiters",
                 "        for index, done in enumerate(dones, first):\n",
                 "        for index, done in enumerate(dones, first - 1):\n",
             ),
@@ -478,7 +478,13 @@ MUTANTS: tuple[Mutant, ...] = (
         name="one_index_for_concurrent_proposals",
         rules=("B33",),
         does="Proposals that come together are all told the first one's index.",
-        patches=(Patch(_REPLICA, "            add(index, term, done)\n", "            add(first, term, done)\n"),),
+        patches=(
+            Patch(
+                "raftline.replica.waiters",
+                "        for index, done in enumerate(dones, first):\n",
+                "        for index, done in ((first, done) for done in dones):\n",
+            ),
+        ),
     ),
     Mutant(
         name="leader_gives_up_on_the_silent",

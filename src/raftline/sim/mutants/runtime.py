@@ -147,8 +147,10 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "            add(index, term, done)\n",
-                "            __import__('asyncio').get_running_loop().call_later(0.0008, add, index, term, done)\n",
+                "        self.waiters.add(first, self.core.term, dones)\n",
+                "        __import__('asyncio').get_running_loop().call_later(\n"
+                "            0.0008, self.waiters.add, first, self.core.term, dones\n"
+                "        )\n",
             ),
         ),
     ),

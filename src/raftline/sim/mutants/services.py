@@ -35,8 +35,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "        term = self.core.term\n        add = self.waiters.add\n",
-                "        term = self.core.term\n        add = self.waiters.add\n"
+                "        self.waiters.add(first, self.core.term, dones)\n",
+                "        self.waiters.add(first, self.core.term, dones)\n"
                 "        for command in commands:\n"
                 "            if command[0] == PLAIN:\n"
                 "                self.machine.apply(command[1:], first, self.time_ms)\n",
@@ -82,9 +82,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _BUNDLES,
-                "        outcomes = _replies_of(outcome, len(dones))\n",
-                "        outcomes = _replies_of(outcome, len(dones))\n"
-                "        outcomes = [*outcomes[-1:], *outcomes[:-1]]\n",
+                "        outcomes = _replies_of(outcome, count)\n",
+                "        outcomes = _replies_of(outcome, count)\n        outcomes = [*outcomes[-1:], *outcomes[:-1]]\n",
             ),
         ),
     ),
@@ -112,7 +111,7 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _BUNDLES,
-                "        outcomes: Sequence[bytes | Exception] = [outcome] * len(dones)\n",
+                "        outcomes: Sequence[bytes | Exception] = [outcome] * count\n",
                 "        outcomes: Sequence[bytes | Exception] = [outcome]\n        dones = dones[:1]\n",
             ),
         ),
@@ -444,8 +443,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "            self.time_ms = max(self.time_ms, entry.time_ms)\n",
-                "            self.time_ms = entry.time_ms\n",
+                "            self.time_ms = entry.time_ms if entry.time_ms > self.time_ms else self.time_ms  # noqa",
+                "            self.time_ms = entry.time_ms  # noqa",
             ),
             Patch("raftline.kv.store", "        if time_ms > self.time_ms:  # noqa", "        if time_ms:  # noqa"),
         ),
