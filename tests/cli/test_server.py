@@ -138,6 +138,25 @@ def test_a_disk_that_hangs_does_not_keep_the_process(monkeypatch: pytest.MonkeyP
     assert ["did not answer" in call.args[0] for call in said.calls] == [True]
 
 
+@pytest.mark.parametrize("drain_s_max", [0.0, 2.0, 60.0])
+def test_stopping_is_given_the_time_for_which_it_may_drain(monkeypatch: pytest.MonkeyPatch, drain_s_max: float) -> None:
+    """Clients and successors are waited for so long each, and the rest has its own time beside."""
+
+    async def fail(*_: object) -> None:
+        raise ConfigError("nothing is started")
+
+    async def stop(_: object, __: object, seconds_max: float) -> None:
+        given.append(seconds_max)
+
+    given: list[float] = []
+    monkeypatch.setattr(server, "_start", fail)
+    monkeypatch.setattr(server, "_stop", stop)
+    with pytest.raises(ConfigError, match="nothing is started"):
+        asyncio.run(server._serve(msgspec.structs.replace(SETTINGS, drain_s_max=drain_s_max), sharded=False))
+    assert given == [server._STOP_S_MAX + 2 * drain_s_max]
+    assert server._STOP_S_MAX >= 5.0
+
+
 def test_an_address_that_cannot_be_listened_on_is_named() -> None:
     """A port that is taken may be free later; one that nobody may use here, or a host that is none, is a setting."""
     for error, code in (

@@ -1,6 +1,8 @@
 """`raftline shard`: what would move, what is shown, and when a change counts as carried out."""
 
+from functools import partial
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any, Self
 
 import msgspec
@@ -365,6 +367,31 @@ def test_what_takes_too_long_goes_on_without_the_command(
     reports += [report(), report(changed(TWO, Move(0, 10, 2)), giving=1)]
     assert change(timeout_s=0.05) is ExitCode.TROUBLE
     assert "groups 1, 2 have not carried it out within --timeout-s" in capsys.readouterr().err
+
+
+def test_the_time_for_a_change_counts_once_over_all_its_steps(
+    reports: list[ShardReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looking and asking took is no longer there for waiting."""
+    now = [1000.0]
+
+    def sleep(_: float) -> None:
+        now[0] += 1
+
+    def ask(*_: object) -> int:
+        now[0] += 20
+        return 2
+
+    spare = NodeReport(node_id="n4", address="127.0.0.1:7004@1", up=True, replicas=0, first_of=0)
+    told = report(changed(TWO, Move(0, 10, 2)), giving=1)
+    reports += [msgspec.structs.replace(told, nodes=(*told.nodes, spare))]
+    monkeypatch.setattr(shard, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(Asked, "ask", ask)
+    options: dict[str, Any] = {"dry_run": False, "wait": True, "as_json": False, "timeout_s": 30.0}
+    for run in (partial(change, **options), partial(shard.run_replace_node, "n1", "a:1", **options)):
+        began = now[0]
+        assert run() is ExitCode.TROUBLE
+        assert now[0] - began == 30.0
 
 
 def test_json_tells_the_plan(reports: list[ShardReport], capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from raftline.errors import (
 )
 from raftline.replica.commands import plain, transfer_leadership
 from raftline.runtime.arrivals import Arrival
-from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames, refused, without_values
+from raftline.runtime.forwarding import ForwardedBatch, Forwarding, SeenFrames, encode_outcome, refused, without_values
 from raftline.runtime.requests import Proposal
 
 
@@ -44,6 +44,11 @@ def test_a_frame_that_was_overtaken_is_refused_and_never_taken() -> None:
     assert seen.arrive("n2", _request(1, 1)) is Arrival.OVERTAKEN
     assert seen.arrive("n2", _request(1, 1)) is Arrival.REPEATED
     assert refused(_request(1, 1)) == ForwardReply(9, 1, ((2, b""),))
+
+
+def test_whatever_an_error_says_it_travels() -> None:
+    """A frame that cannot be answered would leave everybody waiting whose command it brought."""
+    assert encode_outcome(ApplyError("no letter: \ud800")) == encode_outcome(ApplyError("no letter: \\ud800"))
 
 
 def test_outcomes_travel_there_and_back() -> None:
