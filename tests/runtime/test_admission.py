@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from raftline.errors import Overloaded
 from raftline.runtime.admission import Admission
 from raftline.runtime.requests import Deadlines, Proposal, Read
@@ -82,6 +84,39 @@ def test_what_is_answered_in_another_group_makes_room() -> None:
     assert second.add_after_all(late, 1.005)
     assert (len(first), admission.count) == (0, len(second))
     assert first not in admission.queues
+
+
+@pytest.mark.parametrize("is_same_group", [True, False])
+def test_one_that_waits_for_long_keeps_no_place_for_those_behind_it(*, is_same_group: bool) -> None:
+    """They have their answers: whoever comes is not refused for them, by number or by bytes."""
+    admission = Admission(100, 1 << 30)
+    first, second = Deadlines(admission), Deadlines(admission)
+    stuck, *answered = _fill(first, 10)
+    for proposal in answered:
+        proposal.finish(b"")
+    _fill(second)
+    asked = first if is_same_group else second
+    assert asked.add_after_all(Proposal(b"x", lambda _outcome: None, 100.0), 1.0)
+    assert (len(first), first.size_bytes) == ((2, 11) if is_same_group else (1, 10))
+    assert admission.count == len(first) + len(second)
+    assert admission.size_bytes == first.size_bytes + second.size_bytes
+    told: list[object] = []
+    stuck.done = told.append
+    first.sweep(100.0)
+    assert len(told) == 1
+
+
+def test_the_more_wait_the_rarer_it_is_looked_for_who_was_answered() -> None:
+    """While all of them really wait, a node that refuses does little else than that."""
+    admission = Admission(50_000, 1 << 30)
+    deadlines = Deadlines(admission)
+    _, *others = _fill(deadlines, count_max=50_000)
+    late = Proposal(b"x", lambda _outcome: None, 100.0)
+    assert not deadlines.add_after_all(late, 1.0)
+    for proposal in others:
+        proposal.finish(b"")
+    assert not deadlines.add_after_all(late, 1.049)
+    assert deadlines.add_after_all(late, 1.051)
 
 
 def test_a_refusal_says_how_much_waits_and_where() -> None:

@@ -12,7 +12,10 @@ __all__ = ["Admission", "Queue"]
 
 _TIMES_FREE = 3
 _LOOK_S = 0.005
-"""What is answered in the other groups is looked for no more often: while all are busy there is nothing to be found."""
+"""What is answered is looked for no more often, in the other groups and behind what still waits: while all of it waits
+there is nothing to be found."""
+_LOOK_S_EACH = 1e-6
+"""And no more often than this for each request that is looked at, so that it takes a twentieth of the time at most."""
 
 
 class Queue(Protocol):
@@ -32,7 +35,7 @@ class Admission:
     __slots__ = (
         "_bytes_max",
         "_count_max",
-        "_looked_at",
+        "_look_at",
         "_members",
         "bytes_open",
         "count",
@@ -45,7 +48,7 @@ class Admission:
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._members = 0
-        self._looked_at = float("-inf")
+        self._look_at = float("-inf")
         self.count = 0
         self.size_bytes = 0
         self.queues: dict[Queue, None] = {}
@@ -73,9 +76,9 @@ class Admission:
 
     def forget_answered(self, now: float) -> bool:
         """Count no more what has its answer, in any group; False: it was just done."""
-        if now < self._looked_at + _LOOK_S:
+        if now < self._look_at:
             return False
-        self._looked_at = now
+        self._look_at = now + max(_LOOK_S, _LOOK_S_EACH * self.count)
         for queue in list(self.queues):
             queue.forget_answered()
         return True

@@ -170,7 +170,7 @@ class Deadlines:
         return all(request.done is None for request in self._requests)
 
     def sweep(self, now: float) -> None:
-        """Forget what is answered, and fail what has waited too long."""
+        """Forget what is answered, as far as all before it is, too, and fail what has waited too long."""
         over = size_bytes = 0
         for request in self._requests:
             if request.done is not None and request.deadline > now:
@@ -187,8 +187,12 @@ class Deadlines:
                 request.finish(_timeout(request))
 
     def forget_answered(self) -> None:
-        """Forget what is answered, as far as what came before it is, too."""
-        self.sweep(float("-inf"))
+        """Forget what is answered, also behind what still waits; looks at all of it, so this is for once in a while."""
+        waiting = [request for request in self._requests if request.done is not None]
+        over = len(self._requests) - len(waiting)
+        if over:
+            self._requests = waiting
+            self._count_less(over, self.size_bytes - sum(request.size_bytes for request in waiting))
 
     def fail_all(self, error_of: Callable[[Request], Exception]) -> None:
         """Fail everything that still waits, and watch nothing any more: the group or the node stops."""
