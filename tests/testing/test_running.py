@@ -4,12 +4,13 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar
 
 import pytest
 
 import raftline
+from raftline.linearizability.history import Value
 from raftline.linearizability.models import Counter as CounterModel
 from raftline.sim.run import LinearizabilityViolation, LivenessViolation
 from raftline.testing import Disconnected, Failure, Faults, Outcome, Settings, Simulation, simulate
@@ -152,6 +153,47 @@ def test_operations_are_recorded_as_what_they_mean() -> None:
 
     (operation,) = simulate(test, Settings(machine=Counter, faults=CALM, faulty_s=2.0), 0).operations
     assert not operation.known
+
+
+def test_what_is_no_longer_waited_for_may_have_happened() -> None:
+    """Cancelled, out of time, or ended by an error of the client's own: what it did is no false alarm."""
+
+    async def count(simulation: Simulation) -> None:
+        applied = asyncio.Event()
+
+        async def hang() -> bytes:
+            await simulation.propose(b"1")
+            applied.set()
+            return await asyncio.Future()
+
+        async def stumble() -> bytes:
+            await simulation.propose(b"1")
+            raise KeyError("mine")
+
+        async def add(answer: Awaitable[bytes], output: Callable[[bytes], Value] = int) -> None:
+            await simulation.recorded("a", "add", answer, entered=1, output=output)
+
+        lost = asyncio.create_task(add(hang()))
+        await applied.wait()
+        lost.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await lost
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await add(hang())
+        with pytest.raises(KeyError):
+            await add(stumble())
+        with pytest.raises(ValueError, match="no number"):
+            await add(simulation.propose(b"1"), output=_no_number)
+        assert await simulation.recorded("a", "read", simulation.read(b""), output=int) == b"4"
+
+    settings = Settings(machine=Counter, faults=CALM, faulty_s=2.0, model=CounterModel())
+    operations = simulate(count, settings, 0).operations
+    assert [operation.known for operation in operations] == [False] * 4 + [True]
+
+
+def _no_number(_: bytes) -> int:
+    raise ValueError("no number")
 
 
 def test_a_session_makes_retries_harmless() -> None:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from raftline.core.ids import NodeId
-from raftline.errors import ProposalError, RaftlineError, Timeout
+from raftline.errors import ProposalError, Timeout
 from raftline.linearizability.history import Operation, Value
 from raftline.runtime.node import Node
 from raftline.runtime.status import Status
@@ -113,16 +113,17 @@ class Simulation:
         """Await `answer` and write the operation into the history; errors are written as what they mean, and raised.
 
         `output` makes the value that the model compares out of the result. An operation that surely had no effect is
-        left out; one of which nobody knows stays open.
+        left out; one of which nobody knows stays open, also because it was cancelled or raised something of its own.
         """
         called_s = self.now
         try:
             result = await answer
-        except RaftlineError as error:
+            told = output(result)
+        except BaseException as error:
             if not isinstance(error, ProposalError) or error.may_take_effect:
                 self.operations.append(Operation(client, kind, entered, None, called_s, None, key))
             raise
-        self.operations.append(Operation(client, kind, entered, output(result), called_s, self.now, key))
+        self.operations.append(Operation(client, kind, entered, told, called_s, self.now, key))
         return result
 
     async def _ask(self, node: NodeId | None, call: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
