@@ -114,6 +114,29 @@ def test_state_that_is_missing_in_the_snapshot_is_found() -> None:
     assert isinstance(failure.__cause__, raftline.SafetyViolation)
 
 
+def test_a_snapshot_may_change_its_form_with_the_version() -> None:
+    """A replica that restarts hears of the version behind what it restored: nothing is wrong with that."""
+    restored: list[bytes] = []
+
+    class Upgraded(Counter):
+        version = 2
+        form = b"%d"
+
+        def use_version(self, version: int) -> None:
+            self.form = b"total %d" if version == 2 else b"%d"
+
+        def snapshot(self) -> Iterable[bytes]:
+            return [self.form % self.total]
+
+        def restore(self, chunks: Iterable[bytes]) -> None:
+            restored.append(b"".join(chunks))
+            self.total = int(restored[-1].removeprefix(b"total "))
+
+    for seed in range(3):
+        simulate(add, Settings(machine=Upgraded, faults=CRASHES, faulty_s=8.0), seed)
+    assert any(chunks.startswith(b"total") for chunks in restored)
+
+
 def test_answers_that_no_order_explains_are_found() -> None:
     """The recorded history is held against the model."""
 

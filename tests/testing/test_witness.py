@@ -1,7 +1,7 @@
 """What is noticed about a user's state machine, and what is not changed about it."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -133,6 +133,64 @@ def test_a_restore_that_loses_something_is_found_at_once() -> None:
     witness, (machine,) = watch(Forgetful(), compare_snapshots=False)
     restore(machine, b"long", b"!")
     assert witness.finding is None
+
+
+class Upgraded(Log):
+    """Writes its snapshots in another form once it may."""
+
+    version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form = b"!"
+
+    def use_version(self, version: int) -> None:
+        self.form = b"!!" if version == 2 else b"!"
+
+    def snapshot(self) -> Iterable[bytes]:
+        return [self.state, self.form]
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.state = b"".join(chunks).rstrip(b"!")
+
+
+class Lossy(Upgraded):
+    """Its restore leaves something out."""
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.state = b"".join(chunks).rstrip(b"!")[:1]
+
+
+@pytest.mark.parametrize("form", [b"!", b"!!"])
+def test_a_machine_that_is_to_hear_of_a_version_after_a_restore_is_compared_then(form: bytes) -> None:
+    """Only then does it know the form; or the version comes from the log, and the form was the one of before."""
+    witness, (machine,) = watch(Upgraded())
+    restore(machine, b"long", form)
+    machine.use_version(2)
+    machine.apply(b"1", 1, 0)
+    assert witness.finding is None
+    assert list(machine.snapshot()) == [b"long", b"!!"]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda machine: machine.use_version(2),
+        lambda machine: machine.apply(b"1", 1, 0),
+        lambda machine: machine.read(b"", 0),
+        lambda machine: machine.snapshot(),
+        lambda machine: machine.restore_begin(),
+        lambda machine: machine.on_membership(["n1"]),
+        lambda machine: machine.on_history_lost(),
+    ],
+)
+def test_what_such_a_machine_lost_is_found_with_the_next_call(then: Callable[[Watched], object]) -> None:
+    """Whatever that is: what it does cannot bring anything back."""
+    witness, (machine,) = watch(Lossy())
+    restore(machine, b"long", b"!!")
+    assert witness.finding is None
+    then(machine)
+    assert "n1 restored b'long!!', and its own snapshot right afterwards is b'l!" in str(witness.finding)
 
 
 def test_bytes_are_shown_up_to_a_length() -> None:

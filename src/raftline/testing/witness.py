@@ -41,8 +41,8 @@ class Witness:
             )
 
     def on_restored(self, machine: StateMachine, given: bytes, found: bytes) -> None:
-        """Compare a snapshot with the one that the machine makes right after it was restored."""
-        if given != found and self.finding is None:
+        """Note that the machine, right after it was restored from one snapshot, makes another one."""
+        if self.finding is None:
             self.finding = SafetyViolation(
                 f"restore() does not bring back what snapshot() gave: {self._node_of(machine)} restored "
                 f"{shown(given)}, and its own snapshot right afterwards is {shown(found)}; if equal states may give "
@@ -51,16 +51,22 @@ class Witness:
 
 
 class Watched(StateMachine):
-    """A user's machine, with a witness beside it; nothing that it does is changed."""
+    """A user's machine, with a witness beside it; nothing that it does is changed.
+
+    Invariant: `_doubt` is what was restored and is not what the machine gave right afterwards, until the next call. If
+    that tells the version, which is told behind each restore, the machine may give it only from then on.
+    """
 
     def __init__(self, inner: StateMachine, witness: Witness) -> None:
         self.inner = inner
         self.version = inner.version
         self._witness = witness
         self._chunks: list[bytes] = []
+        self._doubt: tuple[bytes, bytes] | None = None
 
     def apply(self, command: bytes, index: int, time_ms: int) -> bytes:
         """Do what the machine does, and tell the witness; an exception is a result."""
+        self._settle()
         try:
             result = self.inner.apply(command, index, time_ms)
         except Exception as error:
@@ -70,15 +76,20 @@ class Watched(StateMachine):
         return result
 
     def use_version(self, version: int) -> None:
-        """Tell the machine."""
+        """Tell the machine; what it gives from here on may be what it restored."""
         self.inner.use_version(version)
+        if self._doubt is not None:
+            self._compare(self._doubt[0])
+            self._settle()
 
     def on_history_lost(self) -> None:
         """Tell the machine."""
+        self._settle()
         self.inner.on_history_lost()
 
     def on_membership(self, members: Sequence[NodeId]) -> None:
         """Tell the machine."""
+        self._settle()
         self.inner.on_membership(members)
 
     def objection_to_removal(self, node: NodeId, pending: Iterable[bytes]) -> str | None:
@@ -91,10 +102,12 @@ class Watched(StateMachine):
 
     def read(self, query: bytes, time_ms: int) -> bytes:
         """Do what the machine does."""
+        self._settle()
         return self.inner.read(query, time_ms)
 
     def snapshot(self) -> Iterable[bytes]:
         """Do what the machine does."""
+        self._settle()
         return self.inner.snapshot()
 
     @property
@@ -104,6 +117,7 @@ class Watched(StateMachine):
 
     def restore_begin(self) -> None:
         """Do what the machine does."""
+        self._settle()
         self._chunks = []
         self.inner.restore_begin()
 
@@ -117,7 +131,20 @@ class Watched(StateMachine):
         self.inner.restore_end()
         chunks, self._chunks = self._chunks, []
         if self._witness.compare_snapshots:
-            self._witness.on_restored(self, b"".join(chunks), b"".join(self.inner.snapshot()))
+            self._compare(b"".join(chunks))
+            if self.version == 1:
+                self._settle()  # no version will be told
+
+    def _compare(self, given: bytes) -> None:
+        """Note whether the machine gives what it restored."""
+        found = b"".join(self.inner.snapshot())
+        self._doubt = None if found == given else (given, found)
+
+    def _settle(self) -> None:
+        """Tell the witness what was restored and not given back."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None:
+            self._witness.on_restored(self, *doubt)
 
 
 def shown(value: bytes) -> str:
