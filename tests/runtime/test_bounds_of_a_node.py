@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from raftline import Group, GroupConfig, Overloaded, StateMachine
+import pytest
+
+from raftline import Group, GroupConfig, Overloaded, SetPriority, StateMachine, TooLarge
 
 GROUPS = range(1, 9)
 VALUE = b"v" * 1000
@@ -266,3 +268,38 @@ def test_how_many_wait_in_all_groups_is_bounded_and_shared_too(make_cluster: Any
         return second + more
 
     _play_without_a_majority(make_cluster, offers, pending_max=100)
+
+
+# A single command.
+
+
+def test_a_command_is_as_large_as_its_author_made_it(make_cluster: Any) -> None:
+    """What is put around it does not count: in a session or not, on a node that hosts the group or elsewhere."""
+
+    async def scenario() -> None:
+        async with make_cluster(2, command_bytes_max=8) as cluster:
+            hosting, asking = cluster.nodes["n1"], cluster.nodes["n2"]
+            members = {"n1": cluster.members["n1"]}
+            group = await hosting.add_group(GroupConfig(group=1, members=members), Length())
+            remote = asking.remote(1, lambda: ["n1"])
+            session = await group.open_session()
+
+            async def pass_on(command: bytes, **how: int) -> bytes:
+                future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                remote.submit(command, future.set_result, **how)
+                outcome = await future
+                if isinstance(outcome, bytes):
+                    return outcome
+                raise outcome
+
+            for sequence, propose in enumerate((group.propose, pass_on), 1):
+                for how in ({}, {"session": session, "sequence": sequence}):
+                    assert await propose(b"x" * 8, **how) == b""
+                    with pytest.raises(TooLarge, match="the command has 9 bytes, the limit is 8"):
+                        await propose(b"x" * 9, **how)
+            assert await remote.ask(b"") == b"32"
+            assert await remote.open_session(7) == 7
+            assert await group.close_session(session)
+            await hosting.change_membership(SetPriority("n2", 1))
+
+    asyncio.run(scenario())

@@ -44,7 +44,7 @@ class _Bench:
         self.admission = Admission(100, 1 << 20)
         self.remotes = Remotes(
             world, lambda: ORIGIN, is_up=lambda node: node not in self.down, history=lambda: HISTORY,
-            request_timeout_s=5.0,
+            command_bytes_max=1 << 20, request_timeout_s=5.0,
         )  # fmt: skip
         self.group: RemoteGroup = self.remotes.group(3, lambda: self.hosts)
 

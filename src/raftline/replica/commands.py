@@ -31,6 +31,7 @@ __all__ = [
     "PLAIN",
     "SESSION_HEADER",
     "USE_VERSION",
+    "bytes_for_machine",
     "change_membership",
     "close_session",
     "command_in",
@@ -139,6 +140,13 @@ def command_in(data: bytes) -> bytes | None:
     if data.startswith(_PLAIN_BYTE):
         return data[1:]
     return data[SESSION_HEADER.size :] if data.startswith(_SESSION_BYTE) else None
+
+
+def bytes_for_machine(data: bytes) -> int:
+    """Return how many bytes of a wrapped command are the state machine's."""
+    if data.startswith(_PLAIN_BYTE):
+        return len(data) - 1
+    return len(data) - SESSION_HEADER.size if data.startswith(_SESSION_BYTE) else 0
 
 
 def control_event(command: bytes, request_id: int) -> ChangeRequested | TransferRequested | None:

@@ -49,7 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     pending_bytes_max: int = 256 << 20
     """Most bytes of commands that may wait, in all groups; and that a leader's own disk may be behind."""
     command_bytes_max: int = 8 << 20
-    """Largest single command; frames between nodes are made to hold it."""
+    """Largest single command, as it is given to `propose`; frames between nodes are made to hold it."""
     log_memory_bytes: int = 32 << 20
     """Most payload bytes of the logs of all groups kept in memory once they are on disk and applied or about to be;
     followers that need older entries are fed from the disk."""

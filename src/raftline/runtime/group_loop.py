@@ -12,7 +12,7 @@ from raftline.core.ids import GroupId, NodeId, Term
 from raftline.core.messages import AppendReply, ForwardReply, ForwardRequest, Message, VoteRequest
 from raftline.core.ready import Ready
 from raftline.core.state import Role
-from raftline.errors import Stopped, TooLarge
+from raftline.errors import Stopped
 from raftline.replica.replica import Replica
 from raftline.runtime.applying import Applying
 from raftline.runtime.arrivals import Arrival
@@ -34,7 +34,7 @@ from raftline.runtime.peers import Peers
 from raftline.runtime.persistence import Persistence
 from raftline.runtime.proposing import Proposing
 from raftline.runtime.reading import Reading
-from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request
+from raftline.runtime.requests import Consistency, Deadlines, Proposal, Read, Request, too_large
 from raftline.runtime.role_log import RoleLog
 from raftline.runtime.room import Tenant
 from raftline.runtime.snapshotting import Snapshotting
@@ -349,8 +349,8 @@ class GroupLoop:
         bytes_max = self._config.command_bytes_max
         if self._stopped:
             self._refuse(request, Stopped("this node stopped"))
-        elif request.size_bytes > bytes_max:
-            self._refuse(request, TooLarge(f"the command has {request.size_bytes} bytes, the limit is {bytes_max}"))
+        elif request.size_bytes > bytes_max and (refusal := too_large(request, bytes_max)) is not None:
+            self._refuse(request, refusal)
         elif self._deadlines.add(request) or self._deadlines.add_after_all(request, self._loop.time()):
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)

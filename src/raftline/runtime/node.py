@@ -353,6 +353,7 @@ class Node(GroupHandle):
             lambda: 1 + int(host.random.random() * 2**53),
             is_up=lambda node: node != config.node_id and self.is_up(node),
             history=self._history,
+            command_bytes_max=config.command_bytes_max,
             request_timeout_s=config.request_timeout_s,
         )
         self._remote_host = RemoteHost(host, self._hosted, self._history)

@@ -17,7 +17,7 @@ from raftline.replica.commands import open_session, wrapped
 from raftline.runtime.admission import Admission
 from raftline.runtime.forwarding import decode_error
 from raftline.runtime.ports import Transport
-from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request, head_of
+from raftline.runtime.requests import Consistency, Deadlines, Proposal, Request, head_of, too_large
 from raftline.runtime.turns import Turns
 
 __all__ = ["NOT_HOSTED", "NOT_TAKEN", "NO_EFFECT", "REJECTED", "TOO_STALE", "RemoteGroup", "Remotes"]
@@ -97,6 +97,7 @@ class Remotes:
         *,
         is_up: Callable[[NodeId], bool],
         history: Callable[[], int],
+        command_bytes_max: int,
         request_timeout_s: float,
     ) -> None:
         """`history` is that of the cluster: whoever is of another one takes nothing."""
@@ -106,6 +107,7 @@ class Remotes:
         self._origin = 0
         self.is_up = is_up
         self.loop = node.loop
+        self._command_bytes_max = command_bytes_max
         self._timeout_s = request_timeout_s
         self._deadlines: Deadlines | None = None
         """Made when it is needed, as the origin is: most nodes ask nobody, and leave all that may wait to a group."""
@@ -131,6 +133,9 @@ class Remotes:
         """Watch a request's deadline; return why it cannot be taken."""
         if self._stopped is not None:
             return self._stopped
+        bytes_max = self._command_bytes_max
+        if request.size_bytes > bytes_max and (refusal := too_large(request, bytes_max)) is not None:
+            return refusal
         deadlines = self._deadlines
         assert deadlines is not None, "made with the first group"
         if not (deadlines.add(request) or deadlines.add_after_all(request, self.loop.time())):

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Literal, TypeAlias, get_args
 
 from raftline.core.ids import Term
-from raftline.errors import ConfigError, Overloaded, Timeout
-from raftline.replica.commands import CONTROLS
+from raftline.errors import ConfigError, Overloaded, Timeout, TooLarge
+from raftline.replica.commands import CONTROLS, bytes_for_machine
 from raftline.runtime.admission import Admission
 
-__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise", "head_of"]
+__all__ = ["Consistency", "Deadlines", "Proposal", "Read", "Request", "check_promise", "head_of", "too_large"]
 
 
 class Request:
@@ -82,6 +82,14 @@ def head_of(proposals: Sequence[Proposal], count_max: int, bytes_max: int) -> tu
         count += 1
         size_bytes += proposal.size_bytes
     return count, size_bytes
+
+
+def too_large(request: Request, bytes_max: int) -> TooLarge | None:
+    """Return what to tell whose command is above the limit; what is put around a command does not count."""
+    if not isinstance(request, Proposal):
+        return None
+    size_bytes = bytes_for_machine(request.command)
+    return TooLarge(f"the command has {size_bytes} bytes, the limit is {bytes_max}") if size_bytes > bytes_max else None
 
 
 def check_promise(consistency: str, staleness_s_max: float, *, lease_reads: bool) -> None:
