@@ -43,7 +43,7 @@ from raftline.replica.state_machine import StateMachine
 from raftline.replica.versions import CommandVersion
 from raftline.replica.waiters import Done, Waiters
 
-__all__ = ["Replica"]
+__all__ = ["Replica", "SnapshotChunks"]
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
@@ -63,6 +63,31 @@ _NOT_OPEN = (
 
 _encode_header = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
+
+
+class SnapshotChunks:
+    """The chunks of a snapshot, to be closed by whoever has them all, or wants no more of them."""
+
+    __slots__ = ("_chunks", "_source")
+
+    def __init__(self, chunks: Iterator[bytes], source: Iterator[bytes]) -> None:
+        """`source` is what the state machine gave."""
+        self._chunks = chunks
+        self._source = source
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Let the state machine give up what it keeps for the rest: it may see an end of it no other way."""
+        source, self._source = self._source, iter(())
+        self._chunks = iter(())
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
 
 
 class Replica:
@@ -221,7 +246,7 @@ class Replica:
         self.waiters.skip_to(meta.index)
         self.core.step(Applied(self.applied, self.digest.value), now)
 
-    def snapshot(self) -> tuple[SnapshotMeta, Iterator[bytes]]:
+    def snapshot(self) -> tuple[SnapshotMeta, SnapshotChunks]:
         """Return the chunks of a snapshot of what is applied at this moment (D2), and what it stands for."""
         assert self.restoring is None, "there is a state to take a snapshot of"
         meta = SnapshotMeta(self.applied, self.applied_term, self.core.state.configuration.at(self.applied))
@@ -230,7 +255,7 @@ class Replica:
         header = _encode_header(own)
         # The body of a generator begins with its first chunk: now, or it would give a later state than `meta` says.
         chunks = iter(self.machine.snapshot())
-        return meta, chain((header,), list(islice(chunks, 1)), chunks)
+        return meta, SnapshotChunks(chain((header,), list(islice(chunks, 1)), chunks), chunks)
 
     def _apply(self, entry: Entry) -> None:
         """Apply one entry; an exception of the state machine is the command's result, the same everywhere."""

@@ -73,8 +73,9 @@ class StateMachine(ABC):
     def snapshot(self) -> Iterable[bytes]:
         """Return the state as of this call, in chunks of at most 1 MiB each.
 
-        Chunks are fetched between later calls of `apply`, so an iterator that reads live data must shield itself: copy
-        first, and return an iterator over the copy. A generator's body begins with its first chunk, too late to copy.
+        The first chunk is fetched at once, the others between later calls of `apply`, so an iterator that reads live
+        data must shield itself: copy before you return it, or, in a generator, before the first `yield`. An iterator
+        with a `close`, as generators have, is closed at its end, and as soon as no more of it is wanted.
         """
 
     def restore(self, chunks: Iterable[bytes]) -> None:

@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import structlog
+
 from raftline.core.entries import SnapshotMeta
 from raftline.core.events import ChunkRead, ChunkStored, Event, SnapshotTaken
 from raftline.core.ids import GroupId, Index, NodeId
 from raftline.core.progress import Mode
 from raftline.core.ready import ChunkReceived, ChunkWanted
 from raftline.core.state import RaftState
-from raftline.errors import Stopped
-from raftline.replica.replica import Replica
+from raftline.errors import Stopped, described
+from raftline.replica.replica import Replica, SnapshotChunks
 from raftline.runtime.pace import Pace
 from raftline.runtime.ports import DiskThread
 from raftline.wal.snapshot_store import SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter
 
 __all__ = ["Snapshotting"]
 
+_log = structlog.get_logger("raftline.group")
 _RESTORED_FASTER = 2
 """Whoever follows a leader restores so many times as fast as snapshots may be sent: CPU is scarce, too."""
 
@@ -36,6 +39,7 @@ class Snapshotting:
     __slots__ = (
         "__dict__",  # room for what a test puts in the place of a method
         "_chunk_bytes",
+        "_chunks",
         "_disk",
         "_durable_index",
         "_fail",
@@ -85,6 +89,7 @@ class Snapshotting:
         self._chunk_bytes = chunk_bytes
         self._next_chunks: dict[NodeId, ChunkWanted] = {}
         self._writer: SnapshotWriter | None = None
+        self._chunks: SnapshotChunks | None = None
         self._receiver: tuple[SnapshotMeta, SnapshotReceiver] | None = None
         self.readers: dict[NodeId, SnapshotReader] = {}
         """Files that are open for followers."""
@@ -132,25 +137,37 @@ class Snapshotting:
         """Start to write a snapshot of what is applied now."""
         assert not self.taking, "one snapshot at a time"
         self.taking = True
-        meta, chunks = self._replica.snapshot()
-        self._on_disk(partial(self._create, meta), partial(self._write_next, meta, chunks))
+        meta, self._chunks = self._replica.snapshot()
+        self._on_disk(partial(self._create, meta), partial(self._write_next, meta))
 
     def _create(self, meta: SnapshotMeta) -> SnapshotWriter:
         self._writer = self._store.create(self._group, meta)
         return self._writer
 
-    def _write_next(self, meta: SnapshotMeta, chunks: Iterator[bytes], writer: SnapshotWriter) -> None:
+    def _write_next(self, meta: SnapshotMeta, writer: SnapshotWriter) -> None:
         """Fetch one chunk in this turn and write it on the thread; commit behind the last."""
         if self._replica.restoring is not None:
             # The state it was taken of is being replaced by a newer one.
+            self._close_chunks()
             self._on_disk(writer.abort, lambda _: self._on_given_up())
             return
-        chunk = next(chunks, None)
+        assert self._chunks is not None, "a snapshot is being taken"
+        chunk = next(self._chunks, None)
         if chunk is None:
+            self._close_chunks()
             self._on_disk(partial(self._commit, writer, meta), partial(self._on_taken, meta))
         else:
             write = partial(writer.write, chunk)
-            self._pace.move(len(chunk), partial(self._on_disk, write, lambda _: self._write_next(meta, chunks, writer)))
+            self._pace.move(len(chunk), partial(self._on_disk, write, lambda _: self._write_next(meta, writer)))
+
+    def _close_chunks(self) -> None:
+        """Have the state machine let go of what it keeps for a snapshot of which no more is fetched."""
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            try:
+                chunks.close()
+            except Exception as error:  # noqa: BLE001  somebody else's code, and nothing depends on it
+                _log.error("what snapshot() gave could not be closed", group=self._group, error=described(error))
 
     def _commit(self, writer: SnapshotWriter, meta: SnapshotMeta) -> int:
         writer.commit()
@@ -339,6 +356,7 @@ class Snapshotting:
     def stop(self) -> None:
         """Drop whatever comes back from the thread from now on."""
         self._stopped = True
+        self._close_chunks()
         wanted, self._wanted = self._wanted, []
         for _, done in wanted:
             done(Stopped("this node stopped"))

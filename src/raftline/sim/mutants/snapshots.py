@@ -100,6 +100,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 _SNAPSHOTTING,
                 "        if self._replica.restoring is not None:\n"
                 "            # The state it was taken of is being replaced by a newer one.\n"
+                "            self._close_chunks()\n"
                 "            self._on_disk(writer.abort, lambda _: self._on_given_up())\n"
                 "            return\n",
                 "",
