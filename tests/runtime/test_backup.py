@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import open_files
 
 from raftline import Node
 from raftline.errors import Stopped, Timeout
+from raftline.runtime.disk import run_on_disk
 from raftline.wal.backup_file import BackupReader
 from raftline.wal.files import ReadOnlyOsFiles
 
@@ -19,6 +21,11 @@ async def until_taking(node: Node) -> None:
     """Return in the middle of a snapshot; nothing else happens before the caller goes on."""
     while not node.status().snapshot_in_progress:  # noqa: ASYNC110  a state of one turn has no event of its own
         await asyncio.sleep(0)
+
+
+def files_of(directory: Path) -> list[str]:
+    """Return the files of snapshots that are open."""
+    return [path for path in open_files(directory) if path.endswith(".snap")]
 
 
 def chunks_of(path: Path) -> list[bytes]:
@@ -90,6 +97,42 @@ def test_a_backup_asked_for_while_a_snapshot_is_written_waits_for_the_next(make_
             assert b"".join([piece async for piece in second.pieces()]).count(b"a=2") == 1
             (await first).close()
             second.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_a_backup_that_nobody_waits_for_any_more_is_closed(
+    make_cluster: MakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_opened: bool
+) -> None:
+    """Cancelled while its file is being opened, or in the moment in which it is there: its space is given back."""
+
+    async def scenario() -> None:
+        async with make_cluster(1) as cluster:
+            node = await cluster.leader()
+            await node.propose(b"a=1")
+            (await node.open_backup()).close()
+            _, disk = node._disks
+            await run_on_disk(disk, lambda: None)
+            assert files_of(tmp_path) == []
+            put_off: list[Any] = []
+            with monkeypatch.context() as patch:
+                patch.setattr(disk, "submit", lambda *work: put_off.append(work))
+                opening = asyncio.ensure_future(node.open_backup())
+                await cluster.until(lambda: len(put_off) == 1)
+            ((work, done),) = put_off
+            if is_opened:
+                done(work())
+                opening.cancel()
+            else:
+                opening.cancel()
+                await asyncio.sleep(0)
+                disk.submit(work, done)
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            await run_on_disk(disk, lambda: None)
+            await run_on_disk(disk, lambda: None)
+            assert files_of(tmp_path) == []
 
     asyncio.run(scenario())
 

@@ -61,10 +61,7 @@ class Backup:
         """Let go of the file; once is enough."""
         if not self._closed:
             self._closed = True
-            if self._snapshotting.is_stopped:
-                self._reader.close()
-            else:
-                self._disk.submit(self._reader.close, lambda _: None)
+            _close(self._reader, self._disk, self._snapshotting)
 
 
 async def open_backup(
@@ -91,8 +88,21 @@ async def open_backup(
 
     submit_read(lambda error: done(error) if error is not None else snapshotting.want(done))
     await taken
-    reader = await run_on_disk(disk, lambda: store.latest(group))
-    assert reader is not None, "a snapshot was taken"
     software = f"raftline {version('raftline')}"
-    header = BackupHeader(BACKUP_VERSION, cluster_id, node_id, time_ms, software)
-    return Backup(encode_backup_header(header), reader, disk, snapshotting)
+    header = encode_backup_header(BackupHeader(BACKUP_VERSION, cluster_id, node_id, time_ms, software))
+    reader = await run_on_disk(disk, lambda: _newest(store, group), lambda late: _close(late, disk, snapshotting))
+    return Backup(header, reader, disk, snapshotting)
+
+
+def _newest(store: SnapshotStore, group: GroupId) -> SnapshotReader:
+    reader = store.latest(group)
+    assert reader is not None, "a snapshot was taken"
+    return reader
+
+
+def _close(reader: SnapshotReader, disk: DiskThread, snapshotting: Snapshotting) -> None:
+    """Close a file on its thread; once the node has stopped there is none."""
+    if snapshotting.is_stopped:
+        reader.close()
+    else:
+        disk.submit(reader.close, lambda _: None)

@@ -49,17 +49,27 @@ class ThreadedDisk:
                 return  # the loop is closed: nobody is left to tell
 
 
-async def run_on_disk(disk: Any, work: Callable[[], T]) -> T:
-    """Await one piece of disk work; raises what it raised."""
+async def run_on_disk(disk: Any, work: Callable[[], T], unwanted: Callable[[T], None] | None = None) -> T:
+    """Await one piece of disk work; raises what it raised.
+
+    `unwanted` gets a result that nobody waits for any more, on the event loop: what was opened is to be closed.
+    """
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def done(result: T | BaseException) -> None:
         if future.done():
-            return
-        if isinstance(result, BaseException):
+            if unwanted is not None and not isinstance(result, BaseException):
+                unwanted(result)
+        elif isinstance(result, BaseException):
             future.set_exception(result)
         else:
             future.set_result(result)
 
     disk.submit(work, done)
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        # It may have been there, and its waiter cancelled before that could go on.
+        if unwanted is not None and future.done() and not future.cancelled() and future.exception() is None:
+            unwanted(future.result())
+        raise
