@@ -1,10 +1,12 @@
 """The core's settings: durations in seconds, sizes in bytes, nothing about disks or sockets."""
 
+from math import isfinite
+
 import msgspec
 
 from raftline.errors import ConfigError
 
-__all__ = ["CoreConfig"]
+__all__ = ["CoreConfig", "check_number"]
 
 
 class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,25 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> "CoreConfig":
         """Return self, or raise `ConfigError` naming the setting that cannot work."""
+        for name in self.__struct_fields__:
+            if name.endswith("_s") or name == "clock_drift_max":
+                if name != "election_timeout_s":
+                    check_number(name, getattr(self, name))
+            elif name.endswith(("_max", "_chunk_bytes", "_version")):
+                check_number(name, getattr(self, name), is_whole=True)
+                if getattr(self, name) < 1:
+                    raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        self._check_timing()
+        if self.guard_lost_disk and not self.pre_vote:
+            raise ConfigError("guard_lost_disk needs pre_vote: switch both on, or both off")
+        self._check_reads_and_handover()
+        return self
+
+    def _check_timing(self) -> None:
+        if not _is_range(self.election_timeout_s):
+            raise ConfigError(
+                f"election_timeout_s must be two numbers, as in (0.4, 0.8), not {self.election_timeout_s!r}"
+            )
         low, high = self.election_timeout_s
         if not self.heartbeat_interval_s > 0:
             raise ConfigError(f"heartbeat_interval_s must be above 0, not {self.heartbeat_interval_s}")
@@ -71,15 +92,6 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
                 f"election_timeout_s starts at {low}, which is less than two heartbeats of "
                 f"{self.heartbeat_interval_s} s: one lost heartbeat would cause an election; raise it"
             )
-        if self.guard_lost_disk and not self.pre_vote:
-            raise ConfigError("guard_lost_disk needs pre_vote: switch both on, or both off")
-        self._check_reads_and_handover()
-        for name in self.__struct_fields__:
-            if name == "clock_drift_max":
-                continue
-            if name.endswith(("_max", "_chunk_bytes")) and getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        return self
 
     def _check_reads_and_handover(self) -> None:
         if not 0 <= self.clock_drift_max < 1:
@@ -95,3 +107,16 @@ class CoreConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("quiesce_after_s needs pre_vote: who wakes and hears nobody must not depose the leader")
         if not self.priority_handover_s > 0:
             raise ConfigError(f"priority_handover_s must be above 0, not {self.priority_handover_s}")
+
+
+def check_number(name: str, value: object, *, is_whole: bool = False) -> None:
+    """Raise `ConfigError` naming the setting if a value is no number, or no whole one where it has to be."""
+    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
+        raise ConfigError(f"{name} must be a {'whole ' if is_whole else ''}number, not {value!r}")
+
+
+def _is_range(value: object) -> bool:
+    """Say whether a value is a pair of numbers; a list could be changed, and then its config is another one."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    return all(isinstance(each, int | float) and not isinstance(each, bool) and isfinite(each) for each in value)

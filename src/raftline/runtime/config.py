@@ -2,9 +2,10 @@
 
 import msgspec
 
-from raftline.core.config import CoreConfig
+from raftline.core.config import CoreConfig, check_number
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import ConfigError
+from raftline.transport.address import Address, parse_address
 from raftline.transport.tls import TlsFiles
 
 __all__ = ["GroupConfig", "NodeConfig"]
@@ -21,6 +22,8 @@ _LEAST = {
     "segment_bytes": 1 << 16,
     "apply_slice": 1,
 }
+_COMMAND_BYTES_END = 2 << 30
+"""Frames between nodes are twice as long, and their length has four bytes."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,15 +94,47 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.members and self.node_id not in self.members:
             known = ", ".join(sorted(self.members))
             raise ConfigError(f"node_id {self.node_id!r} is not among the members ({known}): add it or correct it")
-        if self.drain_s_max < 0:
+        if not self.data_dir:
+            raise ConfigError("data_dir must not be empty: name the directory of the node's log and snapshots")
+        self._check_addresses()
+        check_number("drain_s_max", self.drain_s_max)
+        if not self.drain_s_max >= 0:
             raise ConfigError(f"drain_s_max must be 0 or more, not {self.drain_s_max}")
-        if self.request_timeout_s <= 0:
+        check_number("request_timeout_s", self.request_timeout_s)
+        if not self.request_timeout_s > 0:
             raise ConfigError(f"request_timeout_s must be above 0, not {self.request_timeout_s}")
         for name, least in _LEAST.items():
+            check_number(name, getattr(self, name), is_whole=True)
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.command_bytes_max >= _COMMAND_BYTES_END:
+            raise ConfigError(f"command_bytes_max must be below {_COMMAND_BYTES_END}, not {self.command_bytes_max}")
         self.core.check()
         return self
+
+    def _check_addresses(self) -> None:
+        """Raise `ConfigError` naming a member that cannot be reached; later it would only be missing."""
+        if self.address:
+            _address("address", self.address)
+        known: dict[NodeId, Address] = {}
+        for node, text in self.members.items():
+            if not node:
+                raise ConfigError(f"members: a name is empty, that of {text!r}: give it one")
+            address = known[node] = _address(f"members: {node}", text)
+            for other, taken in known.items():
+                if other != node and address.shares_port_with(taken):
+                    raise ConfigError(
+                        f"members: {node} at {address} has a port in common with {other} at {taken}: correct one"
+                    )
+
+
+def _address(where: str, text: object) -> Address:
+    if not isinstance(text, str):
+        raise ConfigError(f"{where}: {text!r} is no address: write 'host:port' or 'host:port@busport'")
+    try:
+        return parse_address(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 class GroupConfig(msgspec.Struct, frozen=True, kw_only=True):
