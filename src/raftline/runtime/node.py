@@ -122,6 +122,7 @@ class Node(GroupHandle):
         """Belongs to the log's thread: whoever waited for its opening may have given up."""
         self._ended: asyncio.Future[BaseException] | None = None
         self._failed: asyncio.Future[BaseException] | None = None
+        self._stopper: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -159,18 +160,34 @@ class Node(GroupHandle):
         self._begin(group)
 
     async def stop(self) -> None:
-        """Hand over, answer whoever waits, finish what is being written, and close files and connections."""
-        await self.drain()
-        self._end(Stopped("this node stops"))
+        """Hand over, answer whoever waits, finish what is being written, and close files and connections.
+
+        Once it is begun it is carried out. Given up, as by a timeout, it hands nothing over any more: nothing is taken
+        or sent from then on, and files are closed when the disk is done, for which another `stop` waits.
+        """
+        if self._stopper is None or self._stopper.cancelled():
+            self._stopper = asyncio.ensure_future(self._stop())
+        try:
+            await asyncio.shield(self._stopper)
+        except asyncio.CancelledError:
+            self._end(Stopped("this node stops"))
+            raise
+
+    async def _stop(self) -> None:
+        try:
+            await self.drain()
+        finally:
+            self._end(Stopped("this node stops"))
         await asyncio.gather(*self._removals, return_exceptions=True)
         await self._ports.transport.stop()
-        disks, self._disks = self._disks, []
-        if disks:
-            for group in self._groups.values():
-                group.driver.snapshotting.close_files()
-            await run_on_disk(disks[0], self._close_wal)  # behind an opening that nobody waits for any more
-        for disk in disks:
-            disk.close()
+        for group in self._groups.values():
+            group.driver.snapshotting.close_files()
+        for disk in self._disks[1:]:
+            await run_on_disk(disk, _nothing)  # so that nobody else has the directory while anything is written there
+        if self._disks:
+            await run_on_disk(self._disks[0], self._close_wal)  # behind an opening that nobody waits for any more
+        while self._disks:
+            self._disks.pop().close()  # at once: it has nothing left to do
 
     async def drain(self) -> None:
         """Give every leadership away and wait until everybody who waits here has an answer; for a clean stop.

@@ -1,0 +1,145 @@
+"""Promises of a node's beginning and end: it starts once, or not at all, and stops whole."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.conftest import CALM, HANGS_S, Register, free_addresses
+
+from raftline import Node, NodeConfig, Stopped
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> NodeConfig:
+    """Return the settings of a node that is a group of its own."""
+    return NodeConfig(
+        node_id="n1",
+        members={"n1": free_addresses(1)[0]},
+        data_dir=str(tmp_path / "n1"),
+        core=CALM,
+        request_timeout_s=HANGS_S,
+        snapshot_log_entries=10,
+        keep_log_entries=1,
+    )
+
+
+async def _check_free(config: NodeConfig) -> None:
+    """Let another node have the directory and the port."""
+    async with asyncio.timeout(HANGS_S), Node(config, Register()) as node:
+        assert node.status().role == "follower"
+
+
+async def _leads(node: Node) -> Node:
+    """Wait until the only node of a group leads it."""
+    async with asyncio.timeout(HANGS_S):
+        await node.propose(b"k=0")
+    return node
+
+
+def _running_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("raftline-")]
+
+
+def test_a_stop_that_is_given_up_ends_the_node_all_the_same(make_cluster: Any) -> None:
+    """It hands nothing over any more; whoever stops it again waits until all is closed."""
+
+    async def scenario() -> None:
+        async with make_cluster(2, drain_s_max=HANGS_S) as cluster:
+            leader, follower = await cluster.leader(), await cluster.follower()
+            await cluster.stop(follower.config.node_id)  # so that there is nobody to hand over to
+            asked = asyncio.ensure_future(leader.propose(b"k=1"))
+            await asyncio.sleep(0)
+            stop = asyncio.ensure_future(leader.stop())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not stop.done()
+            stop.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stop
+            with pytest.raises(Stopped):
+                await asked
+            with pytest.raises(Stopped):
+                await leader.propose(b"k=2")
+            del cluster.nodes[leader.config.node_id]
+            await leader.stop()
+            assert _running_threads() == []
+            await _check_free(leader.config)
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_that_ends_with_its_loop_ends_the_node(config: NodeConfig) -> None:
+    """The loop cancels whatever there is: nobody is left without an answer."""
+
+    async def scenario() -> None:
+        node = await _started(config)
+        await _leads(node)
+        stop = asyncio.ensure_future(node.stop())
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stop
+        with pytest.raises(Stopped):
+            await node.propose(b"k=1")
+        await node.stop()
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
+async def _started(config: NodeConfig) -> Node:
+    node = Node(config, Register())
+    await node.start()
+    return node
+
+
+def test_two_stops_wait_for_the_same_end(make_cluster: Any, stuck_disks: Any) -> None:
+    """The second does not cut the first one's short: what is under way gets its real result."""
+
+    async def scenario() -> None:
+        async with make_cluster(3, drain_s_max=HANGS_S) as cluster:
+            leader = await cluster.leader()
+            await leader.propose(b"k=1")
+            await cluster.written()
+            disks = stuck_disks(*cluster.nodes.values())
+            asked = await disks.begin(leader)
+            del cluster.nodes[leader.config.node_id]
+            stops = [asyncio.ensure_future(leader.stop()) for _ in range(2)]
+            for _ in range(10):
+                await asyncio.sleep(0)
+            disks.may_go_on.set()
+            assert await asked == b"1"
+            await asyncio.gather(*stops)
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_does_not_hold_its_loop_up(config: NodeConfig) -> None:
+    """While the disk finishes what it has begun, others go on."""
+
+    async def scenario() -> None:
+        node = await _started(config)
+        await _leads(node)
+        assert node._host is not None
+        begun, may_go_on = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            begun.set()
+            assert may_go_on.wait(HANGS_S)
+            written.append(True)
+
+        written: list[bool] = []
+        node._host.snapshot_disk.submit(hang, lambda _: None)
+        assert await asyncio.to_thread(begun.wait, HANGS_S)
+        stop = asyncio.ensure_future(node.stop())
+        for _ in range(50):
+            await asyncio.to_thread(lambda: None)
+        may_go_on.set()  # it would not come to this if the loop waited for the thread
+        await stop
+        assert written
+        assert _running_threads() == []
+
+    asyncio.run(scenario())
