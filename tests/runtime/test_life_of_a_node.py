@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.runtime.conftest import CALM, HANGS_S, Register, free_addresses
 
-from raftline import Node, NodeConfig, Stopped
+from raftline import Node, NodeConfig, Stopped, StorageError
+from raftline.runtime.node import Ports
 
 
 @pytest.fixture
@@ -40,6 +41,105 @@ async def _leads(node: Node) -> Node:
 
 def _running_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("raftline-")]
+
+
+class _Halting:
+    """Calls something when a step of the start begins, and lets that go on when it may."""
+
+    def __init__(self, ports: Ports) -> None:
+        self.begun = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self._start = ports.transport.start
+        ports.transport.start = self._halt  # type: ignore[assignment, method-assign]
+
+    async def _halt(self, *arguments: Any) -> None:
+        self.begun.set()
+        await self.may_go_on.wait()
+        await self._start(*arguments)
+
+
+def test_a_stop_while_the_directory_is_opened_ends_the_start(config: NodeConfig) -> None:
+    """Whoever starts is told, and nothing is left: no thread, no port, no lock."""
+
+    async def scenario() -> None:
+        node = Node(config, Register())
+        start = asyncio.ensure_future(node.start())
+        await asyncio.sleep(0)
+        await node.stop()
+        with pytest.raises(Stopped, match="this node was stopped before it had started"):
+            await start
+        assert _running_threads() == []
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_while_the_port_is_opened_ends_the_start(config: NodeConfig) -> None:
+    """What was begun is closed again, however late it came."""
+
+    async def scenario() -> None:
+        ports = Ports.real(config)
+        halting = _Halting(ports)
+        node = Node(config, Register(), ports=ports)
+        start = asyncio.ensure_future(node.start())
+        await halting.begun.wait()
+        stop = asyncio.ensure_future(node.stop())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        halting.may_go_on.set()
+        with pytest.raises(Stopped, match="this node was stopped before it had started"):
+            await start
+        await stop
+        assert not node.is_leader
+        assert _running_threads() == []
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_while_a_snapshot_is_restored_ends_the_start(config: NodeConfig) -> None:
+    """The state machine gets no further chunk, and nothing is left."""
+
+    class Interrupted(Register):
+        def restore_begin(self) -> None:
+            stops.append(asyncio.ensure_future(node.stop()))
+            super().restore_begin()
+
+    stops: list[asyncio.Future[None]] = []
+    node = Node(config, Interrupted())
+
+    async def scenario() -> None:
+        async with Node(config, Register()) as former:
+            await _leads(former)
+            async with asyncio.timeout(HANGS_S):
+                while not former.status().snapshot_index:
+                    await former.propose(b"k=1")
+        with pytest.raises(Stopped, match="this node was stopped before it had started"):
+            await node.start()
+        await stops[0]
+        assert _running_threads() == []
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_while_a_node_starts_is_what_the_start_raises(config: NodeConfig) -> None:
+    """It is not a node then that failed before anybody had it."""
+
+    async def scenario() -> None:
+        ports = Ports.real(config)
+        halting = _Halting(ports)
+        node = Node(config, Register(), ports=ports)
+        start = asyncio.ensure_future(node.start())
+        await halting.begun.wait()
+        assert node._host is not None
+        node._host.on_failure(StorageError("the disk is gone"))
+        halting.may_go_on.set()
+        with pytest.raises(StorageError, match="the disk is gone"):
+            await start
+        await _check_free(config)
+
+    asyncio.run(scenario())
 
 
 def test_a_stop_that_is_given_up_ends_the_node_all_the_same(make_cluster: Any) -> None:

@@ -122,6 +122,8 @@ class Node(GroupHandle):
         """Belongs to the log's thread: whoever waited for its opening may have given up."""
         self._ended: asyncio.Future[BaseException] | None = None
         self._failed: asyncio.Future[BaseException] | None = None
+        self._started: asyncio.Future[None] | None = None
+        """Whether the start is over, however it ended."""
         self._stopper: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -135,29 +137,43 @@ class Node(GroupHandle):
         await self.stop()
 
     async def start(self) -> None:
-        """Recover from the data directory, then join the group; returns when requests are taken."""
+        """Recover from the data directory, then join the group; returns when requests are taken.
+
+        Raises, besides what is named above, `Stopped` if the node is stopped meanwhile.
+        """
         loop = asyncio.get_running_loop()
-        config = self.config
-        self._failed, self._ended = loop.create_future(), loop.create_future()
-        log_disk = self._ports.make_disk(f"raftline-log-{config.node_id}", loop)
-        self._disks.append(log_disk)
+        self._failed, self._ended, self._started = loop.create_future(), loop.create_future(), loop.create_future()
         try:
-            wal = await run_on_disk(log_disk, self._open_wal)
-            snapshot_disk = self._ports.make_disk(f"raftline-snapshot-{config.node_id}", loop)
-            self._disks.append(snapshot_disk)
-            self._host = self._make_host(loop, wal, log_disk, snapshot_disk)
-            self._beats = self._host.beats
-            self._make_remote(self._host)
-            first = GroupConfig(group=_FIRST, members=config.members)
-            group = Group(first, self.machine, self._host, self._stages)
-            self._groups[_FIRST] = group
-            self._group = group.driver
-            await group.restore(self._ended)
-            await self._ports.transport.start(self._on_message, self._on_stranger, self._on_lost)
+            try:
+                group = await self._join(loop)
+            finally:
+                self._started.set_result(None)
         except BaseException:
             await self.stop()
             raise
         self._begin(group)
+
+    async def _join(self, loop: asyncio.AbstractEventLoop) -> Group:
+        """Recover and open the port; raises why the node was ended before that was done."""
+        config = self.config
+        log_disk = self._ports.make_disk(f"raftline-log-{config.node_id}", loop)
+        self._disks.append(log_disk)
+        wal = await run_on_disk(log_disk, self._open_wal)
+        self._check_goes_on()
+        snapshot_disk = self._ports.make_disk(f"raftline-snapshot-{config.node_id}", loop)
+        self._disks.append(snapshot_disk)
+        self._host = self._make_host(loop, wal, log_disk, snapshot_disk)
+        self._beats = self._host.beats
+        self._make_remote(self._host)
+        first = GroupConfig(group=_FIRST, members=config.members)
+        group = Group(first, self.machine, self._host, self._stages)
+        self._groups[_FIRST] = group
+        self._group = group.driver
+        assert self._ended is not None, "started"
+        await group.restore(self._ended)
+        await self._ports.transport.start(self._on_message, self._on_stranger, self._on_lost)
+        self._check_goes_on()
+        return group
 
     async def stop(self) -> None:
         """Hand over, answer whoever waits, finish what is being written, and close files and connections.
@@ -177,7 +193,10 @@ class Node(GroupHandle):
         try:
             await self.drain()
         finally:
-            self._end(Stopped("this node stops"))
+            has_started = self._started is None or self._started.done()
+            self._end(Stopped("this node stops" if has_started else "this node was stopped before it had started"))
+        if self._started is not None:
+            await asyncio.wait([self._started])  # it notices, and opens nothing more
         await asyncio.gather(*self._removals, return_exceptions=True)
         await self._ports.transport.stop()
         for group in self._groups.values():
@@ -252,8 +271,7 @@ class Node(GroupHandle):
             self._groups[config.group] = group
             try:
                 await group.restore(self._ended)
-                if self._ended.done():
-                    raise self._ended.result()  # noqa: TRY301  as if the restore had raised it
+                self._check_goes_on()
             except BaseException:
                 del self._groups[config.group]
                 group.give_back()
@@ -310,6 +328,11 @@ class Node(GroupHandle):
         if self._host is None or self._stopping:
             raise ConfigError("the node is not running: use it inside `async with Node(...) as node:`")
         return _Hosting(self._hosting.setdefault(group, asyncio.Lock()), self._host)
+
+    def _check_goes_on(self) -> None:
+        """Raise why the node was ended, if it was."""
+        if self._ended is not None and self._ended.done():
+            raise self._ended.result()
 
     def _begin(self, group: Group) -> None:
         self._drivers[group.group] = group.driver
