@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.runtime.conftest import CALM, HANGS_S, Register, free_addresses
 
-from raftline import Node, NodeConfig, Stopped, StorageError
+from raftline import ConfigError, Node, NodeConfig, Stopped, StorageError
 from raftline.runtime.node import Ports
 
 
@@ -137,6 +137,41 @@ def test_a_failure_while_a_node_starts_is_what_the_start_raises(config: NodeConf
         halting.may_go_on.set()
         with pytest.raises(StorageError, match="the disk is gone"):
             await start
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
+def test_a_node_starts_once(config: NodeConfig) -> None:
+    """A second start is refused while it runs, which goes on, and when it has stopped."""
+
+    async def scenario() -> None:
+        node = Node(config, Register())
+        start = asyncio.ensure_future(node.start())
+        await asyncio.sleep(0)
+        with pytest.raises(ConfigError, match="a node starts once"):
+            await node.start()
+        await start
+        await _leads(node)
+        with pytest.raises(ConfigError, match="a node starts once"):
+            await node.start()
+        assert await node.propose(b"k=1") == b"0"
+        await node.stop()
+        with pytest.raises(ConfigError, match="make another Node"):
+            await node.start()
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_was_stopped_does_not_start(config: NodeConfig) -> None:
+    """It would take requests and answer none."""
+
+    async def scenario() -> None:
+        node = Node(config, Register())
+        await node.stop()
+        with pytest.raises(ConfigError, match="a node starts once"):
+            await node.start()
         await _check_free(config)
 
     asyncio.run(scenario())

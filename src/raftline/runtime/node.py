@@ -139,8 +139,11 @@ class Node(GroupHandle):
     async def start(self) -> None:
         """Recover from the data directory, then join the group; returns when requests are taken.
 
-        Raises, besides what is named above, `Stopped` if the node is stopped meanwhile.
+        Raises, besides what is named above, `Stopped` if the node is stopped meanwhile, and `ConfigError` for a second
+        start, which changes nothing.
         """
+        if self._stopping or self._started is not None:
+            raise ConfigError("a node starts once: make another Node, with a state machine of its own, to start again")
         loop = asyncio.get_running_loop()
         self._failed, self._ended, self._started = loop.create_future(), loop.create_future(), loop.create_future()
         try:
