@@ -142,6 +142,21 @@ def test_a_failure_while_a_node_starts_is_what_the_start_raises(config: NodeConf
     asyncio.run(scenario())
 
 
+def test_a_port_that_is_taken_is_named(config: NodeConfig) -> None:
+    """As a setting that cannot work; the directory is free again."""
+
+    async def scenario() -> None:
+        other = Node(
+            NodeConfig(node_id="n2", members={"n2": config.own_address}, data_dir=config.data_dir + "2"), Register()
+        )
+        async with other:
+            with pytest.raises(ConfigError, match=r"cannot listen for peers on 127\.0\.0\.1"):
+                await Node(config, Register()).start()
+        await _check_free(config)
+
+    asyncio.run(scenario())
+
+
 def test_a_node_starts_once(config: NodeConfig) -> None:
     """A second start is refused while it runs, which goes on, and when it has stopped."""
 

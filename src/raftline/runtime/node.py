@@ -95,8 +95,9 @@ class Node(GroupHandle):
 
     What a group is asked is asked of the first one here, whose number is 0; `add_group` hosts more of them, each with
     a state machine, a log and a leader of its own, over the same data directory and connections. Raises on entry:
-    `ConfigError` for settings that cannot work, `DirectoryInUse`, `CorruptLog` or another `StorageError` if the data
-    directory cannot be used, `OSError` if the peer port is taken.
+    `ConfigError` if the peer port is taken, or the data directory is none, another node's or of a newer format,
+    `DirectoryInUse`, `CorruptLog` or another `StorageError` if it cannot be used. When it is made: `ConfigError` for
+    settings that cannot work.
     """
 
     def __init__(self, config: NodeConfig, machine: StateMachine, *, ports: Ports | None = None) -> None:
