@@ -293,3 +293,26 @@ def test_a_stop_does_not_hold_its_loop_up(config: NodeConfig) -> None:
         assert _running_threads() == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("end", ["stop", "fail"])
+def test_a_node_that_ended_leads_nothing(config: NodeConfig, end: str) -> None:
+    """Neither by its property nor by its status, in any group, nor does it know who does."""
+
+    async def scenario() -> None:
+        node = await _started(config)
+        await _leads(node)
+        assert (node.is_leader, node.status().role, node.status().leader_id) == (True, "leader", "n1")
+        if end == "stop":
+            await node.stop()
+        else:
+            assert node._host is not None
+            node._host.on_failure(StorageError("the disk is gone"))
+        status = node.status()
+        assert (node.is_leader, status.role, status.leader_id, status.leader_address) == (False, "stopped", None, None)
+        assert [member.role for member in status.members] == ["stopped"]
+        why = "this node stops" if end == "stop" else "this node stopped: the disk is gone"
+        assert (status.trouble, node.measure().not_ready) == (why, why)
+        await node.stop()
+
+    asyncio.run(scenario())

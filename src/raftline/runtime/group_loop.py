@@ -60,7 +60,7 @@ class GroupLoop:
         "__dict__", "_applying", "_config", "_core", "_deadlines", "_disk", "_events", "_first_term", "_group",
         "_leaving", "_loop", "_messages", "_peers", "_proposing", "_reading", "_request_timeout_s", "_scheduled",
         "_seen", "_seen_frames", "_stopped", "_sweeper", "_timer", "_timer_at", "_transport", "_turns",
-        "compaction", "feeding", "forwarding", "host", "lost_majority", "persistence", "replica", "roles",
+        "compaction", "ended_by", "feeding", "forwarding", "host", "lost_majority", "persistence", "replica", "roles",
         "snapshotting", "stages", "strangers", "tenant",
     )  # fmt: skip
 
@@ -85,6 +85,8 @@ class GroupLoop:
         self._leaving = Drain(replica.core, config.core)
         self._scheduled = False
         self._stopped = False
+        self.ended_by: Exception | None = None
+        """What they were told who waited here; None while turns are taken."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -187,6 +189,7 @@ class GroupLoop:
         if self._stopped:
             return
         self._stopped = True
+        self.ended_by = error
         self.host.beats.note_awake(self._group)
         self.snapshotting.stop()
         self.feeding.stop()

@@ -22,7 +22,7 @@ from raftline.replica.state_machine import StateMachine
 from raftline.runtime.backup import Backup, open_backup
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.measurements import Measurements, measure
-from raftline.runtime.members import change_under_way, members_of, misplaced, role_of
+from raftline.runtime.members import STOPPED, change_under_way, members_of, misplaced, role_of
 from raftline.runtime.requests import Consistency, check_promise
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
 from raftline.transport.address import Address, parse_address
@@ -140,7 +140,7 @@ class GroupHandle:
     def members(self) -> tuple[MemberStatus, ...]:
         """Return the members as this node knows them: the membership in force in its log, committed or not."""
         group = self._running()
-        return members_of(group.replica.core, group.host.loop.time())
+        return members_of(group.replica.core, group.host.loop.time(), has_ended=group.ended_by is not None)
 
     async def open_backup(self) -> Backup:
         """Return a backup of this moment, which holds everything acknowledged before the call; to be closed.
@@ -218,8 +218,9 @@ class GroupHandle:
 
     @property
     def is_leader(self) -> bool:
-        """Say whether this node leads the group, as far as it knows."""
-        return self._group is not None and self._group.replica.core.is_leader
+        """Say whether this node leads the group, as far as it knows; one that stopped, or failed, leads nothing."""
+        group = self._group
+        return group is not None and group.ended_by is None and group.replica.core.is_leader
 
     @property
     def has_members(self) -> bool:
@@ -231,17 +232,19 @@ class GroupHandle:
         return self._running().strangers.error()
 
     def status(self) -> Status:
-        """Return what this node knows of itself and of the group."""
+        """Return what this node knows of itself and of the group; once it stopped, as it was then, without a leader."""
         group = self._running()
         config = group.host.config
         replica = group.replica
         state = replica.core.state
+        ended_by = group.ended_by
+        leader = state.leader if ended_by is None else None
         return Status(
             node_id=config.node_id,
             cluster_id=config.cluster_id,
-            role=group.strangers.role() or role_of(replica.core),
-            leader_id=state.leader,
-            leader_address=state.membership.address_of(state.leader) if state.leader else None,
+            role=STOPPED if ended_by is not None else group.strangers.role() or role_of(replica.core),
+            leader_id=leader,
+            leader_address=state.membership.address_of(leader) if leader else None,
             term=state.term,
             compacted_index=state.log.base_index,
             snapshot_index=state.snapshot.index,
@@ -265,7 +268,7 @@ class GroupHandle:
             command_version=replica.version.in_force,
             membership_index=state.configuration.index,
             change=change_under_way(state),
-            trouble=group.strangers.trouble()
+            trouble=(str(ended_by) if ended_by is not None else group.strangers.trouble())
             or group.lost_majority.words()
             or (misplaced(state, config.own_address) or group.host.transport.trouble()),
             transfer_to=state.transfer.to if state.transfer is not None else None,

@@ -63,7 +63,7 @@ def measure(group: GroupLoop, status: Status, peers: dict[NodeId, PeerStatus], n
     replica = group.replica
     return Measurements(
         status=status,
-        not_ready=_why_not_ready(group, status, now),
+        not_ready=_why_not_ready(group, status, now) if group.ended_by is None else str(group.ended_by),
         stages=group.stages.by_name(),
         elections=group.roles.elections,
         pre_votes=group.roles.pre_votes,

@@ -13,7 +13,10 @@ from raftline.errors import ConfigError, NotMember
 from raftline.runtime.status import MemberStatus
 from raftline.transport.address import parse_address
 
-__all__ = ["ask_members", "change_under_way", "members_of", "misplaced", "not_member", "role_of"]
+__all__ = ["STOPPED", "ask_members", "change_under_way", "members_of", "misplaced", "not_member", "role_of"]
+
+STOPPED = "stopped"
+"""The role of who takes no turn any more."""
 
 
 def role_of(core: Raft) -> str:
@@ -29,10 +32,11 @@ def role_of(core: Raft) -> str:
     return "learner" if state.me in state.membership.learners else "removed"
 
 
-def members_of(core: Raft, now: float) -> tuple[MemberStatus, ...]:
-    """Return every member of the membership in force, sorted by name."""
+def members_of(core: Raft, now: float, *, has_ended: bool) -> tuple[MemberStatus, ...]:
+    """Return every member of the membership in force, sorted by name; who has ended knows the roles of no others."""
     state = core.state
-    return tuple(_member(core, state, node, now) for node in state.membership.everyone())
+    role = _role_at_the_end if has_ended else _role
+    return tuple(_member(state, node, now, role(core, state, node)) for node in state.membership.everyone())
 
 
 def change_under_way(state: RaftState) -> str | None:
@@ -71,7 +75,7 @@ def _is_same(one: str, other: str) -> bool:
         return one == other
 
 
-def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberStatus:
+def _member(state: RaftState, node: NodeId, now: float, role: str | None) -> MemberStatus:
     membership = state.membership
     progress = state.progress.get(node)
     match_index = progress.match_index if progress is not None else None
@@ -85,7 +89,7 @@ def _member(core: Raft, state: RaftState, node: NodeId, now: float) -> MemberSta
         node_id=node,
         address=membership.address_of(node) or "",
         voter=membership.is_voter(node),
-        role=_role(core, state, node),
+        role=role,
         match_index=match_index,
         lag_entries=None if match_index is None else max(0, state.log.last_index - match_index),
         heard_s_ago=heard_s_ago,
@@ -106,3 +110,7 @@ def _role(core: Raft, state: RaftState, node: NodeId) -> str | None:
     if state.leader is None:
         return None
     return Role.FOLLOWER.value if state.membership.is_voter(node) else "learner"
+
+
+def _role_at_the_end(_core: Raft, state: RaftState, node: NodeId) -> str | None:
+    return STOPPED if node == state.me else None

@@ -62,6 +62,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     node_id: NodeId
     cluster_id: str
     role: str
+    """leader, candidate, follower or learner; waiting, stranger or removed: no member; stopped, or failed: stopped."""
     leader_id: NodeId | None
     leader_address: str | None
     term: Term
