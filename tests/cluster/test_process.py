@@ -73,6 +73,7 @@ def test_a_taken_port_ends_with_69(tmp_path: Path, which: str) -> None:
     """The message names the address."""
     with LocalCluster(tmp_path, size=1) as cluster, socket.socket() as taken:
         port = getattr(cluster.nodes["n1"], which)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # who had it before may have left traces
         taken.bind(("127.0.0.1", port))
         taken.listen()
         code, log = run_to_end(cluster)

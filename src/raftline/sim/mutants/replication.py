@@ -434,13 +434,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="index_0_is_an_entry",
         rules=("B30",),
         does="The first command gets index 0: positions that callers hear are one too low.",
-        patches=(
-            Patch(
-                "raftline.replica.waiters",
-                "        for index, done in enumerate(dones, first):\n",
-                "        for index, done in enumerate(dones, first - 1):\n",
-            ),
-        ),
+        patches=(Patch("raftline.replica.waiters", "enumerate(dones, first)", "enumerate(dones, first - 1)"),),
     ),
     Mutant(
         name="previous_term_from_another_moment",
@@ -478,13 +472,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="one_index_for_concurrent_proposals",
         rules=("B33",),
         does="Proposals that come together are all told the first one's index.",
-        patches=(
-            Patch(
-                "raftline.replica.waiters",
-                "        for index, done in enumerate(dones, first):\n",
-                "        for index, done in ((first, done) for done in dones):\n",
-            ),
-        ),
+        patches=(Patch("raftline.replica.waiters", "enumerate(dones, first)", "((first, done) for done in dones)"),),
     ),
     Mutant(
         name="leader_gives_up_on_the_silent",
