@@ -1,14 +1,16 @@
 """Promises of a node's beginning and end: it starts once, or not at all, and stops whole."""
 
 import asyncio
+import inspect
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.runtime.conftest import CALM, HANGS_S, Register, free_addresses
 
-from raftline import ConfigError, Node, NodeConfig, Stopped, StorageError
+from raftline import ConfigError, GroupConfig, Node, NodeConfig, SetPriority, Stopped, StorageError
 from raftline.runtime.node import Ports
 
 
@@ -314,5 +316,68 @@ def test_a_node_that_ended_leads_nothing(config: NodeConfig, end: str) -> None:
         why = "this node stops" if end == "stop" else "this node stopped: the disk is gone"
         assert (status.trouble, node.measure().not_ready) == (why, why)
         await node.stop()
+
+    asyncio.run(scenario())
+
+
+def _elsewhere(call: Callable[[], Any]) -> None:
+    """Make a call in an event loop of its own."""
+
+    async def go() -> None:
+        async with asyncio.timeout(HANGS_S):
+            found = call()
+            if inspect.isawaitable(found):
+                await found
+
+    asyncio.run(go())
+
+
+def _calls(node: Node) -> dict[str, Callable[[], Any]]:
+    """Return everything of a node that one waits for, or that sets something going."""
+    remote = node.remote(7, lambda: ["n1"])
+    group = GroupConfig(group=1, members=node.config.members)
+    return {
+        "propose": lambda: node.propose(b"k=1"),
+        "read": lambda: node.read(b"k"),
+        "open_session": node.open_session,
+        "close_session": lambda: node.close_session(7),
+        "find_session": lambda: node.find_session(7),
+        "change_membership": lambda: node.change_membership(SetPriority("n1", 1)),
+        "transfer_leadership": node.transfer_leadership,
+        "open_backup": node.open_backup,
+        "submit": lambda: node.submit(b"k=1", print),
+        "submit_wrapped": lambda: node.submit_wrapped(b"\x00k=1", print),
+        "submit_query": lambda: node.submit_query(b"k", print),
+        "submit_read": lambda: node.submit_read(print),
+        "before_turn": lambda: node.before_turn(print),
+        "add_group": lambda: node.add_group(group, Register()),
+        "remove_group": lambda: node.remove_group(1),
+        "wait_failed": node.wait_failed,
+        "drain": node.drain,
+        "stop": node.stop,
+        "remote.submit": lambda: remote.submit(b"k=1", print),
+        "remote.ask": lambda: remote.ask(b"k"),
+        "remote.open_session": lambda: remote.open_session(7),
+    }
+
+
+def test_calls_from_elsewhere_are_refused(config: NodeConfig) -> None:
+    """Nothing would wake the node, or whoever waits there: they hear at once where to call, and it goes on."""
+
+    async def scenario() -> None:
+        async with Node(config, Register()) as node:
+            await _leads(node)
+            for call in _calls(node).values():
+                with pytest.raises(ConfigError, match=r"another event loop.*run_coroutine_threadsafe"):
+                    await asyncio.to_thread(_elsewhere, call)
+            for name in ("submit", "submit_read", "before_turn"):
+                with pytest.raises(ConfigError, match="another event loop"):
+                    await asyncio.to_thread(_calls(node)[name])
+            loop = asyncio.get_running_loop()
+
+            def right() -> bytes:
+                return asyncio.run_coroutine_threadsafe(node.propose(b"k=1"), loop).result(HANGS_S)
+
+            assert await asyncio.to_thread(right) == b"0"
 
     asyncio.run(scenario())

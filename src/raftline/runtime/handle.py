@@ -5,6 +5,7 @@ Everything here asks the group's loop and returns; nothing is remembered.
 
 import asyncio
 from collections.abc import Callable
+from threading import get_ident
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Replace
 from raftline.core.ids import NodeId
@@ -23,6 +24,7 @@ from raftline.runtime.backup import Backup, open_backup
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.measurements import Measurements, measure
 from raftline.runtime.members import STOPPED, change_under_way, members_of, misplaced, role_of
+from raftline.runtime.one_loop import check_loop
 from raftline.runtime.requests import Consistency, check_promise
 from raftline.runtime.status import MemberStatus, SessionStatus, Status
 from raftline.transport.address import Address, parse_address
@@ -35,7 +37,7 @@ _DRAWN_END = 1 << 53
 
 
 class GroupHandle:
-    """What can be asked of one group.
+    """What can be asked of one group, in the event loop of its node; from elsewhere calls raise `ConfigError`.
 
     Invariant: `_group` is the loop that drives it, None while there is none.
     """
@@ -89,7 +91,9 @@ class GroupHandle:
 
         Raises `Timeout` if no leader could be confirmed in time, and `Stopped`.
         """
-        replica = self._running().replica
+        group = self._running()
+        check_loop(group.host.loop)
+        replica = group.replica
         readable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.submit_read(lambda error: _settle(readable, error))
         await readable
@@ -107,7 +111,9 @@ class GroupHandle:
         Raises `Timeout` if no leader could be confirmed in time, `TooStale` if the bound cannot be kept, `ConfigError`
         without a bound or for a lease that `CoreConfig.lease_reads` does not allow, `ApplyError` if `read` raised.
         """
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = (self._group or self._running()).host.loop
+        check_loop(loop)
+        future: asyncio.Future[bytes] = loop.create_future()
 
         def done(outcome: bytes | Exception) -> None:
             if future.done():
@@ -149,6 +155,7 @@ class GroupHandle:
         """
         group = self._running()
         host = group.host
+        check_loop(host.loop)
         return await open_backup(
             group.submit_read,
             group.snapshotting,
@@ -169,15 +176,23 @@ class GroupHandle:
     ) -> None:
         """Propose without a future: `done` gets the result or the exception, once, in a later turn of the loop."""
         group = self._group or self._running()
+        if get_ident() != group.host.thread:
+            check_loop(group.host.loop)
         group.submit(plain(command) if session is None else wrapped(command, session, sequence), done)
 
     def before_turn(self, call: Callable[[], None]) -> None:
         """Call this once, soon, right before proposals are taken next; what it submits is taken with them."""
-        (self._group or self._running()).before_turn(call)
+        group = self._group or self._running()
+        if get_ident() != group.host.thread:
+            check_loop(group.host.loop)
+        group.before_turn(call)
 
     def submit_wrapped(self, command: bytes, done: Callable[[bytes | Exception], None]) -> None:
         """Propose what is wrapped already (`replica/commands.py`); else as `submit`."""
-        self._running().submit(command, done)
+        group = self._group or self._running()
+        if get_ident() != group.host.thread:
+            check_loop(group.host.loop)
+        group.submit(command, done)
 
     def submit_query(
         self,
@@ -214,6 +229,8 @@ class GroupHandle:
         """Call `done(None)` when the local state machine may be read as `consistency` says, or `done(error)`; once."""
         check_promise(consistency, staleness_s_max, lease_reads=self._lease_reads)
         group = self._group or self._running()
+        if get_ident() != group.host.thread:
+            check_loop(group.host.loop)
         group.submit_read(done, consistency, staleness_s_max)
 
     @property
@@ -287,7 +304,10 @@ class GroupHandle:
         return self._group
 
     async def _propose(self, wrapped: bytes) -> bytes:
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        group = self._group or self._running()
+        loop = group.host.loop
+        check_loop(loop)
+        future: asyncio.Future[bytes] = loop.create_future()
 
         def done(outcome: bytes | Exception) -> None:
             if future.done():
@@ -297,7 +317,7 @@ class GroupHandle:
             else:
                 future.set_exception(outcome)
 
-        self._running().submit(wrapped, done)
+        group.submit(wrapped, done)
         return await future
 
 

@@ -24,7 +24,7 @@ from raftline.runtime.stages import Stages
 from raftline.runtime.turns import Turns
 from raftline.wal.wal import Wal
 
-__all__ = ["Host"]
+__all__ = ["Host", "Hosting"]
 
 
 class Host(msgspec.Struct, kw_only=True, eq=False):
@@ -32,6 +32,8 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
 
     config: NodeConfig
     loop: asyncio.AbstractEventLoop
+    thread: int
+    """The thread that runs it."""
     clock: Clock
     random: RandomSource
     transport: Transport
@@ -57,3 +59,18 @@ class Host(msgspec.Struct, kw_only=True, eq=False):
     """Called when a group let go of some of its log: others may hold what it does not need."""
     on_failure: Callable[[BaseException], None]
     """Called with why the whole node has to stop."""
+
+
+class Hosting:
+    """A lock that, once taken, gives what the groups share."""
+
+    def __init__(self, lock: asyncio.Lock, host: Host) -> None:
+        self._lock = lock
+        self._host = host
+
+    async def __aenter__(self) -> Host:
+        await self._lock.acquire()
+        return self._host
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from threading import get_ident
 from types import MappingProxyType, TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -32,8 +33,9 @@ from raftline.runtime.freeing import free_slowly
 from raftline.runtime.group import Group
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.handle import GroupHandle
-from raftline.runtime.host import Host
+from raftline.runtime.host import Host, Hosting
 from raftline.runtime.log_writer import LogWriter
+from raftline.runtime.one_loop import check_caller, check_loop
 from raftline.runtime.pace import Pace
 from raftline.runtime.peers import AddressBook
 from raftline.runtime.ports import Clock, DiskThread, Transport
@@ -185,6 +187,7 @@ class Node(GroupHandle):
         Once it is begun it is carried out. Given up, as by a timeout, it hands nothing over any more: nothing is taken
         or sent from then on, and files are closed when the disk is done, for which another `stop` waits.
         """
+        self._check_loop()
         if self._stopper is None or self._stopper.cancelled():
             self._stopper = asyncio.ensure_future(self._stop())
         try:
@@ -217,6 +220,7 @@ class Node(GroupHandle):
 
         The node goes on as a follower. Returns after `drain_s_max` at the latest, or as soon as nothing can come.
         """
+        self._check_loop()
         if self._drivers and self.config.drain_s_max > 0:
             await asyncio.gather(*(driver.drain(self.config.drain_s_max) for driver in self._drivers.values()))
 
@@ -228,6 +232,7 @@ class Node(GroupHandle):
     async def wait_failed(self) -> BaseException:
         """Wait until the node stops by itself, and return why: a `StorageError` or a `SafetyViolation`."""
         assert self._failed is not None, "the node was started"
+        self._check_loop()
         return await asyncio.shield(self._failed)
 
     # Groups.
@@ -298,7 +303,7 @@ class Node(GroupHandle):
         removal.add_done_callback(self._removals.discard)
         await asyncio.shield(removal)
 
-    async def _remove(self, group: GroupId, alone: "_Hosting") -> None:
+    async def _remove(self, group: GroupId, alone: Hosting) -> None:
         async with alone as host:
             if self._stopping:
                 raise Stopped("this node stops")
@@ -327,11 +332,16 @@ class Node(GroupHandle):
         """Say whether what is sent to another node goes out, as far as is known here; True for this one."""
         return node == self.config.node_id or self._ports.transport.reaches(node)
 
-    def _alone(self, group: GroupId) -> "_Hosting":
+    def _alone(self, group: GroupId) -> Hosting:
         """Return a context in which nobody else adds or removes the group."""
+        self._check_loop()
         if self._host is None or self._stopping:
             raise ConfigError("the node is not running: use it inside `async with Node(...) as node:`")
-        return _Hosting(self._hosting.setdefault(group, asyncio.Lock()), self._host)
+        return Hosting(self._hosting.setdefault(group, asyncio.Lock()), self._host)
+
+    def _check_loop(self) -> None:
+        if self._ended is not None:
+            check_loop(self._ended.get_loop())
 
     def _check_goes_on(self) -> None:
         """Raise why the node was ended, if it was."""
@@ -368,6 +378,7 @@ class Node(GroupHandle):
         return Host(
             config=self.config,
             loop=loop,
+            thread=get_ident(),
             clock=ports.clock,
             random=ports.random,
             transport=ports.transport,
@@ -399,6 +410,7 @@ class Node(GroupHandle):
             history=self._history,
             command_bytes_max=config.command_bytes_max,
             request_timeout_s=config.request_timeout_s,
+            check_caller=partial(check_caller, host.thread, host.loop),
         )
         self._remote_host = RemoteHost(host, self._hosted, self._history)
 
@@ -471,18 +483,3 @@ class Node(GroupHandle):
 
 def _nothing() -> None:
     """Stand in a queue, to hear when everything before it is done."""
-
-
-class _Hosting:
-    """A lock that, once taken, gives what the groups share."""
-
-    def __init__(self, lock: asyncio.Lock, host: Host) -> None:
-        self._lock = lock
-        self._host = host
-
-    async def __aenter__(self) -> Host:
-        await self._lock.acquire()
-        return self._host
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()

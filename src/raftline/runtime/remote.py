@@ -99,8 +99,13 @@ class Remotes:
         history: Callable[[], int],
         command_bytes_max: int,
         request_timeout_s: float,
+        check_caller: Callable[[], None] = lambda: None,
     ) -> None:
-        """`history` is that of the cluster: whoever is of another one takes nothing."""
+        """`history` is that of the cluster: whoever is of another one takes nothing.
+
+        `check_caller` raises where nobody may call from.
+        """
+        self._check_caller = check_caller
         self._node = node
         self._history = history
         self._draw_origin = draw_origin
@@ -131,6 +136,7 @@ class Remotes:
 
     def admit(self, request: Request) -> Exception | None:
         """Watch a request's deadline; return why it cannot be taken."""
+        self._check_caller()
         if self._stopped is not None:
             return self._stopped
         bytes_max = self._command_bytes_max
