@@ -14,7 +14,7 @@ from raftline.core.membership import Membership
 from raftline.core.messages import AppendReply, AppendRequest, SnapshotRequest
 from raftline.core.raft import Raft
 from raftline.errors import ApplyError, Diverged, OutdatedSequence, ReplyForgotten, SessionClosed
-from raftline.replica.commands import close_session, history_lost, in_session, open_session, plain
+from raftline.replica.commands import close_session, history_lost, in_session, open_session, plain, use_version
 from raftline.replica.replica import Replica
 from raftline.replica.sessions import Sessions
 from raftline.replica.state_machine import StateMachine
@@ -98,6 +98,21 @@ def test_the_machine_hears_that_history_was_lost(driver: Any) -> None:
     driver.machine.on_history_lost = lambda: told.append(len(driver.machine.commands))
     assert driver.propose(plain(b"a"), history_lost(), plain(b"b")) == [b"did a", b"", b"did b"]
     assert told == [1]
+
+
+@pytest.mark.parametrize(
+    ("hook", "command"),
+    [("on_history_lost", history_lost()), ("use_version", use_version(1))],
+)
+def test_a_machine_that_cannot_take_note_ends_the_replica(driver: Any, hook: str, command: bytes) -> None:
+    """It would go on with what is not what it has to be: nobody proposed this, so nobody would hear of it (C14)."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("no token is left")
+
+    setattr(driver.machine, hook, fail)
+    with pytest.raises(ZeroDivisionError, match="no token is left"):
+        driver.propose(command)
 
 
 def test_the_machine_hears_who_the_members_are() -> None:

@@ -4,7 +4,7 @@ Pure like the core: it is told what happened and what time it is, and hands out 
 nothing; entries wait here until the driver lets some of them be applied, so that long work is done in slices.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 
 import msgspec
@@ -44,6 +44,8 @@ from raftline.replica.versions import CommandVersion
 from raftline.replica.waiters import Done, Waiters
 
 __all__ = ["Replica", "SnapshotChunks"]
+
+_NOTICES = (USE_VERSION, HISTORY_LOST)
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
@@ -258,9 +260,12 @@ class Replica:
         return meta, SnapshotChunks(chain((header,), list(islice(chunks, 1)), chunks), chunks)
 
     def _apply(self, entry: Entry) -> None:
-        """Apply one entry; an exception of the state machine is the command's result, the same everywhere."""
+        """Apply one entry; an exception of the state machine is the command's result, the same everywhere.
+
+        What it raises when it has to take note of something is nobody's result: the replica cannot go on.
+        """
         index = entry.index
-        used = 0
+        notice: Callable[[], None] | None = None
         result: bytes | Exception = b""
         if entry.kind == KIND_COMMAND:
             self.time_ms = entry.time_ms if entry.time_ms > self.time_ms else self.time_ms  # noqa: FURB136  max() is slow
@@ -269,8 +274,8 @@ class Replica:
                 tag = data[0]
                 if tag == PLAIN:
                     result = self.machine.apply(data[1:], index, self.time_ms)
-                elif tag == USE_VERSION:
-                    used = int(data[1:])
+                elif tag in _NOTICES:
+                    notice = self._notice_in(data)
                 else:
                     result = self._apply_special(data, index)
                 if type(result) is not bytes:
@@ -290,9 +295,8 @@ class Replica:
             if entry.kind == KIND_MEMBERSHIP:
                 membership = decode_membership(entry.data)
                 self.machine.on_membership((*membership.voters, *membership.learners))
-        if used:
-            self._use_version(used)
-            self.machine.use_version(self.version.in_force)
+        if notice is not None:
+            notice()
         self.applied = index
         self.applied_term = entry.term
         self.waiters.settle(index, entry.term, result)
@@ -303,6 +307,18 @@ class Replica:
         if version is not None and self.core.step(Proposed((use_version(version),), self.time_ms), now):
             self.version.on_asked(self.core.term, version)
             self.has_proposed = True
+
+    def _notice_in(self, data: bytes) -> Callable[[], None]:
+        """Return what tells the state machine of something; what that raises is no command's result."""
+        if data[0] == HISTORY_LOST:
+            return self.machine.on_history_lost
+        version = int(data[1:])
+
+        def notice() -> None:
+            self._use_version(version)
+            self.machine.use_version(self.version.in_force)
+
+        return notice
 
     def _use_version(self, version: int) -> None:
         """From here on commands up to `version` come; raises `ConfigError` if this node does not know them."""
@@ -323,9 +339,6 @@ class Replica:
             return b"%d" % session
         if data[0] == CLOSE_SESSION:
             return b"%d" % self.sessions.close(session_to_close(data), self.time_ms)
-        if data[0] == HISTORY_LOST:
-            self.machine.on_history_lost()
-            return b""
         return self._apply_in_session(data, index)
 
     def _apply_in_session(self, data: bytes, index: Index) -> bytes:

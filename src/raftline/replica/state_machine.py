@@ -19,6 +19,8 @@ class StateMachine(ABC):
     A large machine overrides `restore_begin`, `restore_chunk` and `restore_end` instead of `restore`, and yields many
     chunks from `snapshot`: the node works through them one at a time between turns of its loop.
 
+    What `use_version`, `on_history_lost` and `on_membership` raise stops the node: it is no command's result.
+
     During an upgrade old and new code run side by side. Raise `version` when `apply` learns commands that older code
     would not understand: such commands may be proposed, with their version, as soon as every member knows them.
     """

@@ -230,7 +230,11 @@ class Node(GroupHandle):
         return self._failed.result() if self._failed is not None and self._failed.done() else None
 
     async def wait_failed(self) -> BaseException:
-        """Wait until the node stops by itself, and return why: a `StorageError` or a `SafetyViolation`."""
+        """Wait until the node stops by itself, and return why.
+
+        A `StorageError` or a `SafetyViolation`, or what the state machine raised when it was restored or told of
+        something; what `apply` raises is a command's result.
+        """
         assert self._failed is not None, "the node was started"
         self._check_loop()
         return await asyncio.shield(self._failed)
