@@ -128,9 +128,15 @@ class Timeout(ProposalError):
 
 
 class Stopped(ProposalError):
-    """The node stops, or lost its leadership, before the outcome was known; the command may still take effect."""
+    """The node stops, or lost its leadership, before the outcome was known; what it took may still take effect."""
 
-    may_take_effect = True
+    def __init__(self, message: str, *, may_take_effect: bool = True) -> None:
+        super().__init__(message)
+        self.may_take_effect = may_take_effect
+
+    def of_nothing(self) -> "Stopped":
+        """Return the same for who asked for what was surely not begun, and will not be."""
+        return Stopped(str(self), may_take_effect=False)
 
 
 class ApplyError(OperatingError):

@@ -78,7 +78,7 @@ class Group(GroupHandle):
         if self._recovered is not None:
             self.driver.host.wal.recovered[self.group] = self._recovered
 
-    def end(self, error: Exception) -> None:
+    def end(self, error: Stopped) -> None:
         """Answer everybody who waits with `error`, take no further turn, and let go of what the node goes on with."""
         driver = self.driver
         driver.stop(error)

@@ -85,7 +85,7 @@ class GroupLoop:
         self._leaving = Drain(replica.core, config.core)
         self._scheduled = False
         self._stopped = False
-        self.ended_by: Exception | None = None
+        self.ended_by: Stopped | None = None
         """What they were told who waited here; None while turns are taken."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
@@ -184,8 +184,8 @@ class GroupLoop:
             self._schedule()
             await asyncio.wait([drained], timeout=seconds_max)
 
-    def stop(self, error: Exception) -> None:
-        """Answer everybody who waits with `error` and take no further turn."""
+    def stop(self, error: Stopped) -> None:
+        """Answer everybody who waits with `error`, as far as it may have begun, and take no further turn."""
         if self._stopped:
             return
         self._stopped = True
@@ -198,7 +198,8 @@ class GroupLoop:
             if timer is not None:
                 timer.cancel()
         self.replica.waiters.fail_all(error)
-        self._deadlines.fail_all(lambda _: error)
+        of_nothing = error.of_nothing()
+        self._deadlines.fail_all(lambda request: error if request.may_take_effect else of_nothing)
         self._proposing.stop()
         self._leaving.end()
 
@@ -350,8 +351,8 @@ class GroupLoop:
     def _admit(self, request: Request) -> bool:
         """Refuse what cannot be held; everything admitted has a deadline."""
         bytes_max = self._config.command_bytes_max
-        if self._stopped:
-            self._refuse(request, Stopped("this node stopped"))
+        if self.ended_by is not None:
+            self._refuse(request, self.ended_by.of_nothing())
         elif request.size_bytes > bytes_max and (refusal := too_large(request, bytes_max)) is not None:
             self._refuse(request, refusal)
         elif self._deadlines.add(request) or self._deadlines.add_after_all(request, self._loop.time()):

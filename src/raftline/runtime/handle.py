@@ -131,7 +131,7 @@ class GroupHandle:
 
         A learner to be promoted is a learner then, and votes by itself later: `members` shows it. Raises
         `ChangeRefused` with the leader's reason, `ConfigError` for an address that cannot be used, and what `propose`
-        raises; after `Timeout` and `Stopped` the change may still go on.
+        raises; after `Timeout` and `Stopped` the change may still go on, unless `may_take_effect` is false.
         """
         await self._propose(change_membership(_checked(change, self.members())))
 

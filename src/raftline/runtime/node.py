@@ -273,7 +273,7 @@ class Node(GroupHandle):
         config.check(self.config.node_id)
         async with self._alone(config.group) as host:
             if self._stopping:
-                raise Stopped("this node stops")
+                raise Stopped("this node stops", may_take_effect=False)
             known = self._groups.get(config.group)
             if known is not None:
                 return known
@@ -310,7 +310,7 @@ class Node(GroupHandle):
     async def _remove(self, group: GroupId, alone: Hosting) -> None:
         async with alone as host:
             if self._stopping:
-                raise Stopped("this node stops")
+                raise Stopped("this node stops", may_take_effect=False)
             self._drivers.pop(group, None)
             hosted = self._groups.pop(group, None)
             if hosted is not None:

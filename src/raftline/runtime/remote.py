@@ -121,7 +121,7 @@ class Remotes:
         self._groups: dict[RemoteGroup, None] = {}
         """Those in which something waits to be sent."""
         self._sweeper: asyncio.TimerHandle | None = None
-        self._stopped: Exception | None = None
+        self._stopped: Stopped | None = None
 
     def group(self, group: GroupId, hosts: Callable[[], Sequence[NodeId]]) -> "RemoteGroup":
         """Return a way to a group; `hosts` says who hosts it, whoever should be asked first first."""
@@ -138,7 +138,7 @@ class Remotes:
         """Watch a request's deadline; return why it cannot be taken."""
         self._check_caller()
         if self._stopped is not None:
-            return self._stopped
+            return self._stopped.of_nothing()
         bytes_max = self._command_bytes_max
         if request.size_bytes > bytes_max and (refusal := too_large(request, bytes_max)) is not None:
             return refusal
@@ -210,15 +210,16 @@ class Remotes:
         for number in [number for number, frame in self._open.items() if frame.to == peer]:
             self._give_up(number, f"the connection to {peer} was lost before it answered")
 
-    def stop(self, error: Exception) -> None:
-        """Answer everybody who waits."""
+    def stop(self, error: Stopped) -> None:
+        """Answer everybody who waits; what was sent may have an effect."""
         if self._stopped is not None:
             return
         self._stopped = error
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self._deadlines is not None:
-            self._deadlines.fail_all(lambda _: error)
+            of_nothing = error.of_nothing()
+            self._deadlines.fail_all(lambda request: error if request.may_take_effect else of_nothing)
 
     def _give_up(self, number: int, why: str) -> None:
         frame = self._open.pop(number)
