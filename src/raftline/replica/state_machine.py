@@ -95,15 +95,17 @@ class StateMachine(ABC):
 
     def restore_begin(self) -> None:
         """Get ready for the chunks of a snapshot; the state as it is may be given up."""
-        self._restoring: list[bytes] = []
+        # Two underscores, and it is gone before `restore`: no name is taken from a user's class, nor seen by it.
+        self.__chunks: list[bytes] = []
 
     def restore_chunk(self, chunk: bytes) -> None:
         """Take one chunk, exactly as `snapshot` gave it."""
-        self._restoring.append(chunk)
+        self.__chunks.append(chunk)
 
     def restore_end(self) -> None:
         """Finish: from here on the state is the snapshot's."""
-        chunks, self._restoring = self._restoring, []
+        chunks = self.__chunks
+        del self.__chunks
         self.restore(_once(chunks))
 
 
