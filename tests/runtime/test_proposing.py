@@ -1,7 +1,11 @@
 """Proposals on their way into the log: what comes during a write goes together, and nobody waits for long."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from raftline.core.ready import Ready
 from raftline.errors import ProposalError
 from raftline.runtime import group_loop, proposing
 from raftline.runtime.group_loop import GroupLoop
+from raftline.runtime.requests import Proposal
 
 
 def _loop_of(node: Node) -> GroupLoop:
@@ -251,3 +256,73 @@ def test_what_nobody_waits_for_is_taken_note_of_in_the_next_turn(make_cluster: A
             await cluster.until(lambda: not own._events)
 
     asyncio.run(scenario())
+
+
+class _Clockwork:
+    """A loop on virtual time, as far as proposals need one."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Any:
+        entry = (when, next(self._order), call)
+        heappush(self._due, entry)
+        return SimpleNamespace(cancel=lambda: self._due.remove(entry) or heapify(self._due))  # type: ignore[func-returns-value]
+
+    def run_until(self, when: float) -> None:
+        while self._due and self._due[0][0] <= when:
+            self.now, _, call = heappop(self._due)
+            call()
+
+
+@pytest.mark.parametrize("is_steady", [True, False])
+def test_two_ms_are_two_ms_also_for_what_came_before_the_commit(is_steady: bool) -> None:  # noqa: FBT001
+    """Nobody looks again before the alarm, so it is brought forward when the followers have committed (10.2.1)."""
+    loop = _Clockwork()
+    state = SimpleNamespace(commit=0, log=SimpleNamespace(last_index=1))
+    taken: list[tuple[float, int]] = []
+
+    def propose(commands: Sequence[bytes], *_rest: object) -> None:
+        taken.append((round(1000 * loop.now, 1), len(commands)))
+        state.log.last_index += len(commands)
+
+    host: Any = SimpleNamespace(
+        loop=loop,
+        turns=SimpleNamespace(share_of=lambda whole, _least: whole),
+        transport=None,
+        clock=SimpleNamespace(wall_ms=lambda: 0),
+    )
+    core = SimpleNamespace(state=state, is_leader=True, leader="n1", takes_proposals=True, term=1)
+    replica: Any = SimpleNamespace(core=core, propose=propose)
+    writing: Any = SimpleNamespace(is_writing=True, write_began_at=0.0)
+    forwarding: Any = SimpleNamespace(is_holding=False, on_appended_here=lambda: None)
+    stages: Any = SimpleNamespace(on_queued=lambda: None, on_taken=lambda *_, **__: 0.0, on_appended=lambda *_: None)
+
+    def turn() -> None:
+        waiting.fetch()
+        waiting.route(loop.now)
+
+    def wake() -> None:
+        loop.call_at(loop.now, turn)
+
+    disk: Any = SimpleNamespace(is_full=False)
+    waiting = proposing.Proposing(host, replica, writing, disk, forwarding, stages, wake)
+
+    def submit() -> None:
+        if waiting.add(Proposal(b"\0x", lambda _: None, 1e9)):
+            wake()
+
+    def commit() -> None:
+        state.commit = 1
+        wake()
+
+    for number in range(1, 20 if is_steady else 2):
+        loop.call_at(0.0005 * number + 0.0001, submit)
+    loop.call_at(0.001, commit)
+    loop.run_until(0.009)
+    assert taken[0] == (2.0, 3 if is_steady else 1)

@@ -6,7 +6,7 @@ docs/decisions/0016-bundles.md.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
@@ -91,12 +91,8 @@ class Run:
         raise NotImplementedError
 
     def take(self, outcomes: Sequence[bytes | Exception]) -> None:
-        """Take the replies or reasons, in order: of all, or of those that had entries of their own one by one."""
+        """Take the replies or reasons of all, in order."""
         raise NotImplementedError
-
-    def take_one(self, outcome: bytes | Exception) -> None:
-        """Take the outcome of the next one."""
-        self.take((outcome,))
 
 
 class Bundles:
@@ -157,9 +153,25 @@ class Bundles:
         if len(commands) > 1 and self._is_known:
             node.submit(_HEADS[len(commands)] + b"".join(commands), partial(_tell, dones, len(commands)))
         else:
-            each = [done for done in dones for _ in range(done.count if isinstance(done, Run) else 1)]
-            for command, done in zip(commands, each, strict=True):
-                node.submit(command, done.take_one if isinstance(done, Run) else done)
+            for command, done in zip(commands, _one_by_one(dones), strict=True):
+                node.submit(command, done)
+
+
+def _one_by_one(dones: list[Done | Run]) -> Iterator[Done]:
+    """Return who is told of each command that has an entry of its own: these may be told in any order."""
+    for done in dones:
+        if isinstance(done, Run):
+            outcomes: dict[int, bytes | Exception] = {}
+            yield from [partial(_collect, done, outcomes, position) for position in range(done.count)]
+        else:
+            yield done
+
+
+def _collect(run: Run, outcomes: dict[int, bytes | Exception], position: int, outcome: bytes | Exception) -> None:
+    """Note the outcome of one command of a run; all are told together."""
+    outcomes[position] = outcome
+    if len(outcomes) == run.count:
+        run.take([outcomes[each] for each in range(run.count)])
 
 
 def _tell(dones: list[Done | Run], count: int, outcome: bytes | Exception) -> None:

@@ -99,14 +99,13 @@ class Writes(Write, Run):
         self.count += 1
 
     def take(self, outcomes: Sequence[bytes | Exception]) -> None:
-        """Take outcomes; the connection looks at them once all are there."""
+        """Take all outcomes; the connection looks at the replies in its next turn."""
         connection, replies = self.connection, self._replies
         for outcome in outcomes:
             replies.append(connection.on_failed_write(outcome) if isinstance(outcome, Exception) else outcome)
-        if len(replies) == self.count:
-            is_plain = not [True for reply in replies if reply[:1] not in PLAIN_HEADS]
-            self.reply = b"".join(replies) if is_plain else self.ODD
-            connection.on_write_done()
+        is_plain = not [True for reply in replies if reply[:1] not in PLAIN_HEADS]
+        self.reply = b"".join(replies) if is_plain else self.ODD
+        connection.on_write_done()
 
     def converted(self, reply: bytes, *, is_old: bool) -> bytes:  # noqa: ARG002  it stands for others
         """Return all replies in the client's protocol."""

@@ -42,6 +42,7 @@ class Proposing:
 
     __slots__ = (
         "_alarm",
+        "_alarm_at",
         "_callers",
         "_core",
         "_disk",
@@ -88,6 +89,7 @@ class Proposing:
         self._is_crowded = False
         """Something came while what was proposed before it was not committed."""
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0  # kept here: what uvloop returns for a time that is (almost) now has no when()
         self.controls = Controls(replica, self._held.append)
 
     @property
@@ -202,9 +204,17 @@ class Proposing:
             until += _COMMITTED_S_MAX
         if self._loop.time() >= until:
             return False
-        if self._alarm is None:
-            self._alarm = self._loop.call_at(until, self._on_alarm)
+        self._set_alarm(until)
         return True
+
+    def _set_alarm(self, when: float) -> None:
+        """See to it that it is looked again then, or sooner; it may be sooner than was thought before."""
+        if self._alarm is not None:
+            if self._alarm_at <= when:
+                return
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self._loop.call_at(when, self._on_alarm)
 
     def _on_alarm(self) -> None:
         self._alarm = None
@@ -216,8 +226,7 @@ class Proposing:
         queue = self._queue
         count, size_bytes = head_of(queue, self._turns.share_of(_PER_TURN, _SHARE_MIN), _PASSED_ON_BYTES)
         if not self._transport.has_room(leader, size_bytes):
-            if self._alarm is None:
-                self._alarm = self._loop.call_later(_ROOM_S, self._on_alarm)
+            self._set_alarm(self._loop.time() + _ROOM_S)
             return False
         batch = queue[:count]
         del queue[:count]
