@@ -1,10 +1,13 @@
 """Promises about members that come, go and hand over, with real nodes."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.runtime.conftest import HANGS_S
+import structlog
+from msgspec import structs
+from tests.runtime.conftest import HANGS_S, free_addresses
 
 from raftline import (
     AddLearner,
@@ -18,6 +21,8 @@ from raftline import (
     Replace,
     SetPriority,
 )
+from raftline.core.membership import Membership
+from raftline.runtime.members import misnamed
 
 
 def _voters(node: Node) -> list[str]:
@@ -226,5 +231,62 @@ def test_the_preferred_node_leads(make_cluster: Any) -> None:
             await follower.change_membership(SetPriority(name, 5))
             await cluster.until(lambda: follower.is_leader)
             assert [member.priority for member in follower.members() if member.node_id == name] == [5]
+
+    asyncio.run(scenario())
+
+
+async def _said_at_a_start(cluster: Any, name: str, members: dict[str, str], address: str) -> list[dict[str, Any]]:
+    """Start a node again with other members; return the warnings about them."""
+    config = structs.replace(cluster.nodes[name].config, members=members, address=address)
+    await cluster.stop(name)
+    with structlog.testing.capture_logs() as said:
+        await cluster._run(name, config)
+    return [dict(entry) for entry in said if entry["log_level"] == "warning" and "members" in entry["event"]]
+
+
+def test_members_that_are_not_those_of_the_log_are_said(make_cluster: Any) -> None:
+    """They do not count, and would if the directory were lost: both are named, with what to do."""
+
+    async def scenario() -> None:
+        async with make_cluster(size=1) as cluster:
+            leader = await cluster.leader()
+            first = {"n1": cluster.members["n1"]}
+            n2, n3 = free_addresses(2)
+            await leader.change_membership(AddLearner("n2", n2, promote=False))
+            for given in (first, {}, first | {"n2": n2}):
+                assert await _said_at_a_start(cluster, "n1", given, first["n1"]) == []
+            for given in (first | {"n3": n3}, first | {"n2": n3}):
+                (warning,) = await _said_at_a_start(cluster, "n1", given, first["n1"])
+                assert warning["event"].startswith("the log names other members than the settings do, and counts: ")
+                assert warning["log"] == f"n1 at {first['n1']}, n2 at {n2}"
+                assert warning["given"] == ", ".join(f"{node} at {where}" for node, where in given.items())
+                assert warning["node"] == "n1"
+                assert [member.node_id for member in cluster.nodes["n1"].members()] == ["n1", "n2"]
+
+    asyncio.run(scenario())
+
+
+def test_a_voter_that_the_settings_leave_out_is_missed() -> None:
+    """A learner is not: it is none of the first voters."""
+    three = {f"n{number}": f"127.0.0.1:700{number}" for number in (1, 2, 3)}
+    membership = structs.replace(Membership.of(three), voters=("n1", "n2"), learners=("n3",))
+    state: Any = SimpleNamespace(membership=membership, log=SimpleNamespace(last_index=9))
+    in_full = {node: f"{address}@1700{number}" for number, (node, address) in enumerate(three.items(), 1)}
+    for given in (three, in_full, {node: three[node] for node in ("n1", "n2")}):
+        assert misnamed(state, given) is None
+    assert "and counts" in str(misnamed(state, {"n1": three["n1"], "n3": three["n3"]}))
+
+
+def test_a_log_that_names_no_members_is_said_where_none_are_given(make_cluster: Any) -> None:
+    """A first voter that is started again without its members would wait for ever, and say nothing."""
+
+    async def scenario() -> None:
+        async with make_cluster(size=1) as cluster:
+            await (await cluster.leader()).propose(b"k=1")
+            own = cluster.members["n1"]
+            assert await _said_at_a_start(cluster, "n1", cluster.members, own) == []
+            (warning,) = await _said_at_a_start(cluster, "n1", {}, own)
+            assert warning["event"].startswith("neither the log nor the settings name any members: this node waits")
+            assert cluster.nodes["n1"].status().role == "waiting"
 
     asyncio.run(scenario())

@@ -21,6 +21,7 @@ from raftline.runtime.config import GroupConfig
 from raftline.runtime.group_loop import GroupLoop
 from raftline.runtime.handle import GroupHandle
 from raftline.runtime.host import Host
+from raftline.runtime.members import ask_members, misnamed
 from raftline.runtime.stages import Stages
 from raftline.wal.wal import Recovered
 
@@ -65,6 +66,14 @@ class Group(GroupHandle):
             await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 raise ended.result()  # the failure was seen in a callback
+
+    def warn_of_members(self) -> None:
+        """Say it if the members that the replica was started with are not those that its log names."""
+        state, given = self.driver.replica.core.state, self.config.members
+        words = misnamed(state, given)
+        if words is not None:
+            members = {"given": ask_members(sorted(given.items())), "log": ask_members(state.membership.addresses)}
+            _log.warning(words, node=state.me, group=self.group, **members)
 
     def start(self) -> None:
         """Begin to take turns."""

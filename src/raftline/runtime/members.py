@@ -3,7 +3,7 @@
 Reads a replica's state and nothing else; positions of others are known to the leader only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from raftline.core.changing import describe_progress, why_not_ready
 from raftline.core.ids import NodeId
@@ -13,7 +13,7 @@ from raftline.errors import ConfigError, NotMember
 from raftline.runtime.status import MemberStatus
 from raftline.transport.address import parse_address
 
-__all__ = ["STOPPED", "ask_members", "change_under_way", "members_of", "misplaced", "not_member", "role_of"]
+__all__ = ["STOPPED", "ask_members", "change_under_way", "members_of", "misnamed", "misplaced", "not_member", "role_of"]
 
 STOPPED = "stopped"
 """The role of who takes no turn any more."""
@@ -65,6 +65,27 @@ def misplaced(state: RaftState, own_address: str) -> str | None:
         f"no leader is heard, and the group has {state.me} at {listed}, while it was started at {own_address}: "
         f"if that is not the same place, start it with --listen {listed}, or give the group the right address by "
         "`raftline member move` on another node"
+    )
+
+
+def misnamed(state: RaftState, given: Mapping[NodeId, str]) -> str | None:
+    """Return what is wrong with the members that a node was started with, beside those of its log; None if nothing.
+
+    The voters alone may be given, or all members. Until the log names any, those that were given count.
+    """
+    membership = state.membership
+    if not given and state.log.last_index and not membership.voters:
+        return (
+            "neither the log nor the settings name any members: this node waits for a leader to tell it; if it was one "
+            "of the first voters, start it with the members of its first start"
+        )
+    listed = dict(membership.addresses)
+    left_out = [node for node in membership.voters if node not in given]
+    if not given or not (left_out or any(not _is_same(listed.get(node, ""), at) for node, at in given.items())):
+        return None
+    return (
+        "the log names other members than the settings do, and counts: correct the settings, or this node begins with "
+        "the wrong ones if its directory is ever lost"
     )
 
 

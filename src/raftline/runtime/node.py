@@ -175,6 +175,7 @@ class Node(GroupHandle):
         group = Group(first, self.machine, self._host, self._stages)
         self._groups[_FIRST] = group
         self._group = group.driver
+        group.warn_of_members()
         assert self._ended is not None, "started"
         await group.restore(self._ended)
         await self._ports.transport.start(self._on_message, self._on_stranger, self._on_lost)
