@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import threading
 import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
@@ -315,3 +316,62 @@ def test_an_idle_group_takes_little_memory(make_cluster: Any) -> None:
                 tracemalloc.stop()
 
     assert asyncio.run(scenario()) < 14_000
+
+
+async def _being_restored(cluster: Any, may_go_on: threading.Event) -> tuple[Node, asyncio.Future[Group]]:
+    """Return a node that adds a group of 20 commands, whose snapshot is not read before that may go on."""
+    (group,) = await add(cluster, 1)
+    for _ in range(20):
+        await group.propose(b"one")
+    await cluster.until(lambda: group.status().snapshots_taken)
+    await cluster.stop()
+    await cluster.start()
+    node = cluster.nodes["n1"]
+    node._host.snapshot_disk.submit(lambda: may_go_on.wait(HANGS_S), lambda _: None)
+    adding = asyncio.ensure_future(node.add_group(GroupConfig(group=1, members=cluster.members), Count()))
+    await cluster.until(lambda: 1 in node.groups)
+    return node, adding
+
+
+@pytest.mark.parametrize("consistency", ["stale", "linearizable"])
+def test_a_group_that_is_being_restored_answers_when_it_is(make_cluster: Any, consistency: Any) -> None:
+    """It is there for whoever looks for it: what it is asked waits, and is not answered from nothing (D11)."""
+
+    async def scenario() -> None:
+        may_go_on = threading.Event()
+        async with make_cluster(1, snapshot_log_entries=10) as cluster:
+            try:
+                node, adding = await _being_restored(cluster, may_go_on)
+                asked = asyncio.ensure_future(node.group(1).read(b"", consistency=consistency))
+                proposed = asyncio.ensure_future(node.group(1).propose(b"one"))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            finally:
+                may_go_on.set()
+            await adding
+            assert int(await asked) >= 9  # what the snapshot holds, at least
+            assert await proposed == b"21"
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_a_group_that_is_not_added_is_told(make_cluster: Any) -> None:
+    """Nothing of it can take effect (G5)."""
+
+    async def scenario() -> None:
+        may_go_on = threading.Event()
+        async with make_cluster(1, snapshot_log_entries=10) as cluster:
+            try:
+                node, adding = await _being_restored(cluster, may_go_on)
+                proposed = asyncio.ensure_future(node.group(1).propose(b"one"))
+                await asyncio.sleep(0)
+                adding.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await adding
+                with pytest.raises(Stopped, match="the group was not added") as caught:
+                    await proposed
+                assert not caught.value.may_take_effect
+            finally:
+                may_go_on.set()
+
+    asyncio.run(scenario())

@@ -83,7 +83,7 @@ class GroupLoop:
         self._applying = Applying(replica, loop.time, config.apply_slice)
         self._deadlines = Deadlines(host.admission)
         self._leaving = Drain(replica.core, config.core)
-        self._scheduled = False
+        self._scheduled = True  # until `start`: what comes before waits for that
         self._stopped = False
         self.ended_by: Stopped | None = None
         """What they were told who waited here; None while turns are taken."""
@@ -173,8 +173,9 @@ class GroupLoop:
                 self._schedule()
 
     def start(self) -> None:
-        """Begin to take turns."""
+        """Begin to take turns: there is a state to answer from."""
         self._peers.follow()
+        self._scheduled = False
         self._schedule()
 
     async def drain(self, seconds_max: float) -> None:

@@ -225,9 +225,9 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Patch(
                 _LOOP,
-                "        self._scheduled = False\n        self._stopped = False\n",
-                "        self._scheduled = False\n        self._stopped = False\n"
-                "        self._skew = loop.time() - self._clock.wall_ms() / 1000\n",
+                "        self._stopped = False\n        self.ended_by",
+                "        self._stopped = False\n"
+                "        self._skew = loop.time() - self._clock.wall_ms() / 1000\n        self.ended_by",
             ),
         ),
     ),
