@@ -47,7 +47,8 @@ async def main() -> None:
             raftline.Node(raftline.NodeConfig(node_id=name, members=MEMBERS, data_dir=f"{directory}/{name}"), Counter())
             for name in MEMBERS
         ]
-        await asyncio.gather(*(stack.enter_async_context(node) for node in nodes))
+        for node in nodes:
+            await stack.enter_async_context(node)
         for amount in (1, 2, 3, 4):
             total = await nodes[0].propose(str(amount).encode())
             print(f"n1 added {amount}: the total is {total.decode()}")

@@ -47,10 +47,12 @@ async def main() -> None:
             raftline.Node(raftline.NodeConfig(node_id=name, members=MEMBERS, data_dir=f"{directory}/{name}"), Counter())
             for name in MEMBERS
         ]
-        await asyncio.gather(*(stack.enter_async_context(node) for node in nodes))
+        for node in nodes:
+            await stack.enter_async_context(node)
         for number, name in enumerate(("orders", "users"), 1):
             config = raftline.GroupConfig(group=number, name=name, members=MEMBERS, prefers=f"n{number}")
-            await asyncio.gather(*(node.add_group(config, Counter()) for node in nodes))
+            for node in nodes:
+                await node.add_group(config, Counter())
         for amount in (1, 2, 3, 4):
             await nodes[0].group("orders").propose(str(amount).encode())
         await nodes[1].group("users").propose(b"100")
