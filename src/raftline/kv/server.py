@@ -14,6 +14,7 @@ from raftline.kv.addresses import is_loopback
 from raftline.kv.client_log import ClientLog
 from raftline.kv.client_socket import ClientSocket
 from raftline.kv.limits import Limits
+from raftline.kv.listener import stop_listening
 from raftline.kv.machine import KvMachine
 from raftline.kv.ports import KvNode
 from raftline.kv.refusals import SPEAK_TLS
@@ -161,7 +162,7 @@ class KvServer:
         A connection's end is sent right behind an answer, or when nothing comes for a moment, so that a client learns
         of it before it sends again; at the latest after `drain_s_max`. What is written then gets a second to leave.
         """
-        self._stop_listening()
+        await self._stop_listening()
         self.service.stop_waiting()
         for protocol in list(self._protocols):
             protocol.drain()
@@ -183,9 +184,10 @@ class KvServer:
         for protocol in list(self._protocols):
             protocol.abort()
 
-    def _stop_listening(self) -> None:
+    async def _stop_listening(self) -> None:
+        """Let nobody in but who has connected already: such a one is answered, and told of the end, as all others."""
         if self._server is not None:
-            self._server.close()
+            await stop_listening(self._server, self._accept)
         for layer in list(self._securing):
             layer.abort()
 
