@@ -209,6 +209,7 @@ PIECES: dict[str, Prepare] = {
     "core: step, 64 commands a batch": _core_steps(64),
     **{f"wal: append, batch of {batch}": _wal_appends(batch, max(2, 512 // batch)) for batch in _WAL_BATCHES},
     "resp: parse SET of 128 bytes": _resp([b"SET", b"key:000000000001", _VALUE], 1),
+    "resp: parse SET of 4 KiB": _resp([b"SET", b"key:000000000001", b"x" * 4096], 1),
     "resp: parse SET, 16 at once": _resp([b"SET", b"key:000000000001", _VALUE], 16),
     "resp: parse GET": _resp([b"GET", b"key:000000000001"], 1),
     "codec: encode an entry, 64 a message": _codec("encode"),

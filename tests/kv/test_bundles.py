@@ -139,14 +139,14 @@ def test_an_outcome_that_cannot_be_read_leaves_nobody_waiting(turns: Turns) -> N
 
 
 def test_no_entry_is_long(turns: Turns) -> None:
-    """It leaves when it has 16 KiB."""
+    """It leaves when it has 64 KiB."""
     bundles = Bundles(turns.node)
-    command = encode_command([b"SET", b"k", b"v" * 2000])
+    command = encode_command([b"SET", b"k", b"v" * 8000])
     for _ in range(20):
         bundles.add(command, lambda _: None)
     sizes = [len(command or b"") for command in turns.take()]
     assert len(sizes) == 3
-    assert max(sizes) < (16 << 10) + len(command) + 8
+    assert max(sizes) < (64 << 10) + len(command) + 8
 
 
 def test_who_keeps_no_keys_takes_no_bundles() -> None:

@@ -32,7 +32,7 @@ BUNDLE: Final = b"\xc1"
 """The first byte of a bundle: MessagePack leaves it unused, so no command begins with it."""
 BUNDLE_VERSION: Final = 3
 """The `KvMachine.version` that every member must know before bundles are used."""
-BUNDLED_BYTES_MAX: Final = 2 << 10
+BUNDLED_BYTES_MAX: Final = 8 << 10
 BUNDLED_ARGS_MAX: Final = 8
 """A command that is longer, or has more arguments, has an entry of its own: it would gain little."""
 # fmt: off
@@ -44,7 +44,7 @@ BUNDLED: Final = frozenset((
 # fmt: on
 """Commands that take microseconds whatever they find, and whose replies are short: 32 of them hold nobody up."""
 _COMMANDS_MAX: Final = 32
-_BYTES_MAX: Final = 16 << 10
+_BYTES_MAX: Final = 64 << 10
 _HEADS: Final = [BUNDLE + bytes((0xDC, 0, count)) for count in range(_COMMANDS_MAX + 1)]
 """A bundle is this and the commands, one after the other, as they would stand in the log: an array of arrays."""
 

@@ -47,6 +47,37 @@ def test_any_split_gives_the_same_commands(commands: list[list[bytes]], places: 
     assert parser.parsed_count == len(commands)
 
 
+headers = st.sampled_from(
+    [b"*1\r\n", b"*2\r\n", b"*01\r\n", b"*\r\n", b"$4\r\n", b"$04\r\n", b"$-1\r\n", b"$+4\r\n", b"$4 \r\n"]
+)
+pieces_of_requests = st.one_of(
+    headers,
+    st.sampled_from([b"PING\r\n", b"ping", b"\r\n", b"\r", b"$", b"*0\r\n", b"x" * 3000]),
+    st.binary(max_size=6),
+)
+
+
+@given(st.lists(st.one_of(st.lists(arguments, min_size=1, max_size=4), pieces_of_requests), max_size=8), st.booleans())
+def test_long_commands_are_read_by_the_same_grammar(parts: list[list[bytes] | bytes], is_whole: bool) -> None:  # noqa: FBT001
+    """What comes behind a long command is read from header to header: with the same outcome, be it right or wrong."""
+    data = b"".join(
+        part
+        if isinstance(part, bytes)
+        else b"*%d\r\n" % len(part) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in part)
+        for part in parts
+    )
+    data = data if is_whole else data[:-1]
+    fresh, after_long = RequestParser(Limits()), RequestParser(Limits())
+    long = b"x" * 9000
+    assert after_long.feed(b"*2\r\n$4\r\nECHO\r\n$9000\r\n" + long + b"\r\n") == [[b"ECHO", long]]
+    assert after_long._is_long
+    found = [
+        (parser.feed(data), parser.error, parser.partial_bytes, parser.is_amid_request)
+        for parser in (fresh, after_long)
+    ]
+    assert found[0] == found[1]
+
+
 def test_byte_by_byte_is_enough(request_of: "Encode") -> None:
     """A client may send single bytes."""
     data = request_of(b"SET", b"k", b"v\r\n") + b"PING\r\n" + b"*0\r\n\r\n" + request_of(b"GET", b"k")

@@ -13,6 +13,7 @@ from redis.exceptions import TryAgainError, WatchError
 from tests.kv.sharded.test_connection import LOW, plain
 
 from raftline.errors import NotMember
+from raftline.kv.bundles import BUNDLED_BYTES_MAX
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded import outgoing
 from raftline.kv.slots import slot_of
@@ -108,7 +109,7 @@ def test_a_write_goes_behind_those_that_wait_to_share_an_entry(run_sharded: Run)
             cluster.voteless = {OF_1}
             await client.exists(LOW)  # looks for the place
             cluster.voteless = set()
-            large = b"2" * 3000  # in an entry of its own
+            large = b"2" * BUNDLED_BYTES_MAX  # in an entry of its own
             writer.write(_pack(("SET", LOW, large)))
             await _until(lambda: cluster.groups[1].submitted)
             for call in turns:
