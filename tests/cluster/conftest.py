@@ -31,7 +31,7 @@ def stop_cleanly(cluster: LocalCluster) -> None:
 
 @pytest.fixture
 def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
-    """Call with `size`, `settings`, `prefix` to get a cluster that has a leader."""
+    """Call with `size`, `settings`, `prefix` to get a cluster that has a leader and takes every command."""
     clusters: list[LocalCluster] = []
 
     def start(**options: Any) -> LocalCluster:
@@ -40,7 +40,7 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
         cluster = LocalCluster(directory, **options)
         clusters.append(cluster)
         cluster.start()
-        cluster.wait_for_leader()
+        cluster.wait_until_agreed()
         return cluster
 
     try:
@@ -60,7 +60,7 @@ def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     cluster = LocalCluster(tmp_path_factory.mktemp("shared"), settings=settings, access=access)
     try:
         cluster.start()
-        cluster.wait_for_leader()
+        cluster.wait_until_agreed()
         yield cluster
     except BaseException:
         cluster.close()

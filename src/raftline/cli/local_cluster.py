@@ -26,6 +26,7 @@ from raftline.cli.access import Access
 from raftline.cli.link_proxy import LinkProxies
 from raftline.cli.node_info import NodeInfo, ask_node
 from raftline.errors import OperatingError
+from raftline.kv.machine import KvMachine
 
 __all__ = ["ClusterTrouble", "LocalCluster", "LocalNode", "free_port", "plain_client"]
 
@@ -291,6 +292,16 @@ class LocalCluster:
             if leader is not None and leader != other_than:
                 return leader
         raise ClusterTrouble(f"no leader after {timeout_s} s:\n{self._logs()}")
+
+    def wait_until_agreed(self) -> None:
+        """Wait until every node knows that all of them know the newest commands; till then those are refused."""
+        newest = str(KvMachine.version)
+
+        def agreed() -> bool:
+            infos = self.infos().values()
+            return len(infos) == len(self.nodes) and {info.fields["command_version"] for info in infos} == {newest}
+
+        self.wait_for(agreed, "the nodes have agreed on the newest commands")
 
     def followers(self) -> list[str]:
         """Return the running nodes that do not lead."""
