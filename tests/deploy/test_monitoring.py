@@ -151,6 +151,15 @@ def test_the_manual_names_only_metrics_that_exist(names: set[str]) -> None:
     assert stages == list(STAGES)
 
 
+def test_the_manual_names_every_metric(names: set[str]) -> None:
+    """Its tables are written by hand: whoever adds a metric adds its line."""
+    own = {name for name in names if name.startswith("raftline_")}
+    whole = {name.removesuffix("_bucket") for name in own if name.endswith("_bucket")}
+    parts = {f"{name}_{part}" for name in whole for part in ("bucket", "count", "sum")}
+    rows = "\n".join(re.findall(r"^\| `raftline_.*$", MANUAL.read_text(encoding="utf-8"), re.MULTILINE))
+    assert (own - parts) | whole == set(re.findall(r"`(raftline_[a-z_]+)`", rows))
+
+
 def test_a_wrong_name_is_found(names: set[str]) -> None:
     """The check itself can fail; causes are words that stand well in a label."""
     assert _unknown(["rate(raftline_no_such_total[5m])"], names) == {"raftline_no_such_total"}

@@ -1,6 +1,7 @@
 """Clients that connect while the server stops listening."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -48,6 +49,51 @@ def test_nobody_connects_while_the_last_are_accepted(run: Run) -> None:
         await asyncio.sleep(0.1)
         await server.stop()
         assert await ended > 0
+
+    run(scenario)
+
+
+def test_without_room_for_more_files_it_stops_all_the_same(run: Run) -> None:
+    """Who cannot be accepted is reset; the others are answered, and nobody listens any more."""
+
+    async def scenario(server: KvServer) -> None:
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(client.fileno() for client in clients)
+        with ExitStack() as open_sockets:
+            for client in map(open_sockets.enter_context, clients):
+                client.sendall(b"PING\r\n")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 4, limits[1]))
+            try:
+                await server.stop()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert b"+PONG\r\n" in {reply_of(client) for client in clients}
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", server.port))
+
+    run(scenario)
+
+
+def reply_of(client: socket.socket) -> bytes | None:
+    """Return what a client is answered; None if it is reset."""
+    try:
+        return client.recv(100)
+    except ConnectionResetError:
+        return None
+
+
+def test_nobody_listens_when_stopping_is_cancelled(run: Run) -> None:
+    """The port is free however that ends."""
+
+    async def scenario(server: KvServer) -> None:
+        stopping = asyncio.ensure_future(server.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
 
     run(scenario)
 

@@ -492,27 +492,3 @@ def test_idle_clients_are_closed_if_that_is_wanted(
             assert len(server.service.clients) == 1
 
     run(scenario, node=held_node, idle_s_max=10)
-
-
-def test_protected_mode_refuses_other_machines_until_there_is_a_password(
-    prompt_node: "PromptNode", machine: KvMachine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While `default` needs no password a client of another machine is told the ways out, and closed."""
-    monkeypatch.setattr(server_module, "is_loopback", lambda _host: False)
-
-    async def main() -> None:
-        server = KvServer(prompt_node, machine, "127.0.0.1", 0, clock=prompt_node.clock, is_protected=True)
-        await server.start()
-        try:
-            async with connected(server) as (reader, writer):
-                told = await reader.read()
-                assert told.startswith(b"-DENIED this node is in protected mode")
-                assert all(way in told for way in (b"RAFTLINE_PASSWORD", b"ACL SETUSER", b"tls_clients=mutual"))
-            machine.store.users.set_own_password("x")
-            async with connected(server) as (reader, writer):
-                writer.write(b"AUTH x\r\nPING\r\n")
-                assert await reader.readexactly(12) == b"+OK\r\n+PONG\r\n"
-        finally:
-            await server.stop()
-
-    asyncio.run(main())

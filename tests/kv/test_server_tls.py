@@ -1,6 +1,7 @@
 """TLS on the client port, with redis-py and redis-cli: who is served, and what the refused are told."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -239,18 +240,36 @@ def test_a_client_that_does_not_read_is_closed_under_tls_too(
     run(scenario, office.files("127.0.0.1"), stalled_s_max=0.05)
 
 
-def test_clients_beyond_the_limit_are_refused_under_tls_too(run: Run, office: "Office") -> None:
-    """A handshake counts as a connection: one that never ends keeps its place, and no more than that."""
+def test_stopping_lets_handshakes_end(run: Run, office: "Office", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has connected is answered, and then sees an end."""
+    monkeypatch.setattr(server_module, "_STOP_S", 30.0)
 
     async def scenario(server: KvServer) -> None:
-        _, silent = await asyncio.open_connection("127.0.0.1", server.port)
-        while not server._securing:  # noqa: ASYNC110  the connection is on its way
-            await asyncio.sleep(0)
-        assert await refusal(server, office)
-        silent.close()
-        while server._securing:  # noqa: ASYNC110  likewise
-            await asyncio.sleep(0)
-        await is_served(server, office)
+        context = ssl.create_default_context(cafile=str(office.ca_file))
+        raw = socket.create_connection(("127.0.0.1", server.port))
 
-    reasons = run(scenario, office.files("127.0.0.1"), clients_max=1)
-    assert reasons[0] == "too many TLS handshakes are under way"
+        def ask() -> tuple[bytes, bytes]:
+            with context.wrap_socket(raw, server_hostname="127.0.0.1") as client:
+                client.sendall(b"PING\r\n")
+                return client.recv(100), client.recv(100)
+
+        asked = asyncio.get_running_loop().run_in_executor(None, ask)
+        await server.stop()
+        assert await asked == (b"+PONG\r\n", b"")
+
+    run(scenario, office.files("127.0.0.1"))
+
+
+def test_a_handshake_that_does_not_come_holds_no_stop_up(
+    run: Run, office: "Office", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connects and says nothing is let go after a moment, however long commands may take to be answered."""
+    monkeypatch.setattr(server_module, "_STOP_S", 0.05)
+
+    async def scenario(server: KvServer) -> None:
+        server._drain_s_max = 1000.0
+        with socket.create_connection(("127.0.0.1", server.port)) as silent:
+            await server.stop()
+            assert silent.recv(100) == b""
+
+    run(scenario, office.files("127.0.0.1"))

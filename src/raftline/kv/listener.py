@@ -35,18 +35,35 @@ _MADE_TURNS = 10
 async def stop_listening(server: asyncio.Server, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
     """Close the listening sockets of `server` once all who have connected have their protocols.
 
-    Who wants to connect meanwhile is passed over, asks again a second later, as TCP does, and is refused then. Where
-    the kernel has no filters for sockets, such a one may still be reset.
+    Who wants to connect meanwhile is passed over, asks again a second later, as TCP does, and is refused then. Whose
+    connection is still being made, a round trip or so, may be reset; so may others where the kernel has no filters for
+    sockets, or where the process may have no more files. However this ends, nobody listens any more.
     """
     loop = asyncio.get_running_loop()
-    for each in server.sockets:
-        with socket.socket(fileno=os.dup(each.fileno())) as listener:
-            _let_nobody_in(listener)
-            for connected in _accept_all(listener):
-                await loop.connect_accepted_socket(protocol_factory, connected)
-    for _ in range(_MADE_TURNS):
-        await asyncio.sleep(0)
-    server.close()
+    accepted: list[socket.socket] = []
+    try:
+        for each in server.sockets:
+            accepted += _accept_last(each.fileno())
+        made = [loop.connect_accepted_socket(protocol_factory, each) for each in accepted]
+        outcomes = await asyncio.gather(*made, return_exceptions=True)
+        for connected, outcome in zip(accepted, outcomes, strict=True):
+            if isinstance(outcome, BaseException):  # it is gone already, most likely
+                connected.close()
+        for _ in range(_MADE_TURNS):
+            await asyncio.sleep(0)
+    finally:
+        server.close()
+
+
+def _accept_last(fd: int) -> list[socket.socket]:
+    """Have the kernel let nobody in any more, and return whoever waits to be accepted; uvloop takes one in a turn."""
+    accepted: list[socket.socket] = []
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as listener:
+        _let_nobody_in(listener)
+        listener.settimeout(0)
+        while True:  # until nobody waits (BlockingIOError), or there is no room
+            accepted.append(listener.accept()[0])
+    return accepted
 
 
 def _let_nobody_in(listener: socket.socket) -> None:
@@ -54,13 +71,3 @@ def _let_nobody_in(listener: socket.socket) -> None:
     about = struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, about)
-
-
-def _accept_all(listener: socket.socket) -> list[socket.socket]:
-    """Accept whoever waits for it; uvloop takes one in a turn."""
-    listener.settimeout(0)
-    accepted: list[socket.socket] = []
-    with contextlib.suppress(BlockingIOError):  # that was the last one
-        while True:
-            accepted.append(listener.accept()[0])
-    return accepted

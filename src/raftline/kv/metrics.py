@@ -67,13 +67,22 @@ _PEER_COUNTERS = {
     "raftline_peer_reconnects": "Times the link to a peer was opened again.",
 }
 _CLIENT_COUNTERS: dict[str, tuple[str, Callable[[Statistics], float]]] = {
-    "raftline_client_connections": ("Client connections accepted.", lambda s: s.connections),
-    "raftline_rejected_connections": ("Connections refused: too many clients.", lambda s: s.rejected_connections),
+    "raftline_client_connections": (
+        "Connections of clients, those above clients_max included.",
+        lambda s: s.connections,
+    ),
+    "raftline_rejected_connections": (
+        "Connections refused: too many clients, protected mode, or no agreement on TLS.",
+        lambda s: s.rejected_connections,
+    ),
     "raftline_client_input_bytes": ("Bytes received from clients.", lambda s: s.input_bytes),
     "raftline_client_output_bytes": ("Bytes sent to clients.", lambda s: s.output_bytes),
-    "raftline_protocol_errors": ("Requests that were no RESP.", lambda s: s.protocol_errors),
+    "raftline_protocol_errors": ("Requests that were no RESP, or too large.", lambda s: s.protocol_errors),
     "raftline_slow_clients_closed": ("Clients closed because they were too slow.", lambda s: s.slow_clients_closed),
-    "raftline_failed_requests": ("Commands that Raft could not answer in time.", lambda s: s.failed_requests),
+    "raftline_failed_requests": (
+        "Commands without a result: refused, lost, or not answered in time by Raft.",
+        lambda s: s.failed_requests,
+    ),
 }
 _STORE_GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
     "raftline_clients": ("Connected clients.", lambda s: len(s.clients)),

@@ -1,14 +1,17 @@
 """What a client is told when a command could not be carried out, and whether it may have been.
 
--CLUSTERDOWN  no quorum could be reached in time, or this node stops; try another node, or later
+-CLUSTERDOWN  no quorum could be reached in time, this node stops or was removed, or its copy is older than the reader
+              wanted; it says whether a write may take effect; try another node, or later
 -TRYAGAIN     nothing is wrong for long: the leader changed, or too much waits; the command did not take effect
 -NOSESSION    the session is not open: nothing was carried out; what became of an earlier try in it is unknown
 -OUTDATED     the session went on: nothing was carried out, and nothing will be; as unknown
 -FORGOTTEN    the command was carried out before, once; its reply is no longer kept
 -NOTMEMBER    a command about the cluster, asked of a node that is in no group: nothing was changed; ask a member
--ERR          the command itself cannot be carried out, here or anywhere
+-DENIED       the node is in protected mode and the client on another machine; the connection ends
+-ERR          the command itself cannot be carried out, here or anywhere; or why the connection ends
 
-Here too: what those are told whose connection ends.
+What is refused before it is a command of this store's (-NOAUTH, -NOPERM, -MOVED and the like) is worded where that is
+found out.
 """
 
 from raftline.errors import (

@@ -89,6 +89,7 @@ class KvServer:
         self._all_gone: asyncio.Future[None] | None = None
         self._all_ended: asyncio.Future[None] | None = None
         self._ended_count = 0
+        self._is_stopping = False
         self._tick_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.host = host
@@ -113,6 +114,7 @@ class KvServer:
         listener = await loop.create_server(self._accept, self.host, self.port, backlog=_BACKLOG)
         self.port = listener.sockets[0].getsockname()[1]
         self._server = listener
+        self._is_stopping = False
         self._service = self._make_service()
         self._tick_timer = loop.call_later(_TICK_S, self._on_tick_timer)
         self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep)
@@ -149,12 +151,16 @@ class KvServer:
         """Count and tell that a client could not agree with us on TLS."""
         self.service.statistics.rejected_connections += 1
         self.log.refused(layer.remote, reason)
+        self._note_ends()
 
     def is_closed_to(self, peer: object) -> bool:
-        """Say whether protected mode keeps a client out that connects from `peer`, as sockets name it."""
+        """Say whether protected mode keeps a client out that connects from `peer`, as sockets name it.
+
+        One that was gone before it could be named may be anybody; what it sent is still read.
+        """
         if not self._is_protected or not self._machine.store.users.is_default_open:
             return False
-        return isinstance(peer, tuple) and not is_loopback(str(peer[0]))
+        return not (isinstance(peer, tuple) and is_loopback(str(peer[0])))
 
     async def stop(self) -> None:
         """Stop listening, answer what was sent, and close every connection.
@@ -164,12 +170,17 @@ class KvServer:
         """
         await self._stop_listening()
         self.service.stop_waiting()
+        self._is_stopping = True
         for protocol in list(self._protocols):
             protocol.drain()
         await self._until_all_ended(min(_QUIET_S, self._drain_s_max))
         for protocol in list(self._protocols):
             protocol.finish()
+        assert self._loop is not None, "the server was started"
+        patience = self._loop.call_later(_STOP_S, self._end_handshakes)
         await self._until_all_ended(self._drain_s_max)
+        patience.cancel()
+        self._end_handshakes()
         if self._protocols:
             await asyncio.sleep(_QUIET_S)  # what was sent before the end was seen is taken off the wire, not reset
         for timer in (self._tick_timer, self._sweep_timer):
@@ -188,8 +199,13 @@ class KvServer:
         """Let nobody in but who has connected already: such a one is answered, and told of the end, as all others."""
         if self._server is not None:
             await stop_listening(self._server, self._accept)
+
+    def _end_handshakes(self) -> None:
+        """Give up the TLS handshakes that are under way."""
         for layer in list(self._securing):
             layer.abort()
+        self._securing.clear()
+        self._note_ends()
 
     async def _until_all_ended(self, seconds: float) -> None:
         """Wait until every connection is answered and its end is sent, but not longer than that."""
@@ -201,7 +217,8 @@ class KvServer:
 
     def _note_ends(self) -> None:
         waiting = self._all_ended
-        if waiting is not None and not waiting.done() and self._ended_count == len(self._protocols):
+        has_all = self._ended_count == len(self._protocols) and not self._securing
+        if waiting is not None and not waiting.done() and has_all:
             waiting.set_result(None)
 
     # What the protocols call.
@@ -209,6 +226,8 @@ class KvServer:
     def on_connected(self, protocol: ClientSocket) -> None:
         """Keep track of an open socket."""
         self._protocols.add(protocol)
+        if self._is_stopping:  # its TLS handshake was under way
+            protocol.drain()
 
     def on_disconnected(self, protocol: ClientSocket) -> None:
         """Forget a socket that is gone."""
