@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
+from tests.runtime.conftest import CALM
 
 from raftline import Node, ProposalLost
 from raftline.core.ids import NodeId
@@ -247,5 +249,23 @@ def test_a_read_that_can_only_wait_for_others_takes_no_turn(make_cluster: Any, w
                 assert await node.read(b"k") == b"1"
                 assert answered == [None, None]
                 answered.clear()
+
+    asyncio.run(scenario())
+
+
+def test_a_long_log_is_applied_without_anything_else_happening(make_cluster: Any) -> None:
+    """What the core hands out in one piece may all be applied in one turn: the next piece is asked for then (F10)."""
+
+    async def scenario() -> None:
+        core = structs.replace(CALM, committed_max=4)
+        async with make_cluster(1, core=core) as cluster:
+            node = await cluster.leader()
+            for number in range(30):
+                await node.propose(b"k=%d" % number)
+            await cluster.stop("n1")
+            await cluster.start("n1")
+            node = await cluster.leader()
+            await cluster.until(lambda: node.status().applied_index == node.status().last_index)
+            assert await node.read(b"k") == b"29"
 
     asyncio.run(scenario())

@@ -46,7 +46,6 @@ __all__ = ["GroupLoop"]
 
 _MESSAGES_PER_TURN = 512
 _APPLY_SLICE_MIN = 32
-_BACKLOG_MAX = 4096
 _SWEEP_S = 0.05
 
 
@@ -291,13 +290,13 @@ class GroupLoop:
         """Hand out what the core wants done, apply what is committed, answer reads."""
         while (ready := self.replica.take_ready()) is not None:
             self._handle(ready)
-            if not self._core.has_more or self.replica.backlog >= _BACKLOG_MAX:
+            if not self._core.has_more or self.replica.backlog >= self._core.state.config.committed_max:
                 break  # apply some first; the rest of what is ready is there in the next turn
         self._turns.flush_early()
         if self.replica.has_work:
             apply_slice = self._turns.share_of(self._config.apply_slice, _APPLY_SLICE_MIN)
             self._applying.go_on(now, self._turns.apply_s, apply_slice)
-            if self.replica.has_work or self.replica.has_proposed:
+            if self.replica.has_work or self.replica.has_proposed or self._core.has_more:
                 self._schedule()
         self._reading.answer(now)
 

@@ -307,7 +307,8 @@ class Checkers:
         self._memberships.on_turn(state, len(self.committed))
         if applied != watched.applied:
             self._on_applied(name, watched, applied)
-        if watched.replica.has_work and not watched.group._scheduled:  # noqa: SLF001
+        has_work = watched.replica.has_work or (watched.core.has_more and watched.replica.restoring is None)
+        if has_work and not watched.group._scheduled:  # noqa: SLF001
             self._violated(name, f"has applied {applied} and leaves what is committed behind it lying (F10)")
         waiting = watched.replica.waiters._waiting  # noqa: SLF001
         if waiting and min(waiting) <= applied:

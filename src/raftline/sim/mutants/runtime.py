@@ -19,6 +19,7 @@ _TRANSITIONS = "raftline.core.transitions"
 _APPLIED_IN_ORDER = (
     '            assert entry.index == self.applied + 1, "entries are applied in order, each once (F8)"\n'
 )
+_TURN_WANTED = "            if self.replica.has_work or self.replica.has_proposed or self._core.has_more:\n"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -109,8 +110,20 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Patch(
                 _GROUP_LOOP,
-                "            if self.replica.has_work or self.replica.has_proposed:\n",
+                _TURN_WANTED,
                 "            if self.replica.has_proposed:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="rest_of_the_backlog_lies",
+        rules=("F10",),
+        does="When all is applied that the core handed out, the rest that is committed waits for something to happen.",
+        patches=(
+            Patch(
+                _GROUP_LOOP,
+                _TURN_WANTED,
+                "            if self.replica.has_work or self.replica.has_proposed:\n",
             ),
         ),
     ),
