@@ -109,7 +109,7 @@ class Store:
 
     def get(self, key: bytes) -> Value | None:
         """Return the value of `key` as of the log's time, for commands that are being applied."""
-        slot = slot_of(key)
+        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
         value = self._values[slot].get(key)
         if value is not None:
             deadlines = self._deadlines[slot]
@@ -122,7 +122,7 @@ class Store:
 
         Raises `ExpiryPending` if the clock says that the key is gone and the log does not say so yet.
         """
-        slot = slot_of(key)
+        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
         value = self._values[slot].get(key)
         if value is not None:
             deadlines = self._deadlines[slot]

@@ -4,6 +4,7 @@ Pure like the core: it is told what happened and what time it is, and hands out 
 nothing; entries wait here until the driver lets some of them be applied, so that long work is done in slices.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 
@@ -129,7 +130,7 @@ class Replica:
         self.has_proposed = False
         """This replica appended something by itself: the core has something ready."""
         self.restoring: SnapshotMeta | None = None
-        self._to_apply: list[Entry] = []
+        self._to_apply: deque[Entry] = deque()
 
     @property
     def has_work(self) -> bool:
@@ -205,10 +206,10 @@ class Replica:
         """
         if self.restoring is not None:
             return 0
-        entries = self._to_apply[:count_max]
-        count = len(entries)
-        del self._to_apply[:count]
-        for entry in entries:
+        count = min(count_max, len(self._to_apply))
+        take = self._to_apply.popleft
+        for _ in range(count):
+            entry = take()
             assert entry.index == self.applied + 1, "entries are applied in order, each once (F8)"
             self._apply(entry)
         if count:
@@ -242,7 +243,7 @@ class Replica:
         if self.version.in_force > 1:
             self.machine.use_version(self.version.in_force)
         self.restoring = None
-        self._to_apply = [entry for entry in self._to_apply if entry.index > meta.index]
+        self._to_apply = deque(entry for entry in self._to_apply if entry.index > meta.index)
         self.applied = meta.index
         self.applied_term = meta.term
         self.waiters.skip_to(meta.index)

@@ -43,9 +43,12 @@ def setrange(store: Store, args: Arguments, _time_ms: int) -> bytes:
         return ZERO if old is None else integer(len(old))
     if offset + len(value) > STRING_BYTES_MAX:
         return TOO_LARGE
-    before = (old or b"")[:offset].ljust(offset, b"\0")
-    new = before + value + (old or b"")[offset + len(value) :]
-    store.replace(key, new)
+    if old is None:
+        new = bytes(offset) + value if offset else value
+        store.put(key, new)
+    else:
+        new = old[:offset].ljust(offset, b"\0") + value + old[offset + len(value) :]
+        store.replace(key, new)
     return integer(len(new))
 
 
