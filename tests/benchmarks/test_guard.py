@@ -9,6 +9,7 @@ from benchmarks.guard import Counter, walk
 from benchmarks.path import Path3
 
 from benchmarks import guard
+from raftline.kv.key_walks import alive_keys
 
 
 def test_costs_become_steps_of_the_fixed_loop() -> None:
@@ -71,7 +72,7 @@ def test_the_way_of_a_command_is_walked_by_all_three_nodes(tmp_path: Path) -> No
     path.run_sets(40, clients=4, pipeline=2)
     path.run_gets(40, clients=2)
     path.settle()
-    assert {len(list(server.service.store.keys(0))) for _, server in path.nodes.values()} == {32}
+    assert {len(list(alive_keys(server.service.store, 0))) for _, server in path.nodes.values()} == {32}
     assert len({node.status().applied_index for node, _ in path.nodes.values()}) == 1
     steps = path.steps
     path.close()

@@ -338,6 +338,60 @@ def test_a_bundle_comes_to_what_its_commands_come_to(requests: list[list[bytes]]
     assert list(together.snapshot()) == list(alone.snapshot())
 
 
+BEFORE = st.sampled_from(
+    [
+        [b"SET", b"k", b"longer"],
+        [b"SET", b"k", b"v", b"PX", b"100"],
+        [b"SET", b"{k}", b"v", b"PX", b"1000000"],
+        [b"RPUSH", b"l", *[b"%d" % number for number in range(2000)]],
+        [b"SADD", b"l", b"m"],
+        [b"DEL", b"l", b"k"],
+        [b"FLUSHALL"],
+    ]
+)
+SETS = st.lists(
+    st.tuples(st.just(b"SET"), st.sampled_from([b"k", b"{k}", b"{}k", b"l", b"m"]), st.binary(max_size=9)), min_size=1
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(BEFORE, max_size=4), SETS, SETS, st.booleans(), st.booleans())
+def test_plain_sets_come_to_the_same_in_one_go(
+    before: list[list[bytes]],
+    first: list[tuple[bytes, ...]],
+    second: list[tuple[bytes, ...]],
+    is_new: bool,  # noqa: FBT001
+    is_frozen: bool,  # noqa: FBT001
+) -> None:
+    """Over strings and lists, keys with deadlines and none; a snapshot under way sees none of it."""
+    alone, together = KvMachine(), KvMachine()
+    for machine in (alone, together):
+        for number, command in enumerate(before, 1):
+            machine.apply(encode_command(command), number, 1_000)
+        if not is_new:
+            machine.use_version(3)  # all marks are forgotten then
+    under_way = together.snapshot() if is_frozen else iter(())
+    expected = list(together.snapshot()) if is_frozen else []
+    for index, sets in ((10, first), (11, second)):
+        for args in sets:
+            assert alone.apply(encode_command(list(args)), index, 2_000) == b"+OK\r\n"
+        entry = b"\xc1\xdc\0" + bytes((len(sets),)) + b"".join(encode_command(list(args)) for args in sets)
+        assert _decode_replies(together.apply(entry, index, 2_000)) == [b"+OK\r\n"] * len(sets)
+        assert (together.store.used_bytes, together.store.count) == (alone.store.used_bytes, alone.store.count)
+    assert list(under_way) == expected
+    assert list(together.snapshot()) == list(alone.snapshot())
+
+
+def test_a_large_value_in_whose_place_a_string_comes_goes_little_by_little() -> None:
+    """Freeing it at once would hold the loop."""
+    machine = KvMachine()
+    members = [b"%d" % number for number in range(100_000)]
+    machine.apply(encode_command([b"RPUSH", b"l", *members]), 1, 1_000)
+    sets = [[b"SET", b"l", b"v"], [b"SET", b"k", b"v"]]
+    machine.apply(b"\xc1\xdc\0\2" + b"".join(map(encode_command, sets)), 2, 1_000)
+    assert machine.store.has_garbage
+
+
 def test_a_faulty_command_is_refused_and_the_others_are_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same on every replica, whatever the text of the exception is."""
 

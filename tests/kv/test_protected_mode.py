@@ -11,6 +11,7 @@ import uvloop
 from tests.kv.test_server import connected
 
 from raftline.kv import server as server_module
+from raftline.kv.key_walks import alive_keys
 from raftline.kv.machine import KvMachine
 from raftline.kv.server import KvServer
 
@@ -65,7 +66,7 @@ def test_protected_mode_refuses_whom_nobody_can_name(
         finally:
             await server.stop()
         assert server.service.statistics.rejected_connections == 2
-        assert list(machine.store.keys(0)) == []
+        assert list(alive_keys(machine.store, 0)) == []
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(asyncio.wait_for(main(), 30))

@@ -6,6 +6,7 @@ from raftline.kv.commands.drawing import draws_to_show
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
 from raftline.kv.commands.typed import refuse_lock
+from raftline.kv.key_walks import alive_keys, draw_key, scan_keys
 from raftline.kv.resp.replies import OK, ONE, ZERO, array, bulk, bulk_array, bulk_or_null, error, integer, simple
 from raftline.kv.store import Store
 from raftline.kv.values.value import TYPE_NAMES
@@ -120,7 +121,7 @@ def copy(store: Store, args: Arguments, _time_ms: int) -> bytes:
 
 def randomkey(store: Store, _args: Arguments, now_ms: int) -> bytes:
     """RANDOMKEY."""
-    return bulk_or_null(store.draw_key(draws_to_show(store), now_ms))
+    return bulk_or_null(draw_key(store, draws_to_show(store), now_ms))
 
 
 def flush(store: Store, args: Arguments, _time_ms: int) -> bytes:
@@ -144,14 +145,14 @@ def dbsize(store: Store, _args: Arguments, _now_ms: int) -> bytes:
 def keys(store: Store, args: Arguments, now_ms: int) -> bytes:
     """KEYS pattern."""
     matches = compile_glob(args[1])
-    return bulk_array([key for key in store.keys(now_ms) if matches(key)])
+    return bulk_array([key for key in alive_keys(store, now_ms) if matches(key)])
 
 
 def scan(store: Store, args: Arguments, now_ms: int) -> bytes:
     """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]."""
     cursor = parse_cursor(args[1])
     options = parse_scan_options(args, 2, has_type=True)
-    next_cursor, found = store.scan(cursor, options.count, now_ms)
+    next_cursor, found = scan_keys(store, cursor, options.count, now_ms)
     if options.pattern is not None:
         matches = compile_glob(options.pattern)
         found = [key for key in found if matches(key)]

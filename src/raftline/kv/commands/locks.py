@@ -9,6 +9,7 @@ from raftline.kv.commands.command import Arguments, Refused
 from raftline.kv.commands.glob import compile_glob
 from raftline.kv.commands.scanning import parse_cursor, parse_scan_options
 from raftline.kv.commands.typed import existing, viewed
+from raftline.kv.key_walks import scan_keys
 from raftline.kv.resp.replies import NULL, OK, ONE, array, bulk, error, integer, mapping, shown
 from raftline.kv.store import Store
 from raftline.kv.values.lock import Lock
@@ -99,7 +100,7 @@ def list_(store: Store, args: Arguments, now_ms: int) -> bytes:
     """RAFTLINE.LOCK LIST [cursor] [MATCH pattern] [COUNT count]: a step of a walk, as SCAN makes it."""
     cursor = parse_cursor(args[2]) if len(args) > 2 else 0
     options = parse_scan_options(args, 3, has_type=False)
-    next_cursor, found = store.scan(cursor, options.count, now_ms)
+    next_cursor, found = scan_keys(store, cursor, options.count, now_ms)
     if options.pattern is not None:
         matches = compile_glob(options.pattern)
         found = [name for name in found if matches(name)]

@@ -11,6 +11,7 @@ from raftline.kv.commands import keys, locks
 from raftline.kv.commands.command import Arguments
 from raftline.kv.commands.drawing import draws_to_show
 from raftline.kv.commands.scanning import parse_cursor
+from raftline.kv.key_walks import alive_keys, draw_key
 from raftline.kv.resp.items import items_of
 from raftline.kv.resp.replies import array, bulk, bulk_or_null, integer
 from raftline.kv.sharded.holdings import Holdings
@@ -42,10 +43,10 @@ def _keys(holdings: Holdings, store: Store, args: Arguments, now_ms: int) -> byt
 def _randomkey(holdings: Holdings, store: Store, _args: Arguments, now_ms: int) -> bytes:
     draws = draws_to_show(store)
     for _ in range(_DRAWS):
-        key = store.draw_key(draws, now_ms)
+        key = draw_key(store, draws, now_ms)
         if key is None or holdings.serves(slot_of(key)):
             return bulk_or_null(key)
-    return bulk_or_null(next((key for key in store.keys(now_ms) if holdings.serves(slot_of(key))), None))
+    return bulk_or_null(next((key for key in alive_keys(store, now_ms) if holdings.serves(slot_of(key))), None))
 
 
 ALL_KEYS_READS = {b"DBSIZE": _dbsize, b"KEYS": _keys, b"RANDOMKEY": _randomkey}

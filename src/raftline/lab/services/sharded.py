@@ -11,6 +11,7 @@ from typing import Any
 
 from raftline.core.ids import GroupId, NodeId
 from raftline.errors import NotServed, ProposalError
+from raftline.kv.key_walks import alive_keys
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded.holdings import Holdings
 from raftline.kv.sharded.machine import ShardMachine
@@ -207,7 +208,7 @@ class ShardedDeployment:
         for deployment in self.groups.values():
             for machine in deployment.machines():
                 assert isinstance(machine, ShardMachine), "a group's"
-                for key in machine.store.keys(0):
+                for key in alive_keys(machine.store, 0):
                     if not machine.holdings.serves(slot_of(key)):
                         group = machine.holdings.group
                         raise BrokenPromise("given is gone", f"group {group} still holds {key!r}, which it gave away")

@@ -15,6 +15,7 @@ import msgspec
 
 from raftline.core.ids import GroupId
 from raftline.errors import SafetyViolation
+from raftline.kv.key_walks import alive_keys
 from raftline.kv.slots import slot_of
 from raftline.linearizability.checker import Verdict, check
 from raftline.linearizability.history import HistoryError, Operation
@@ -213,7 +214,7 @@ class _Run:
     def _check_keys(self, machine: WatchedShard) -> None:
         """A replica holds keys of slots that its group serves, and no others."""
         holdings = machine.holdings
-        for key in machine.store.keys(0):
+        for key in alive_keys(machine.store, 0):
             if holdings.configuration.owner(slot_of(key)) != holdings.group:
                 self._violated(f"group {holdings.group} still holds {key.decode()}, which it gave away (G15)")
 
