@@ -26,6 +26,8 @@ SYNTAX_ERROR = error("ERR syntax error")
 _DIGITS_MAX = 20
 _DIGITS_SMALL = 19
 _ZERO = ord("0")
+_SMALL = {b"%d" % number: number for number in range(1024)}
+"""Offsets, counts and seconds mostly are: reading a number takes as long as looking up a key."""
 DRAWS_MAX = 1 << 16
 """Members that one command draws with repetition, at most."""
 _OUT_OF_RANGE = error("ERR value is out of range")
@@ -34,6 +36,9 @@ _TOO_MANY_DRAWS = error(f"ERR at most {DRAWS_MAX} members can be drawn at a time
 
 def parse_integer(text: bytes) -> int | None:
     """Return the signed 64-bit integer that `text` is, written as Redis would write it, else None."""
+    small = _SMALL.get(text)
+    if small is not None:
+        return small
     if len(text) < _DIGITS_SMALL and text.isdigit() and (text[0] != _ZERO or len(text) == 1):
         return int(text)
     if not 0 < len(text) <= _DIGITS_MAX:
