@@ -166,21 +166,23 @@ class KvServer:
         """Stop listening, answer what was sent, and close every connection.
 
         A connection's end is sent right behind an answer, or when nothing comes for a moment, so that a client learns
-        of it before it sends again; at the latest after `drain_s_max`. What is written then gets a second to leave.
+        of it before it sends again; at the latest after `drain_s_max`. A TLS handshake that is under way gets a second,
+        and with it the first request, which cannot come before. What is written then gets a second to leave.
         """
+        self._is_stopping = True
+        secured = list(self._protocols)
         await self._stop_listening()
         self.service.stop_waiting()
-        self._is_stopping = True
         for protocol in list(self._protocols):
             protocol.drain()
         await self._until_all_ended(min(_QUIET_S, self._drain_s_max))
-        for protocol in list(self._protocols):
+        for protocol in list(self._protocols) if self._tls is None else secured:
             protocol.finish()
         assert self._loop is not None, "the server was started"
-        patience = self._loop.call_later(_STOP_S, self._end_handshakes)
+        patience = self._loop.call_later(_STOP_S, self._end_newcomers)
         await self._until_all_ended(self._drain_s_max)
         patience.cancel()
-        self._end_handshakes()
+        self._end_newcomers()
         if self._protocols:
             await asyncio.sleep(_QUIET_S)  # what was sent before the end was seen is taken off the wire, not reset
         for timer in (self._tick_timer, self._sweep_timer):
@@ -200,8 +202,10 @@ class KvServer:
         if self._server is not None:
             await stop_listening(self._server, self._accept)
 
-    def _end_handshakes(self) -> None:
-        """Give up the TLS handshakes that are under way."""
+    def _end_newcomers(self) -> None:
+        """Give up the TLS handshakes that are under way, and wait for no request of those whose handshakes ended."""
+        for protocol in list(self._protocols):
+            protocol.finish()
         for layer in list(self._securing):
             layer.abort()
         self._securing.clear()
