@@ -241,6 +241,23 @@ def test_a_client_that_does_not_read_is_closed_under_tls_too(
     run(scenario, office.files("127.0.0.1"), stalled_s_max=0.05)
 
 
+def test_clients_beyond_the_limit_are_refused_under_tls_too(run: Run, office: "Office") -> None:
+    """A handshake counts as a connection: one that never ends keeps its place, and no more than that."""
+
+    async def scenario(server: KvServer) -> None:
+        _, silent = await asyncio.open_connection("127.0.0.1", server.port)
+        while not server._securing:  # noqa: ASYNC110  the connection is on its way
+            await asyncio.sleep(0)
+        assert await refusal(server, office)
+        silent.close()
+        while server._securing:  # noqa: ASYNC110  likewise
+            await asyncio.sleep(0)
+        await is_served(server, office)
+
+    reasons = run(scenario, office.files("127.0.0.1"), clients_max=1)
+    assert reasons[0] == "too many TLS handshakes are under way"
+
+
 def test_stopping_lets_handshakes_end(run: Run, office: "Office", monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has connected is answered, and then sees an end, also if it takes its time over the first request."""
     monkeypatch.setattr(server_module, "_STOP_S", 30.0)
@@ -298,5 +315,32 @@ def test_a_handshake_that_does_not_come_holds_no_stop_up(
         with socket.create_connection(("127.0.0.1", server.port)) as silent:
             await server.stop()
             assert silent.recv(100) == b""
+
+    run(scenario, office.files("127.0.0.1"))
+
+
+@pytest.mark.parametrize("says", [b"", b"PING\r\n"])
+def test_a_handshake_that_fails_holds_no_stop_up(
+    run: Run, office: "Office", monkeypatch: pytest.MonkeyPatch, says: bytes
+) -> None:
+    """Whoever leaves in the middle of a handshake, or begins none, is not waited for any longer."""
+    monkeypatch.setattr(server_module, "_STOP_S", 1000.0)
+
+    async def scenario(server: KvServer) -> None:
+        server._drain_s_max = 1000.0
+        client = socket.create_connection(("127.0.0.1", server.port))
+
+        def leave() -> None:
+            with client:
+                if says:
+                    client.sendall(says)
+                    while client.recv(100):
+                        pass
+
+        stopping = asyncio.ensure_future(server.stop())
+        while server._all_ended is None or not server._securing:  # noqa: ASYNC110  it is on its way
+            await asyncio.sleep(0.01)
+        await asyncio.get_running_loop().run_in_executor(None, leave)
+        await stopping
 
     run(scenario, office.files("127.0.0.1"))

@@ -142,6 +142,7 @@ class KvServer:
             self._tls(),
             handshake_s_max=_HANDSHAKE_S,
             on_failed=self._on_unsecured,
+            on_gone=self._note_ends,
             pending=self._securing,
             pending_max=max(1, self._limits.clients_max - len(self._protocols)),
             refusal_of_plain=SPEAK_TLS,
@@ -151,7 +152,6 @@ class KvServer:
         """Count and tell that a client could not agree with us on TLS."""
         self.service.statistics.rejected_connections += 1
         self.log.refused(layer.remote, reason)
-        self._note_ends()
 
     def is_closed_to(self, peer: object) -> bool:
         """Say whether protected mode keeps a client out that connects from `peer`, as sockets name it.

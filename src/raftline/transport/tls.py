@@ -122,7 +122,7 @@ class TlsLayer(asyncio.Protocol):
     """The socket's protocol; `inner` sees only what was decrypted, from `connection_made` after the handshake on.
 
     Invariants: exactly one of `inner.connection_made` and `on_failed` is called, unless `abort` comes first; `inner`
-    hears of the end of the stream once.
+    hears of the end of the stream once, and `on_gone` of that of a connection which was never secured.
     """
 
     def __init__(
@@ -132,6 +132,7 @@ class TlsLayer(asyncio.Protocol):
         *,
         handshake_s_max: float,
         on_failed: Callable[["TlsLayer", str], None],
+        on_gone: Callable[[], None] | None = None,
         pending: "set[TlsLayer] | None" = None,
         pending_max: int = 1,
         peer_name: str | None = None,
@@ -145,6 +146,7 @@ class TlsLayer(asyncio.Protocol):
         self._inner = inner
         self._handshake_s_max = handshake_s_max
         self._on_failed = on_failed
+        self._on_gone = on_gone
         self._pending = set() if pending is None else pending
         self._pending_max = pending_max
         self._is_server = peer_name is None
@@ -225,9 +227,12 @@ class TlsLayer(asyncio.Protocol):
         self._pending.discard(self)
         if self._is_secured:
             self._inner.connection_lost(ConnectionError(self._trouble) if self._trouble else exc)
-        elif not self._is_over:
+            return
+        if not self._is_over:
             self._is_over = True
             self._on_failed(self, str(exc) if exc else "the connection broke during the handshake")
+        if self._on_gone is not None:
+            self._on_gone()
 
     # What the inner protocol's transport calls.
 
