@@ -23,18 +23,18 @@ def scan_keys(store: Store, cursor: int, count: int, now_ms: int) -> tuple[int, 
     A key that is there during a whole scan is returned: slots are walked in order, and a slot with many keys in
     the order of their CRC32, from which a cursor marks a place that no change can move.
     """
-    slot, first_hash = cursor >> 32, cursor & 0xFFFFFFFF
+    first, first_hash = cursor >> 32, cursor & 0xFFFFFFFF
     found: list[bytes] = []
-    while slot < SLOT_COUNT and len(found) < count:
+    for slot in store.filled(range(first, SLOT_COUNT)):
         values, deadlines = store.table(slot)
-        if values:
-            some, next_hash = store.walks.step(slot, values, first_hash, count, count - len(found))
-            found += _alive(store, some, deadlines, now_ms)
-            if next_hash is not None:
-                return slot << 32 | next_hash, found
-        slot += 1
-        first_hash = 0
-    return (slot << 32 if slot < SLOT_COUNT else 0), found
+        low = first_hash if slot == first else 0
+        some, next_hash = store.walks.step(slot, values, low, count, count - len(found))
+        found += _alive(store, some, deadlines, now_ms)
+        if next_hash is not None:
+            return slot << 32 | next_hash, found
+        if len(found) >= count:
+            return ((slot + 1) << 32 if slot + 1 < SLOT_COUNT else 0), found
+    return 0, found
 
 
 def draw_key(store: Store, draws: Draws, now_ms: int) -> bytes | None:
