@@ -1,6 +1,7 @@
 """Promises of the replica: one applier, results to their proposers, exceptions as results, exactly-once sessions."""
 
 import random
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -274,7 +275,7 @@ def test_what_a_restored_snapshot_holds_is_not_applied_again(driver: Any) -> Non
     copied = list(chunks)
     other = type(driver)(type(driver.machine)())
     other.replica.restore_begin(SnapshotMeta(meta.index, meta.term, meta.membership))
-    other.replica._to_apply.extend(Entry(index, meta.term, plain(b"x")) for index in range(last - 1, last + 2))
+    other.replica._to_apply = deque(Entry(index, meta.term, plain(b"x")) for index in range(last - 1, last + 2))
     other.replica.restore_header(copied[0])
     other.replica.machine.restore_chunk(copied[1])
     other.replica.core.state.commit = max(other.replica.core.state.commit, last + 1)

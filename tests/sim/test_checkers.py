@@ -1,5 +1,6 @@
 """The checks after each turn: a cluster that works passes them, and each fires when its promise is broken."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -216,10 +217,10 @@ def test_a_term_that_goes_back_is_noticed(world: World) -> None:
 def test_work_that_is_left_lying_is_noticed(world: World) -> None:
     """What is committed is applied without being asked again, and whoever waits for it is told (F10, F13, G5)."""
     watched = world.watched(world.leader)
-    watched.replica._to_apply.append(Entry(2, 1, b""))
+    watched.replica._to_apply = deque([Entry(2, 1, b"")])
     with pytest.raises(SafetyViolation, match=r"leaves what is committed behind it lying \(F10\)"):
         world.check()
-    watched.replica._to_apply.clear()
+    watched.replica._to_apply = ()
     watched.replica.waiters.add(1, 1, [lambda _result: None])
     with pytest.raises(SafetyViolation, match=r"lets somebody wait for index 1, it has applied 1 \(F13, G5\)"):
         world.check()

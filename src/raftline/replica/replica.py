@@ -130,7 +130,8 @@ class Replica:
         self.has_proposed = False
         """This replica appended something by itself: the core has something ready."""
         self.restoring: SnapshotMeta | None = None
-        self._to_apply: deque[Entry] = deque()
+        self._to_apply: deque[Entry] | tuple[()] = ()
+        """A queue while there is something in it: an empty one takes 760 bytes, of each of many groups."""
 
     @property
     def has_work(self) -> bool:
@@ -193,10 +194,12 @@ class Replica:
         self.has_proposed = False
         if ready is not None:
             if ready.install is not None:
-                self._to_apply.clear()
+                self._to_apply = ()
                 self.restoring = ready.install
             if ready.committed:
-                self._to_apply.extend(ready.committed)
+                queue = self._to_apply or deque()
+                queue.extend(ready.committed)
+                self._to_apply = queue
         return ready
 
     def apply_some(self, count_max: int, now: float) -> int:
@@ -204,15 +207,16 @@ class Replica:
 
         Raises `Diverged` if a result differs from the leader's.
         """
-        if self.restoring is not None:
+        queue = self._to_apply
+        if self.restoring is not None or not queue:
             return 0
-        count = min(count_max, len(self._to_apply))
-        take = self._to_apply.popleft
+        count = min(count_max, len(queue))
         for _ in range(count):
-            entry = take()
+            entry = queue.popleft()
             assert entry.index == self.applied + 1, "entries are applied in order, each once (F8)"
             self._apply(entry)
         if count:
+            self._to_apply = queue or ()
             self.core.step(Applied(self.applied, self.digest.value), now)
             if self.core.state.config.command_version > self.version.in_force:
                 self._raise_version(now)
@@ -243,7 +247,7 @@ class Replica:
         if self.version.in_force > 1:
             self.machine.use_version(self.version.in_force)
         self.restoring = None
-        self._to_apply = deque(entry for entry in self._to_apply if entry.index > meta.index)
+        self._to_apply = deque([entry for entry in self._to_apply if entry.index > meta.index]) or ()
         self.applied = meta.index
         self.applied_term = meta.term
         self.waiters.skip_to(meta.index)

@@ -30,7 +30,7 @@ def test_a_scene_leads_to_a_second_snapshot(monkeypatch: pytest.MonkeyPatch) -> 
 
     def begin_too_early(self: Replica, meta: SnapshotMeta) -> None:
         assert self.restoring == meta
-        self._to_apply.clear()
+        self._to_apply = ()
         restore_begin(self, msgspec.structs.replace(meta, index=meta.index - 1))
 
     monkeypatch.setattr(Replica, "restore_begin", begin_too_early)

@@ -90,8 +90,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "            if ready.committed:\n                self._to_apply.extend(ready.committed)\n",
-                "            if ready.committed:\n                self._to_apply.extend(ready.committed)\n"
+                "                self._to_apply = queue\n",
+                "                self._to_apply = queue\n"
                 "            if len(ready.committed) == 1 and self.restoring is None:\n"
                 "                self._apply(ready.committed[0])\n",
             ),

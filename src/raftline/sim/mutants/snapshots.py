@@ -252,8 +252,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "                self._to_apply.clear()\n                self.restoring = ready.install\n",
-                "                self._to_apply.clear()\n",
+                "                self._to_apply = ()\n                self.restoring = ready.install\n",
+                "                self._to_apply = ()\n",
             ),
         ),
         bench="slow_restores",
@@ -265,8 +265,11 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _REPLICA,
-                "                self._to_apply.clear()\n                self.restoring = ready.install\n",
+                "                self._to_apply = ()\n                self.restoring = ready.install\n",
                 "                self.restoring = ready.install\n",
+            ),
+            Patch(
+                _REPLICA, " for entry in self._to_apply if entry.index > meta.index]", " for entry in self._to_apply]"
             ),
         ),
         bench="two_snapshots",
