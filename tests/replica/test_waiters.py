@@ -1,7 +1,7 @@
 """Promises of the waiters: a position is index and term, and everybody is answered exactly once."""
 
 from raftline.errors import ProposalLost, Stopped
-from raftline.replica.waiters import Waiters
+from raftline.replica.waiters import Done, Waiters
 
 
 def test_a_reused_index_answers_each_proposer_by_term() -> None:
@@ -40,6 +40,33 @@ def test_a_snapshot_over_the_index_leaves_the_outcome_open() -> None:
     assert told[0].may_take_effect
     waiters.fail_all(Stopped("the node stops"))
     assert len(told) == 2
+
+
+def test_every_term_is_told_in_the_order_of_the_log() -> None:
+    """Positions of several terms that overlap are all told once, the lowest first, also when the replica stops."""
+    told: list[tuple[str, type]] = []
+
+    def teller(name: str) -> Done:
+        return lambda outcome: told.append((name, type(outcome)))
+
+    waiters = Waiters()
+    assert Waiters().first_index is None
+    waiters.add(4, 1, [teller("4 of 1"), teller("5 of 1"), teller("6 of 1")])
+    waiters.add(3, 2, [teller("3 of 2"), teller("4 of 2")])
+    waiters.add(5, 3, [teller("5 of 3")])
+    waiters.add(6, 3, [teller("6 of 3")])
+    assert (len(waiters), waiters.first_index) == (7, 3)
+    waiters.settle(3, 2, b"ok")
+    waiters.settle(4, 3, b"nobody's")
+    assert told == [("3 of 2", bytes), ("4 of 1", ProposalLost), ("4 of 2", ProposalLost)]
+    told.clear()
+    waiters.skip_to(5)
+    assert told == [("5 of 1", Stopped), ("5 of 3", Stopped)]
+    assert (len(waiters), waiters.first_index) == (2, 6)
+    told.clear()
+    waiters.fail_all(Stopped("the node stops"))
+    assert told == [("6 of 1", Stopped), ("6 of 3", Stopped)]
+    assert len(waiters) == 0
 
 
 def test_nobody_waiting_is_no_trouble() -> None:

@@ -18,47 +18,64 @@ Done = Callable[[bytes | Exception], None]
 class Waiters:
     """Callbacks by (index, term).
 
-    Invariant: every callback registered is called once: on apply, on loss, or when the outcome becomes unknowable.
+    Invariants: every callback registered is called once: on apply, on loss, or when the outcome becomes unknowable;
+    `_waiting` holds those of the latest term, `_older` those of terms before it, in the order in which they came.
     """
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_older", "_term", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: dict[Index, list[tuple[Term, Done]]] = {}
+        self._waiting: dict[Index, Done] = {}  # nothing around a callback: there is one for each command
+        self._term: Term = 0
+        self._older: dict[Index, list[tuple[Term, Done]]] = {}
 
     def __len__(self) -> int:
-        return sum(len(waiting) for waiting in self._waiting.values())
+        return len(self._waiting) + sum(len(others) for others in self._older.values())
+
+    @property
+    def first_index(self) -> Index | None:
+        """Return the lowest index that somebody waits for; looks at all of them."""
+        return min((*self._waiting, *self._older), default=None)
 
     def add(self, first: Index, term: Term, dones: Sequence[Done]) -> None:
         """Remember who proposed the entries of `term` from `first` on."""
-        waiting = self._waiting
-        for index, done in enumerate(dones, first):
-            others = waiting.get(index)
-            if others is None:
-                waiting[index] = [(term, done)]
-            else:
-                others.append((term, done))
+        if term != self._term:
+            self._begin_term(term)
+        self._waiting.update(enumerate(dones, first))
 
     def settle(self, index: Index, term: Term, result: bytes | Exception) -> None:
         """The entry `(index, term)` was applied: its proposer gets `result`, any other at this index lost."""
-        waiting = self._waiting.pop(index, None)
-        if waiting is None:
-            return
-        for proposed_term, done in waiting:
-            if proposed_term == term:
-                done(result)
-            else:
-                done(ProposalLost(f"index {index} went to an entry of term {term}, not {proposed_term}"))
+        if self._older:
+            for proposed_term, other in self._older.pop(index, ()):
+                other(result if proposed_term == term else _lost(index, term, proposed_term))
+        done = self._waiting.pop(index, None)
+        if done is not None:
+            done(result if self._term == term else _lost(index, term, self._term))
 
     def skip_to(self, index: Index) -> None:
         """A snapshot replaced everything up to `index`: what became of those proposals cannot be told any more."""
-        for skipped in sorted(position for position in self._waiting if position <= index):
-            for _, done in self._waiting.pop(skipped):
+        for skipped in sorted(position for position in {*self._waiting, *self._older} if position <= index):
+            for done in self._take(skipped):
                 done(Stopped(f"a snapshot replaced index {skipped} before its outcome was seen"))
 
     def fail_all(self, error: Exception) -> None:
         """Give every proposer `error`: this replica stops."""
-        waiting, self._waiting = self._waiting, {}
-        for index in sorted(waiting):
-            for _, done in waiting[index]:
+        for index in sorted({*self._waiting, *self._older}):
+            for done in self._take(index):
                 done(error)
+
+    def _begin_term(self, term: Term) -> None:
+        """Put those of the terms before aside: the same indices may be given out again."""
+        for index, done in self._waiting.items():
+            self._older.setdefault(index, []).append((self._term, done))
+        self._waiting, self._term = {}, term
+
+    def _take(self, index: Index) -> list[Done]:
+        """Return who waits for an index, and forget them."""
+        dones = [done for _, done in self._older.pop(index, ())]
+        latest = self._waiting.pop(index, None)
+        return dones if latest is None else [*dones, latest]
+
+
+def _lost(index: Index, term: Term, proposed_term: Term) -> ProposalLost:
+    return ProposalLost(f"index {index} went to an entry of term {term}, not {proposed_term}")

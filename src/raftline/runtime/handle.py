@@ -5,6 +5,7 @@ Everything here asks the group's loop and returns; nothing is remembered.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 
 from raftline.core.changes import AddLearner, MembershipChange, Move, Replace
@@ -114,16 +115,7 @@ class GroupHandle:
         loop = (self._group or self._running()).host.loop
         check_loop(loop)
         future: asyncio.Future[bytes] = loop.create_future()
-
-        def done(outcome: bytes | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, bytes):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
-
-        self.submit_query(query, done, consistency, staleness_s_max)
+        self.submit_query(query, partial(_conclude, future), consistency, staleness_s_max)
         return await future
 
     async def change_membership(self, change: MembershipChange) -> None:
@@ -309,17 +301,17 @@ class GroupHandle:
         loop = group.host.loop
         check_loop(loop)
         future: asyncio.Future[bytes] = loop.create_future()
-
-        def done(outcome: bytes | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, bytes):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
-
-        group.submit(wrapped, done)
+        group.submit(wrapped, partial(_conclude, future))
         return future
+
+
+def _conclude(future: "asyncio.Future[bytes]", outcome: bytes | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, bytes):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
 
 
 def _settle(future: "asyncio.Future[None]", error: Exception | None) -> None:

@@ -310,9 +310,9 @@ class Checkers:
         has_work = watched.replica.has_work or (watched.core.has_more and watched.replica.restoring is None)
         if has_work and not watched.group._scheduled:  # noqa: SLF001
             self._violated(name, f"has applied {applied} and leaves what is committed behind it lying (F10)")
-        waiting = watched.replica.waiters._waiting  # noqa: SLF001
-        if waiting and min(waiting) <= applied:
-            self._violated(name, f"lets somebody wait for index {min(waiting)}, it has applied {applied} (F13, G5)")
+        waits_for = watched.replica.waiters.first_index
+        if waits_for is not None and waits_for <= applied:
+            self._violated(name, f"lets somebody wait for index {waits_for}, it has applied {applied} (F13, G5)")
         self._check_overdue(name, watched)
         watched.term, watched.commit, watched.applied = state.term, state.commit, applied
 

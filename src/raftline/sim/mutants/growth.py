@@ -44,7 +44,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="answered_waiters_stay",
         rules=("G5", "D16"),
         does="Whoever proposed an entry stays noted after the answer.",
-        patches=(Patch("raftline.replica.waiters", "self._waiting.pop(index, None)", "self._waiting.get(index)"),),
+        patches=(Patch("raftline.replica.waiters", "done = self._waiting.pop(", "done = self._waiting.get("),),
         bench="level",
     ),
     Mutant(

@@ -172,7 +172,10 @@ MUTANTS: tuple[Mutant, ...] = (
         name="waiter_is_known_by_its_index",
         rules=("G4", "G6"),
         does="Whoever waits for an index gets the result of whatever is applied there.",
-        patches=(Patch(_WAITERS, "            if proposed_term == term:\n", "            if proposed_term:\n"),),
+        patches=(
+            Patch(_WAITERS, "result if self._term == term else", "result if self._term else"),
+            Patch(_WAITERS, "result if proposed_term == term else", "result if proposed_term else"),
+        ),
         bench="cut_off_leaders",
     ),
     Mutant(
@@ -194,9 +197,13 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _WAITERS,
-                '                done(ProposalLost(f"index {index} went to an entry of term {term}, not '
-                '{proposed_term}"))\n',
-                "                self.add(index, proposed_term, done)\n",
+                "done(result if self._term == term else _lost(index, term, self._term))",
+                "done(result) if self._term == term else self._waiting.setdefault(index, done)",
+            ),
+            Patch(
+                _WAITERS,
+                "other(result if proposed_term == term else _lost(index, term, proposed_term))",
+                "other(result) if proposed_term == term else self._waiting.setdefault(index, done)",
             ),
         ),
         bench="cut_off_leaders",
@@ -340,9 +347,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _WAITERS,
-                "        waiting = self._waiting.pop(index, None)\n        if waiting is None:\n            return\n",
-                "        waiting = self._waiting.pop(min(self._waiting, default=index), None)\n"
-                "        if waiting is None:\n            return\n",
+                "        done = self._waiting.pop(index, None)\n",
+                "        done = self._waiting.pop(min(self._waiting, default=index), None)\n",
             ),
         ),
     ),
