@@ -5,7 +5,8 @@
 Three processes each, one replica in each, on this machine; the leader's process makes the calls, with 1 and with 1,000
 of them on their way. Each call adds one to a counter and returns what it is then. raftline syncs every command to three
 disks before it answers; PySyncObj keeps its log in memory, as it does unless told otherwise. PySyncObj is fetched from
-PyPI into a directory of the benchmark's own (`.bench/`) and is no dependency of anything.
+PyPI into a directory of the benchmark's own (`.bench/`) and is no dependency of anything. Both run with the garbage
+collector settled.
 """
 
 import argparse
@@ -200,6 +201,7 @@ def raftline_replica(number: int, ports: list[int], directory: Path, seconds: fl
         async with raftline.Node(config, Counter()) as node:
             while not node.is_leader:  # noqa: ASYNC110  seen from outside, as a program of one's own sees it
                 await asyncio.sleep(0.05)
+            raftline.settle_garbage_collector()
             results = [await measured(node, in_flight) for in_flight in IN_FLIGHT]
             print(json.dumps(results), flush=True)
             await asyncio.sleep(3600)
@@ -243,6 +245,7 @@ def pysyncobj_replica(number: int, ports: list[int], _directory: Path, seconds: 
             raise SystemExit("PySyncObj is not ready")
         time.sleep(0.05)
     time.sleep(1.0)
+    raftline.settle_garbage_collector()  # of the process, whatever library is used in it
     results = [_calls_one_by_one(replica, seconds), _calls_with_callbacks(replica, IN_FLIGHT[1], seconds)]
     print(json.dumps(results), flush=True)
     time.sleep(3600)

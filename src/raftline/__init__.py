@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # at run time they are loaded when they are first asked for, 
     from raftline.client.errors import CommandFailed, LockLost, LockNotAcquired, ReplyLost, SessionLost, Unavailable
     from raftline.client.lock import RaftlineLock
     from raftline.client.sync import Client
+    from raftline.runtime.collector import settle_garbage_collector
     from raftline.runtime.config import GroupConfig, NodeConfig
     from raftline.runtime.group import Group
     from raftline.runtime.node import Node
@@ -110,6 +111,7 @@ __all__ = [
     "TooNew",
     "TooStale",
     "Unavailable",
+    "settle_garbage_collector",
 ]
 
 _LATE = {
@@ -131,6 +133,7 @@ _LATE = {
     "Status": "runtime.status",
     "TlsFiles": "transport.tls",
     "Unavailable": "client.errors",
+    "settle_garbage_collector": "runtime.collector",
 }
 
 

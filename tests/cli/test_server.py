@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import gc
 import resource
 import signal
 import socket
@@ -91,20 +90,6 @@ def test_clients_leave_the_node_the_files_that_it_needs(monkeypatch: pytest.Monk
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     assert [server._room_for_clients(wanted) for wanted in (100, 744, 745, 20_000)] == [100, 744, 744, 744]
-
-
-def test_the_garbage_collector_leaves_the_past_alone() -> None:
-    """What start-up made is frozen, other collections look at few objects, and full ones are rare."""
-    thresholds = gc.get_threshold()
-    try:
-        server._settle_garbage_collector()
-        assert gc.get_freeze_count() > 1000
-        young, older, full = gc.get_threshold()
-        assert young * (older + 2) <= 2_000
-        assert young * (older + 1) * full >= 1_000_000_000
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
 
 
 def test_a_second_signal_changes_nothing() -> None:

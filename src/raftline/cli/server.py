@@ -6,7 +6,6 @@ Start-up: settings, log, loop, node (recovers, joins), Redis port, one line on s
 
 import asyncio
 import contextlib
-import gc
 import os
 import resource
 import signal
@@ -43,6 +42,7 @@ from raftline.kv.monitor import Monitor
 from raftline.kv.server import KvServer
 from raftline.kv.sharded.keeper import Keeper
 from raftline.kv.sharded.meta import MetaMachine
+from raftline.runtime.collector import settle_garbage_collector
 from raftline.runtime.node import Node, Ports
 from raftline.transport.address import parse_client_address
 from raftline.transport.settings import TransportSettings
@@ -64,10 +64,6 @@ _FILES_OF_ITS_OWN = 256
 _JOIN_S_MAX = 30.0
 _JOIN_POLL_S = 0.5
 _JOIN_TOLD_EACH = 10
-_GC_THRESHOLDS = (250, 0, 4_000_000)
-"""A collection walks up to 250 new objects, or 500, and what they refer to: parts of containers have 512 members each,
-so that with 3,000 of them one took 16 ms in the midst of a snapshot. Each object is walked as often either way.
-"""
 
 
 def run_server(loaded: Loaded) -> ExitCode:
@@ -187,7 +183,7 @@ async def _serve(settings: ServerSettings, *, sharded: bool) -> ExitCode:
     try:
         if started.done():
             started.result()
-            _settle_garbage_collector()
+            settle_garbage_collector()
             _announce(settings)
             failed: asyncio.Future[Any] = loop.create_task(node.wait_failed())
             await asyncio.wait([failed, signalled], return_when=asyncio.FIRST_COMPLETED)
@@ -346,16 +342,6 @@ def _room_for_clients(clients_max: int) -> int:
     room = max(1, hard - _FILES_OF_ITS_OWN)
     _log.warning("fewer clients than clients_max are let in: raise ulimit -n", files=hard, clients_max=room)
     return room
-
-
-def _settle_garbage_collector() -> None:
-    """Keep collections short: what start-up made is never looked at again, the old generation seldom.
-
-    A full collection walks every container that lives, which takes longer than a turn of the loop may.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _announce(settings: ServerSettings) -> None:
