@@ -9,7 +9,8 @@ class _Slow:
     """A replica and its clock: each entry takes as long as it is told."""
 
     def __init__(self, entries: int, each_s: float) -> None:
-        self.left = entries
+        self.left = self.backlog = entries
+        self.has_callers = False
         self.each_s = each_s
         self.now = 0.0
         self.slices: list[int] = []
@@ -49,7 +50,8 @@ def test_slices_grow_again() -> None:
     """One slow command does not make all that follow dear."""
     one = _Slow(1, 0.5)
     one.applying.go_on(0.0, 0.005, 512)
-    one.left, one.each_s = 100_000, 0.000001
+    one.left = one.backlog = 100_000
+    one.each_s = 0.000001
     one.slices.clear()
     one.applying.go_on(one.now, 1.0, 512)
     assert one.slices[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
@@ -61,3 +63,17 @@ def test_a_crowd_has_its_share() -> None:
     quick = _Slow(100, 0.000001)
     quick.applying.go_on(0.0, 0.005, 32)
     assert quick.slices == [32, 32, 32, 4]
+
+
+def test_callers_are_let_go_before_all_is_applied() -> None:
+    """Who is answered proposes again while the rest is applied: a turn ends after some entries if somebody waits."""
+    quick = _Slow(300, 0.000001)
+    quick.has_callers = True
+    quick.applying.go_on(0.0, 0.005, 64)
+    assert quick.slices == [64, 64]
+    quick.applying.go_on(quick.now, 0.005, 512)
+    assert quick.slices == [64, 64, 128]
+    quick.has_callers = False
+    quick.backlog = quick.left
+    quick.applying.go_on(quick.now, 0.005, 512)
+    assert quick.left == 0

@@ -139,6 +139,11 @@ class Replica:
         return bool(self._to_apply) and self.restoring is None
 
     @property
+    def has_callers(self) -> bool:
+        """Say whether somebody here waits for what becomes of an entry."""
+        return bool(self.waiters)
+
+    @property
     def backlog(self) -> int:
         """Return how many committed entries wait to be applied."""
         return len(self._to_apply)

@@ -32,6 +32,9 @@ class Waiters:
     def __len__(self) -> int:
         return len(self._waiting) + sum(len(others) for others in self._older.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._older)
+
     @property
     def first_index(self) -> Index | None:
         """Return the lowest index that somebody waits for; looks at all of them."""

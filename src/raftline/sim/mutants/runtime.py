@@ -105,8 +105,8 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 "raftline.runtime.applying",
-                "        while replica.has_work and began < now + for_s:\n",
-                "        if replica.has_work and began < now + for_s:\n",
+                "        while left > 0 and replica.has_work and began < now + for_s:\n",
+                "        if left > 0 and replica.has_work and began < now + for_s:\n",
             ),
             Patch(
                 _GROUP_LOOP,
