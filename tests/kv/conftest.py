@@ -259,7 +259,7 @@ class Conversation:
     def __init__(self, service: Service, node: HeldNode) -> None:
         self.node = node
         self.ready: list[Connection] = []
-        connection = service.connect("127.0.0.1:5000", "127.0.0.1:7001", self.ready.append)
+        connection = service.connect("127.0.0.1:5000", "127.0.0.1:7001", lambda: self.ready.append(self.connection))
         assert connection is not None
         self.connection = connection
 
@@ -272,8 +272,10 @@ class Conversation:
         """Give the connection its turns and return its output."""
         output = self.connection.take_output()
         while self.ready:
-            self.ready.pop().turn()
-            output += self.connection.take_output()
+            connection = self.ready.pop()
+            if not (reply := connection.take_lone_reply()):
+                connection.turn()
+            output += reply or connection.take_output()
         return output
 
     def raw(self, data: bytes) -> bytes:

@@ -108,12 +108,12 @@ def test_a_fault_costs_its_own_connection_only(
 ) -> None:
     """It is told, and whoever is answered in the same turn of the loop notices nothing."""
     told: list[str] = []
-    turn = Connection.turn
+    take_lone_reply = Connection.take_lone_reply
 
-    def faulty_turn(connection: Connection) -> None:
+    def faulty(connection: Connection) -> bytes:
         if connection.client.id == 1 and connection.client.pending:
             raise ZeroDivisionError
-        turn(connection)
+        return take_lone_reply(connection)
 
     async def scenario(server: KvServer) -> None:
         loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ def test_a_fault_costs_its_own_connection_only(
             await until(lambda: len(held_node.waiting) == 1)
             other_writer.write(request_of(b"INCR", b"a"))
             await until(lambda: len(held_node.waiting) == 2)
-            monkeypatch.setattr(Connection, "turn", faulty_turn)
+            monkeypatch.setattr(Connection, "take_lone_reply", faulty)
             held_node.answer()
             assert await other_reader.readexactly(4) == b":2\r\n"
             assert await reader.read() == b""

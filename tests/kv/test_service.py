@@ -75,13 +75,13 @@ def test_a_tick_that_fails_is_tried_again(
 def test_clients_are_counted_and_limited(held_node: "HeldNode", machine: KvMachine, clock: "FakeClock") -> None:
     """Beyond the limit nobody is admitted until somebody leaves; numbers are never reused."""
     service = Service(held_node, machine, Limits(clients_max=2), clock, "127.0.0.1", 1)
-    first = service.connect("a", "b", lambda _: None)
-    second = service.connect("a", "b", lambda _: None)
+    first = service.connect("a", "b", lambda: None)
+    second = service.connect("a", "b", lambda: None)
     assert first is not None
     assert second is not None
-    assert service.connect("a", "b", lambda _: None) is None
+    assert service.connect("a", "b", lambda: None) is None
     service.disconnect(first)
-    third = service.connect("a", "b", lambda _: None)
+    third = service.connect("a", "b", lambda: None)
     assert third is not None
     assert sorted(service.clients) == [second.client.id, third.client.id] == [2, 3]
     assert service.statistics.connections == 4

@@ -46,3 +46,9 @@ def test_passwords_are_never_kept() -> None:
     """Of commands that may carry a secret only the name stays."""
     for command in (b"AUTH", b"auth", b"ACL", b"HELLO", b"MIGRATE", b"CONFIG"):
         assert shorten([command, b"user", b"secret"]) == (command, b"(redacted)")
+
+
+def test_what_is_shortened_is_not_shortened_again() -> None:
+    """Of a large request only what may be shown is kept, and shown as it is: with the number of bytes that it lacks."""
+    kept = shorten([b"SET", b"k", b"x" * 200])
+    assert shorten(kept) == kept == (b"SET", b"k", b"x" * 128 + b"... (72 more bytes)")

@@ -241,7 +241,7 @@ class Client:
     @property
     def only_listens(self) -> bool:
         """Whether it may do nothing but listen: in RESP2 a message could not be told from a reply."""
-        return self.protocol == 2 and self.is_subscribed
+        return self.protocol == 2 and bool(self.channels or self.patterns or self.shard_channels)
 
     @property
     def output_limit(self) -> str:

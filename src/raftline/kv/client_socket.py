@@ -5,6 +5,7 @@ the timers and what all clients share are the server's.
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raftline.kv.addresses import address_text, keep_alive
@@ -64,7 +65,9 @@ class ClientSocket(asyncio.Protocol):
             self._server.log.refused(address_text(peer), PROTECTED_MODE)
             self._refuse(PROTECTED)
             return
-        self._connection = service.connect(address_text(peer), address_text(local), self._on_ready)
+        self._connection = service.connect(
+            address_text(peer), address_text(local), partial(self._server.on_ready, self)
+        )
         if self._connection is None:
             self._refuse(TOO_MANY)
             return
@@ -84,10 +87,11 @@ class ClientSocket(asyncio.Protocol):
                     return
             self._statistics.input_bytes += len(data)
             connection.client.last_ms = self._now_ms()
-            connection.feed(data)
+            has_more = connection.feed(data)
             if self._is_draining:
-                connection.client.is_at_end = True
-            self._settle(connection)
+                connection.client.is_at_end = has_more = True
+            if has_more or self._is_paused or self._partial_bytes:
+                self._settle(connection)
 
     def eof_received(self) -> bool:
         """Keep the socket open for what is still to be answered."""
@@ -126,7 +130,11 @@ class ClientSocket(asyncio.Protocol):
     def turn(self) -> None:
         """Let the connection go on, and send what it has."""
         connection = self._connection
-        if connection is not None:
+        if connection is None:
+            return
+        if not (self._is_paused or self._partial_bytes) and (reply := connection.take_lone_reply()):
+            self._send(connection, reply)
+        else:
             connection.turn()
             self._settle(connection)
 
@@ -181,22 +189,25 @@ class ClientSocket(asyncio.Protocol):
         """Close at once."""
         self._transport.abort()
 
-    def _on_ready(self, _connection: Connection) -> None:
-        self._server.on_ready(self)
-
     def _settle(self, connection: Connection) -> None:
         """Send what there is, and see to it that neither side's buffers grow beyond their limits."""
-        transport = self._transport
         output = connection.take_output()
-        if output and not transport.is_closing():
+        if output and not self._send(connection, output):
+            return
+        if not connection.is_in_order or self._is_paused or self._partial_bytes:
+            self._look_after(connection)
+
+    def _send(self, connection: Connection, output: bytes) -> bool:
+        """Send replies; return False if the client was ended because too many wait for it."""
+        transport = self._transport
+        if not transport.is_closing():
             self._statistics.output_bytes += len(output)
             transport.write(output)
             if connection.is_output_blocked and transport.get_write_buffer_size() > connection.client.output_bytes_max:
                 self._statistics.output_limit_disconnections += 1
                 self.on_too_slow()
-                return
-        if not connection.is_in_order or self._is_paused or self._partial_bytes:
-            self._look_after(connection)
+                return False
+        return True
 
     def _look_after(self, connection: Connection) -> None:
         """See to an end, to a backlog, to half a request: seldom needed, so ordinary replies do not pay for it."""

@@ -31,64 +31,67 @@ from raftline.kv.plans import PLANS, Plan, find_plan, may_share, size_refusal, u
 from raftline.kv.ports import KvNode
 from raftline.kv.queueing import new_entry, queue
 from raftline.kv.reading import Reading, Reads
-from raftline.kv.refusals import write_refusal
-from raftline.kv.reply_slots import PLAIN_HEADS, Executed, Read, SilentWrite, Slot, SlowWatch, Write, Writes
+from raftline.kv.reply_queue import ReplyQueue
+from raftline.kv.reply_slots import Executed, Read, SilentWrite, Slot, Write, Writes
 from raftline.kv.resp.replies import EMPTY_ARRAY, error
 
 __all__ = ["Connection"]
 
 _COMMANDS_PER_TURN = 1024
+_ALONE_BYTES_MAX = 1024
+_ALONE_ARGS_MAX = 64
+"""What comes alone and is no larger needs no look at the limits, if these are not below that."""
 _STRANGERS_BYTES_MAX = 16 << 10
 """Half a request of a client that has not logged in may be this long."""
 
 
-class Connection:
+class Connection(ReplyQueue):
     """What one client asked for and was not yet told.
 
     Invariants: slots are in the order of the commands; while writes are under way no read runs, and the other way
-    round; `on_ready` was called since the last turn iff there is something for the next one to do.
+    round.
     """
 
     __slots__ = (
-        "_answering", "_bundles", "_calls", "_commands", "_held_bytes", "_is_current", "_is_free", "_is_ready",
-        "_joined", "_limits", "_node", "_on_ready", "_out", "_out_bytes", "_reading", "_reads", "_settling", "_slots",
-        "_slow", "_task", "_writes", "client", "intake", "is_abandoned", "is_output_blocked", "parser",
+        "_alone_bytes_max", "_answering", "_bundles", "_calls", "_commands", "_is_current", "_is_free", "_limits",
+        "_node", "_reading", "_reads", "_settling", "_task", "intake", "is_output_blocked", "parser",
     )  # fmt: skip
 
-    def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[["Connection"], None]) -> None:
-        self.client = client
-        client.push = self.push
+    def __init__(self, client: Client, node: KvNode, limits: Limits, on_ready: Callable[[], object]) -> None:
+        """`on_ready` asks for a turn."""
+        super().__init__(client, on_ready)
         self._node = node
         self._limits = limits
-        self._on_ready = on_ready
         self._calls = client.server.statistics.calls
         self._bundles = client.server.bundles
-        self._slow = SlowWatch(client)
         self.intake = Intake(limits)
         self.parser = self.intake.parser
+        self._alone_bytes_max = min(_ALONE_BYTES_MAX, limits.key_bytes_max, limits.request_bytes_max)
+        if limits.args_max < _ALONE_ARGS_MAX:
+            self._alone_bytes_max = 0
         self._commands: deque[Arguments] = deque()
-        self._is_ready = self._is_current = False
+        self._is_current = False
         self._is_free = self._is_unasked()
         self._settling: Slot | None = None
-        self._slots: deque[Slot] = deque()
         self._reads: list[Read] = []
         self._reading: list[Read] = []
         self._answering: Reading = Reads(client, node, limits.output_pause_bytes, self._be_ready, self._on_read)
-        self._writes = self._held_bytes = self._out_bytes = 0
-        self._joined = 0
-        """Commands that share the place of their reply with one before them."""
         self._task: asyncio.Task[None] | None = None
-        self._out: list[bytes] = []
         self.is_output_blocked = False
         """The owner cannot send more at the moment; nothing further is carried out until it can."""
-        self.is_abandoned = False
 
     # What the owner of the socket calls.
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes in and carry out what can be; the owner then sends `take_output()`."""
+    def feed(self, data: bytes) -> bool:
+        """Take bytes in and carry out what can be; the owner then sends `take_output()`, and sees to the rest.
+
+        Return False if there is nothing to send, and nothing that `is_in_order` would say.
+        """
+        if not self._slots and len(data) <= self._alone_bytes_max and self._carry_out_alone(data):
+            return bool(self._out)
         self.intake.feed(data)
         self.turn()
+        return True
 
     def turn(self) -> None:
         """Collect replies that have come, then carry out what can be."""
@@ -103,13 +106,15 @@ class Connection:
             self._reading, self._reads = self._reads, []
             self._answering.begin(self._reading)
 
-    def take_output(self) -> bytes:
-        """Return the replies that may be sent now, joined; empty if there are none."""
-        out = self._out
-        if not out:
+    def take_lone_reply(self) -> bytes:
+        """Return the reply to the only command that is under way, if nothing else has to be looked at; else nothing."""
+        intake = self.intake
+        if len(self._slots) != 1 or self._commands or self._out or intake.waiting or intake.refusal is not None:
             return b""
-        self._out, self._out_bytes = [], 0
-        return out[0] if len(out) == 1 else b"".join(out)
+        reply = self._take_lone_reply() if self.is_in_order else b""
+        if reply:
+            self._is_ready = False
+        return reply
 
     def abandon(self) -> None:
         """Forget everything: the socket is gone. Writes under way take their course."""
@@ -143,24 +148,7 @@ class Connection:
             return False
         return not (self.parser.is_amid_request or self.intake.has_backlog)
 
-    def push(self, data: bytes) -> None:
-        """Send what was not asked for, in the client's protocol, behind the replies that are known."""
-        self._collect()
-        self._out.append(data)
-        self._be_ready()
-
-    # What the node's answers call.
-
-    def on_write_done(self) -> None:
-        """Note that a write is answered."""
-        self._writes -= 1
-        if not self._is_ready:
-            self._be_ready()
-
-    def on_failed_write(self, reason: Exception) -> bytes:
-        """Return what the client is told."""
-        self.client.server.statistics.failed_requests += 1
-        return write_refusal(reason)
+    # What the reads call.
 
     def _on_read(self, later: Sequence[Read]) -> None:
         """Go on: what was to be read now is read, but for what comes later."""
@@ -168,11 +156,6 @@ class Connection:
         if later:
             self._reads = [*later, *self._reads]
         self._be_ready()
-
-    def _be_ready(self) -> None:
-        if not self._is_ready and not self.is_abandoned:
-            self._is_ready = True
-            self._on_ready(self)
 
     # Carrying out.
 
@@ -209,6 +192,36 @@ class Connection:
             self._on_protocol_error("unauthenticated bulk length")
         client.pending = len(self._slots) + self._joined
         client.server.statistics.commands += count
+
+    def _carry_out_alone(self, data: bytes) -> bool:
+        """Start one small command that comes while nothing is under way: as `turn` would, but with one look at it.
+
+        Return False, with nothing done, if more has to be looked at.
+        """
+        client, intake, parser = self.client, self.intake, self.parser
+        if self._commands or self._out or intake.waiting or intake.refusal is not None or self._settling is not None:
+            return False
+        if self.is_output_blocked or self.is_abandoned or client.closing or client.transaction is not None:
+            return False
+        if client.muted or client.skip_reply or not self._is_unasked() or (args := parser.find_alone(data)) is None:
+            return False
+        plan = PLANS.get(args[0])
+        if plan is None or len(args) < plan.args_min:
+            return False
+        intake.is_large = self._slow.is_marked = False
+        if plan.read is not None and len(args) <= plan.read_args_max:
+            self._start_read(plan, plan.read, args)
+        elif len(args) > plan.shared_args_max or not self._share(plan, args):
+            return False
+        parser.parsed_count += 1
+        self._calls[plan.name] += 1
+        client.last_command = plan.name
+        client.pending = len(self._slots)
+        client.server.statistics.commands += 1
+        if self._reads:
+            self._reading, self._reads = self._reads, []
+            self._answering.begin(self._reading)
+        return True
 
     def _has_last_word(self) -> bool:
         """Behind all input, say what the client is told before its connection ends; return False if nothing."""
@@ -269,7 +282,7 @@ class Connection:
             self._joined += 1
             self._held_bytes += len(command)
             bundles.join_run(command, last)
-        elif len(self._commands) == 1:
+        elif len(self._commands) <= 1:
             slot = Write(self)
             self._note_write(command, slot, args)
             bundles.add(command, slot.done)
@@ -455,45 +468,3 @@ class Connection:
         self.client.server.statistics.protocol_errors += 1
         self._reply(error(f"ERR Protocol error: {text}"))
         self.client.closing = True
-
-    # Replies.
-
-    def _is_silent(self) -> bool:
-        client = self.client
-        if not client.muted and not client.skip_reply:
-            return False
-        client.skip_reply = False
-        return True
-
-    def _reply(self, reply: bytes) -> None:
-        """Answer a command that was refused."""
-        self._put(b"" if self._is_silent() else reply)
-
-    def _put(self, reply: bytes) -> None:
-        """Queue a reply behind those that are still to come."""
-        slots = self._slots
-        slots.append(Slot(reply))
-        if len(slots) == 1:
-            self._collect()
-        else:
-            self._held_bytes += len(reply)
-
-    def _collect(self) -> None:
-        """Move the replies that are next and known to the output, in the client's protocol."""
-        slots = self._slots
-        out = self._out
-        size, is_old = 0, self.client.protocol == 2
-        if self._slow.marks:
-            self._slow.look()
-        while slots and (reply := slots[0].reply) is not None:
-            slot = slots.popleft()
-            if reply[:1] not in PLAIN_HEADS:
-                reply = slot.converted(reply, is_old=is_old)
-            if self._joined and type(slot) is Writes:
-                self._joined -= slot.count - 1
-            out.append(reply)
-            size += len(reply)
-        self._out_bytes += size
-        if not slots:
-            self._held_bytes = 0
-        self.client.pending = len(slots) + self._joined

@@ -62,6 +62,7 @@ class Plan:
         "name",
         "patterns",
         "read",
+        "read_args_max",
         "shared_args_max",
         "slot",
         "task",
@@ -99,6 +100,9 @@ class Plan:
         """With up to so many arguments, and `args_min`, it is proposed without a further look; 0 if one is needed."""
         self.after_all = command.name in _AFTER_ALL_BEFORE or self.task is not None
         """It changes how commands are answered, or the cluster, so those before it have to be out first."""
+        is_plain_read = self.read is not None and not self.write and not self.is_looked_at
+        self.read_args_max = self.args_max if is_plain_read else 0
+        """With up to so many arguments, and `args_min`, it is read without a further look; 0 if one is needed."""
 
 
 def _shared_args_max(plan: Plan) -> int:

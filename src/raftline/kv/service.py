@@ -113,7 +113,7 @@ class Service:
         status = structs.replace(measured.status, apply_errors=measured.status.apply_errors + self._machine.faults)
         return structs.replace(measured, status=status)
 
-    def connect(self, address: str, local_address: str, on_ready: Callable[[Connection], None]) -> Connection | None:
+    def connect(self, address: str, local_address: str, on_ready: Callable[[], object]) -> Connection | None:
         """Admit a client, or return None if there are too many; `on_ready` asks for a `turn` of the connection."""
         self.statistics.connections += 1
         if len(self.clients) >= self.limits.clients_max:
@@ -124,7 +124,7 @@ class Service:
         self.clients[client.id] = client
         return self._connection(client, on_ready)
 
-    def _connection(self, client: Client, on_ready: Callable[[Connection], None]) -> Connection:
+    def _connection(self, client: Client, on_ready: Callable[[], object]) -> Connection:
         return Connection(client, self._node, self.limits, on_ready)
 
     def disconnect(self, connection: Connection) -> None:

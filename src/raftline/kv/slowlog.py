@@ -64,14 +64,22 @@ class Slowlog:
         self.entries.clear()
 
 
-def shorten(arguments: Sequence[bytes]) -> tuple[bytes, ...]:
+class Shown(tuple[bytes, ...]):
+    """Arguments as they may be shown: shortened already, which is not done twice."""
+
+    __slots__ = ()
+
+
+def shorten(arguments: Sequence[bytes]) -> Shown:
     """Return at most 32 arguments of at most 128 bytes, with what was left out in words, as Redis does."""
+    if isinstance(arguments, Shown):
+        return arguments
     if arguments and arguments[0].upper().partition(b"|")[0] in _SECRET:
-        return (bytes(arguments[0]), *(b"(redacted)" for _ in arguments[1:2]))
+        return Shown((bytes(arguments[0]), *(b"(redacted)" for _ in arguments[1:2])))
     kept = list(arguments[:_ARGUMENTS_MAX])
     if len(arguments) > _ARGUMENTS_MAX:
         kept[-1] = b"... (%d more arguments)" % (len(arguments) - _ARGUMENTS_MAX + 1)
-    return tuple(
+    return Shown(
         each
         if len(each) <= _ARGUMENT_BYTES_MAX
         else each[:_ARGUMENT_BYTES_MAX] + b"... (%d more bytes)" % (len(each) - _ARGUMENT_BYTES_MAX)

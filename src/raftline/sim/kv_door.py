@@ -124,7 +124,7 @@ class KvDoor:
             requests = [[b"SET", _BESIDE, b"1"], arguments, [b"INCR", _BESIDE]]
         replies = _Replies(len(requests), done)
 
-        def on_ready(connection: Connection) -> None:
+        def on_ready() -> None:
             connection.turn()
             self._send(connection, replies)
 

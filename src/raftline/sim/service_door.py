@@ -126,18 +126,19 @@ class Line:
     def _feed(self, data: bytes) -> None:
         if self._connection is not None:
             self._connection.feed(data)
-            self._send(self._connection)
+            self._send(self._connection.take_output())
 
-    def _on_ready(self, connection: Connection) -> None:
-        self._served.loop.call_soon(self._turn, connection)
+    def _on_ready(self) -> None:
+        self._served.loop.call_soon(self._turn, self._connection)
 
-    def _turn(self, connection: Connection) -> None:
-        if connection is self._connection:
-            connection.turn()
-            self._send(connection)
+    def _turn(self, connection: Connection | None) -> None:
+        if connection is not None and connection is self._connection:
+            reply = connection.take_lone_reply()
+            if not reply:
+                connection.turn()
+            self._send(reply or connection.take_output())
 
-    def _send(self, connection: Connection) -> None:
-        output = connection.take_output()
+    def _send(self, output: bytes) -> None:
         if output:
             self._under_way.append(output)
             self._world.call_later(_TRAVEL_S, self._receive)

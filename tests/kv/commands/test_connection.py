@@ -60,7 +60,7 @@ def test_what_a_library_says_of_itself_is_checked(
 
 def test_clients_are_listed(service: Any, conversation: "Conversation") -> None:
     """By number, by type, or all of them."""
-    other = service.connect("127.0.0.1:9", "127.0.0.1:7001", lambda _: None)
+    other = service.connect("127.0.0.1:9", "127.0.0.1:7001", lambda: None)
     assert ask(conversation, b"CLIENT", b"LIST").count(b" addr=") == 2
     assert ask(conversation, b"CLIENT", b"LIST", b"TYPE", b"normal").count(b" addr=") == 2
     assert ask(conversation, b"CLIENT", b"LIST", b"TYPE", b"pubsub") == b""

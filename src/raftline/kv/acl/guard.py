@@ -48,7 +48,11 @@ class Guard:
 
     def is_free(self, client: Client) -> bool:
         """Say whether nothing has to be asked about this client's commands in this turn."""
-        return self._may_everything(client) and not self._memory.is_exceeded
+        if self._users.version != self._version or client.user not in self._compiled:
+            may_everything = self._may_everything(client)
+        else:  # what `_may_everything` says, too; this is asked for every command
+            may_everything = client.is_authenticated and self._compiled[client.user] is None and not client.only_listens
+        return may_everything and not self._memory.is_exceeded
 
     def _may_everything(self, client: Client) -> bool:
         """Say so of its user, until the users change."""

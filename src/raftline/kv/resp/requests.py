@@ -93,6 +93,20 @@ class RequestParser:
         self.is_amid_request = bool(self._missing or self._buffer)
         return commands
 
+    def find_alone(self, data: bytes) -> list[bytes] | None:
+        """Return the command that `data` is: one, whole and ordinary, between two others; None says nothing.
+
+        `data` stays with the caller, who counts it in `parsed_count` or feeds it; its length is within the limits.
+        """
+        if self._buffer or self._missing or self.error is not None:
+            return None
+        parts = data.split(b"\r\n")
+        count = _COUNTS.get(parts[0])
+        if count is None or len(parts) != count + count + 2 or parts[-1]:
+            return None
+        args = parts[2::2]
+        return args if [*map(_SIZES.get, parts[1:-1:2])] == [*map(len, args)] else None
+
     def _parse(self, data: bytes) -> list[list[bytes]]:
         """Parse from a boundary between requests: whole ordinary commands first, the rest carefully.
 

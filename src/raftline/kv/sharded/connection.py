@@ -58,7 +58,7 @@ class ShardedConnection(Connection):
         client: Client,
         node: KvNode,
         limits: Limits,
-        on_ready: Callable[[Connection], None],
+        on_ready: Callable[[], object],
         router: Router,
         hold_s_max: float,
     ) -> None:

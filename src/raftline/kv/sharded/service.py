@@ -88,7 +88,7 @@ class ShardedService(Service):
             sum(place.store.expired_count for place in here),
         )
 
-    def _connection(self, client: Client, on_ready: Callable[[Connection], None]) -> Connection:
+    def _connection(self, client: Client, on_ready: Callable[[], object]) -> Connection:
         return ShardedConnection(client, self._node, self.limits, on_ready, self.router, self._hold_s_max)
 
     def expire(self) -> None:
