@@ -43,6 +43,7 @@ def _batches(group: GroupLoop, monkeypatch: Any) -> list[int]:
 def test_what_comes_during_a_write_is_proposed_together(make_cluster: Any, stuck_disks: Any, monkeypatch: Any) -> None:
     """Group commit: however many turns the loop takes, they are one record and one message to each follower (K4)."""
     monkeypatch.setattr(proposing, "_UNCOMMITTED_S_MAX", 60.0)
+    monkeypatch.setattr(proposing, "_COMMITTED_S_MAX", 60.0)  # the followers' disks may be done before the leader's
 
     async def scenario() -> None:
         async with make_cluster() as cluster:
@@ -106,9 +107,10 @@ def test_what_the_followers_do_without_the_leaders_disk_holds_nothing_back(
             _still(_loop_of(leader), monkeypatch)
             try:
                 first = await disk.begin(leader)
+                second = asyncio.get_running_loop().create_future()
+                leader.submit(b"k=second", second.set_result)
                 called: list[Any] = []
                 leader.before_turn(partial(_submit, leader, called))
-                second = asyncio.ensure_future(leader.propose(b"k=second"))
                 async with asyncio.timeout(HANGS_S):
                     assert await first == b"0"
                     assert await second == b"first"
