@@ -9,12 +9,14 @@ BIN := $(VENV)/bin
 # Containers often set it. The tests start a thousand programs; each would compile all that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 
-.PHONY: help demo test same-trace oracle soak bench bench-quick bench-micro bench-guard lint types ci format clean
+.PHONY: help demo test thorough same-trace oracle soak bench bench-quick bench-micro bench-guard lint types ci format clean
 
 help:
 	@echo 'make demo    three servers, a client, the leader killed: what is left?'
-	@echo 'make test    all tests; PYTEST_ARGS="tests/core -x" for some of them'
+	@echo 'make test    the tests; PYTEST_ARGS="tests/core -x" for some of them'
+	@echo 'make thorough   more of the same: seeds of the day, and what takes many seconds'
 	@echo 'make oracle  10,000 random sequences of commands, compared with a real redis-server'
 	@echo 'make soak    real servers for MINUTES=10: does anything grow? then seed after seed until stopped (SEED=N to begin'
 	@echo '             with a certain one); SOAK=real or SOAK=seeds for one of the two'
@@ -32,9 +34,17 @@ help:
 demo: $(STAMP)
 	$(BIN)/raftline demo
 
-test: $(STAMP)
+test: $(COMPILED)
 	@bash scripts/install-redis-tools
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+thorough: $(COMPILED)
+	@bash scripts/install-redis-tools
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m thorough
+
+# pytest compiles tests for itself: once here, instead of in each of its processes at the same time.
+$(COMPILED): $(STAMP)
+	@$(BIN)/python -m pytest --collect-only -qq > $(COMPILED) || true
 
 same-trace: $(STAMP)
 	$(BIN)/python scripts/same_trace.py

@@ -61,11 +61,12 @@ def await_voters(cluster: "LocalCluster", asked: str, names: list[str]) -> None:
 def benchmarked(cluster: "LocalCluster", names: list[str]) -> Iterator[list[RedisBenchmark]]:
     """Run redis-benchmark against each of some nodes meanwhile; none of its runs may see an error or a lost connection.
 
-    Each has a clean run of its own before and after what happens meanwhile.
+    Each has a clean run of its own before and after what happens meanwhile. They pause in between, as other tests run
+    beside this one; the recorded clients do not.
     """
     if not RedisBenchmark.installed():
         pytest.skip("redis-benchmark is not installed")
-    benchmarks = [RedisBenchmark(cluster.nodes[name].port, requests=80) for name in names]
+    benchmarks = [RedisBenchmark(cluster.nodes[name].port, requests=80, pause_s=0.4) for name in names]
     for benchmark in benchmarks:
         benchmark.start()
     try:

@@ -50,7 +50,9 @@ def with_cli(cluster: LocalCluster, *words: str) -> set[str]:
     return set(same)
 
 
-@pytest.mark.parametrize("redirects", ["auto", "always", "never"])
+@pytest.mark.parametrize(
+    "redirects", ["auto", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("always", "never"))]
+)
 def test_no_walk_leaves_a_key_out(start_cluster: Any, redirects: str) -> None:
     """By redis-py's cluster clients with maps of before a group went to a node that led none, and after MOVED (G19).
 

@@ -258,6 +258,7 @@ def _raftline(mutant: str, *arguments: str) -> "subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_a_mutant_is_shrunk_to_what_shows_it(tmp_path: Path) -> None:
     """A vote kept in a higher term: a crash or two are left, they fail again, and not once the code is right (A8)."""
     mutant = "higher_term_keeps_the_vote"

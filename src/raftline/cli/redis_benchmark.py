@@ -31,8 +31,12 @@ class RedisBenchmark:
         clients: int = 4,
         limit_s: float = 60.0,
         cluster: bool = False,
+        pause_s: float = 0.0,
     ) -> None:
-        """Prepare; with `cluster` it finds the nodes by itself, from the one at `port` on, and is redirected."""
+        """Prepare; with `cluster` it finds the nodes by itself, from the one at `port` on, and is redirected.
+
+        Between two runs it does nothing for `pause_s`.
+        """
         program = shutil.which("redis-benchmark")
         assert program is not None, "redis-benchmark is not installed: look at `installed` first"
         self._command = [program, "-p", str(port), "-t", tests, "-n", str(requests), "-c", str(clients)]
@@ -40,6 +44,7 @@ class RedisBenchmark:
         self._port = port
         self._requests_per_run = requests * (tests.count(",") + 1)
         self._limit_s = limit_s
+        self._pause_s = pause_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.runs = 0
@@ -70,7 +75,7 @@ class RedisBenchmark:
             self.runs += 1
             if trouble is not None:
                 self.troubles.append(f"redis-benchmark against port {self._port}: {trouble}")
-                self._stopping.wait(0.1)
+            self._stopping.wait(self._pause_s if trouble is None else max(0.1, self._pause_s))
 
     def _trouble_of_one_run(self) -> str | None:
         """Run once; None if all went well."""

@@ -20,7 +20,21 @@ def _quiet() -> Iterator[None]:
     structlog.configure(**before)
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHES if name not in ELSEWHERE])
+LONG = {
+    "busy_snapshots", "cut_links", "cut_off_leaders", "expiry", "held_messages", "large_values", "leases",
+    "sharded_snapshots",
+}  # fmt: skip
+"""Several seconds of processor time each."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] if name in LONG else [])
+        for name in BENCHES
+        if name not in ELSEWHERE
+    ],
+)
 def test_the_code_as_it_is_passes(name: str) -> None:
     """No check complains where nothing is wrong."""
     outcome = BENCHES[name](0)
