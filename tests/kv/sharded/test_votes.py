@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import TryAgainError, WatchError
 from tests.kv.sharded.test_connection import LOW, plain
 
-from raftline.errors import NotMember
+from raftline.errors import NotMember, NotServed
 from raftline.kv.bundles import BUNDLED_BYTES_MAX
 from raftline.kv.machine import encode_command
 from raftline.kv.sharded import outgoing
@@ -91,6 +91,34 @@ def test_a_write_to_another_node_goes_behind_one_that_the_replica_here_was_asked
             assert await asyncio.wait_for(reader.readexactly(10), 60) == b"+OK\r\n+OK\r\n"
             assert await client.get(LOW) == b"2"
         writer.close()
+
+    run_sharded(scenario)
+
+
+def test_a_write_that_is_over_lets_none_overtake_those_behind_it(run_sharded: Run) -> None:
+    """One comes too late, and what it held back waits for the next one, which went another way (G16)."""
+
+    async def scenario(cluster: "FakeCluster") -> None:
+        async with (
+            _under_way_elsewhere(cluster, "RPUSH", LIST, "1") as (reader, writer, late),
+            plain(cluster) as client,
+        ):
+            cluster.voteless = {OF_1}
+            writer.write(_pack(("RPUSH", LIST, "2")) + _pack(("RPUSH", LIST, "3")))
+            await _until(lambda: len(late) == 3)
+            cluster.voteless.clear()
+            writer.write(_pack(("RPUSH", LIST, "4")))
+            await asyncio.sleep(0.05)  # it is held, as all others are under way
+            first: Any = late[0]
+            first.args[1](NotServed("its slot is not here yet"))
+            late[1]()
+            assert (await asyncio.wait_for(reader.readline(), 60)).startswith(b"-TRYAGAIN")
+            assert await asyncio.wait_for(reader.readline(), 60) == b":1\r\n"
+            await asyncio.sleep(0.05)  # long enough for the short way
+            assert await client.lrange(LIST, 0, -1) == [b"2"]
+            late[2]()
+            assert await asyncio.wait_for(reader.readexactly(8), 60) == b":2\r\n:3\r\n"
+            assert await client.lrange(LIST, 0, -1) == [b"2", b"3", b"4"]
 
     run_sharded(scenario)
 

@@ -160,7 +160,7 @@ class Outgoing:
                     self._end(errand, self._router.not_served(slot))
                 else:
                     held.append(errand)
-            elif held and errand.stage in _ON_ITS_WAY:
+            elif errand.stage in _ON_ITS_WAY:  # what is left before it is over if this is done; what is behind it waits
                 return
         if not held:
             return
