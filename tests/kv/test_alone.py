@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from raftline.errors import Timeout
 from raftline.kv.connection import Connection
+from raftline.kv.intake import Intake
 from raftline.kv.limits import Limits
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ _REQUESTS = (
 _LIMITS = (
     Limits(slowlog_log_slower_than=0),
     Limits(key_bytes_max=100),
+    Limits(value_bytes_max=100),
     Limits(args_max=63),
     Limits(request_bytes_max=800),
     Limits(output_pause_bytes=1),
@@ -67,10 +69,16 @@ _LIMITS = (
 )
 
 
-def _told(talk: "Conversation", request: bytes, *, in_pieces: bool) -> tuple[Any, ...]:
+def _told(talk: "Conversation", request: bytes, *, in_pieces: bool, is_answered: bool = True) -> tuple[Any, ...]:
     """Return the reply to a request, and all that is known afterwards of it."""
+    take = talk.raw if is_answered else talk.send
     found = talk.send(request[:3]) if in_pieces else b""
-    found += talk.raw(request[3:] if in_pieces else request)
+    found += take(request[3:] if in_pieces else request)
+    return _known(talk, found)
+
+
+def _known(talk: "Conversation", found: bytes) -> tuple[Any, ...]:
+    """Return what came, and all that can be seen of the connection."""
     connection, client = talk.connection, talk.connection.client
     statistics = client.server.statistics
     return (
@@ -93,6 +101,60 @@ def test_it_is_carried_out_as_what_comes_in_pieces(
     for request in requests:
         data = request_of(*request)
         assert _told(whole, data, in_pieces=False) == _told(pieces, data, in_pieces=True), request
+
+
+@given(
+    events=st.lists(st.sampled_from((*_REQUESTS, "answer", "answer the first", "fail", "push")), max_size=16),
+    limits=st.sampled_from(_LIMITS),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+def test_so_it_is_when_answers_come_late(
+    new_conversation: "NewConversation", request_of: "Encode", events: list[Any], limits: Limits
+) -> None:
+    """Or in part, or are failures, or something is pushed in between."""
+    whole, pieces = new_conversation(limits=limits), new_conversation(limits=limits)
+    for event in (*events, "answer", "answer"):
+        if isinstance(event, tuple):
+            data = request_of(*event)
+            told = [_told(talk, data, in_pieces=talk is pieces, is_answered=False) for talk in (whole, pieces)]
+        else:
+            told = [_known(talk, _happen(talk, event)) for talk in (whole, pieces)]
+        assert told[0] == told[1], event
+
+
+def _happen(talk: "Conversation", event: str) -> bytes:
+    """Let something else happen than a request; return what comes."""
+    node = talk.node
+    if event == "push":
+        talk.connection.push(b"+pushed\r\n")
+    elif event == "answer the first":
+        late, node.waiting = node.waiting[1:], node.waiting[:1]
+        node.answer()
+        node.waiting[:0] = late
+    else:
+        node.answer(Timeout("no outcome in time") if event == "fail" else None)
+    return talk.take()
+
+
+def test_a_value_above_its_limit_is_refused_in_one_piece_too(
+    new_conversation: "NewConversation", request_of: "Encode"
+) -> None:
+    """Also where the limit is so low that the request is shorter than the longest key may be."""
+    talk = new_conversation(limits=Limits(value_bytes_max=10))
+    assert talk.raw(request_of(b"SET", b"k", b"x" * 11)) == b"-ERR a value of 11 bytes is above the limit of 10\r\n"
+    assert talk.raw(request_of(b"SET", b"k", b"x" * 11) * 2).count(b"above the limit of 10") == 2
+    assert talk.node.log == []
+
+
+def test_what_does_not_fit_is_parsed_once(conversation: "Conversation", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most commands need more than the short way looks at; those go on from where it has found them."""
+    monkeypatch.setattr(Intake, "feed", None)
+    assert conversation.ask(b"PING") == b"+PONG\r\n"
+    assert conversation.ask(b"SET", b"k", b"v", b"EX", b"9") == b"+OK\r\n"
+    assert conversation.ask(b"NO", b"SUCH").startswith(b"-ERR unknown command")
+    assert conversation.connection.parser.parsed_count == 3
+    assert not conversation.connection.intake.has_backlog
+    assert conversation.connection.intake.backlog_bytes == 0
 
 
 def test_it_takes_no_turn(conversation: "Conversation", monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +216,15 @@ def test_a_message_and_a_reply_leave_in_order(conversation: "Conversation", requ
     conversation.connection.push(b">1\r\n+message\r\n")
     conversation.node.answer()
     assert conversation.take() == b">1\r\n+message\r\n:1\r\n"
+
+
+def test_a_command_that_waits_is_counted_once(conversation: "Conversation", request_of: "Encode") -> None:
+    """However often it is looked at before those in front of it are answered."""
+    conversation.send(request_of(b"GET", b"k"))
+    conversation.send(request_of(b"EXEC"))
+    for _ in range(3):
+        conversation.connection.turn()
+    conversation.node.answer_all()
+    assert conversation.take() == b"$-1\r\n-ERR EXEC without MULTI\r\n"
+    calls = conversation.connection.client.server.statistics.calls
+    assert (calls["get"], calls["exec"]) == (1, 1)

@@ -66,7 +66,7 @@ class Connection(ReplyQueue):
         self._bundles = client.server.bundles
         self.intake = Intake(limits)
         self.parser = self.intake.parser
-        self._alone_bytes_max = min(_ALONE_BYTES_MAX, limits.key_bytes_max, limits.request_bytes_max)
+        self._alone_bytes_max = min(_ALONE_BYTES_MAX, limits.unlooked_at_bytes_max, limits.request_bytes_max)
         if limits.args_max < _ALONE_ARGS_MAX:
             self._alone_bytes_max = 0
         self._commands: deque[Arguments] = deque()
@@ -87,9 +87,11 @@ class Connection(ReplyQueue):
 
         Return False if there is nothing to send, and nothing that `is_in_order` would say.
         """
-        if not self._slots and len(data) <= self._alone_bytes_max and self._carry_out_alone(data):
+        rest = data if self._slots or len(data) > self._alone_bytes_max else self._carry_out_alone(data)
+        if rest is None:
             return bool(self._out)
-        self.intake.feed(data)
+        if rest:
+            self.intake.feed(rest)
         self.turn()
         return True
 
@@ -181,7 +183,7 @@ class Connection(ReplyQueue):
                 args = commands[0]
                 plan = PLANS.get(args[0]) or find_plan(args)
                 is_small = self._is_free and plan is not None and len(args) <= plan.shared_args_max
-                if is_small and (started := self._start_shared(_COMMANDS_PER_TURN - count)):
+                if is_small and len(commands) > 1 and (started := self._start_shared(_COMMANDS_PER_TURN - count)):
                     count += started
                 elif self._start(plan, args):
                     commands.popleft()
@@ -193,27 +195,27 @@ class Connection(ReplyQueue):
         client.pending = len(self._slots) + self._joined
         client.server.statistics.commands += count
 
-    def _carry_out_alone(self, data: bytes) -> bool:
+    def _carry_out_alone(self, data: bytes) -> bytes | None:
         """Start one small command that comes while nothing is under way: as `turn` would, but with one look at it.
 
-        Return False, with nothing done, if more has to be looked at.
+        Return None if that is done, or else what a turn has to parse: `data`, or nothing, if the command waits for it.
         """
         client, intake, parser = self.client, self.intake, self.parser
         if self._commands or self._out or intake.waiting or intake.refusal is not None or self._settling is not None:
-            return False
+            return data
         if self.is_output_blocked or self.is_abandoned or client.closing or client.transaction is not None:
-            return False
+            return data
         if client.muted or client.skip_reply or not self._is_unasked() or (args := parser.find_alone(data)) is None:
-            return False
-        plan = PLANS.get(args[0])
-        if plan is None or len(args) < plan.args_min:
-            return False
+            return data
         intake.is_large = self._slow.is_marked = False
-        if plan.read is not None and len(args) <= plan.read_args_max:
+        plan = PLANS.get(args[0])
+        args_count = len(args)
+        if plan is not None and plan.args_min <= args_count <= plan.read_args_max and plan.read is not None:
             self._start_read(plan, plan.read, args)
-        elif len(args) > plan.shared_args_max or not self._share(plan, args):
-            return False
-        parser.parsed_count += 1
+        elif plan is None or not plan.args_min <= args_count <= plan.shared_args_max or not self._share(plan, args):
+            self._commands.append(args)
+            intake.backlog_bytes = len(data)
+            return b""
         self._calls[plan.name] += 1
         client.last_command = plan.name
         client.pending = len(self._slots)
@@ -221,7 +223,7 @@ class Connection(ReplyQueue):
         if self._reads:
             self._reading, self._reads = self._reads, []
             self._answering.begin(self._reading)
-        return True
+        return None
 
     def _has_last_word(self) -> bool:
         """Behind all input, say what the client is told before its connection ends; return False if nothing."""
@@ -294,11 +296,8 @@ class Connection(ReplyQueue):
 
     def _start(self, plan: Plan | None, args: Arguments) -> bool:
         """Start a command, or return False if it has to wait for those before it."""
-        if self.client.transaction is not None:
-            reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large, node=self._node)
-            if reply is not None:
-                self._reply(reply)
-                return True
+        if self.client.transaction is not None and self._queue(plan, args):
+            return True
         if plan is None or not plan.args_min <= len(args) <= plan.args_max:
             self._on_unsuitable(plan, args)
         elif not self._is_free and (refusal := self._refusal(plan, args)):
@@ -309,6 +308,9 @@ class Connection(ReplyQueue):
             self._reply(refusal)
         else:
             self.client.last_command = plan.name
+            is_special = not plan.write and plan.read is None and plan.local is None
+            if is_special and not self._start_special(plan, args):
+                return False
             self._calls[plan.name] += 1
             if plan.write:
                 self._start_write(plan, args)
@@ -316,9 +318,14 @@ class Connection(ReplyQueue):
                 self._start_read(plan, plan.read, args)
             elif plan.local is not None:
                 self._answer_locally(plan.local, args)
-            else:
-                return self._start_special(plan, args)
         return True
+
+    def _queue(self, plan: Plan | None, args: Arguments) -> bool:
+        """Let a command of a transaction wait for EXEC, or refuse it; return False if it is carried out at once."""
+        reply = queue(self.client, plan, args, self._limits, is_large=self.intake.is_large, node=self._node)
+        if reply is not None:
+            self._reply(reply)
+        return reply is not None
 
     def _start_special(self, plan: Plan, args: Arguments) -> bool:
         """Start a task, WATCH, EXEC, or what is in RAFTLINE.ONCE; return False if it has to wait."""

@@ -16,10 +16,11 @@ _BACKLOG_BYTES_MAX = 64 << 10
 class Intake:
     """Bytes that wait to be parsed, and the parser that has taken the others."""
 
-    __slots__ = ("_limits", "backlog_bytes", "is_large", "parser", "refusal", "waiting")
+    __slots__ = ("_limits", "_unlooked_at_bytes_max", "backlog_bytes", "is_large", "parser", "refusal", "waiting")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._unlooked_at_bytes_max = limits.unlooked_at_bytes_max
         self.waiting: deque[bytes] = deque()
         self.backlog_bytes = 0
         """What was fed and not parsed, at the last look; whoever sees that nothing waits sets it to 0."""
@@ -43,7 +44,7 @@ class Intake:
         """Return the commands that the next slice completes; there must be one in `waiting`."""
         data = self.waiting.popleft()
         parser = self.parser
-        self.is_large = len(data) > self._limits.key_bytes_max or parser.partial_bytes > 0
+        self.is_large = len(data) > self._unlooked_at_bytes_max or parser.partial_bytes > 0
         commands = parser.feed(data)
         self.backlog_bytes = len(data) + (sum(map(len, self.waiting)) if self.waiting else 0)
         if parser.error is not None:

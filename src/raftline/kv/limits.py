@@ -67,6 +67,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     slowlog_max_len: int = 128
     """Entries that SLOWLOG keeps."""
 
+    @property
+    def unlooked_at_bytes_max(self) -> int:
+        """Return how long a request may be in which no key and no value can be above its limit."""
+        return min(self.key_bytes_max, self.value_bytes_max)
+
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             if name not in _LOWEST and getattr(self, name) <= 0:

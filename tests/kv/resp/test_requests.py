@@ -81,6 +81,16 @@ def test_long_commands_are_read_by_the_same_grammar(parts: list[list[bytes] | by
     assert found[0] == found[1]
 
 
+def test_a_short_command_alone_ends_the_long_ones() -> None:
+    """What comes behind it is split in C again: from header to header short commands take four times as long."""
+    parser = RequestParser(Limits())
+    parser.feed(b"*2\r\n$4\r\nECHO\r\n$9000\r\n" + b"x" * 9000 + b"\r\n")
+    assert parser._is_long
+    assert parser.find_alone(b"*1\r\n$4\r\nPING\r\n") == [b"PING"]
+    assert not parser._is_long
+    assert parser.parsed_count == 2
+
+
 def test_byte_by_byte_is_enough(request_of: "Encode") -> None:
     """A client may send single bytes."""
     data = request_of(b"SET", b"k", b"v\r\n") + b"PING\r\n" + b"*0\r\n\r\n" + request_of(b"GET", b"k")

@@ -94,9 +94,9 @@ class RequestParser:
         return commands
 
     def find_alone(self, data: bytes) -> list[bytes] | None:
-        """Return the command that `data` is: one, whole and ordinary, between two others; None says nothing.
+        """Take in the command that `data` is: one, whole and ordinary, between two others; None: it is to be fed.
 
-        `data` stays with the caller, who counts it in `parsed_count` or feeds it; its length is within the limits.
+        Its length is within the limits.
         """
         if self._buffer or self._missing or self.error is not None:
             return None
@@ -105,7 +105,11 @@ class RequestParser:
         if count is None or len(parts) != count + count + 2 or parts[-1]:
             return None
         args = parts[2::2]
-        return args if [*map(_SIZES.get, parts[1:-1:2])] == [*map(len, args)] else None
+        if [*map(_SIZES.get, parts[1:-1:2])] != [*map(len, args)]:
+            return None
+        self.parsed_count += 1
+        self._is_long = False
+        return args
 
     def _parse(self, data: bytes) -> list[list[bytes]]:
         """Parse from a boundary between requests: whole ordinary commands first, the rest carefully.
