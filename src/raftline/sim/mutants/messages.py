@@ -30,6 +30,11 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if message.request_term != asked:\n",
                 "        if kind is not AppendReply and message.request_term != asked:\n",
             ),
+            Patch(  # what was sent before this leader led is taken for outdated, too
+                _REPLICATION,
+                "    if progress.is_outdated(reply.echo):\n",
+                "    if reply.request_term == state.term and progress.is_outdated(reply.echo):\n",
+            ),
         ),
         bench="elections",
     ),

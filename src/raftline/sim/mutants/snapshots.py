@@ -106,7 +106,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "",
             ),
         ),
-        bench="late_snapshots",
+        bench="slow_restores",
     ),
     Mutant(
         name="offset_forgotten_in_the_slice",
