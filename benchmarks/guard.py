@@ -69,14 +69,14 @@ def _fixed_loop(_directory: Path) -> tuple[Work, int]:
 
 
 @functools.cache
-def _shared_path(directory: Path, groups: int) -> Path3:
+def _shared_path(directory: Path, groups: int, value_bytes: int) -> Path3:
     """Return the nodes that all pieces use; each measurement works on its own copy of the process, or after another."""
-    return Path3(directory, groups=groups)
+    return Path3(directory, groups=groups, value_bytes=value_bytes)
 
 
-def _path(kind: str, clients: int, pipeline: int, commands: int, groups: int = 0) -> Prepare:
+def _path(kind: str, clients: int, pipeline: int, commands: int, groups: int = 0, value_bytes: int = 128) -> Prepare:
     def prepare(directory: Path) -> tuple[Work, int]:
-        path = _shared_path(directory.parent / f"path of {groups} groups", groups)
+        path = _shared_path(directory.parent / f"path of {groups} groups, {value_bytes}", groups, value_bytes)
         run = path.run_sets if kind == "SET" else path.run_gets
         return lambda: run(commands, clients=clients, pipeline=pipeline), commands
 
@@ -97,6 +97,7 @@ PIECES: dict[str, Prepare] = {
     "SET, 1 client": _path("SET", 1, 1, 100),
     "SET, 64 clients": _path("SET", 64, 1, 1280),
     "SET, 64 clients, pipeline 16": _path("SET", 64, 16, 4096),
+    "SET 4 KiB, 64 clients": _path("SET", 64, 1, 1280, value_bytes=4096),
     "GET, 64 clients": _path("GET", 64, 1, 2560),
     "SET, 64 clients, pipeline 16, 8 groups": _path("SET", 64, 16, 4096, groups=8),
     "node.propose, 1,000 in flight": _calls(1000, 5000),

@@ -27,6 +27,11 @@ _REQUESTS = (
     (b"SET", b"k", b"v", b"EX", b"9"),
     (b"SET", b"k"),
     (b"SET", b"k", b"x" * 900),
+    (b"SET", b"k", b"x" * 4095),
+    (b"SET", b"k", b"x" * 4096),
+    (b"SET", b"k", b"\r\n" * 2048),
+    (b"SET", b"k", b"x" * 9000),
+    (b"HSET", b"h", b"x" * 5000, b"1"),
     (b"SET", b"k" * 101, b"v"),
     (b"SETEX", b"k", b"0", b"v"),
     (b"INCR", b"n"),
@@ -64,6 +69,8 @@ _LIMITS = (
     Limits(value_bytes_max=100),
     Limits(args_max=63),
     Limits(request_bytes_max=800),
+    Limits(request_bytes_max=5000),
+    Limits(value_bytes_max=4095),
     Limits(output_pause_bytes=1),
     Limits(pipeline_max=1, pipeline_bytes=1),
 )
@@ -158,8 +165,10 @@ def test_what_does_not_fit_is_parsed_once(conversation: "Conversation", monkeypa
 
 
 def test_it_takes_no_turn(conversation: "Conversation", monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither when it comes nor when it is answered: that is what the short way is for."""
+    """Neither when it comes nor when it is answered: that is what the short way is for; long ones take it in a row."""
+    assert conversation.ask(b"SET", b"k", b"x" * 5000) == b"+OK\r\n"
     monkeypatch.setattr(Connection, "turn", None)
+    assert conversation.ask(b"SET", b"k", b"x" * 5000) == b"+OK\r\n"
     assert conversation.ask(b"SET", b"k", b"v") == b"+OK\r\n"
     assert conversation.ask(b"GET", b"k") == b"$1\r\nv\r\n"
     assert conversation.connection.is_idle
@@ -218,13 +227,24 @@ def test_a_message_and_a_reply_leave_in_order(conversation: "Conversation", requ
     assert conversation.take() == b">1\r\n+message\r\n:1\r\n"
 
 
-def test_a_command_that_waits_is_counted_once(conversation: "Conversation", request_of: "Encode") -> None:
+@pytest.mark.parametrize(
+    ("args", "name", "reply"),
+    [
+        ((b"EXEC",), "exec", b"-ERR EXEC without MULTI\r\n"),
+        ((b"RAFTLINE.ONCE", b"7", b"1", b"SET", b"k", b"v"), "raftline.once", b"+OK\r\n"),
+    ],
+)
+def test_a_command_that_waits_is_counted_once(
+    conversation: "Conversation", request_of: "Encode", args: tuple[bytes, ...], name: str, reply: bytes
+) -> None:
     """However often it is looked at before those in front of it are answered."""
     conversation.send(request_of(b"GET", b"k"))
-    conversation.send(request_of(b"EXEC"))
+    conversation.send(request_of(*args))
     for _ in range(3):
         conversation.connection.turn()
     conversation.node.answer_all()
-    assert conversation.take() == b"$-1\r\n-ERR EXEC without MULTI\r\n"
+    told = conversation.take()
+    conversation.node.answer_all()
+    assert told + conversation.take() == b"$-1\r\n" + reply
     calls = conversation.connection.client.server.statistics.calls
-    assert (calls["get"], calls["exec"]) == (1, 1)
+    assert (calls["get"], calls[name]) == (1, 1)

@@ -38,7 +38,7 @@ from raftline.kv.resp.replies import EMPTY_ARRAY, error
 __all__ = ["Connection"]
 
 _COMMANDS_PER_TURN = 1024
-_ALONE_BYTES_MAX = 1024
+_ALONE_BYTES_MAX = BUNDLED_BYTES_MAX
 _ALONE_ARGS_MAX = 64
 """What comes alone and is no larger needs no look at the limits, if these are not below that."""
 _STRANGERS_BYTES_MAX = 16 << 10

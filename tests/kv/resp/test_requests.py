@@ -47,6 +47,16 @@ def test_any_split_gives_the_same_commands(commands: list[list[bytes]], places: 
     assert parser.parsed_count == len(commands)
 
 
+def encoded(parts: list[list[bytes] | bytes]) -> bytes:
+    """Return commands as clients send them, and what is bytes as it is."""
+    return b"".join(
+        part
+        if isinstance(part, bytes)
+        else b"*%d\r\n" % len(part) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in part)
+        for part in parts
+    )
+
+
 headers = st.sampled_from(
     [b"*1\r\n", b"*2\r\n", b"*01\r\n", b"*\r\n", b"$4\r\n", b"$04\r\n", b"$-1\r\n", b"$+4\r\n", b"$4 \r\n"]
 )
@@ -63,12 +73,7 @@ pieces_of_requests = st.one_of(
 )
 def test_long_commands_are_read_by_the_same_grammar(parts: list[list[bytes] | bytes], missing: int) -> None:
     """What comes behind a long command is read from header to header: with the same outcome, be it right or wrong."""
-    data = b"".join(
-        part
-        if isinstance(part, bytes)
-        else b"*%d\r\n" % len(part) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in part)
-        for part in parts
-    )
+    data = encoded(parts)
     data = data[: len(data) - missing]
     fresh, after_long = RequestParser(Limits()), RequestParser(Limits())
     long = b"x" * 9000
@@ -81,6 +86,38 @@ def test_long_commands_are_read_by_the_same_grammar(parts: list[list[bytes] | by
     assert found[0] == found[1]
 
 
+@example([[b"SET", b"k", b"x" * 4095]], 0)
+@example([[b"SET", b"k", b"x" * 4096]], 0)
+@example([[b"SET", b"k", b"\r\n" * 2048]], 0)
+@example([[b"x"] * 9, [b"x"] * 11], 0)
+@example([[b"x" * 900] * 10], 0)
+@example([[b"SET", b"k", b"x" * 2000], b"\r\n"], 0)
+@example([[b"SET", b"x" * 2000, b""]], 1)
+@given(
+    st.lists(st.one_of(st.lists(arguments, min_size=1, max_size=12), pieces_of_requests), max_size=4), st.integers(0, 2)
+)
+def test_what_is_found_alone_is_what_is_parsed(parts: list[list[bytes] | bytes], missing: int) -> None:
+    """Short or long, the one command that these bytes are; whatever else they may be is left to the other readers."""
+    data = encoded(parts)
+    data = data[: len(data) - missing]
+    parser = RequestParser(Limits())
+    parser._is_long = True
+    alone = parser.find_alone(data)
+    if alone is not None:
+        assert parse([data])[0] == [alone]
+        assert (parser.partial_bytes, parser.is_amid_request, parser.parsed_count) == (0, False, 1)
+        assert parser.feed(b"*1\r\n$4\r\nPING\r\n") == [[b"PING"]]
+    else:
+        assert parser.parsed_count == 0
+        assert not (len(parts) == 1 and isinstance(parts[0], list) and is_easy(parts[0]) and not missing)
+
+
+def is_easy(args: list[bytes]) -> bool:
+    """Say whether a command can be found alone: up to nine arguments, and line ends in a long last one at most."""
+    breaks = [b"\r\n" in arg or arg[-1:] == b"\r" for arg in args]
+    return len(args) < 10 and not any(breaks[:-1]) and (not breaks[-1] or len(args[-1]) > 1024)
+
+
 def test_a_short_command_alone_ends_the_long_ones() -> None:
     """What comes behind it is split in C again: from header to header short commands take four times as long."""
     parser = RequestParser(Limits())
@@ -89,6 +126,20 @@ def test_a_short_command_alone_ends_the_long_ones() -> None:
     assert parser.find_alone(b"*1\r\n$4\r\nPING\r\n") == [b"PING"]
     assert not parser._is_long
     assert parser.parsed_count == 2
+
+
+def test_long_commands_alone_are_looked_for_behind_long_ones() -> None:
+    """Among short ones, a packet of some kilobytes is a pipeline: to look for one command in it would be in vain."""
+    parser = RequestParser(Limits())
+    long = encoded([[b"ECHO", b"x" * 5000]])
+    medium = encoded([[b"MSET"] + [b"x" * 250] * 8])
+    assert parser.find_alone(long) is None
+    assert parser.feed(long) == [[b"ECHO", b"x" * 5000]]
+    assert parser.find_alone(long) == [b"ECHO", b"x" * 5000]
+    assert parser.find_alone(long) == [b"ECHO", b"x" * 5000]
+    assert parser.find_alone(medium) is not None
+    assert parser.find_alone(medium) is None
+    assert parser.parsed_count == 4
 
 
 def test_byte_by_byte_is_enough(request_of: "Encode") -> None:

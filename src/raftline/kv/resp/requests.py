@@ -21,6 +21,8 @@ _COUNTS = {b"*%d" % count: count for count in range(1, 64)}
 _SIZES = {b"$%d" % size: size for size in range(4096)}
 _LONG_BYTES = 800
 """Arguments of more bytes than this, on average, are not searched for line ends, which takes a nanosecond for each."""
+_SHORT_BYTES = 1024
+"""What is no longer is searched from end to end for a lone command; what is longer is one if those before it were."""
 _HEADER_BYTES = 16
 """The longest header that is read without care, its line end included."""
 
@@ -98,17 +100,21 @@ class RequestParser:
 
         Its length is within the limits.
         """
-        if self._buffer or self._missing or self.error is not None:
+        is_short = len(data) <= _SHORT_BYTES
+        if self._buffer or self._missing or self.error is not None or not (is_short or self._is_long):
             return None
-        parts = data.split(b"\r\n")
+        parts = data.split(b"\r\n") if is_short else _split_long(data)
         count = _COUNTS.get(parts[0])
         if count is None or len(parts) != count + count + 2 or parts[-1]:
             return None
         args = parts[2::2]
-        if [*map(_SIZES.get, parts[1:-1:2])] != [*map(len, args)]:
+        headers = parts[1:-1:2]
+        if [*map(_SIZES.get, headers)] != [*map(len, args)] and (
+            is_short or headers != [b"$%d" % len(arg) for arg in args]
+        ):
             return None
         self.parsed_count += 1
-        self._is_long = False
+        self._is_long = not is_short and len(data) > _LONG_BYTES * count
         return args
 
     def _parse(self, data: bytes) -> list[list[bytes]]:
@@ -273,6 +279,16 @@ class RequestParser:
         return True
 
 
+def _split_long(data: bytes) -> list[bytes]:
+    """Return what `data.split` does of a lone command, without a search for line ends in its last argument."""
+    count = _COUNTS.get(data[:2], 0)
+    parts = data.split(b"\r\n", count + count)
+    last = parts[-1]
+    if len(parts) == count + count + 1 and last[-2:] == b"\r\n":
+        parts[-1:] = [last[:-2], b""]
+    return parts
+
+
 def _take_long(data: bytes, start: int) -> tuple[list[bytes], int]:
     """Return the command at `start` and where it ends; no arguments if it is not whole, or not ordinary."""
     line = data.find(b"\r\n", start, start + _HEADER_BYTES)
@@ -281,7 +297,8 @@ def _take_long(data: bytes, start: int) -> tuple[list[bytes], int]:
     end = line + 2
     for _ in range(count):
         line = data.find(b"\r\n", end, end + _HEADER_BYTES)
-        size = -1 if line < 0 else _size_in(data[end:line])
+        header = data[end:line]
+        size = -1 if line < 0 else _SIZES.get(header) or _size_in(header)
         begin, end = line + 2, line + size + 4
         if size < 0 or data[end - 2 : end] != b"\r\n":
             return [], start
