@@ -21,7 +21,7 @@ from benchmarks.machine import first_line
 
 from raftline.cli.local_cluster import LocalCluster, free_port
 
-__all__ = ["SYSTEMS", "BareHops", "Etcd", "Raftline", "RedisAlone", "System", "cpu_of"]
+__all__ = ["SYSTEMS", "BareHops", "BareStore", "Etcd", "Raftline", "RedisAlone", "System", "cpu_of"]
 
 _START_S_MAX = 20.0
 
@@ -217,6 +217,7 @@ class BareHops(_Processes):
 
     name = "bare hops"
     protocol = "writes"
+    flags: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def version(cls) -> str:
@@ -234,16 +235,25 @@ class BareHops(_Processes):
 
     def _run_hops(self, role: str, port: int, *flags: str) -> None:
         file = str(self.directory / f"{port}.bytes")
-        self._run(sys.executable, "-m", "benchmarks.hops", role, "--port", str(port), "--file", file, *flags)
+        self._run(
+            sys.executable, "-m", "benchmarks.hops", role, "--port", str(port), "--file", file, *flags, *self.flags
+        )
 
     def _wait_for(self, port: int) -> None:
         for _ in _until(_START_S_MAX):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return
-        raise SystemExit(f"the bare hops do not answer after {_START_S_MAX} s; their logs are in {self.directory}")
+        raise SystemExit(f"the {self.name} do not answer after {_START_S_MAX} s; their logs are in {self.directory}")
 
 
-SYSTEMS: tuple[type[System], ...] = (Raftline, Etcd, RedisAlone, BareHops)
+class BareStore(BareHops):
+    """Bare hops that do the least that makes them a store: a log format, checksums, a commit index, a state machine."""
+
+    name = "bare store"
+    flags: ClassVar[tuple[str, ...]] = ("--store",)
+
+
+SYSTEMS: tuple[type[System], ...] = (Raftline, Etcd, RedisAlone, BareHops, BareStore)
 
 
 def _leads(port: int) -> bool:
