@@ -29,8 +29,10 @@ __all__ = [
 ]
 
 
-PLAIN_HEADS: Final = b"+-:$"
-"""What a reply begins with that is the same in both protocols."""
+PLAIN_HEADS: Final = frozenset((b"+", b"-", b":", b"$", b""))
+"""What a reply begins with that is the same in both protocols; an empty one is, too. To look for bytes in bytes takes
+five times as long.
+"""
 
 
 class Owner(Protocol):

@@ -16,7 +16,7 @@ from raftline.kv.cells import CELL_COUNT, WATCH_VERSION, Cells, NoCells
 from raftline.kv.deadlines import NEVER_MS, Deadlines, ExpiryPending
 from raftline.kv.garbage import Garbage
 from raftline.kv.hooks import Listener, Waited
-from raftline.kv.slots import SLOT_COUNT, slot_of
+from raftline.kv.slots import BRACE, SLOT_COUNT, slot_of
 from raftline.kv.snapshot import FORMAT, FORMAT_BEFORE_WATCH, FrozenSlots, Header, Snapshot, parts_of
 from raftline.kv.values.container import Container
 from raftline.kv.values.lock import LOST_TOKENS_MAX
@@ -108,7 +108,7 @@ class Store:
 
     def get(self, key: bytes) -> Value | None:
         """Return the value of `key` as of the log's time, for commands that are being applied."""
-        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+        slot = slot_of(key) if BRACE in key else crc_hqx(key, 0) & 0x3FFF
         value = self._values[slot].get(key)
         if value is not None:
             deadlines = self._deadlines[slot]
@@ -121,7 +121,7 @@ class Store:
 
         Raises `ExpiryPending` if the clock says that the key is gone and the log does not say so yet.
         """
-        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+        slot = slot_of(key) if BRACE in key else crc_hqx(key, 0) & 0x3FFF
         value = self._values[slot].get(key)
         if value is not None:
             deadlines = self._deadlines[slot]
@@ -157,7 +157,7 @@ class Store:
         """Set `key` to `value`, without a deadline."""
         cell = crc_hqx(key, 0)
         self.changes[cell] = self.index
-        slot = slot_of(key) if b"{" in key else cell & 0x3FFF
+        slot = slot_of(key) if BRACE in key else cell & 0x3FFF
         if self._frozen:
             self._keep(slot)
         values = self._values[slot]
@@ -184,7 +184,7 @@ class Store:
         grown_bytes = 0
         for _, key, value in requests:
             cell = crc_hqx(key, 0)
-            slot = slot_of(key) if b"{" in key else cell & 0x3FFF
+            slot = slot_of(key) if BRACE in key else cell & 0x3FFF
             values = tables[slot]
             old = values.get(key)
             if is_plain and type(old) is bytes and not deadlines[slot]:

@@ -65,9 +65,9 @@ MUTANTS: tuple[Mutant, ...] = (
         patches=(
             Patch(
                 _STORE,
-                '        slot = slot_of(key) if b"{" in key else cell & 0x3FFF\n'
+                "        slot = slot_of(key) if BRACE in key else cell & 0x3FFF\n"
                 "        if self._frozen:\n            self._keep(slot)\n",
-                '        slot = slot_of(key) if b"{" in key else cell & 0x3FFF\n',
+                "        slot = slot_of(key) if BRACE in key else cell & 0x3FFF\n",
             ),
         ),
         bench="busy_snapshots",
